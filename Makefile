@@ -1,0 +1,33 @@
+# make plan   set up and plan the paper's case      make test   set up and pass every test
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SPEC ?= examples/paper.yaml
+
+.PHONY: plan test lint bench clean
+
+plan: $(VENV)/installed
+	$(BIN)/moewright plan $(SPEC)
+
+test: $(VENV)/installed-test
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/pytest -n 2
+
+bench: $(VENV)/installed
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/created:
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/installed: $(VENV)/created pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable . --constraint constraints.txt
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/created pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,run]' --constraint constraints.txt
+	@touch $@ $(VENV)/installed

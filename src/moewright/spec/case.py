@@ -1,0 +1,21 @@
+"""Case: model, cluster, workload and what is wanted, the start of every plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from moewright.spec.cluster import Cluster
+from moewright.spec.model import ModelSpec
+from moewright.spec.strategy import StrategySpec
+from moewright.spec.workload import Goal, Routing, Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    model: ModelSpec
+    cluster: Cluster
+    workload: Workload
+    goal: Goal = field(default_factory=Goal)
+    routing: Routing = field(default_factory=Routing)
+    strategy: StrategySpec | None = None
+    file: str | None = None

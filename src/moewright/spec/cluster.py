@@ -1,0 +1,48 @@
+"""ClusterSpec: a device, how many of them, and the two tiers of network between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One accelerator. ``flops``: matrix unit (fp4, fp8, int8, bf16, fp16, fp32) → dense peak FLOPs/s.
+    ``mfu`` and ``bandwidth_utilization`` are what of the peaks a kernel gets; ``launch`` is the fixed
+    seconds of starting one operation; ``price`` is currency per GPU-hour."""
+
+    name: str
+    flops: dict[str, float]
+    memory: float
+    memory_bandwidth: float
+    mfu: float = 1.0
+    bandwidth_utilization: float = 1.0
+    launch: float = 0.0
+    price: float | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """One tier of network, per GPU and direction: bytes/s and seconds of one message."""
+
+    bandwidth: float
+    latency: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """``gpus`` devices, ``gpus_per_node`` to a node; ``node`` links them inside, ``fabric`` across.
+    ``forwarding``: dispatch sends a token once to each node and forwards it there over the node's links
+    (as DeepEP's normal kernels do) instead of once to each rank. ``reserve`` is the share of memory
+    kept free for the runtime."""
+
+    name: str
+    gpus: int
+    gpus_per_node: int
+    device: Device
+    node: Tier
+    fabric: Tier
+    forwarding: bool = False
+    reserve: float = 0.1
+    source: str = ""
