@@ -1,0 +1,1 @@
+"""What one operation costs: FLOPs, bytes, seconds. Every function works on scalars and on arrays of candidates."""

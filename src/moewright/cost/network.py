@@ -1,0 +1,121 @@
+"""Bytes and seconds of collectives over two tiers of network, from the group's real placement on ranks.
+
+Algorithms and their costs: NCCL tests' PERFORMANCE.md (bandwidth terms); Thakur, Rabenseifner, Gropp,
+IJHPCA 19(1), 2005 (ring, recursive doubling, reduce-scatter + all-gather). A collective's ``bytes`` are
+those that leave one rank under the bandwidth-optimal algorithm, whatever algorithm is fastest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import lcm
+
+import numpy as np
+
+from moewright.cost.table import Numbers, over_unique
+from moewright.spec.cluster import Cluster
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """``size`` ranks ``stride`` apart; ``local`` of them share a node (the rank with the fewest counts)."""
+
+    size: Numbers
+    local: Numbers
+
+    @property
+    def nodes(self) -> Numbers:
+        return np.ceil(self.size / self.local)
+
+
+def group(size: Numbers, stride: Numbers, cluster: Cluster) -> Group:
+    """The groups ``{start + i·stride}``, every start a multiple of ``size·stride`` plus 0 … stride−1."""
+    node = cluster.gpus_per_node
+    return Group(size, over_unique(lambda n, s: float(local_members(int(n), int(s), node)), size, stride))
+
+
+@lru_cache(maxsize=65536)
+def local_members(size: int, stride: int, node: int) -> int:
+    """Group members on a rank's own node, for the rank that has the fewest.
+
+    Closed forms where blocks and nodes nest; where they do not (6 GPUs a node, tp 4), every group of
+    one period is enumerated.
+    """
+    block = size * stride
+    if node % block == 0:
+        return size
+    if stride >= node:
+        return 1
+    if node % stride == 0 and block % node == 0:
+        return node // stride
+    ranks = np.arange(lcm(block, node)).reshape(-1, size, stride)
+    nodes = np.sort(ranks // node, axis=1)
+    same = (nodes[:, :, None, :] == nodes[:, None, :, :]).sum(axis=2)
+    return int(same.min())
+
+
+def sent_bytes(collective: str, size: Numbers, buffer: Numbers) -> Numbers:
+    """Bytes leaving one of ``size`` ranks: all_gather and reduce_scatter of a whole ``buffer`` (n−1)/n of
+    it, all_reduce twice that, send the buffer. An all_to_all's bytes follow from its routing instead."""
+    if collective == "send":
+        return buffer
+    share = (size - 1) / size * buffer
+    return 2 * share if collective == "all_reduce" else share
+
+
+def gather_seconds(g: Group, buffer: Numbers, cluster: Cluster) -> Numbers:
+    """All-gather (or reduce-scatter, its mirror) of ``buffer`` bytes in all.
+
+    Across nodes first, each rank its own shard (recursive doubling: log2 latency), then inside the node
+    (all peers at once through the switch: one latency). The tiers' bytes add up to (n−1)/n · buffer.
+    """
+    inside = np.where(g.local > 1, (g.local - 1) / g.local * buffer / cluster.node.bandwidth + cluster.node.latency, 0)
+    steps = np.ceil(np.log2(g.nodes))
+    across = (g.nodes - 1) * buffer / g.size / cluster.fabric.bandwidth + steps * cluster.fabric.latency
+    return np.where(g.size > 1, inside + np.where(g.nodes > 1, across, 0), 0.0)
+
+
+def reduce_seconds(g: Group, buffer: Numbers, cluster: Cluster) -> Numbers:
+    """All-reduce of ``buffer`` bytes: inside a node the faster of one-shot (everyone sends all to all) and
+    two-shot (reduce-scatter + all-gather); across nodes reduce-scatter inside, the faster of ring and
+    tree across, all-gather inside."""
+    alpha, beta = cluster.node.latency, 1 / cluster.node.bandwidth
+    two_shot = 2 * alpha + 2 * (g.local - 1) / g.local * buffer * beta
+    one_shot = alpha + (g.local - 1) * buffer * beta
+    inside = np.where(g.local > 1, np.where(g.nodes > 1, two_shot, np.minimum(one_shot, two_shot)), 0.0)
+    shard = buffer / g.local
+    n, slow = g.nodes, cluster.fabric
+    ring = 2 * (n - 1) * slow.latency + 2 * (n - 1) / n * shard / slow.bandwidth
+    tree = 2 * np.ceil(np.log2(n)) * slow.latency + 2 * shard / slow.bandwidth
+    return np.where(g.size > 1, inside + np.where(n > 1, np.minimum(ring, tree), 0.0), 0.0)
+
+
+def exchange_seconds(g: Group, to_ranks: Numbers, to_nodes: Numbers, cluster: Cluster) -> Numbers:
+    """All-to-all in which a rank sends ``to_ranks`` bytes, spread evenly over the other ranks.
+
+    Direct: each tier carries its own peers' share, and the slower one governs. Forwarded (DeepEP's normal
+    kernels, github.com/deepseek-ai/DeepEP): ``to_nodes`` bytes (a token once per other node) cross the
+    fabric and are handed on inside the node, so the node's links carry (local−1)/local of all copies.
+    """
+    n, local = g.size, g.local
+    peers = np.maximum(n - 1, 1)
+    if cluster.forwarding:
+        slow = to_nodes
+        copies = to_ranks * n / peers  # what leaves plus what stays: the copies over all n destinations
+        fast = copies * (local - 1) / local
+    else:
+        slow = to_ranks * (n - local) / peers
+        fast = to_ranks * (local - 1) / peers
+    across = g.nodes > 1
+    latency = np.where(across, cluster.fabric.latency, cluster.node.latency)
+    latency = latency + (np.where(across & (local > 1), cluster.node.latency, 0.0) if cluster.forwarding else 0.0)
+    busy = np.maximum(fast / cluster.node.bandwidth, np.where(across, slow, 0.0) / cluster.fabric.bandwidth)
+    return np.where(n > 1, busy + latency, 0.0)
+
+
+def send_seconds(g: Group, buffer: Numbers, cluster: Cluster) -> Numbers:
+    """One message of ``buffer`` bytes to the next member, over the slowest tier the group crosses."""
+    near = buffer / cluster.node.bandwidth + cluster.node.latency
+    far = buffer / cluster.fabric.bandwidth + cluster.fabric.latency
+    return np.where(g.size > 1, np.where(g.nodes > 1, far, near), 0.0)

@@ -1,0 +1,281 @@
+"""The operations of a layer on the fullest rank, for every candidate at once.
+
+Order of a layer under all_to_all: [gather tokens over tp] projections, attention, output projection
+[reduce-scatter over tp], router, dispatch, [gather over etp], experts, [reduce-scatter over etp], combine.
+Each tp rank then owns 1/tp of its group's tokens, so no copy of a token is dispatched twice. Under
+replicated every rank of the stage holds all tokens; one all-reduce after attention, one after experts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from moewright.cost import network, routing
+from moewright.cost.network import Group
+from moewright.cost.roofline import compute_seconds, unit_of
+from moewright.cost.shapes import (
+    Shapes,
+    attention_cap,
+    cache_bytes,
+    gemm_flops,
+    head_share,
+    visible_pairs,
+    weight_bytes,
+)
+from moewright.cost.table import Numbers, Table
+from moewright.spec.case import Case
+from moewright.spec.model import Attention, DenseFfn, LatentAttention, Layer, LinearAttention, MoeFfn, SoftmaxAttention
+from moewright.spec.precision import element_bytes
+from moewright.spec.tensors import Tensor, attention_tensors, ffn_tensors
+from moewright.spec.workload import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation of a layer, per chunk. ``flops`` and ``traffic`` (memory bytes) of a rank; for a
+    collective also its name, its group, and the ``bytes`` that leave the rank."""
+
+    name: str
+    seconds: Numbers
+    flops: Numbers = 0.0
+    traffic: Numbers = 0.0
+    collective: str = ""
+    group: Group | None = None
+    bytes: Numbers = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What routing does to a stage: ``straggler`` ≥ 1, the fullest rank's copies over the mean;
+    ``active``: experts with any token on the rank that has the most."""
+
+    straggler: Numbers
+    active: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Pricing:
+    """A case and a table with the shapes that all operations share."""
+
+    case: Case
+    table: Table
+    shapes: Shapes
+    loads: dict[MoeFfn, Load] = field(default_factory=dict)
+
+
+def layer_operations(p: Pricing, layer: Layer) -> list[Operation]:
+    """All operations of ``layer``; those that a candidate does not have cost it 0."""
+    tensors = attention_tensors(layer.attention, p.case.model.hidden_size)
+    operations = [_norms(p, layer), *_token_gather(p, "attention_gather"), *_context(p, layer.attention)]
+    operations += [_projections(p, layer.attention, tensors), _scores(p, layer.attention)]
+    operations += [_output(p, layer.attention, tensors), *_attention_sum(p, "attention_reduce")]
+    if isinstance(layer.ffn, DenseFfn):
+        return operations + _dense(p, layer)
+    return operations + _experts(p, layer.ffn, layer.attention)
+
+
+def _gemm(p: Pricing, name: str, tensors: list[Tensor], attention: Attention, kind: str, tokens: Numbers) -> Operation:
+    """Matrix products of ``tokens`` tokens with a rank's share of ``tensors``, weights read once."""
+    precision, t = p.case.model.precision, p.table
+    flops = gemm_flops(tensors, attention, t) * tokens
+    act = element_bytes(precision.activations)
+    traffic = weight_bytes(tensors, attention, precision, t)
+    for x in (x for x in tensors if x.gemm):
+        # the divided axis is the input's for the second product of a pair, else the output's
+        inner = x.name.endswith(("o_proj", "out_proj", "_down"))
+        share = _share(x, attention, t)
+        rows, columns = (1.0, share) if inner else (share, 1.0)
+        traffic = traffic + tokens * (x.rows * rows * 2.0 + x.columns * columns * act)
+    return _compute(p, name, flops, traffic, kind)
+
+
+def _share(x: Tensor, attention: Attention, t: Table) -> Numbers:
+    if x.shard in ("heads", "kv_heads"):
+        return head_share(attention, x.shard, t.tp)
+    return 1 / t.tp if x.shard in ("width", "vocabulary") else 1.0
+
+
+def _compute(p: Pricing, name: str, flops: Numbers, traffic: Numbers, kind: str) -> Operation:
+    device = p.case.cluster.device
+    unit = unit_of(p.case.model.precision, kind, device)
+    return Operation(name, compute_seconds(flops, traffic, device, unit), flops, traffic)
+
+
+def _norms(p: Pricing, layer: Layer) -> Operation:
+    """Each norm reads the residual and the sum to add, and writes both: 4 passes of 2-byte elements."""
+    traffic = layer.norms * 4 * 2.0 * p.shapes.own * p.case.model.hidden_size
+    return _compute(p, "norms", np.zeros_like(traffic), traffic, "attention")
+
+
+def _projections(p: Pricing, attention: Attention, tensors: list[Tensor]) -> Operation:
+    inputs = [x for x in tensors if x.name not in ("o_proj", "out_proj")]
+    return _gemm(p, "attention_projections", inputs, attention, "attention", p.shapes.tokens)
+
+
+def _output(p: Pricing, attention: Attention, tensors: list[Tensor]) -> Operation:
+    outputs = [x for x in tensors if x.name in ("o_proj", "out_proj")]
+    return _gemm(p, "output_projection", outputs, attention, "attention", p.shapes.tokens)
+
+
+def _scores(p: Pricing, attention: Attention) -> Operation:
+    """Scores and weighted values (or the linear state's update and read), and the reading of the cache."""
+    flops = score_flops(attention, p.case) * p.shapes.sequences / p.table.tp / p.table.cp
+    per_token, per_sequence = cache_bytes(attention, p.case.model.precision, p.table.tp)
+    w = p.case.workload
+    if w.kind is Kind.DECODE:
+        cap = attention_cap(attention)
+        read = min(w.sequence, cap) if cap else w.sequence
+        traffic = p.shapes.sequences * (per_token * read + 2 * per_sequence)
+        if isinstance(attention, LatentAttention) and attention.indexer:
+            traffic = traffic + p.shapes.sequences * (attention.indexer.dim + 4) * (w.sequence - read)
+    else:
+        traffic = p.shapes.tokens * (per_token + _query_bytes(attention) / p.table.tp)
+    return _compute(p, "attention", flops, traffic, "attention_scores")
+
+
+def _query_bytes(attention: Attention) -> float:
+    """Queries read and outputs written per token, 2-byte elements, all heads."""
+    if isinstance(attention, SoftmaxAttention):
+        return 2.0 * attention.heads * (attention.head_dim + attention.v_dim)
+    if isinstance(attention, LatentAttention):
+        return 2.0 * attention.heads * (attention.nope_dim + attention.rope_dim + 3 * attention.value_dim)
+    return 2.0 * (2 * attention.key_heads * attention.key_dim + 3 * attention.value_heads * attention.value_dim)
+
+
+def score_flops(attention: Attention, case: Case) -> float:
+    """FLOPs of one sequence's scores and values, all heads.
+
+    Softmax: 2 · pairs · heads · (d_qk + d_v). MLA prompts the same with d_qk = nope + rope; decode and
+    sparse attention work on the latent (absorbed form, arXiv 2405.04434 §2.1.2): d_qk = rank + rope,
+    d_v = rank. Gated delta rule (arXiv 2412.06464): 3 products with the d_k × d_v state per token.
+    """
+    w = case.workload
+    pairs = visible_pairs(attention, w)
+    if isinstance(attention, SoftmaxAttention):
+        return 2.0 * pairs * attention.heads * (attention.head_dim + attention.v_dim)
+    if isinstance(attention, LinearAttention):
+        tokens = 1 if w.kind is Kind.DECODE else w.sequence
+        return 6.0 * tokens * attention.value_heads * attention.key_dim * attention.value_dim
+    a = attention
+    if w.kind is Kind.DECODE or a.indexer:
+        flops = 2.0 * pairs * a.heads * (2 * a.kv_rank + a.rope_dim)
+    else:
+        flops = 2.0 * pairs * a.heads * (a.nope_dim + a.rope_dim + a.value_dim)
+    if a.indexer:
+        causal = 2 if w.causal else 1
+        all_pairs = w.sequence if w.kind is Kind.DECODE else w.sequence**2 / causal
+        flops += 2.0 * all_pairs * a.indexer.heads * a.indexer.dim
+    return flops
+
+
+def _collective(p: Pricing, name: str, collective: str, g: Group, buffer: Numbers, happens: Numbers) -> Operation:
+    cluster = p.case.cluster
+    seconds = (
+        network.reduce_seconds(g, buffer, cluster)
+        if collective == "all_reduce"
+        else network.gather_seconds(g, buffer, cluster)
+    )
+    sent = network.sent_bytes(collective, g.size, buffer)
+    return Operation(
+        name, np.where(happens, seconds, 0.0), collective=collective, group=g, bytes=np.where(happens, sent, 0.0)
+    )
+
+
+def _token_gather(p: Pricing, name: str) -> list[Operation]:
+    """all_to_all: tokens divided over tp come together before heads or widths are divided."""
+    s, act = p.shapes, element_bytes(p.case.model.precision.activations)
+    buffer = s.own * p.table.tp * p.case.model.hidden_size * act
+    return [_collective(p, name, "all_gather", s.tp, buffer, ~np.asarray(p.table.replicated))]
+
+
+def _attention_sum(p: Pricing, name: str) -> list[Operation]:
+    """Partial sums of the tp ranks: reduce-scatter under all_to_all, all-reduce under replicated."""
+    s, replicated = p.shapes, np.asarray(p.table.replicated)
+    width = p.case.model.hidden_size * element_bytes(p.case.model.precision.combine)
+    return [
+        _collective(p, name, "reduce_scatter", s.tp, s.own * p.table.tp * width, ~replicated),
+        _collective(p, name, "all_reduce", s.tp, s.tokens * width, replicated),
+    ]
+
+
+def _context(p: Pricing, attention: Attention) -> list[Operation]:
+    """Context parallelism: the ranks of cp gather each other's keys and values."""
+    if isinstance(attention, LinearAttention):
+        return []
+    per_token, _ = cache_bytes(attention, p.case.model.precision, p.table.tp)
+    buffer = p.shapes.tokens * p.table.cp * per_token
+    return [_collective(p, "context_gather", "all_gather", p.shapes.cp, buffer, p.table.cp > 1)]
+
+
+def _dense(p: Pricing, layer: Layer) -> list[Operation]:
+    tensors = ffn_tensors(layer.ffn, p.case.model.hidden_size)
+    return [
+        *_token_gather(p, "dense_gather"),
+        _gemm(p, "dense", tensors, layer.attention, "dense", p.shapes.tokens),
+        *_attention_sum(p, "dense_reduce"),
+    ]
+
+
+def _experts(p: Pricing, ffn: MoeFfn, attention: Attention) -> list[Operation]:
+    """Router, dispatch, experts, combine, and the shared experts."""
+    t, s, precision = p.table, p.shapes, p.case.model.precision
+    hidden, replicated, load = p.case.model.hidden_size, np.asarray(t.replicated), p.loads[ffn]
+    tensors = ffn_tensors(ffn, hidden)
+    router = [x for x in tensors if x.kind == "router"]
+    shared = [x for x in tensors if x.kind == "shared_experts"]
+    operations = [_gemm(p, "router", router, attention, "router", s.own)]
+
+    limit = np.minimum(t.ep, ffn.top_groups * t.ep / ffn.groups) if ffn.top_groups < ffn.groups else None
+    ranks = routing.distinct_destinations(t.ep, ffn.experts, ffn.top_k)
+    nodes = routing.distinct_destinations(s.ep.nodes, ffn.experts, ffn.top_k)
+    if limit is not None:
+        nodes = np.minimum(nodes, np.maximum(limit * s.ep.nodes / t.ep, 1.0))
+    far_ranks, far_nodes = ranks * (t.ep - 1) / t.ep, nodes * (s.ep.nodes - 1) / s.ep.nodes
+    received = s.own * ranks * load.straggler  # distinct tokens that reach the fullest rank
+
+    for name, collective_format in (("dispatch", precision.dispatch), ("combine", precision.combine)):
+        width = hidden * element_bytes(collective_format)
+        seconds = network.exchange_seconds(
+            s.ep,
+            s.own * far_ranks * width * load.straggler,
+            s.own * far_nodes * width * load.straggler,
+            p.case.cluster,
+        )
+        operations.append(
+            Operation(
+                name,
+                np.where(replicated, 0.0, seconds),
+                collective="all_to_all",
+                group=s.ep,
+                bytes=np.where(replicated, 0.0, s.own * far_ranks * width),
+            )
+        )
+        etp_name = "expert_gather" if name == "dispatch" else "expert_reduce"
+        etp_kind = "all_gather" if name == "dispatch" else "reduce_scatter"
+        operations.append(_collective(p, etp_name, etp_kind, s.etp, received * t.etp * width, ~replicated))
+    operations.insert(3, _grouped_gemm(p, ffn, tensors, load))
+    if shared:
+        operations += [
+            *_token_gather(p, "shared_gather"),
+            _gemm(p, "shared_experts", shared, attention, "shared_experts", s.tokens),
+            *[o for o in _attention_sum(p, "shared_reduce") if o.collective == "reduce_scatter"],
+        ]
+    width = hidden * element_bytes(precision.combine)
+    operations.append(_collective(p, "combine", "all_reduce", s.stage, s.tokens * width, replicated))
+    return operations
+
+
+def _grouped_gemm(p: Pricing, ffn: MoeFfn, tensors: list[Tensor], load: Load) -> Operation:
+    """The experts of the fullest rank: its copies' FLOPs, and the weights of its active experts read."""
+    t, s, precision = p.table, p.shapes, p.case.model.precision
+    copies = s.routed * ffn.top_k / t.ep * load.straggler
+    experts = [x for x in tensors if x.kind == "experts"]
+    one = sum(x.rows * x.columns for x in experts if x.gemm) / t.etp
+    stored = sum(x.rows * x.columns for x in experts) * element_bytes(precision.weight("experts")) / t.etp
+    act = element_bytes(precision.activations)
+    ups = 2 if ffn.gated else 1
+    width = ffn.width / t.etp
+    elements = act * (p.case.model.hidden_size + width) + 2.0 * (ups * width + p.case.model.hidden_size)
+    return _compute(p, "experts", 2.0 * one * copies, load.active * stored + copies * elements, "experts")

@@ -1,0 +1,26 @@
+"""Seconds of a compute operation: the roofline (Williams, Waterman, Patterson, CACM 52(4), 2009)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from moewright.cost.table import Numbers
+from moewright.spec.cluster import Device
+from moewright.spec.precision import Precision
+
+
+def compute_seconds(flops: Numbers, traffic: Numbers, device: Device, unit: str) -> Numbers:
+    """max(FLOPs / delivered FLOPs/s, bytes / delivered bytes/s) + launch; 0 for an operation of no work.
+
+    ``traffic``: bytes between memory and the chip. ``unit``: the matrix unit, a key of ``device.flops``.
+    """
+    busy = np.maximum(
+        flops / (device.flops[unit] * device.mfu),
+        traffic / (device.memory_bandwidth * device.bandwidth_utilization),
+    )
+    return np.where(busy > 0, busy + device.launch, 0.0)
+
+
+def unit_of(precision: Precision, kind: str, device: Device) -> str:
+    """The device's matrix unit for weights of ``kind``. Raises KeyError if the device has none."""
+    return precision.compute(kind, tuple(device.flops))

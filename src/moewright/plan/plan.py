@@ -1,0 +1,211 @@
+"""The record of a plan: what ``plan --json`` prints. SI units throughout: bytes, seconds, FLOPs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from moewright.spec.case import Case
+from moewright.spec.strategy import Strategy
+
+
+class Status(StrEnum):
+    PASS = "pass"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check: ``detail`` is its derivation, with the numbers in it."""
+
+    name: str
+    status: Status
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Bytes of weights on the fullest GPU, by kind."""
+
+    attention: float
+    experts: float
+    shared_experts: float
+    router: float
+    vocabulary: float
+    other: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes on the fullest GPU; ``usable`` is capacity less the reserve."""
+
+    weights: Weights
+    kv_cache: float
+    activations: float
+    buffers: float
+    total: float
+    capacity: float
+    usable: float
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """FLOPs of one pass over the whole batch (decode: one step): the model's own, and those the
+    fullest GPU does, repeated attention and the routing's straggler included."""
+
+    flops_total: float
+    flops_per_gpu: float
+    utilization: float  # flops_total over what all GPUs' peaks could do in the latency: the MFU reached
+
+
+@dataclass(frozen=True, slots=True)
+class CollectiveOperation:
+    """One kind of collective of a rank: ``bytes`` and ``seconds`` of one call, ``count`` calls a pass."""
+
+    name: str
+    collective: str
+    group_size: int
+    tier: str
+    bytes: float
+    seconds: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Communication:
+    bytes_per_gpu: float
+    operations: tuple[CollectiveOperation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Seconds of one pass (decode: of one token, TPOT). ``breakdown`` adds up to ``seconds``; what
+    overlap hides is a negative entry."""
+
+    seconds: float
+    bound_seconds: float
+    bound_reason: str
+    per_layer_seconds: float
+    breakdown: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    tokens_per_second: float
+    sequences_per_second: float
+    tokens_per_second_per_gpu: float
+    cost_per_million_tokens: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    min: float
+    max: float
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """``straggler``: expected tokens of the fullest rank's experts over the mean."""
+
+    experts_per_gpu: Spread
+    straggler: float
+    tokens_per_gpu_sampled: Spread = field(default_factory=lambda: Spread(0.0, 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Modules:
+    """Modules as the field counts them: one per expert and layer, one per attention and layer."""
+
+    experts: int
+    attention: int
+    total: int
+    per_gpu: float
+
+
+@dataclass(frozen=True, slots=True)
+class RankGroup:
+    """One group of ranks as an example of its kind: ``kind`` tp, cp, ep …; ``ranks`` of the first group."""
+
+    kind: str
+    size: int
+    count: int
+    ranks: tuple[int, ...]
+    tier: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A strategy with everything derived from it."""
+
+    name: str
+    strategy: Strategy
+    gpus: int
+    batch: int
+    memory: Memory
+    compute: Compute
+    communication: Communication
+    latency: Latency
+    throughput: Throughput
+    balance: Balance
+    modules: Modules
+    groups: tuple[RankGroup, ...] = ()
+    checks: tuple[Check, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """From which value of ``quantity`` on the compared strategy is no slower than the best. ``value``
+    None: nowhere between ``low`` and ``high``. ``best_there`` is what the whole search picks at it."""
+
+    quantity: str
+    today: float
+    value: float | None
+    low: float
+    high: float
+    best_there: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Why ``plan`` loses to the best: the difference in seconds by term (they add up), and crossings."""
+
+    plan: Plan
+    ratio: float
+    differences: dict[str, float]
+    crossings: tuple[Crossing, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a search found. ``rejected``: reason → strategies excluded for it."""
+
+    case: Case
+    candidates: int
+    rejected: dict[str, int]
+    search_seconds: float
+    best: Plan
+    alternatives: tuple[Plan, ...] = ()
+    frontier: tuple[Plan, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that ``plan --json`` prints."""
+        from moewright.plan.describe import describe_case
+
+        return {
+            **describe_case(self.case),
+            "candidates": self.candidates,
+            "rejected": self.rejected,
+            "search_seconds": self.search_seconds,
+            "best": self.best.to_dict(),
+            "alternatives": [p.to_dict() for p in self.alternatives],
+            "frontier": [p.to_dict() for p in self.frontier],
+            "comparisons": [asdict(c) for c in self.comparisons],
+        }
