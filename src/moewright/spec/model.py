@@ -30,11 +30,13 @@ class SoftmaxAttention:
 
 @dataclass(frozen=True, slots=True)
 class Indexer:
-    """DeepSeek sparse attention: a small index that picks ``top_k`` keys per query (DeepSeek-V3.2)."""
+    """DeepSeek sparse attention: a small index that picks ``top_k`` keys per query (DeepSeek-V3.2).
+    ``shared``: the layer has no index of its own and takes the keys of the last one before (GLM-5.2)."""
 
     heads: int
     dim: int
     top_k: int
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ class MoeFfn:
     shared_gate: bool = False  # a sigmoid gate h → 1 on the shared expert's output
     groups: int = 1
     top_groups: int = 1
+    shared_bias: bool = False  # of the shared experts' matrices
 
 
 Ffn = DenseFfn | MoeFfn

@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from moewright.spec.model import Attention, DenseFfn, Ffn, Layer, LatentAttention, ModelSpec, MoeFfn, SoftmaxAttention
+from moewright.spec.model import (
+    Attention,
+    DenseFfn,
+    Ffn,
+    Layer,
+    LatentAttention,
+    ModelSpec,
+    MoeFfn,
+    SoftmaxAttention,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +102,7 @@ def _latent(a: LatentAttention, hidden: int) -> Iterator[Tensor]:
             yield _vector("q_a_bias", a.q_rank, "attention")
         yield _vector("kv_a_bias", a.kv_rank + a.rope_dim, "attention")
         yield _vector("o_bias", hidden, "attention")
-    if a.indexer is not None:
+    if a.indexer is not None and not a.indexer.shared:
         i = a.indexer
         yield Tensor("indexer_q", i.heads * i.dim, a.q_rank or hidden, "attention")
         yield Tensor("indexer_k", i.dim, hidden, "attention")
@@ -110,7 +119,9 @@ def ffn_tensors(ffn: Ffn, hidden: int) -> list[Tensor]:
         tensors.append(_vector("router_bias", ffn.experts, "router"))
     tensors += _mlp("expert", ffn.width, hidden, ffn.gated, ffn.bias, "experts", "experts", ffn.experts)
     if ffn.shared_width:
-        tensors += _mlp("shared", ffn.shared_width, hidden, ffn.shared_gated, False, "shared_experts", "width")
+        tensors += _mlp(
+            "shared", ffn.shared_width, hidden, ffn.shared_gated, ffn.shared_bias, "shared_experts", "width"
+        )
     if ffn.shared_gate:
         tensors.append(Tensor("shared_gate", 1, hidden, "shared_experts"))
     return tensors
@@ -136,14 +147,20 @@ def norm_tensors(layer: Layer, hidden: int) -> list[Tensor]:
 
 def layer_tensors(layer: Layer, hidden: int) -> list[Tensor]:
     """All tensors of one layer."""
-    return attention_tensors(layer.attention, hidden) + ffn_tensors(layer.ffn, hidden) + norm_tensors(layer, hidden)
+    return (
+        attention_tensors(layer.attention, hidden)
+        + ffn_tensors(layer.ffn, hidden)
+        + norm_tensors(layer, hidden)
+    )
 
 
 def vocabulary_tensors(model: ModelSpec) -> list[Tensor]:
     """Embedding, head (none of its own where tied), and the final norm."""
     tensors: list[Tensor] = []
     if model.vocab_size:
-        tensors.append(Tensor("embedding", model.vocab_size, model.hidden_size, "vocabulary", "vocabulary", gemm=False))
+        tensors.append(
+            Tensor("embedding", model.vocab_size, model.hidden_size, "vocabulary", "vocabulary", gemm=False)
+        )
         if not model.tied_embeddings:
             tensors.append(Tensor("head", model.vocab_size, model.hidden_size, "vocabulary", "vocabulary"))
         if model.head_bias:
