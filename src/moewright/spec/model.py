@@ -41,7 +41,7 @@ class Indexer:
 
 @dataclass(frozen=True, slots=True)
 class LatentAttention:
-    """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): KV compressed to ``kv_rank + rope_dim``."""
+    """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): KV is ``kv_rank + rope_dim`` wide."""
 
     heads: int
     q_rank: int | None  # None: queries are not compressed
