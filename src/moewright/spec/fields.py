@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from moewright.errors import SpecError
 
 #: no width, count or length of a model reaches this; larger values are taken for damage
 LARGEST: Final = 1 << 24
+
+
+_Item = TypeVar("_Item")
 
 
 class _Required:
@@ -92,7 +95,7 @@ class Fields:
             raise self.error(name, f"{found}; expected a mapping")
         return Fields(value, self.file, f"{self.path}.{name}" if self.path else name)
 
-    def _list(self, name: str, kind: type, plural: str) -> Any:
+    def _list(self, name: str, kind: type[_Item], plural: str) -> list[_Item] | None:
         value = self.raw.get(name)
         if value is None:
             return None

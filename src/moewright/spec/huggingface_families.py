@@ -53,12 +53,13 @@ def _grouped(
     *,
     head_dim: int | None = None,
     kv_default: bool = False,
+    bias: bool = False,
     qkv_bias: bool = False,
-    output_bias: bool = False,
     qk_norm: str = "none",
 ) -> SoftmaxAttention:
     """Grouped-query attention in the usual names; ``head_dim`` is the family's where the config has none
-    (hidden_size / heads for most), ``kv_default``: num_key_value_heads may be missing and is then heads."""
+    (hidden_size / heads for most), ``kv_default``: num_key_value_heads may be missing and is then heads;
+    ``bias``: on all four projections, ``qkv_bias``: not on the output's."""
     heads = f.integer("num_attention_heads")
     kv_heads = f.integer("num_key_value_heads", heads) if kv_default else f.integer("num_key_value_heads")
     if heads % kv_heads:
@@ -69,8 +70,8 @@ def _grouped(
         heads,
         kv_heads,
         f.integer("head_dim", head_dim or _even_head_dim(f, heads)),
-        qkv_bias=qkv_bias,
-        output_bias=output_bias,
+        qkv_bias=bias or qkv_bias,
+        output_bias=bias,
         qk_norm=qk_norm,
     )
 
@@ -82,12 +83,6 @@ def _even_head_dim(f: Fields, heads: int, hidden: str = "hidden_size") -> int:
             hidden, f"got {width}, which {heads} attention heads do not divide, and there is no head_dim"
         )
     return max(1, width // heads)
-
-
-def _biased(f: Fields, default: bool = False) -> dict[str, bool]:
-    """attention_bias of the families where it is on all four projections."""
-    bias = f.flag("attention_bias", default)
-    return {"qkv_bias": bias, "output_bias": bias}
 
 
 def _windows(f: Fields, count: int, otherwise: Callable[[int], bool]) -> list[int | None]:
@@ -122,15 +117,15 @@ def _mixtral_attention(f: Fields) -> Attention:
 
 
 def _phimoe_attention(f: Fields) -> Attention:
-    return replace(_grouped(f, **_biased(f)), window=f.optional("sliding_window"))
+    return replace(_grouped(f, bias=f.flag("attention_bias", False)), window=f.optional("sliding_window"))
 
 
 def _llama_attention(f: Fields) -> Attention:
-    return _grouped(f, kv_default=True, **_biased(f))
+    return _grouped(f, kv_default=True, bias=f.flag("attention_bias", False))
 
 
 def _olmoe_attention(f: Fields) -> Attention:
-    return _grouped(f, kv_default=True, qk_norm="full", **_biased(f))
+    return _grouped(f, kv_default=True, qk_norm="full", bias=f.flag("attention_bias", False))
 
 
 def _glm4_moe_attention(f: Fields) -> Attention:
@@ -155,7 +150,9 @@ def _qwen2_attentions(f: Fields, count: int) -> list[Attention]:
 
 
 def _qwen3_attentions(f: Fields, count: int) -> list[Attention]:
-    return _late_windows(f, count, _grouped(f, head_dim=128, qk_norm="head", **_biased(f)))
+    return _late_windows(
+        f, count, _grouped(f, head_dim=128, qk_norm="head", bias=f.flag("attention_bias", False))
+    )
 
 
 def _late_windows(f: Fields, count: int, base: SoftmaxAttention) -> list[Attention]:
@@ -177,18 +174,18 @@ def _qwen2_moe_attentions(f: Fields, count: int) -> list[Attention]:
 
 def _qwen3_moe_attention(f: Fields) -> Attention:
     window = f.optional("sliding_window") if f.flag("use_sliding_window", False) else None
-    return replace(_grouped(f, qk_norm="head", **_biased(f)), window=window)
+    return replace(_grouped(f, qk_norm="head", bias=f.flag("attention_bias", False)), window=window)
 
 
 def _gpt_oss_attentions(f: Fields, count: int) -> list[Attention]:
     """Even layers slide (128 tokens), odd ones see all; each head has a learned sink."""
-    base = replace(_grouped(f, head_dim=64, **_biased(f, True)), sinks=True)
+    base = replace(_grouped(f, head_dim=64, bias=f.flag("attention_bias", True)), sinks=True)
     return [replace(base, window=window) for window in _windows(f, count, lambda i: i % 2 == 0)]
 
 
 def _llama4_attentions(f: Fields, count: int) -> list[Attention]:
     """Layers with rotary embedding attend inside chunks; every fourth has neither (NoPE) and sees all."""
-    base = _grouped(f, head_dim=128, **_biased(f))
+    base = _grouped(f, head_dim=128, bias=f.flag("attention_bias", False))
     chunk = f.optional("attention_chunk_size") if "attention_chunk_size" in f.raw else 8192
     kinds = layer_kinds(f, "layer_types", count, ("chunked_attention", "full_attention"))
     if kinds is None:
@@ -203,7 +200,9 @@ def _llama4_attentions(f: Fields, count: int) -> list[Attention]:
 def _qwen3_next_attentions(f: Fields, count: int) -> list[Attention]:
     """Three gated-delta layers, then one of gated full attention, unless ``layer_types`` says otherwise."""
     gate = f.flag("attn_output_gate", True)
-    full = replace(_grouped(f, head_dim=256, qk_norm="head", **_biased(f)), output_gate=gate)
+    full = replace(
+        _grouped(f, head_dim=256, qk_norm="head", bias=f.flag("attention_bias", False)), output_gate=gate
+    )
     linear = LinearAttention(
         f.integer("linear_num_key_heads"),
         f.integer("linear_num_value_heads"),

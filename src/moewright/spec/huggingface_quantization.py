@@ -269,9 +269,9 @@ def _algorithm(q: Fields, name: str | None) -> tuple[str, str | None]:
 
 def _kv_cache(q: Fields) -> str | None:
     """fp8 or nvfp4 where the checkpoint carries scales for such a cache."""
-    scheme: Any = q.raw.get("kv_cache_quant_algo") or q.raw.get("kv_cache_scheme")
+    scheme: Any = q.text("kv_cache_quant_algo") or q.raw.get("kv_cache_scheme")
     if isinstance(scheme, Mapping):
-        return {8: "fp8", 4: "nvfp4"}.get(Fields(scheme, q.file, "kv_cache_scheme").integer("num_bits"))
+        return {8: "fp8", 4: "nvfp4"}.get(q.section("kv_cache_scheme").integer("num_bits"))
     if isinstance(scheme, str):
         return {"fp8": "fp8", "static": "fp8", "nvfp4": "nvfp4"}.get(scheme.lower())
     return None
