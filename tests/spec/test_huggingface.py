@@ -82,7 +82,22 @@ def stacked_experts(config):
 def assert_same_counts(config):
     spec = from_config(config, "test")
     top_k = spec.moe.top_k if spec.moe else 0
-    assert (total_parameters(spec), active_parameters(spec)) == meta_counts(meta_model(config), top_k)
+    model = meta_model(config)
+    assert (total_parameters(spec), active_parameters(spec)) == meta_counts(model, top_k)
+    kinds = getattr(model.config, "layer_types", None)
+    if kinds:
+        assert [kind_of(layer.attention) for layer in spec.layers] == kinds
+
+
+def kind_of(attention):
+    """What transformers calls an attention in layer_types."""
+    if isinstance(attention, LinearAttention):
+        return "linear_attention"
+    if isinstance(attention, LatentAttention):
+        return "indexed_attention" if attention.indexer else "full_attention"
+    if attention.chunk:
+        return "chunked_attention"
+    return "sliding_attention" if attention.window else "full_attention"
 
 
 # ------------------------------------------------------------------------------ catalogue, full size
@@ -297,6 +312,11 @@ def dbrx(draw):
 
 
 bias = {"attention_bias": st.booleans()}
+late = {
+    "use_sliding_window": st.booleans(),
+    "sliding_window": st.just(8),
+    "max_window_layers": st.integers(0, 6),
+}
 FAMILIES = {
     "dbrx": dbrx(),
     "deepseek_v2": latent("deepseek_v2", q_lora_rank=st.none() | small, mlp_bias=st.booleans()),
@@ -315,9 +335,9 @@ FAMILIES = {
     "phimoe": without_head_dim(
         with_experts(grouped("phimoe", lm_head_bias=st.booleans(), **bias), "num_local_experts")
     ),
-    "qwen2": without_head_dim(grouped("qwen2", use_sliding_window=st.booleans(), sliding_window=st.just(8))),
-    "qwen2_moe": without_head_dim(qwen_moe("qwen2_moe", qkv_bias=st.booleans())),
-    "qwen3": grouped("qwen3", **bias),
+    "qwen2": without_head_dim(grouped("qwen2", **late)),
+    "qwen2_moe": without_head_dim(qwen_moe("qwen2_moe", qkv_bias=st.booleans(), **late)),
+    "qwen3": grouped("qwen3", **bias, **late),
     "qwen3_5_moe_text": hybrid_moe("qwen3_5_moe_text"),
     "qwen3_5_text": grouped("qwen3_5_text", **linear, **bias),
     "qwen3_moe": qwen_moe("qwen3_moe", **bias),
