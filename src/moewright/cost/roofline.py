@@ -22,5 +22,8 @@ def compute_seconds(flops: Numbers, traffic: Numbers, device: Device, unit: str)
 
 
 def unit_of(precision: Precision, kind: str, device: Device) -> str:
-    """The device's matrix unit for weights of ``kind``. Raises KeyError if the device has none."""
+    """The device's matrix unit for weights of ``kind``; for ``attention_scores``, which have no weights,
+    that of the KV cache's format. Raises KeyError if the device has none."""
+    if kind == "attention_scores":
+        precision = Precision(precision.kv_cache, {}, activations=precision.kv_cache)
     return precision.compute(kind, tuple(device.flops))

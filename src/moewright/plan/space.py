@@ -36,7 +36,7 @@ def space(case: Case) -> Space:
 
     Raises SpecError for sizes that contradict each other, InfeasibleError if none is legal.
     """
-    want = complete(case.strategy or StrategySpec(), case)
+    want = complete(case.strategy, case) if case.strategy else StrategySpec()
     rejected: Counter[str] = Counter()
     rows: list[tuple[int, ...]] = []
     for pp in _choices(want.pp, divisors(case.cluster.gpus)):
@@ -56,43 +56,71 @@ def space(case: Case) -> Space:
 
 
 def complete(want: StrategySpec, case: Case) -> StrategySpec:
-    """Check that the sizes given do not contradict each other or the cluster's GPUs.
+    """Fill in what the sizes given imply, and check that they contradict neither each other nor the GPUs.
 
-    Raises SpecError naming both sides. Sizes left out stay None: the space runs over what fits.
+    Replicas follow from a stage that is given whole, else are 1; tp and the experts' tp default to 1, dp and
+    ep to the rest of the stage. Raises SpecError naming both sides of a contradiction.
     """
     gpus = case.cluster.gpus
-    given = [v for v in (want.dp, want.cp, want.tp, want.repeated) if v]
-    attention = int(np.prod(given)) if given else 1
-    experts = (want.ep or 1) * (want.etp or 1)
-    outer = (want.replicas or 1) * (want.pp or 1)
 
     def fail(field: str, message: str) -> SpecError:
         return SpecError(message, file=case.file, field=field)
 
-    for field, inner in (("strategy.attention", attention), ("strategy.experts", experts)):
-        if gpus % (outer * inner):
-            raise fail(field, f"replicas × pp × its sizes = {outer * inner}, which does not divide cluster.gpus {gpus}")
-    whole_attention = None not in (want.dp, want.tp)
-    whole_experts = None not in (want.ep, want.etp)
-    if whole_attention and whole_experts and attention != experts:
-        replicated = want.dispatch is Dispatch.REPLICATED and want.repeated is None
-        if not (replicated and experts % attention == 0):
-            raise fail(
-                "strategy",
-                f"attention dp×cp×tp×repeated = {attention}, but experts ep×tp = {experts}: "
-                "both fold the same ranks and must be equal",
-            )
-    if None not in (want.replicas, want.pp) and whole_experts and outer * experts != gpus:
-        raise fail("strategy", f"replicas×pp×ep×tp = {outer * experts}, but cluster.gpus = {gpus}")
-    if want.dispatch is Dispatch.REPLICATED and ((want.dp or 1) > 1 or (want.cp or 1) > 1):
+    def rest(field: str, whole: int, part: int, what: str) -> int:
+        if whole % part:
+            raise fail(field, f"{what} {part} does not divide {whole}, the ranks left for it of cluster.gpus {gpus}")
+        return whole // part
+
+    if (want.repeated or 1) > 1 and want.dispatch is Dispatch.ALL_TO_ALL:
+        raise fail("strategy.attention.repeated", f"{want.repeated} contradicts experts.dispatch all_to_all")
+    replicated = want.dispatch is Dispatch.REPLICATED or (want.repeated or 1) > 1
+    if replicated and (want.dp or 1) * (want.cp or 1) > 1:
         raise fail(
             "strategy.attention.dp",
-            f"{want.dp or 1} × cp {want.cp or 1} contradicts dispatch replicated, in which every rank holds "
-            "all tokens; write repeated instead",
+            f"dp {want.dp or 1} × cp {want.cp or 1} contradicts dispatch replicated, in which every rank holds "
+            "all tokens; write repeated instead of dp",
         )
-    if want.repeated and want.repeated > 1 and want.dispatch is Dispatch.ALL_TO_ALL:
-        raise fail("strategy.attention.repeated", f"{want.repeated} contradicts dispatch all_to_all")
-    return want
+    pp, cp = want.pp or 1, want.cp or 1
+    copies = want.repeated if replicated else want.dp
+    outer = rest("strategy.pp", gpus, pp * (want.replicas or 1), "replicas × pp")
+    stage = outer
+    if want.replicas is None and want.tp and copies:
+        stage = want.tp * copies * cp
+        rest("strategy.attention", outer, stage, "dp × cp × tp × repeated")
+    elif want.replicas is None and want.ep and want.etp:
+        stage = want.ep * want.etp
+        rest("strategy.experts", outer, stage, "ep × tp")
+    tp = want.tp or (rest("strategy.attention", stage, copies * cp, "dp × cp × repeated") if copies else 1)
+    copies = copies or rest("strategy.attention", stage, tp * cp, "cp × tp")
+    attention = tp * copies * cp
+    etp = want.etp or (rest("strategy.experts.ep", attention, want.ep, "ep") if want.ep else 1)
+    if case.model.moe is None:
+        ep, etp = want.ep or 1, want.etp or attention // (want.ep or 1)
+    else:
+        ep = want.ep or rest("strategy.experts.tp", attention, etp, "experts.tp")
+    if attention != ep * etp:
+        raise fail(
+            "strategy",
+            f"attention dp×cp×tp×repeated = {attention}, but experts ep×tp = {ep * etp}: "
+            "both fold the same ranks and must be equal",
+        )
+    replicas = want.replicas or outer // attention
+    if replicas * pp * attention != gpus:
+        raise fail("strategy", f"replicas×pp×dp×cp×tp×repeated = {replicas * pp * attention}, but cluster.gpus = {gpus}")
+    return StrategySpec(
+        replicas=replicas,
+        pp=pp,
+        micro_batches=want.micro_batches or 1,
+        overlap=want.overlap or Overlap.NONE,
+        dp=1 if replicated else copies,
+        cp=cp,
+        tp=tp,
+        repeated=copies if replicated else 1,
+        ep=ep,
+        etp=etp,
+        redundant=want.redundant or 0,
+        dispatch=Dispatch.REPLICATED if replicated else Dispatch.ALL_TO_ALL,
+    )
 
 
 def _choices(wanted: int | None, legal: list[int]) -> list[int]:
@@ -202,7 +230,7 @@ def _expert_foldings(
             rejected[f"expert width {widths[0]} is not divisible by the experts' tp"] += 1
             continue
         count = moes[0].experts
-        if ep > count + (want.redundant or 0) and want.redundant is not None or (want.redundant is None and ep > count):
+        if ep > count:
             rejected[f"ep exceeds the {count} experts"] += 1
             continue
         redundants = [r for r in _redundants(case, want, count, ep) if (count + r) % ep == 0]
@@ -262,7 +290,8 @@ def _overlaps(
             stage = rows[:, 2] * rows[:, 3] * rows[:, 4] * rows[:, 5]
             chosen = rows[stage > 1] if want.overlap is None else rows
             if held // m % 2:
-                rejected["two_batch needs an even number of sequences in a micro-batch"] += len(chosen)
+                if len(chosen):
+                    rejected["two_batch needs an even number of sequences in a micro-batch"] += len(chosen)
                 continue
         if len(chosen):
             tail = np.tile(np.array([batch, m, two], dtype=np.int64), (len(chosen), 1))

@@ -1,0 +1,123 @@
+"""Why a strategy loses to another: by which term, and from which bandwidth, latency or batch on it wins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from moewright.cost.table import Table
+from moewright.errors import MoewrightError
+from moewright.plan.evaluate import evaluate_table
+from moewright.plan.plan import Comparison, Crossing, Plan
+from moewright.spec.case import Case
+from moewright.spec.strategy import Strategy
+
+#: how far from today's value a crossing is looked for, as a factor either way
+REACH = 256.0
+_POINTS = 65
+
+
+class Rankings(Protocol):
+    """What a search returns, as far as this module needs it."""
+
+    def row(self, index: int) -> tuple[Strategy, int]: ...
+
+
+def compare_with(case: Case, best: Plan, other: Plan, search: Callable[[Case], Rankings]) -> Comparison:
+    """The terms by which ``other`` is slower than ``best``, and each crossing, solved by bisection; at a
+    crossing's far side the whole search is run again, to tell what would be best there."""
+    names = dict.fromkeys([*other.latency.breakdown, *best.latency.breakdown])
+    differences = {
+        n: other.latency.breakdown.get(n, 0.0) - best.latency.breakdown.get(n, 0.0)
+        for n in names
+    }
+    ordered = dict(sorted(differences.items(), key=lambda item: -abs(item[1])))
+    crossings = tuple(
+        _crossing(case, best, other, quantity, search)
+        for quantity in ("fabric bandwidth", "node bandwidth", "fabric latency", "memory bandwidth", "batch")
+    )
+    return Comparison(other, other.latency.seconds / best.latency.seconds, ordered, crossings)
+
+
+def vary(case: Case, quantity: str, value: float) -> Case:
+    """``case`` with one quantity at another value (SI units)."""
+    c = case.cluster
+    if quantity == "batch":
+        return replace(case, workload=replace(case.workload, batch=(int(value),)))
+    if quantity == "memory bandwidth":
+        return replace(case, cluster=replace(c, device=replace(c.device, memory_bandwidth=value)))
+    tier, figure = quantity.split()
+    if tier == "fabric":
+        return replace(case, cluster=replace(c, fabric=replace(c.fabric, **{figure: value})))
+    return replace(case, cluster=replace(c, node=replace(c.node, **{figure: value})))
+
+
+def today(case: Case, quantity: str, batch: int) -> float:
+    """The quantity's present value."""
+    c = case.cluster
+    return {
+        "fabric bandwidth": c.fabric.bandwidth,
+        "node bandwidth": c.node.bandwidth,
+        "fabric latency": c.fabric.latency,
+        "memory bandwidth": c.device.memory_bandwidth,
+        "batch": float(batch),
+    }[quantity]
+
+
+def _crossing(case: Case, best: Plan, other: Plan, quantity: str, search: Callable[[Case], Rankings]) -> Crossing:
+    now = today(case, quantity, best.batch)
+
+    def lead(value: float) -> float:
+        """Seconds by which ``other`` is slower at ``value``, relative to the best there."""
+        there = vary(case, quantity, value)
+        batch = int(value) if quantity == "batch" else best.batch
+        times = [float(evaluate_table(there, Table.one(p.strategy, batch)).seconds) for p in (best, other)]
+        return times[1] / times[0] - 1
+
+    found = None
+    if now > 0:
+        found = _batch_crossing(lead, best, other) if quantity == "batch" else _solve(lead, now)
+    there = ""
+    if found is not None and found != now:
+        try:
+            beyond = found if quantity == "batch" else found * (1.001 if found > now else 0.999)
+            there = search(replace(vary(case, quantity, beyond), strategy=None)).row(0)[0].name
+        except MoewrightError:
+            there = "nothing fits"
+    return Crossing(quantity, now, found, now / REACH, now * REACH, there)
+
+
+def _solve(lead: Callable[[float], float], now: float) -> float | None:
+    """The value nearest to ``now`` (on a log scale) at which ``lead`` reaches 0: a scan outwards to
+    bracket it, then bisection to one part in 10⁹."""
+    steps = range(1, _POINTS)
+    for step in steps:
+        for sign in (1, -1):
+            near = now * REACH ** (sign * (step - 1) / (_POINTS - 1))
+            far = now * REACH ** (sign * step / (_POINTS - 1))
+            if lead(far) <= 0 < lead(near):
+                return _bisect(lead, near, far)
+    return None
+
+
+def _bisect(lead: Callable[[float], float], loses: float, wins: float) -> float:
+    while abs(math.log(wins / loses)) > 1e-9:
+        middle = math.sqrt(loses * wins)
+        loses, wins = (middle, wins) if lead(middle) > 0 else (loses, middle)
+    return wins
+
+
+def _batch_crossing(lead: Callable[[float], float], best: Plan, other: Plan) -> float | None:
+    """The nearest multiple or fraction of today's batch, by powers of two, that both can divide."""
+    parts = [
+        p.strategy.replicas * p.strategy.attention.dp * p.strategy.micro_batches * (2 if "two" in p.strategy.overlap else 1)
+        for p in (best, other)
+    ]
+    unit = math.lcm(*parts)
+    for step in range(1, 11):
+        for value in (best.batch * 2.0**step, best.batch / 2.0**step):
+            if value >= unit and value % unit == 0 and lead(value) <= 0:
+                return value
+    return None

@@ -1,0 +1,192 @@
+"""The search: price the whole space, keep what fits, rank by the objective."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from moewright.cost.table import Table
+from moewright.errors import InfeasibleError
+from moewright.plan.compare import compare_with
+from moewright.plan.detail import detail
+from moewright.plan.evaluate import Evaluation, check_units, evaluate_table
+from moewright.plan.plan import Plan, Result
+from moewright.plan.space import complete, space
+from moewright.spec.case import Case
+from moewright.spec.strategy import (
+    Strategy,
+    StrategySpec,
+)
+from moewright.spec.workload import Kind, Objective
+from moewright.units import format_bytes, format_seconds
+
+#: rows priced at a time: arrays of this many numbers stay in the processor's cache
+BLOCK = 8192
+
+
+def plan(case: Case, compare: Sequence[StrategySpec] = (), top: int = 5) -> Result:
+    """The best strategy for ``case``, the ``top`` next layouts, the Pareto frontier, and why each strategy
+    of ``compare`` loses.
+
+    Raises SpecError for contradictory sizes, InfeasibleError where nothing is legal, fits, or meets the limits.
+    """
+    start = time.perf_counter()
+    found = search(case)
+    elapsed = time.perf_counter() - start
+    best = detail(case, *found.row(0))
+    alternatives = [detail(case, *found.row(i)) for i in found.distinct(top + 1)[1:]]
+    frontier = [detail(case, *found.row(i)) for i in found.frontier()]
+    comparisons = [compare_with(case, best, _named(case, want), search) for want in compare]
+    return Result(
+        case,
+        found.candidates,
+        dict(found.rejected.most_common()),
+        elapsed,
+        best,
+        tuple(alternatives),
+        tuple(frontier),
+        tuple(comparisons),
+    )
+
+
+def evaluate(case: Case, strategy: Strategy | StrategySpec, batch: int | None = None) -> Plan:
+    """The plan of one strategy. Raises SpecError for sizes that contradict the cluster's, InfeasibleError
+    where it is not legal for the model or does not fit."""
+    if isinstance(strategy, Strategy):
+        a, e = strategy.attention, strategy.experts
+        strategy = StrategySpec(
+            *(strategy.replicas, strategy.pp, strategy.micro_batches, strategy.overlap, a.dp, a.cp, a.tp, a.repeated),
+            *(e.ep, e.tp, e.redundant, e.dispatch),
+        )
+    if batch is not None:
+        case = replace(case, workload=replace(case.workload, batch=(batch,)))
+    found = search(replace(case, strategy=strategy))
+    return detail(case, *found.row(0))
+
+
+def _named(case: Case, want: StrategySpec) -> Plan:
+    return evaluate(replace(case, strategy=None), complete(want, case))
+
+
+class Found:
+    """The candidates that fit and meet the limits, best first."""
+
+    def __init__(self, table: Table, seconds: np.ndarray, rate: np.ndarray, candidates: int, rejected: Counter[str]):
+        self.table, self.seconds, self.rate = table, seconds, rate
+        self.candidates, self.rejected = candidates, rejected
+
+    def row(self, index: int) -> tuple[Strategy, int]:
+        return self.table.row(index)
+
+    def distinct(self, count: int) -> list[int]:
+        """Positions of the best ``count`` whose layouts differ in more than overlap, micro-batches or batch."""
+        seen: set[tuple[object, ...]] = set()
+        chosen = []
+        for i in range(len(self.table)):
+            s, _ = self.row(i)
+            layout = (s.replicas, s.pp, s.attention, s.experts)
+            if layout not in seen:
+                seen.add(layout)
+                chosen.append(i)
+            if len(chosen) == count:
+                break
+        return chosen
+
+    def frontier(self, most: int = 24) -> list[int]:
+        """Positions on the Pareto frontier: no other is faster and has more throughput. Fastest first."""
+        order = np.lexsort((-self.rate, self.seconds))
+        rates = self.rate[order]
+        better = np.concatenate(([True], rates[1:] > np.maximum.accumulate(rates)[:-1] * (1 + 1e-9)))
+        chosen = [int(i) for i in order[better]]
+        if len(chosen) > most:
+            chosen = [chosen[i] for i in np.unique(np.linspace(0, len(chosen) - 1, most).astype(int))]
+        return chosen
+
+
+def search(case: Case) -> Found:
+    """Price every legal strategy of ``case`` and rank those that fit and meet the limits."""
+    check_units(case)
+    legal = space(case)
+    table, rejected = legal.table, legal.rejected
+    # without a pipeline, more micro-batches only save memory: priced where one batch does not fit
+    late = (table.pp == 1) & (table.micro_batches > 1) & (case.strategy is None)
+    parts = [_priced(case, table.take(~late))]
+    if late.any():
+        parts += _smaller(case, table, late, parts[0])
+    table = Table(*(np.concatenate(c) for c in zip(*(_columns(p[0]) for p in parts), strict=True)))
+    seconds, period, memory = (np.concatenate([p[i] for p in parts]) for i in (1, 2, 3))
+    usable = case.cluster.device.memory * (1 - case.cluster.reserve)
+    fits = memory <= usable
+    if not fits.any():
+        least = int(memory.argmin())
+        raise InfeasibleError(
+            f"{'the strategy' if case.strategy else 'no strategy'} {table.row(least)[0].name if case.strategy else ''}"
+            f"{' does not fit' if case.strategy else 'fits: the smallest'} needs {format_bytes(memory[least])} "
+            f"on a GPU, of {format_bytes(usable)} usable".replace("  ", " ")
+        )
+    rejected["does not fit in memory"] += int((~fits).sum())
+    limit = case.goal.limits.tpot if case.workload.kind is Kind.DECODE else case.goal.limits.ttft
+    meets = fits if limit is None else fits & (seconds <= limit)
+    if not meets.any():
+        raise InfeasibleError(
+            f"no strategy meets the limit of {format_seconds(limit or 0)}: the fastest that fits takes "
+            f"{format_seconds(float(seconds[fits].min()))}"
+        )
+    rejected["slower than the limit"] += int((fits & ~meets).sum())
+    rejected += Counter()  # drops reasons that never applied
+    kept = np.flatnonzero(meets)
+    rate = table.batch / period
+    keys = (memory, table.pp, -rate, seconds)
+    if case.goal.objective is not Objective.LATENCY:
+        keys = (memory, table.pp, seconds, -rate)
+    order = kept[np.lexsort(tuple(_rounded(k[kept]) for k in keys))]
+    return Found(table.take(order), seconds[order], rate[order], len(table), rejected)
+
+
+def _rounded(values: np.ndarray) -> np.ndarray:
+    """Ten significant digits, so that rounding noise decides no tie."""
+    values = np.asarray(values, dtype=float)
+    scale = 10.0 ** (9 - np.floor(np.log10(np.maximum(np.abs(values), 1e-30))))
+    return np.asarray(np.round(values * scale) / scale)
+
+
+def _columns(table: Table) -> list[np.ndarray]:
+    return [getattr(table, name) for name in Table.__slots__]
+
+
+def _priced(case: Case, table: Table) -> tuple[Table, np.ndarray, np.ndarray, np.ndarray]:
+    """(table, seconds, period, memory), priced block by block."""
+    blocks: list[Evaluation] = [
+        evaluate_table(case, table.take(slice(i, i + BLOCK))) for i in range(0, len(table), BLOCK)
+    ]
+    if not blocks:
+        return table, np.empty(0), np.empty(0), np.empty(0)
+    seconds, period, memory = (
+        np.concatenate([np.asarray(getattr(b, name), dtype=float) for b in blocks])
+        for name in ("seconds", "period", "memory_total")
+    )
+    return table, seconds, period, memory
+
+
+def _smaller(
+    case: Case, table: Table, late: np.ndarray, first: tuple[Table, np.ndarray, np.ndarray, np.ndarray]
+) -> list[tuple[Table, np.ndarray, np.ndarray, np.ndarray]]:
+    """Rows of ``late`` whose layout does not fit as one micro-batch."""
+    usable = case.cluster.device.memory * (1 - case.cluster.reserve)
+    whole = first[0]
+    tight = (first[3] > usable) & (whole.pp == 1)
+    wanted = np.flatnonzero(late)
+    mine = np.isin(_layout(table.take(wanted)), _layout(whole.take(tight)))
+    return [_priced(case, table.take(wanted[mine]))] if mine.any() else []
+
+
+def _layout(table: Table) -> np.ndarray:
+    """One number per layout, micro-batches and overlap left aside."""
+    code = np.zeros(len(table), dtype=np.uint64)
+    for name in ("replicas", "dp", "cp", "tp", "repeated", "ep", "etp", "redundant", "replicated", "batch"):
+        code = code * np.uint64(1_000_003) + np.asarray(getattr(table, name), dtype=np.uint64)
+    return code
