@@ -90,8 +90,10 @@ def _attention_width(attention: Attention) -> float:
     """Elements per token of queries, keys, values and outputs, all heads."""
     if isinstance(attention, SoftmaxAttention):
         gate = attention.heads * attention.head_dim if attention.output_gate else 0
-        return attention.heads * (attention.head_dim + attention.v_dim) + gate + attention.kv_heads * (
-            attention.head_dim + attention.v_dim
+        return (
+            attention.heads * (attention.head_dim + attention.v_dim)
+            + gate
+            + attention.kv_heads * (attention.head_dim + attention.v_dim)
         )
     if isinstance(attention, LinearAttention):
         return 2 * attention.key_heads * attention.key_dim + 3 * attention.value_heads * attention.value_dim
@@ -107,7 +109,7 @@ def buffer_bytes(p: Pricing) -> Numbers:
     gathered = np.where(t.tp > 1, s.own * t.tp * width, 0.0)
     exchanged: Numbers = np.zeros_like(gathered)
     for ffn, load in p.loads.items():
-        ranks = routing.distinct_destinations(t.ep, ffn.experts, ffn.top_k)
+        ranks = routing.distinct_destinations(t.ep, routing.Router.of(ffn))
         both = hidden * (element_bytes(precision.dispatch) + element_bytes(precision.combine))
         arrived = s.own * ranks * load.straggler * np.where(t.etp > 1, 1 + t.etp, 1)
         moved = np.where(t.ep * t.etp > 1, (s.own * ranks + arrived) * both, 0.0)

@@ -19,8 +19,10 @@ from moewright.spec.cluster import Cluster
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """``size`` ranks ``stride`` apart; ``local`` of them share a node (the rank with the fewest counts)."""
+    """``size`` ranks ``stride`` apart; ``local`` of them share a node (the rank with the fewest counts).
+    ``kind``: tp, cp, ep, etp, stage or pp, as ``place.ranks.groups_of`` names them."""
 
+    kind: str
     size: Numbers
     local: Numbers
 
@@ -29,30 +31,29 @@ class Group:
         return np.ceil(self.size / self.local)
 
 
-def group(size: Numbers, stride: Numbers, cluster: Cluster) -> Group:
+def group(kind: str, size: Numbers, stride: Numbers, cluster: Cluster) -> Group:
     """The groups ``{start + i·stride}``, every start a multiple of ``size·stride`` plus 0 … stride−1."""
     node = cluster.gpus_per_node
-    return Group(size, over_unique(lambda n, s: float(local_members(int(n), int(s), node)), size, stride))
+    block = size * stride
+    # closed forms where blocks and nodes nest; the rest is enumerated
+    whole, alone = node % block == 0, stride >= node
+    nested = (node % stride == 0) & (block % node == 0)
+    local = np.where(whole, size, np.where(alone, 1, node // stride)).astype(float)
+    odd = ~(whole | alone | nested)
+    if np.any(odd):
+        exact = over_unique(lambda n, s: float(local_members(int(n), int(s), node)), size, stride)
+        local = np.where(odd, exact, local)
+    return Group(kind, size, local)
 
 
 @lru_cache(maxsize=65536)
 def local_members(size: int, stride: int, node: int) -> int:
-    """Group members on a rank's own node, for the rank that has the fewest.
-
-    Closed forms where blocks and nodes nest; where they do not (6 GPUs a node, tp 4), every group of
-    one period is enumerated.
-    """
-    block = size * stride
-    if node % block == 0:
-        return size
-    if stride >= node:
-        return 1
-    if node % stride == 0 and block % node == 0:
-        return node // stride
-    ranks = np.arange(lcm(block, node)).reshape(-1, size, stride)
-    nodes = np.sort(ranks // node, axis=1)
-    same = (nodes[:, :, None, :] == nodes[:, None, :, :]).sum(axis=2)
-    return int(same.min())
+    """Group members on a rank's own node, for the rank that has the fewest: every group of one period
+    (6 GPUs a node, tp 4) is enumerated."""
+    ranks = np.arange(lcm(size * stride, node))
+    group = ranks // (size * stride) * stride + ranks % stride
+    _, members = np.unique(group * len(ranks) + ranks // node, return_counts=True)
+    return int(members.min())
 
 
 def sent_bytes(collective: str, size: Numbers, buffer: Numbers) -> Numbers:

@@ -26,7 +26,15 @@ from moewright.cost.shapes import (
 )
 from moewright.cost.table import Numbers, Table
 from moewright.spec.case import Case
-from moewright.spec.model import Attention, DenseFfn, LatentAttention, Layer, LinearAttention, MoeFfn, SoftmaxAttention
+from moewright.spec.model import (
+    Attention,
+    DenseFfn,
+    LatentAttention,
+    Layer,
+    LinearAttention,
+    MoeFfn,
+    SoftmaxAttention,
+)
 from moewright.spec.precision import element_bytes
 from moewright.spec.tensors import Tensor, attention_tensors, ffn_tensors
 from moewright.spec.workload import Kind
@@ -227,11 +235,9 @@ def _experts(p: Pricing, ffn: MoeFfn, attention: Attention) -> list[Operation]:
     shared = [x for x in tensors if x.kind == "shared_experts"]
     operations = [_gemm(p, "router", router, attention, "router", s.own)]
 
-    limit = np.minimum(t.ep, ffn.top_groups * t.ep / ffn.groups) if ffn.top_groups < ffn.groups else None
-    ranks = routing.distinct_destinations(t.ep, ffn.experts, ffn.top_k)
-    nodes = routing.distinct_destinations(s.ep.nodes, ffn.experts, ffn.top_k)
-    if limit is not None:
-        nodes = np.minimum(nodes, np.maximum(limit * s.ep.nodes / t.ep, 1.0))
+    router_law = routing.Router.of(ffn)
+    ranks = routing.distinct_destinations(t.ep, router_law)
+    nodes = routing.distinct_destinations(s.ep.nodes, router_law)
     far_ranks, far_nodes = ranks * (t.ep - 1) / t.ep, nodes * (s.ep.nodes - 1) / s.ep.nodes
     received = s.own * ranks * load.straggler  # distinct tokens that reach the fullest rank
 

@@ -3,25 +3,79 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from moewright.cost.table import Numbers, over_unique
+from moewright.spec.model import MoeFfn
 
 #: expected tokens per rank above which the normal law with a skewness term replaces the exact sum
 _LARGE = 64.0
 
 
-def distinct_destinations(groups: Numbers, experts: int, top_k: int, limit: Numbers | None = None) -> Numbers:
-    """Expected number of ``groups`` equal groups of experts that one token's ``top_k`` experts fall in:
-    N · (1 − C(E − E/N, k) / C(E, k)), uniform routing without repetition. ``limit``: at most so many."""
-    share = experts / groups
-    missed = np.ones_like(np.asarray(groups, dtype=float))
+@dataclass(frozen=True, slots=True)
+class Router:
+    """``top_k`` of ``experts``, chosen uniformly without repetition among the experts of ``top_groups``
+    of ``groups`` equal groups, themselves chosen uniformly (1 of 1: no limit; DeepSeek-V3's is 4 of 8,
+    arXiv 2412.19437 §2.1.2)."""
+
+    experts: int
+    top_k: int
+    groups: int = 1
+    top_groups: int = 1
+
+    @staticmethod
+    def of(ffn: MoeFfn) -> Router:
+        """The router of an MoE feed-forward."""
+        return Router(ffn.experts, ffn.top_k, ffn.groups, ffn.top_groups)
+
+    @property
+    def limited(self) -> bool:
+        return self.top_groups < self.groups
+
+    @property
+    def eligible(self) -> float:
+        """Experts of the groups that a token may choose from."""
+        return self.experts * self.top_groups / self.groups
+
+
+def distinct_destinations(destinations: Numbers, r: Router) -> Numbers:
+    """Expected number of ``destinations``, equal and contiguous parts of the experts, that one token's
+    experts fall in: N · (1 − C(E − E/N, k) / C(E, k)).
+
+    With limited groups a part no larger than a group is eligible with chance M/G, and then is one of
+    E' = E·M/G experts' parts; a part of several groups has a hypergeometric number of eligible ones.
+    """
+    n = np.asarray(destinations, dtype=float)
+    if not r.limited:
+        return n * (1 - _missed(r.experts / n, r.experts, r.top_k))
+    size = r.experts / r.groups
+    inside = n * r.top_groups / r.groups * (1 - _missed(np.minimum(r.experts / n, size), r.eligible, r.top_k))
+    several = r.groups / n  # groups in one part, where more than one
+    hit = np.zeros_like(n)
+    for eligible in range(1, r.top_groups + 1):
+        hit = hit + _hypergeometric(eligible, several, r) * (1 - _missed(eligible * size, r.eligible, r.top_k))
+    return np.where(n >= r.groups, inside, np.minimum(n * hit, np.minimum(n, r.top_groups)))
+
+
+def _missed(part: Numbers, experts: float, top_k: int) -> Numbers:
+    """C(experts − part, k) / C(experts, k): no expert of a part is chosen."""
+    missed = np.ones_like(np.asarray(part, dtype=float))
     for i in range(top_k):
-        missed = missed * np.maximum(experts - share - i, 0) / (experts - i)
-    expected = groups * (1 - missed)
-    return expected if limit is None else np.minimum(expected, limit)
+        missed = missed * np.maximum(experts - part - i, 0) / (experts - i)
+    return missed
+
+
+def _hypergeometric(x: int, part: Numbers, r: Router) -> Numbers:
+    """Chance that ``x`` of the chosen groups are among the ``part`` groups of one destination."""
+    chance = np.full_like(np.asarray(part, dtype=float), float(math.comb(r.top_groups, x)))
+    for i in range(x):
+        chance = chance * np.maximum(part - i, 0) / (r.groups - i)
+    for i in range(r.top_groups - x):
+        chance = chance * np.maximum(r.groups - part - i, 0) / (r.groups - x - i)
+    return chance
 
 
 def active_share(tokens: Numbers, experts: int, top_k: int) -> Numbers:
@@ -41,32 +95,47 @@ def _largest_active(share: float, groups: float, slots: float) -> float:
     return _largest_binomial(slots, share, groups)
 
 
-def straggler(tokens: Numbers, experts: int, top_k: int, groups: Numbers) -> Numbers:
-    """Expected largest number of routed copies on one of ``groups`` ranks over their mean, when
-    ``tokens`` tokens choose ``top_k`` of ``experts`` uniformly.
+def straggler(tokens: Numbers, r: Router, ranks: Numbers) -> Numbers:
+    """Expected largest number of routed copies on one of ``ranks`` ranks over their mean, when ``tokens``
+    tokens are routed by ``r``.
 
-    A rank's count is a sum of hypergeometric draws: mean Tk/n, variance T·k·(1/n)(1−1/n)(E−k)/(E−1). Its
-    law is matched by a binomial of that mean and variance (by the normal with a Cornish-Fisher skewness
-    term where the mean is large), the largest of n taken as of independent ones, and its excess scaled by
-    sqrt(n/(n−1)) since the counts add up to a constant. Tests compare with simulation.
+    A rank's count is a sum over tokens of how many of its experts one chooses, of mean k/n and the variance
+    of ``_variance``. The sum's law is matched by a binomial of that mean and variance (by the normal with a
+    Cornish-Fisher skewness term where the mean is large or the variance exceeds it), the largest of n taken
+    as of independent ones, and its excess scaled by sqrt(n/(n−1)) since the counts add up to a constant.
+    Tests compare with simulation.
     """
-    return over_unique(lambda t, n: _straggler(t, n, experts, top_k), tokens, groups)
+    return over_unique(lambda t, n: _straggler(t, n, r), tokens, ranks)
+
+
+def _variance(ranks: float, r: Router) -> float:
+    """Variance of the number of experts of one of ``ranks`` ranks that a token chooses: m + pairs·P − m²,
+    over ordered pairs of the rank's experts and the chance P that both are chosen."""
+    mean, part, size = r.top_k / ranks, r.experts / ranks, r.experts / r.groups
+    near = min(part, size)  # experts of a rank that are of one group
+    both = r.top_k * (r.top_k - 1) / (r.eligible * max(r.eligible - 1, 1))
+    pairs = part * (near - 1) * r.top_groups / r.groups
+    if part > near:
+        pairs += part * (part - near) * r.top_groups * (r.top_groups - 1) / (r.groups * (r.groups - 1))
+    return max(mean + pairs * both - mean * mean, 0.0)
 
 
 @lru_cache(maxsize=65536)
-def _straggler(tokens: float, groups: float, experts: int, top_k: int) -> float:
-    if groups <= 1 or tokens <= 0 or top_k >= experts:
+def _straggler(tokens: float, ranks: float, r: Router) -> float:
+    if ranks <= 1 or tokens <= 0 or r.top_k >= r.experts:
         return 1.0
-    mean = tokens * top_k / groups
-    variance = mean * (1 - 1 / groups) * (experts - top_k) / (experts - 1)
+    mean = tokens * r.top_k / ranks
+    variance = tokens * _variance(ranks, r)
+    if variance <= 0:
+        return 1.0
     success = 1 - variance / mean
-    if mean <= _LARGE:
-        largest = _largest_binomial(mean / success, success, groups)
+    if mean <= _LARGE and success > 0:
+        largest = _largest_binomial(mean / success, success, ranks)
     else:
-        first, second = _normal_maximum(round(groups))
+        first, second = _normal_maximum(round(ranks))
         skew = (1 - 2 * success) / math.sqrt(variance)
         largest = mean + math.sqrt(variance) * (first + skew / 6 * (second - 1))
-    return 1 + (largest - mean) * math.sqrt(groups / (groups - 1)) / mean
+    return 1 + (largest - mean) * math.sqrt(ranks / (ranks - 1)) / mean
 
 
 def _largest_binomial(trials: float, success: float, count: float) -> float:

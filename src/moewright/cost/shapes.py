@@ -50,12 +50,12 @@ def shapes(case: Case, t: Table) -> Shapes:
         tokens,
         own,
         routed,
-        tp=group(t.tp, np.ones_like(t.tp), cluster),
-        cp=group(t.cp, t.tp, cluster),
-        ep=group(t.ep, t.etp, cluster),
-        etp=group(t.etp, np.ones_like(t.etp), cluster),
-        stage=group(t.stage, np.ones_like(t.stage), cluster),
-        pp=group(t.pp, t.stage, cluster),
+        tp=group("tp", t.tp, np.ones_like(t.tp), cluster),
+        cp=group("cp", t.cp, t.tp, cluster),
+        ep=group("ep", t.ep, t.etp, cluster),
+        etp=group("etp", t.etp, np.ones_like(t.etp), cluster),
+        stage=group("stage", t.stage, np.ones_like(t.stage), cluster),
+        pp=group("pp", t.pp, t.stage, cluster),
     )
 
 
@@ -71,8 +71,10 @@ def tensor_share(tensor: Tensor, attention: Attention, t: Table) -> Numbers:
     """Part of ``tensor`` that one rank holds."""
     if tensor.shard in ("heads", "kv_heads"):
         return head_share(attention, tensor.shard, t.tp)
-    if tensor.shard in ("width", "vocabulary"):
+    if tensor.shard == "width":
         return 1 / t.tp
+    if tensor.shard == "vocabulary":  # rows that do not divide evenly: the fullest rank's
+        return np.ceil(tensor.rows / t.tp) / tensor.rows
     if tensor.shard == "experts":
         return (1 + t.redundant / tensor.count) / t.ep / t.etp
     return np.ones_like(t.tp, dtype=float)
@@ -81,10 +83,7 @@ def tensor_share(tensor: Tensor, attention: Attention, t: Table) -> Numbers:
 def weight_bytes(tensors: Iterable[Tensor], attention: Attention, precision: Precision, t: Table) -> Numbers:
     """Bytes of one rank's share of ``tensors``."""
     return sum(
-        (
-            x.parameters * element_bytes(precision.weight(x.kind)) * tensor_share(x, attention, t)
-            for x in tensors
-        ),
+        (x.parameters * element_bytes(precision.weight(x.kind)) * tensor_share(x, attention, t) for x in tensors),
         start=np.zeros_like(t.tp, dtype=float),
     )
 

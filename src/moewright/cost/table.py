@@ -100,6 +100,5 @@ def over_unique(function: Callable[..., float], *columns: Numbers) -> Numbers:
     for column in rows.T:  # one integer per distinct row, without the slow row-wise np.unique
         values, inverse = np.unique(column, return_inverse=True)
         code = code * len(values) + inverse
-        _, code = np.unique(code, return_inverse=True)
     _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
     return np.array([function(*rows[i]) for i in first])[inverse]

@@ -12,11 +12,11 @@ from moewright.errors import MoewrightError
 from moewright.plan.evaluate import evaluate_table
 from moewright.plan.plan import Comparison, Crossing, Plan
 from moewright.spec.case import Case
-from moewright.spec.strategy import Strategy
+from moewright.spec.strategy import Overlap, Strategy
 
 #: how far from today's value a crossing is looked for, as a factor either way
 REACH = 256.0
-_POINTS = 65
+_POINTS = 17
 
 
 class Rankings(Protocol):
@@ -29,10 +29,7 @@ def compare_with(case: Case, best: Plan, other: Plan, search: Callable[[Case], R
     """The terms by which ``other`` is slower than ``best``, and each crossing, solved by bisection; at a
     crossing's far side the whole search is run again, to tell what would be best there."""
     names = dict.fromkeys([*other.latency.breakdown, *best.latency.breakdown])
-    differences = {
-        n: other.latency.breakdown.get(n, 0.0) - best.latency.breakdown.get(n, 0.0)
-        for n in names
-    }
+    differences = {n: other.latency.breakdown.get(n, 0.0) - best.latency.breakdown.get(n, 0.0) for n in names}
     ordered = dict(sorted(differences.items(), key=lambda item: -abs(item[1])))
     crossings = tuple(
         _crossing(case, best, other, quantity, search)
@@ -111,13 +108,16 @@ def _bisect(lead: Callable[[float], float], loses: float, wins: float) -> float:
 
 def _batch_crossing(lead: Callable[[float], float], best: Plan, other: Plan) -> float | None:
     """The nearest multiple or fraction of today's batch, by powers of two, that both can divide."""
-    parts = [
-        p.strategy.replicas * p.strategy.attention.dp * p.strategy.micro_batches * (2 if "two" in p.strategy.overlap else 1)
-        for p in (best, other)
-    ]
+    parts = [_divisor(p.strategy) for p in (best, other)]
     unit = math.lcm(*parts)
     for step in range(1, 11):
         for value in (best.batch * 2.0**step, best.batch / 2.0**step):
             if value >= unit and value % unit == 0 and lead(value) <= 0:
                 return value
     return None
+
+
+def _divisor(s: Strategy) -> int:
+    """What a batch must be a multiple of."""
+    halves = 2 if s.overlap is Overlap.TWO_BATCH else 1
+    return s.replicas * s.attention.dp * s.micro_batches * halves

@@ -75,8 +75,7 @@ def _plan(case: Case, s: Strategy, batch: int, e: Evaluation) -> Plan:
     lines = {k: float(v) for k, v in e.memory.items()}
     cache = lines.pop("kv_cache")
     layers_seconds = sum(
-        float(t.seconds) * len(positions)
-        for t, (_, positions) in zip(e.layers, case.model.layer_kinds(), strict=True)
+        float(t.seconds) * len(positions) for t, (_, positions) in zip(e.layers, case.model.layer_kinds(), strict=True)
     )
     return Plan(
         name=s.name,
@@ -132,7 +131,16 @@ def _communication(case: Case, s: Strategy, e: Evaluation, every: list[Call]) ->
         if not o.collective or o.group is None:
             continue
         one = CollectiveOperation(
-            *(o.name, o.collective, int(o.group.size), _tier(o.group), float(o.bytes), float(o.seconds), c.count)
+            *(
+                o.name,
+                o.collective,
+                o.group.kind,
+                int(o.group.size),
+                _tier(o.group),
+                float(o.bytes),
+                float(o.seconds),
+                c.count,
+            )
         )
         key = (one.name, one.collective, one.group_size, one.bytes)
         found[key] = replace(one, count=one.count + found[key].count) if key in found else one
@@ -140,7 +148,7 @@ def _communication(case: Case, s: Strategy, e: Evaluation, every: list[Call]) ->
         shapes, chunks = e.pricing.shapes, int(e.pricing.table.chunks)
         size = float(shapes.own) * chunks / s.micro_batches * case.model.hidden_size * 2.0
         found[("stage",)] = CollectiveOperation(
-            "stage_transfer", "send", 2, _tier(shapes.pp), size, float(e.transfer), s.micro_batches
+            "stage_transfer", "send", "pp", 2, _tier(shapes.pp), size, float(e.transfer), s.micro_batches
         )
     operations = tuple(found.values())
     return Communication(sum(o.bytes * o.count for o in operations), operations)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -108,7 +109,7 @@ def _load(case: Case, table: Table, routed: Numbers, moe: MoeFfn) -> Load:
     tokens = np.ceil(routed)
     if case.routing.uniform:
         return Load(
-            routing.straggler(tokens, moe.experts, moe.top_k, table.ep),
+            routing.straggler(tokens, routing.Router.of(moe), table.ep),
             routing.active_experts(tokens, moe.experts, moe.top_k, table.ep, slots),
         )
     loads = expert_loads(case, moe)
@@ -132,7 +133,7 @@ def expert_loads(case: Case, moe: MoeFfn) -> np.ndarray:
         loads = np.asarray(r.loads, dtype=float)
     else:
         loads = routing.zipf_loads(moe.experts, r.zipf or 0.0)[None, :]
-    return loads / loads.sum(axis=1, keepdims=True)
+    return np.asarray(loads / loads.sum(axis=1, keepdims=True))
 
 
 def _layer_times(p: Pricing, operations: list[Operation]) -> LayerTimes:
@@ -166,8 +167,8 @@ def _by_pp(pp: Numbers, function: Callable[[int, object], tuple[Numbers, ...]], 
     return list(out)
 
 
-def _pick(values: Numbers, rows: object) -> Numbers:
-    return np.asarray(values, dtype=float)[rows] if rows is not ... else values  # type: ignore[index]
+def _pick(values: Numbers, rows: Any) -> Numbers:
+    return np.asarray(values, dtype=float)[rows] if rows is not ... else values
 
 
 def _pipeline(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -63,10 +63,12 @@ class Compute:
 
 @dataclass(frozen=True, slots=True)
 class CollectiveOperation:
-    """One kind of collective of a rank: ``bytes`` and ``seconds`` of one call, ``count`` calls a pass."""
+    """One kind of collective of a rank: ``bytes`` and ``seconds`` of one call, ``count`` calls a pass.
+    ``group``: the kind of group it runs in (tp, cp, ep, etp, stage, pp)."""
 
     name: str
     collective: str
+    group: str
     group_size: int
     tier: str
     bytes: float
@@ -108,11 +110,16 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """``straggler``: expected tokens of the fullest rank's experts over the mean."""
+    """``straggler``: expected tokens of the fullest rank's experts over the mean. The other spreads are
+    taken over all ranks of the actual assignment, with one seeded sample of the routing: routed copies of
+    a layer, bytes held (weights and KV cache), FLOPs and bytes sent in a pass."""
 
     experts_per_gpu: Spread
     straggler: float
-    tokens_per_gpu_sampled: Spread = field(default_factory=lambda: Spread(0.0, 0.0))
+    tokens_per_gpu_sampled: Spread | None = None
+    memory_per_gpu: Spread | None = None
+    flops_per_gpu: Spread | None = None
+    bytes_per_gpu: Spread | None = None
 
 
 @dataclass(frozen=True, slots=True)

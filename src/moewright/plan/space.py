@@ -106,7 +106,7 @@ def complete(want: StrategySpec, case: Case) -> StrategySpec:
         )
     replicas = want.replicas or outer // attention
     if replicas * pp * attention != gpus:
-        raise fail("strategy", f"replicas×pp×dp×cp×tp×repeated = {replicas * pp * attention}, but cluster.gpus = {gpus}")
+        raise fail("strategy", f"replicas × pp × attention = {replicas * pp * attention}, but cluster.gpus = {gpus}")
     return StrategySpec(
         replicas=replicas,
         pp=pp,
@@ -127,7 +127,9 @@ def _choices(wanted: int | None, legal: list[int]) -> list[int]:
     return [d for d in legal if wanted is None or d == wanted]
 
 
-def _stage(case: Case, want: StrategySpec, replicas: int, pp: int, stage: int, rejected: Counter[str]) -> list[tuple[int, ...]]:
+def _stage(
+    case: Case, want: StrategySpec, replicas: int, pp: int, stage: int, rejected: Counter[str]
+) -> list[tuple[int, ...]]:
     """Rows (replicas, pp, dp, cp, tp, repeated, ep, etp, redundant, replicated) of one stage size."""
     moe = case.model.moe
     attentions = _attention_foldings(case, want, stage, replicas, rejected)
@@ -215,9 +217,7 @@ def _dp_reason(case: Case, replicas: int, dp: int) -> str | None:
     return None
 
 
-def _expert_foldings(
-    case: Case, want: StrategySpec, stage: int, rejected: Counter[str]
-) -> list[tuple[int, int, int]]:
+def _expert_foldings(case: Case, want: StrategySpec, stage: int, rejected: Counter[str]) -> list[tuple[int, int, int]]:
     """(ep, etp, redundant) with ep·etp = ``stage`` that suit the number and width of experts."""
     found = []
     moes = list(dict.fromkeys(x.ffn for x in case.model.layers if isinstance(x.ffn, MoeFfn)))

@@ -28,9 +28,7 @@ def _grouped(
     heads = f.integer("num_attention_heads")
     kv_heads = f.integer("num_key_value_heads", heads) if kv_default else f.integer("num_key_value_heads")
     if heads % kv_heads:
-        raise f.error(
-            "num_key_value_heads", f"got {kv_heads}, which does not divide num_attention_heads {heads}"
-        )
+        raise f.error("num_key_value_heads", f"got {kv_heads}, which does not divide num_attention_heads {heads}")
     return SoftmaxAttention(
         heads,
         kv_heads,
@@ -44,18 +42,14 @@ def _grouped(
 def _even_head_dim(f: Fields, heads: int, hidden: str = "hidden_size") -> int:
     width = f.integer(hidden)
     if width % heads and not f.has("head_dim"):
-        raise f.error(
-            hidden, f"got {width}, which {heads} attention heads do not divide, and there is no head_dim"
-        )
+        raise f.error(hidden, f"got {width}, which {heads} attention heads do not divide, and there is no head_dim")
     return max(1, width // heads)
 
 
 def _windows(f: Fields, count: int, otherwise: Callable[[int], bool]) -> list[int | None]:
     """Sliding window of each layer: by ``layer_types``, or where ``otherwise`` says so."""
     kinds = layer_kinds(f, "layer_types", count, ("sliding_attention", "full_attention"))
-    slides = (
-        [kind == "sliding_attention" for kind in kinds] if kinds else [otherwise(i) for i in range(count)]
-    )
+    slides = [kind == "sliding_attention" for kind in kinds] if kinds else [otherwise(i) for i in range(count)]
     window = f.integer("sliding_window") if any(slides) else None
     return [window if slide else None for slide in slides]
 
@@ -115,9 +109,7 @@ def qwen2_attentions(f: Fields, count: int) -> list[Attention]:
 
 
 def qwen3_attentions(f: Fields, count: int) -> list[Attention]:
-    return _late_windows(
-        f, count, _grouped(f, head_dim=128, qk_norm="head", bias=f.flag("attention_bias", False))
-    )
+    return _late_windows(f, count, _grouped(f, head_dim=128, qk_norm="head", bias=f.flag("attention_bias", False)))
 
 
 def _late_windows(f: Fields, count: int, base: SoftmaxAttention) -> list[Attention]:
@@ -165,9 +157,7 @@ def llama4_attentions(f: Fields, count: int) -> list[Attention]:
 def qwen3_next_attentions(f: Fields, count: int) -> list[Attention]:
     """Three gated-delta layers, then one of gated full attention, unless ``layer_types`` says otherwise."""
     gate = f.flag("attn_output_gate", True)
-    full = replace(
-        _grouped(f, head_dim=256, qk_norm="head", bias=f.flag("attention_bias", False)), output_gate=gate
-    )
+    full = replace(_grouped(f, head_dim=256, qk_norm="head", bias=f.flag("attention_bias", False)), output_gate=gate)
     linear = LinearAttention(
         f.integer("linear_num_key_heads"),
         f.integer("linear_num_value_heads"),
@@ -176,9 +166,7 @@ def qwen3_next_attentions(f: Fields, count: int) -> list[Attention]:
         f.integer("linear_conv_kernel_dim"),
     )
     if linear.value_heads % linear.key_heads:
-        raise f.error(
-            "linear_num_value_heads", f"got {linear.value_heads}, not a multiple of {linear.key_heads}"
-        )
+        raise f.error("linear_num_value_heads", f"got {linear.value_heads}, not a multiple of {linear.key_heads}")
     kinds = layer_kinds(f, "layer_types", count, ("linear_attention", "full_attention"))
     if kinds is None:
         every = f.integer("full_attention_interval", 4)

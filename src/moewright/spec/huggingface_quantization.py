@@ -139,9 +139,7 @@ class _Scheme:
         return self.only is None or any(map(self.only.match, modules))
 
 
-def precision(
-    config: Fields, quantization: Fields | None, layers: tuple[Layer, ...], hidden: int
-) -> Precision:
+def precision(config: Fields, quantization: Fields | None, layers: tuple[Layer, ...], hidden: int) -> Precision:
     """The Precision of a checkpoint: ``config`` for its dtype, ``quantization`` for the rest."""
     dtype = _DTYPES.get(config.text(config.first("dtype", "torch_dtype")) or "bfloat16", "bf16")
     plain = Precision(dtype, {}, *(dtype,) * 4)
@@ -208,9 +206,7 @@ def _skipped(q: Fields) -> _Names:
 def _blocks(q: Fields) -> bool:
     blocks = q.integers("weight_block_size")
     if blocks is not None and (len(blocks) != 2 or min(blocks) < 1):
-        raise q.error(
-            "weight_block_size", f"got {str(blocks)[:40]}; expected two whole numbers such as [128, 128]"
-        )
+        raise q.error("weight_block_size", f"got {str(blocks)[:40]}; expected two whole numbers such as [128, 128]")
     return blocks is not None
 
 
@@ -238,9 +234,7 @@ def _number_format(f: Fields) -> str:
         return "mxfp4" if size == 32 else "nvfp4"
     if kind == "int" and bits in (4, 8):
         return f"int{bits}"
-    raise f.error(
-        "num_bits", f"got {bits} bits of type {str(kind)[:20]!r}; known are int and float of 4 and 8"
-    )
+    raise f.error("num_bits", f"got {bits} bits of type {str(kind)[:20]!r}; known are int and float of 4 and 8")
 
 
 def _modelopt(q: Fields, skipped: _Names) -> list[_Scheme]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from moewright.spec.precision import Precision
 
@@ -119,7 +120,7 @@ class Layer:
     norm_bias: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: its layer kinds are found once and kept
 class ModelSpec:
     """A model; ``layers`` in order. ``vocab_size`` 0: no embedding and no head."""
 
@@ -137,6 +138,10 @@ class ModelSpec:
 
     def layer_kinds(self) -> list[tuple[Layer, list[int]]]:
         """Distinct layers with the positions they stand at, in order of first appearance."""
+        return self._kinds
+
+    @cached_property
+    def _kinds(self) -> list[tuple[Layer, list[int]]]:
         kinds: dict[Layer, list[int]] = {}
         for position, layer in enumerate(self.layers):
             kinds.setdefault(layer, []).append(position)

@@ -147,20 +147,14 @@ def norm_tensors(layer: Layer, hidden: int) -> list[Tensor]:
 
 def layer_tensors(layer: Layer, hidden: int) -> list[Tensor]:
     """All tensors of one layer."""
-    return (
-        attention_tensors(layer.attention, hidden)
-        + ffn_tensors(layer.ffn, hidden)
-        + norm_tensors(layer, hidden)
-    )
+    return attention_tensors(layer.attention, hidden) + ffn_tensors(layer.ffn, hidden) + norm_tensors(layer, hidden)
 
 
 def vocabulary_tensors(model: ModelSpec) -> list[Tensor]:
     """Embedding, head (none of its own where tied), and the final norm."""
     tensors: list[Tensor] = []
     if model.vocab_size:
-        tensors.append(
-            Tensor("embedding", model.vocab_size, model.hidden_size, "vocabulary", "vocabulary", gemm=False)
-        )
+        tensors.append(Tensor("embedding", model.vocab_size, model.hidden_size, "vocabulary", "vocabulary", gemm=False))
         if not model.tied_embeddings:
             tensors.append(Tensor("head", model.vocab_size, model.hidden_size, "vocabulary", "vocabulary"))
         if model.head_bias:

@@ -1,0 +1,103 @@
+"""One seeded sample of the routing, followed token by token: what a plan's averages look like in a single pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from moewright.cost.routing import Router
+from moewright.place.assignment import Assignment
+from moewright.place.experts import replicas_of
+from moewright.spec.model import MoeFfn
+
+#: routed copies drawn for the loads of one plan, and tokens followed from source to destination
+MOST_COPIES = 1 << 20
+MOST_FOLLOWED = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """One layer's dispatch in one replica, tokens followed: distinct copies ``sent`` by every ep rank to
+    others and ``received`` from others, each counted on its own side, shape [ep]."""
+
+    tokens: int
+    sent: np.ndarray
+    received: np.ndarray
+
+
+def choose(rng: np.random.Generator, tokens: int, r: Router, load: np.ndarray | None = None) -> np.ndarray:
+    """Experts of ``tokens`` tokens, shape [tokens, top_k], without repetition: uniform within ``r``'s
+    groups, or drawn one after the other in proportion to ``load`` [experts] (Gumbel top-k)."""
+    if load is None and not r.limited and r.top_k * r.top_k <= 2 * r.experts:
+        return _redrawn(rng, tokens, r)
+    if load is None:
+        keys = rng.random((tokens, r.experts), dtype=np.float32)
+    else:
+        with np.errstate(divide="ignore"):
+            keys = np.log(load) + rng.gumbel(size=(tokens, r.experts))
+    if r.limited and load is None:
+        groups = np.argsort(rng.random((tokens, r.groups)), axis=1)[:, r.top_groups :]
+        spans = keys.reshape(tokens, r.groups, -1)
+        np.put_along_axis(spans, groups[:, :, None], -1.0, axis=1)
+    return np.argpartition(-keys, r.top_k - 1, axis=1)[:, : r.top_k]
+
+
+def _redrawn(rng: np.random.Generator, tokens: int, r: Router) -> np.ndarray:
+    """Independent draws, drawn again where a token chose an expert twice: exact, and quick for k² ≤ 2E."""
+    chosen = rng.integers(0, r.experts, (tokens, r.top_k), dtype=np.int32)
+    while True:
+        ordered = np.sort(chosen, axis=1)
+        twice = np.flatnonzero((ordered[:, 1:] == ordered[:, :-1]).any(axis=1))
+        if not len(twice):
+            return chosen
+        chosen[twice] = rng.integers(0, r.experts, (len(twice), r.top_k), dtype=np.int32)
+
+
+def sample_copies(a: Assignment, ffn: MoeFfn, tokens: int, loads: np.ndarray | None, seed: int = 0) -> np.ndarray:
+    """Routed copies that every ep rank computes, shape [sampled replicas, sampled layers, ep], when each
+    replica routes ``tokens`` tokens per layer. As many layers and replicas as ``MOST_COPIES`` allows, at
+    least one of each; a replicated expert's tokens go to its replicas in turn."""
+    rng, r, s = np.random.default_rng(seed), Router.of(ffn), a.strategy
+    # limited and skewed routing draw a number per expert, not per copy
+    each = tokens * (ffn.top_k if loads is None and not r.limited else ffn.experts)
+    budget = max(1, MOST_COPIES // max(each, 1))
+    layers = min(len(a.experts), budget)
+    replicas = min(s.replicas, max(1, budget // layers))
+    picked = np.linspace(0, len(a.experts) - 1, layers).astype(int)
+    counts = np.zeros((replicas, layers, s.experts.ep))
+    for replica in range(replicas):
+        for index, layer in enumerate(picked):
+            load = None if loads is None else loads[layer % len(loads)]
+            chosen = choose(rng, tokens, r, load)
+            per_expert = np.bincount(chosen.ravel(), minlength=ffn.experts)
+            placed = a.experts[layer]
+            shares = per_expert / replicas_of(placed[None], ffn.experts)[0]
+            counts[replica, index] = shares[placed].sum(axis=1)
+    return counts
+
+
+def follow(a: Assignment, ffn: MoeFfn, tokens: int, loads: np.ndarray | None, seed: int = 1) -> Traffic:
+    """Follow up to ``MOST_FOLLOWED`` tokens of one layer and replica, owned evenly by the ep ranks, to the
+    ranks of their experts. An expert of several replicas is read from the one in the token's turn."""
+    rng, ep = np.random.default_rng(seed), a.strategy.experts.ep
+    tokens = max(ep, min(tokens, MOST_FOLLOWED) // ep * ep)
+    chosen = choose(rng, tokens, Router.of(ffn), None if loads is None else loads[0])
+    source = np.arange(tokens) % ep
+    placed = a.experts[0]
+    holders: list[list[int]] = [[] for _ in range(ffn.experts)]
+    for rank, slots in enumerate(placed):
+        for expert in slots:
+            holders[expert].append(rank)
+    most = max(len(h) for h in holders)
+    table = np.array([[h[i % len(h)] for i in range(most)] for h in holders])
+    where = table[chosen, (np.arange(tokens) // ep % most)[:, None]]
+    # the sender's side: per token, its distinct destinations other than its own rank
+    ordered = np.sort(where, axis=1)
+    new = np.ones_like(ordered, dtype=bool)
+    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    new &= ordered != source[:, None]
+    sent = np.bincount(source, weights=new.sum(axis=1), minlength=ep)
+    # the receiver's side: per rank, the tokens of others that have any expert there
+    received = np.array([((where == rank).any(axis=1) & (source != rank)).sum() for rank in range(ep)])
+    return Traffic(tokens, sent, received)
