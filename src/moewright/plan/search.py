@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from moewright.cost.table import Table
-from moewright.errors import InfeasibleError
+from moewright.errors import InfeasibleError, SpecError
 from moewright.plan.compare import compare_with
 from moewright.plan.detail import detail
 from moewright.plan.evaluate import Evaluation, check_units, evaluate_table
@@ -110,6 +110,7 @@ class Found:
 def search(case: Case) -> Found:
     """Price every legal strategy of ``case`` and rank those that fit and meet the limits."""
     check_units(case)
+    limit = _limit(case)
     legal = space(case)
     table, rejected = legal.table, legal.rejected
     # without a pipeline, more micro-batches only save memory: priced where one batch does not fit
@@ -123,13 +124,9 @@ def search(case: Case) -> Found:
     fits = memory <= usable
     if not fits.any():
         least = int(memory.argmin())
-        raise InfeasibleError(
-            f"{'the strategy' if case.strategy else 'no strategy'} {table.row(least)[0].name if case.strategy else ''}"
-            f"{' does not fit' if case.strategy else 'fits: the smallest'} needs {format_bytes(memory[least])} "
-            f"on a GPU, of {format_bytes(usable)} usable".replace("  ", " ")
-        )
+        which = f"{table.row(least)[0].name} does not fit: it" if case.strategy else "no strategy fits: the smallest"
+        raise InfeasibleError(f"{which} needs {format_bytes(memory[least])} on a GPU, of {format_bytes(usable)} usable")
     rejected["does not fit in memory"] += int((~fits).sum())
-    limit = case.goal.limits.tpot if case.workload.kind is Kind.DECODE else case.goal.limits.ttft
     meets = fits if limit is None else fits & (seconds <= limit)
     if not meets.any():
         raise InfeasibleError(
@@ -145,6 +142,26 @@ def search(case: Case) -> Found:
         keys = (memory, table.pp, seconds, -rate)
     order = kept[np.lexsort(tuple(_rounded(k[kept]) for k in keys))]
     return Found(table.take(order), seconds[order], rate[order], len(table), rejected)
+
+
+def _limit(case: Case) -> float | None:
+    """Seconds that a pass may take. Raises SpecError for a limit or objective that the case gives no sense."""
+    decode = case.workload.kind is Kind.DECODE
+    ttft, tpot = case.goal.limits.ttft, case.goal.limits.tpot
+    if (ttft if decode else tpot) is not None:
+        field, other = ("ttft", "tpot") if decode else ("tpot", "ttft")
+        raise SpecError(
+            f"does not bound a {case.workload.kind} workload; its limit is limits.{other}",
+            file=case.file,
+            field=f"limits.{field}",
+        )
+    if case.goal.objective is Objective.COST and case.cluster.device.price is None:
+        raise SpecError(
+            "got cost, but the device has no price; give cluster.device.price, such as 2.5 USD/h",
+            file=case.file,
+            field="objective",
+        )
+    return tpot if decode else ttft
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:

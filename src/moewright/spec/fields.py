@@ -42,9 +42,7 @@ class Fields:
         """The first of ``names`` (spellings of one field) that is there; the first name if none is."""
         return next((name for name in names if self.has(name)), names[0])
 
-    def integer(
-        self, name: str, default: int | _Required = REQUIRED, *, least: int = 1, most: int = LARGEST
-    ) -> int:
+    def integer(self, name: str, default: int | _Required = REQUIRED, *, least: int = 1, most: int = LARGEST) -> int:
         """A whole number from ``least`` to ``most``; null counts as missing."""
         value = self.raw.get(name)
         if value is None:
