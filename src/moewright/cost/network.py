@@ -92,7 +92,7 @@ def reduce_seconds(g: Group, buffer: Numbers, cluster: Cluster) -> Numbers:
     return np.where(g.size > 1, inside + np.where(n > 1, np.minimum(ring, tree), 0.0), 0.0)
 
 
-def exchange_seconds(g: Group, to_ranks: Numbers, to_nodes: Numbers, cluster: Cluster) -> Numbers:
+def exchange_seconds(g: Group, to_ranks: Numbers, to_nodes: Numbers, cluster: Cluster, forwarding: bool) -> Numbers:
     """All-to-all in which a rank sends ``to_ranks`` bytes, spread evenly over the other ranks.
 
     Direct: each tier carries its own peers' share, and the slower one governs. Forwarded (DeepEP's normal
@@ -101,7 +101,7 @@ def exchange_seconds(g: Group, to_ranks: Numbers, to_nodes: Numbers, cluster: Cl
     """
     n, local = g.size, g.local
     peers = np.maximum(n - 1, 1)
-    if cluster.forwarding:
+    if forwarding:
         slow = to_nodes
         copies = to_ranks * n / peers  # what leaves plus what stays: the copies over all n destinations
         fast = copies * (local - 1) / local
@@ -110,7 +110,7 @@ def exchange_seconds(g: Group, to_ranks: Numbers, to_nodes: Numbers, cluster: Cl
         fast = to_ranks * (local - 1) / peers
     across = g.nodes > 1
     latency = np.where(across, cluster.fabric.latency, cluster.node.latency)
-    latency = latency + (np.where(across & (local > 1), cluster.node.latency, 0.0) if cluster.forwarding else 0.0)
+    latency = latency + (np.where(across & (local > 1), cluster.node.latency, 0.0) if forwarding else 0.0)
     busy = np.maximum(fast / cluster.node.bandwidth, np.where(across, slow, 0.0) / cluster.fabric.bandwidth)
     return np.where(n > 1, busy + latency, 0.0)
 

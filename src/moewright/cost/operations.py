@@ -239,6 +239,8 @@ def _experts(p: Pricing, ffn: MoeFfn, attention: Attention) -> list[Operation]:
     ranks = routing.distinct_destinations(t.ep, router_law)
     nodes = routing.distinct_destinations(s.ep.nodes, router_law)
     far_ranks, far_nodes = ranks * (t.ep - 1) / t.ep, nodes * (s.ep.nodes - 1) / s.ep.nodes
+    # decode's low-latency kernels send straight to the destination (DeepEP, low-latency mode)
+    forwarding = p.case.cluster.forwarding and p.case.workload.kind is not Kind.DECODE
     received = s.own * ranks * load.straggler  # distinct tokens that reach the fullest rank
 
     for name, collective_format in (("dispatch", precision.dispatch), ("combine", precision.combine)):
@@ -248,6 +250,7 @@ def _experts(p: Pricing, ffn: MoeFfn, attention: Attention) -> list[Operation]:
             s.own * far_ranks * width * load.straggler,
             s.own * far_nodes * width * load.straggler,
             p.case.cluster,
+            forwarding,
         )
         operations.append(
             Operation(

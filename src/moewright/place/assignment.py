@@ -36,7 +36,7 @@ class Assignment:
 
     def stage_mask(self, position: int) -> np.ndarray:
         """Which ranks hold layer ``position``, shape [gpus]."""
-        stage = next(i for i, held in enumerate(self.layers) if position in held)
+        stage = next((i for i, held in enumerate(self.layers) if position in held), -1)
         return np.asarray(self.ranks.stage == stage)
 
     def kinds_held(self) -> list[tuple[Layer, np.ndarray]]:

@@ -34,8 +34,8 @@ class Tier:
 class Cluster:
     """``gpus`` devices, ``gpus_per_node`` to a node; ``node`` links them inside, ``fabric`` across.
     ``forwarding``: dispatch sends a token once to each node and forwards it there over the node's links
-    (as DeepEP's normal kernels do) instead of once to each rank. ``reserve`` is the share of memory
-    kept free for the runtime."""
+    (as DeepEP's normal kernels do) instead of once to each rank; decode never does (its low-latency
+    kernels). ``reserve`` is the share of memory kept free for the runtime."""
 
     name: str
     gpus: int

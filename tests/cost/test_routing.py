@@ -1,0 +1,116 @@
+"""Routing: exact enumeration and simulation against the closed forms."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moewright.cost import routing
+from moewright.cost.routing import Router
+from moewright.plan.sample import choose
+
+
+def enumerated(n, r):
+    """Mean number of parts that a token's experts fall in, over all choices of groups and experts."""
+    size = r.experts // r.groups
+    found = []
+    for groups in combinations(range(r.groups), r.top_groups):
+        eligible = [g * size + i for g in groups for i in range(size)]
+        found += [len({e * n // r.experts for e in chosen}) for chosen in combinations(eligible, r.top_k)]
+    return np.mean(found)
+
+
+@pytest.mark.parametrize(
+    "r", [Router(8, 2), Router(12, 3), Router(12, 3, 4, 2), Router(12, 4, 6, 3), Router(12, 2, 3, 1), Router(6, 6)]
+)
+def test_distinct_destinations_enumerated(r):
+    for n in (1, 2, 3, 4, 6, 12):
+        if r.experts % n == 0 and (n % r.groups == 0 or r.groups % n == 0):
+            assert float(routing.distinct_destinations(n, r)) == pytest.approx(enumerated(n, r)), n
+
+
+@given(st.integers(1, 8), st.sampled_from([1, 2, 4]), st.sampled_from([1, 2, 4, 8, 16, 32, 64]))
+def test_distinct_destinations_bounds(top_k, limit, n):
+    r = Router(64, top_k, 4, limit)
+    found = float(routing.distinct_destinations(n, r))
+    assert 1 - 1e-9 <= found <= min(n, top_k) + 1e-9
+
+
+@pytest.mark.parametrize("tokens", [1, 16, 512])
+def test_active_experts_simulated(tokens):
+    rng = np.random.default_rng(0)
+    r = Router(64, 4)
+    seen, largest = [], []
+    for _ in range(400):
+        hit = np.zeros(64, dtype=bool)
+        hit[choose(rng, tokens, r).ravel()] = True
+        seen.append(hit.mean())
+        largest.append(hit.reshape(8, 8).sum(axis=1).max())
+    assert float(routing.active_share(tokens, 64, 4)) == pytest.approx(np.mean(seen), rel=0.03)
+    assert float(routing.active_experts(float(tokens), 64, 4, 8.0, 8.0)) == pytest.approx(np.mean(largest), rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("r", "ranks", "tokens"),
+    [
+        (Router(64, 2), 64, 1024),
+        (Router(64, 2), 64, 128),
+        (Router(64, 2), 8, 256),
+        (Router(256, 8), 32, 128),
+        (Router(256, 8, 8, 4), 8, 512),
+        (Router(256, 8, 8, 4), 64, 4096),
+        (Router(8, 2), 4, 4096),
+    ],
+)
+def test_straggler_simulated(r, ranks, tokens):
+    rng = np.random.default_rng(1)
+    largest = []
+    for _ in range(max(20, 60_000 // tokens)):
+        counts = np.bincount(choose(rng, tokens, r).ravel() * ranks // r.experts, minlength=ranks)
+        largest.append(counts.max() / counts.mean())
+    error = np.std(largest) / np.sqrt(len(largest))
+    assert float(routing.straggler(tokens, r, ranks)) == pytest.approx(np.mean(largest), abs=4 * error + 0.02)
+
+
+def test_straggler_of_the_paper():
+    """The figures that a simulation of the seed document's case gave: 64 ranks, 64 experts, top 2."""
+    found = [float(routing.straggler(t, Router(64, 2), 64)) for t in (131_072, 1024, 128)]
+    assert found == pytest.approx([1.04, 1.44, 2.34], rel=0.015)
+
+
+@given(st.integers(1, 20), st.sampled_from([1, 2, 4, 8, 16, 32, 64]), st.integers(1, 8))
+def test_straggler_falls_with_tokens(power, ranks, top_k):
+    r = Router(64, top_k)
+    few, many = (float(routing.straggler(float(2**p), r, float(ranks))) for p in (power, power + 2))
+    assert 1 <= many <= few * 1.01
+    assert few <= ranks * 1.05  # never more than everything on one rank
+    assert ranks > 1 or few == 1
+
+
+def test_skewed_straggler_of_many_tokens_is_the_largest_share():
+    shares = np.array([[0.4, 0.3, 0.2, 0.1], [0.25, 0.25, 0.25, 0.25]])
+    assert routing.skewed_straggler(1e12, 2, shares) == pytest.approx((1.6 + 1) / 2, rel=1e-4)
+    assert routing.skewed_straggler(100, 2, shares) > 1.3
+
+
+def test_skewed_straggler_without_skew_is_the_uniform_one():
+    uniform = float(routing.straggler(4096, Router(64, 2), 16))
+    assert routing.skewed_straggler(4096, 2, np.full((1, 16), 1 / 16)) == pytest.approx(uniform, rel=0.02)
+
+
+def test_zipf():
+    loads = routing.zipf_loads(64, 1.0)
+    assert loads.sum() == pytest.approx(1)
+    assert loads[0] / loads[9] == pytest.approx(10)
+
+
+@pytest.mark.parametrize("r", [Router(64, 2), Router(256, 8, 8, 4), Router(8, 6), Router(16, 16)])
+def test_choose_takes_distinct_eligible_experts_evenly(r):
+    chosen = choose(np.random.default_rng(3), 20_000, r)
+    assert all(len(set(row)) == r.top_k for row in chosen[:500].tolist())
+    assert all(len({e * r.groups // r.experts for e in row}) <= r.top_groups for row in chosen[:500].tolist())
+    counts = np.bincount(chosen.ravel(), minlength=r.experts)
+    expected = 20_000 * r.top_k / r.experts
+    assert np.abs(counts - expected).max() < 6 * np.sqrt(expected) + 1e-9 + (0 if r.top_k < r.experts else 1)
