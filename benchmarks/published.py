@@ -1,0 +1,161 @@
+"""The analytic cost model beside published measurements of kernels, collectives and routing.
+
+``data/published.csv`` names the source of every figure. Nothing is fitted to them here: devices and
+clusters are the catalogue's, so the table shows how far off a plan from the catalogue alone is.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import statistics
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from moewright.cost import network
+from moewright.cost.operations import layer_operations
+from moewright.cost.roofline import compute_seconds
+from moewright.cost.routing import Router, distinct_destinations
+from moewright.cost.table import Table
+from moewright.plan.evaluate import evaluate_table
+from moewright.spec.case import Case
+from moewright.spec.catalogue_hardware import load_cluster
+from moewright.spec.catalogue_models import load_model
+from moewright.spec.cluster import Cluster
+from moewright.spec.precision import Precision
+from moewright.spec.strategy import AttentionParallel, Dispatch, ExpertParallel, Strategy
+from moewright.spec.workload import Kind, Workload
+
+DATA = Path(__file__).parent / "data" / "published.csv"
+Row = dict[str, str]
+
+
+def run() -> list[dict[str, Any]]:
+    """One row per figure that the model has a formula for: measured and predicted seconds, and their ratio."""
+    rows = []
+    for row in csv.DictReader(DATA.open(encoding="utf-8")):
+        for pattern, family, predict in FAMILIES:
+            if re.match(pattern, row["id"]):
+                measured, predicted = predict(row)
+                ratio = predicted / measured
+                rows.append({"id": row["id"], "family": family, "measured": measured, "predicted": predicted, "ratio": ratio})
+                break
+    by_family = defaultdict(list)
+    for found in rows:
+        by_family[found["family"]].append(found["ratio"])
+    print(f"{'predicted over measured seconds':44s} {'figures':>8s} {'least':>7s} {'median':>7s} {'most':>7s}")
+    for family, ratios in by_family.items():
+        print(f"{family:44s} {len(ratios):8d} {min(ratios):7.2f} {statistics.median(ratios):7.2f} {max(ratios):7.2f}")
+    return rows
+
+
+def _seconds(row: Row) -> float:
+    value = float(row["measured_value"])
+    return value * {"us": 1e-6, "ms": 1e-3}[row["unit"]]
+
+
+def _cluster(row: Row) -> Cluster:
+    name = "h800-hgx" if "H800" in row["gpu"] else "h100-hgx"
+    return load_cluster(name, max(8, int(row["n_gpus"])))
+
+
+def _number(text: str) -> int:
+    found = re.search(r"\d+", text)
+    assert found
+    return int(found[0])
+
+
+def _nccl(row: Row) -> tuple[float, float]:
+    """``bytes`` is the whole buffer (all_gather: of all ranks)."""
+    cluster, size = _cluster(row), float(_number(row["batch_or_concurrency"]))
+    g = network.group("tp", 8, 1, cluster)
+    if "all_reduce" in row["metric"]:
+        return _seconds(row), float(network.reduce_seconds(g, size, cluster))
+    if "alltoall" in row["metric"]:
+        return _seconds(row), float(network.exchange_seconds(g, size * 7 / 8, 0.0, cluster, False))
+    return _seconds(row), float(network.gather_seconds(g, size, cluster))
+
+
+DEEPSEEK = Router(256, 8, 8, 4)
+
+
+def _deepep(row: Row) -> tuple[float, float]:
+    """Dispatch (fp8) or combine (bf16) of 7168 wide tokens, top 8. The low-latency kernels send one copy
+    to every expert; the normal ones one to every node and rank."""
+    cluster, ranks, tokens = _cluster(row), int(row["n_gpus"]), _number(row["batch_or_concurrency"])
+    width = 7168 * (1.0 if "dispatch" in row["id"] else 2.0)
+    g = network.group("ep", ranks, 1, cluster)
+    low_latency = "-ll-" in row["id"]
+    router = Router(256, 8) if low_latency else DEEPSEEK
+    to_ranks = tokens * width * float(distinct_destinations(ranks, router)) * (ranks - 1) / ranks
+    nodes = float(g.nodes)
+    to_nodes = tokens * width * float(distinct_destinations(nodes, router)) * (nodes - 1) / nodes
+    return _seconds(row), float(network.exchange_seconds(g, to_ranks, to_nodes, cluster, not low_latency))
+
+
+def _deepgemm(row: Row) -> tuple[float, float]:
+    """fp8 products: groups × M × N × K; operands of one byte, results of two."""
+    size = {k: int(v) for k, v in re.findall(r"-([gmnk])(\d+)", row["id"])}
+    g, m, n, k = size.get("g", 1), size["m"], size["n"], size["k"]
+    flops = 2.0 * g * m * n * k
+    traffic = g * (m * k + n * k + 2.0 * m * n)
+    return flops / (float(row["measured_value"]) * 1e12), _compute(row, flops, traffic)
+
+
+def _compute(row: Row, flops: float, traffic: float, unit: str = "fp8") -> float:
+    return float(compute_seconds(flops, traffic, _cluster(row).device, unit))
+
+
+def _ggemm(row: Row) -> tuple[float, float]:
+    """DeepSeek-V3's two grouped products on one rank: its local experts times the tokens each gets."""
+    tokens = int(re.findall(r"(\d+) tok/local expert", row["batch_or_concurrency"])[0])
+    local = 256 // int(re.findall(r"ep(\d+)", row["id"])[0])
+    total = 0.0
+    for n, k in ((4096, 7168), (7168, 2048)):
+        total += _compute(row, 2.0 * local * tokens * n * k, local * (tokens * k + n * k + 2.0 * tokens * n))
+    return _seconds(row), total
+
+
+def _mla(row: Row) -> tuple[float, float]:
+    """MLA decode, bf16, 128 heads over 4096 cached tokens of 576."""
+    batch = int(re.findall(r"-b(\d+)", row["id"])[0])
+    flops = 2.0 * batch * 4096 * 128 * (576 + 512)
+    traffic = batch * (4096 * 576 * 2.0 + 128 * (576 + 512) * 2.0)
+    return _seconds(row), _compute(row, flops, traffic, "bf16")
+
+
+def _moe(row: Row) -> tuple[float, float]:
+    """A fused expert kernel: the experts operation of a decode step in which every rank sees all tokens."""
+    name = "Mixtral-8x7B" if "mixtral" in row["id"] else "Qwen3-30B-A3B"
+    etp, ep = (int(x) for x in re.findall(r"tp(\d+)ep(\d+)", row["id"])[0])
+    tokens = int(re.findall(r"-t(\d+)", row["id"])[0])
+    model = load_model(name)
+    if "-fp8-" in row["id"]:
+        model = replace(model, precision=Precision("fp8", {}, "fp8"))
+    ranks = ep * etp
+    cluster = replace(load_cluster("h100-hgx", 8), gpus=ranks)
+    case = Case(model, cluster, Workload(Kind.DECODE, (tokens,), 16))
+    strategy = Strategy(
+        attention=AttentionParallel(repeated=ranks),
+        experts=ExpertParallel(ep, etp, dispatch=Dispatch.REPLICATED if ranks > 1 else Dispatch.ALL_TO_ALL),
+    )
+    e = evaluate_table(case, Table.one(strategy, tokens))
+    operations = layer_operations(e.pricing, model.layers[-1])
+    return _seconds(row), float(next(o.seconds for o in operations if o.name == "experts"))
+
+
+FAMILIES: list[tuple[str, str, Callable[[Row], tuple[float, float]]]] = [
+    (r"nccl-h100x8", "NCCL collectives, 8 × H100", _nccl),
+    (r"vllm-custom-ar", "custom all-reduce, 8 × H100", _nccl),
+    (r"deepep1-ll", "DeepEP low-latency, H800", _deepep),
+    (r"aic-deepep-ll", "DeepEP low-latency, H100", _deepep),
+    (r"aic-deepep-normal", "DeepEP normal, H100", _deepep),
+    (r"deepgemm-(contig|masked)", "DeepGEMM grouped, H800", _deepgemm),
+    (r"deepgemm-dense", "DeepGEMM dense, H800", _deepgemm),
+    (r"infersim-ggemm", "grouped GEMM of DeepSeek-V3, H800", _ggemm),
+    (r"infersim-mla", "MLA decode, H800", _mla),
+    (r"aic-moe-.*-balanced", "fused MoE kernels, H100", _moe),
+]
