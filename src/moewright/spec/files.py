@@ -1,0 +1,130 @@
+"""Files that a user wrote: YAML, TOML or JSON → plain values, with bombs and doubtful input refused."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from moewright.errors import SpecError
+
+#: limits of a spec file; aliases count as often as they are used
+MOST_BYTES: Final = 1 << 20
+MOST_NODES: Final = 100_000
+MOST_DEPTH: Final = 40
+
+
+def read_mapping(path: str | Path) -> dict[str, Any]:
+    """The mapping in a .yaml, .yml, .toml or .json file.
+
+    Raises SpecError for a file that is missing, unreadable, too large, of another kind, not well-formed, or
+    not a mapping with text keys.
+    """
+    file = Path(path)
+    parse = _PARSERS.get(file.suffix.lower())
+    text = _text(file)
+    if parse is None:
+        raise SpecError(f"ends in {file.suffix or 'nothing'!r}; expected {', '.join(_PARSERS)}", file=str(path))
+    try:
+        content = parse(text)
+    except SpecError as error:
+        raise error.inside(file=str(path)) from None
+    except (ValueError, RecursionError, OverflowError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise SpecError(f"is not well-formed: {reason}", file=str(path)) from None
+    if not isinstance(content, dict):
+        kind = "nothing" if content is None else f"a {type(content).__name__}"
+        raise SpecError(f"holds {kind}; expected a mapping with model, cluster and workload", file=str(path))
+    return content
+
+
+def _text(file: Path) -> str:
+    try:
+        if file.is_dir():
+            raise SpecError("is a folder; expected a spec file", file=str(file))
+        with file.open("rb") as stream:
+            content = stream.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        raise SpecError("no such file", file=str(file)[:200]) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SpecError(f"cannot be read: {reason}", file=str(file)[:200]) from None
+    if len(content) > MOST_BYTES:
+        raise SpecError(f"is larger than {MOST_BYTES >> 10} KiB; no spec is", file=str(file))
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SpecError(
+            f"is not text in UTF-8: byte {error.start} is {content[error.start]:#04x}", file=str(file)
+        ) from None
+
+
+def _yaml(text: str) -> Any:
+    import yaml
+
+    loader_type: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loader = loader_type(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _inspect(node, {}, 0)
+        return loader.construct_document(node)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        what = getattr(error, "problem", None) or getattr(error, "context", None) or str(error)
+        raise ValueError(f"{what}{where}") from None
+    finally:
+        loader.dispose()
+
+
+def _inspect(node: Any, sizes: dict[int, int], depth: int) -> int:
+    """Nodes below ``node``, aliases expanded. Raises SpecError for too many, too deep, or a key given twice."""
+    known = sizes.get(id(node))
+    if known is not None:
+        if known < 0:
+            raise SpecError("an alias refers to what it is inside of")
+        return known
+    if depth > MOST_DEPTH:
+        raise SpecError(f"is nested more than {MOST_DEPTH} deep")
+    sizes[id(node)] = -1
+    size = 1
+    if node.id == "mapping":
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.id == "scalar":
+                if key.value in seen and key.value != "<<":
+                    raise SpecError(
+                        f"the field is given twice, again at line {key.start_mark.line + 1}", field=key.value
+                    )
+                seen.add(key.value)
+            size += _inspect(key, sizes, depth + 1) + _inspect(value, sizes, depth + 1)
+    elif node.id == "sequence":
+        size += sum(_inspect(item, sizes, depth + 1) for item in node.value)
+    if size > MOST_NODES:
+        raise SpecError(f"expands to more than {MOST_NODES} values")
+    sizes[id(node)] = size
+    return size
+
+
+def _json(text: str) -> Any:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise SpecError("the field is given twice", field=key)
+            found[key] = value
+        return found
+
+    return json.loads(text, object_pairs_hook=once)
+
+
+_PARSERS: Final[dict[str, Callable[[str], Any]]] = {
+    ".yaml": _yaml,
+    ".yml": _yaml,
+    ".toml": tomllib.loads,
+    ".json": _json,
+}

@@ -1,0 +1,229 @@
+"""A spec file → Case. The format is ``docs/spec.md``; every mistake is a SpecError."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from moewright.errors import SpecError
+from moewright.spec.case import Case
+from moewright.spec.cluster import Cluster, Device, Tier
+from moewright.spec.document import (
+    UNITS,
+    ClusterRecord,
+    DeviceRecord,
+    LimitsRecord,
+    NamedClusterRecord,
+    NetworkRecord,
+    RoutingRecord,
+    StrategyRecord,
+    TierRecord,
+    WorkloadRecord,
+    choice,
+    shown,
+)
+from moewright.spec.files import read_mapping
+from moewright.spec.model import ModelSpec
+from moewright.spec.model_section import read_model
+from moewright.spec.sections import section, unknown_field
+from moewright.spec.strategy import Dispatch, Overlap, StrategySpec
+from moewright.spec.workload import Goal, Kind, Limits, Objective, Routing, Workload
+
+SECTIONS = ("model", "cluster", "workload", "strategy", "objective", "limits", "routing")
+
+
+def load(path: str | Path) -> Case:
+    """The case that a spec file (.yaml, .yml, .toml, .json) describes.
+
+    Raises SpecError, with file, field, value and what would be accepted, for anything it does not accept.
+    """
+    return case_of(read_mapping(path), str(path))
+
+
+def case_of(raw: dict[str, Any], file: str) -> Case:
+    """The case in ``raw``; paths in it are relative to the folder of ``file``."""
+    for name in raw:
+        if name not in SECTIONS:
+            raise SpecError(unknown_field(str(name), list(SECTIONS)), file=file, field=str(name)[:60])
+    for name in SECTIONS[:3]:
+        if raw.get(name) is None:
+            raise SpecError("is missing; required are model, cluster, workload", file=file, field=name)
+    folder = Path(file).parent
+    model = read_model(raw["model"], file, folder)
+    return Case(
+        model,
+        _cluster(raw["cluster"], file),
+        _workload(raw["workload"], file),
+        _goal(raw, file),
+        _routing(raw.get("routing", "uniform"), model, file, folder),
+        None if raw.get("strategy") is None else strategy_of(raw["strategy"], file),
+        file,
+    )
+
+
+def _cluster(value: Any, file: str) -> Cluster:
+    if isinstance(value, str):
+        value = {"name": value}
+    if isinstance(value, dict) and not {"gpus_per_node", "device"} <= set(value) and "name" in value:
+        from moewright.spec.catalogue_hardware import find_cluster
+
+        # a known name; or a cluster written out, of which something is missing
+        if "gpus_per_node" not in value and (find_cluster(str(value["name"])) or "device" not in value):
+            return _named_cluster(value, file)
+    c = section(ClusterRecord, value, file, "cluster")
+    device = _device(c.device, file)
+    per_node = min(c.gpus_per_node or min(8, c.gpus), c.gpus)
+    if c.gpus % per_node:
+        raise SpecError(
+            f"{c.gpus} GPUs are no multiple of gpus_per_node {per_node}; expected whole nodes",
+            file=file,
+            field="cluster.gpus",
+        )
+    node, fabric = _tier(c.network.node), _tier(c.network.fabric)
+    for name, tier, needed in (("node", node, per_node > 1), ("fabric", fabric, c.gpus > per_node)):
+        if tier is None and needed:
+            raise SpecError(
+                f"is missing; {c.gpus} GPUs, {per_node} to a node, need its bandwidth and latency",
+                file=file,
+                field=f"cluster.network.{name}",
+            )
+    alone = Tier(1.0, 0.0)  # of a single GPU: never used
+    node, fabric = node or fabric or alone, fabric or node or alone
+    return Cluster(c.name, c.gpus, per_node, device, node, fabric, c.forwarding, c.reserve)
+
+
+def _named_cluster(value: dict[str, Any], file: str) -> Cluster:
+    from moewright.spec.catalogue_hardware import load_cluster
+
+    c = section(NamedClusterRecord, value, file, "cluster")
+    try:
+        cluster = load_cluster(c.name, c.gpus)
+    except SpecError as error:
+        raise SpecError(
+            error.problem, file=file, field=f"cluster.{'gpus' if error.field == 'gpus' else 'name'}"
+        ) from None
+    network: NetworkRecord = c.network
+    return replace(
+        cluster,
+        device=cluster.device if c.device is None else _device(c.device, file, cluster.device),
+        node=_tier(network.node) or cluster.node,
+        fabric=_tier(network.fabric) or cluster.fabric,
+        forwarding=cluster.forwarding if c.forwarding is None else c.forwarding,
+        reserve=cluster.reserve if c.reserve is None else c.reserve,
+    )
+
+
+def _tier(record: TierRecord | None) -> Tier | None:
+    return None if record is None else Tier(record.bandwidth, record.latency)
+
+
+def _device(value: Any, file: str, base: Device | None = None) -> Device:
+    """A device by name, written out, or by name with figures of its own (over ``base`` where given)."""
+    path = "cluster.device"
+    if isinstance(value, str):
+        value = {"name": value}
+    d = section(DeviceRecord, value, file, path)
+    required = {"flops": d.flops, "memory": d.memory, "memory_bandwidth": d.memory_bandwidth}
+    missing = [name for name, figure in required.items() if figure is None]
+    if missing and (base is None or "name" in value):
+        from moewright.spec.catalogue_hardware import find_device, load_device
+
+        if len(missing) < 3 and not find_device(d.name):
+            raise SpecError(f"is missing; required are {', '.join(required)}", file=file, field=f"{path}.{missing[0]}")
+        try:
+            base = load_device(d.name)
+        except SpecError as error:
+            raise SpecError(error.problem, file=file, field=f"{path}.name") from None
+    flops = d.flops if d.flops is not None else (base.flops if base else {})
+    for unit in flops:
+        if unit not in UNITS:
+            raise SpecError(unknown_field(unit, list(UNITS)), file=file, field=f"{path}.flops.{unit}"[:120])
+    if not flops:
+        raise SpecError("got {}; expected a matrix unit, such as fp8: 400 TFLOPS", file=file, field=f"{path}.flops")
+    b = base or Device(d.name, flops, 1.0, 1.0)
+
+    def own(given: float | None, known: float) -> float:
+        return known if given is None else given
+
+    return replace(
+        b,
+        name=d.name if "name" in value else b.name,
+        flops=flops,
+        memory=own(d.memory, b.memory),
+        memory_bandwidth=own(d.memory_bandwidth, b.memory_bandwidth),
+        mfu=own(d.mfu, b.mfu),
+        bandwidth_utilization=own(d.bandwidth_utilization, b.bandwidth_utilization),
+        launch=own(d.launch, b.launch),
+        price=b.price if d.price is None else d.price,
+    )
+
+
+def _workload(value: Any, file: str) -> Workload:
+    if isinstance(value, dict) and value.get("kind") == "serving":
+        raise SpecError(
+            "got 'serving', which is not supported yet; expected forward, prefill or decode",
+            file=file,
+            field="workload.kind",
+        )
+    w = section(WorkloadRecord, value, file, "workload")
+    return Workload(Kind(w.kind), w.batch, w.sequence, w.causal)
+
+
+def _goal(raw: dict[str, Any], file: str) -> Goal:
+    objective = raw.get("objective") or "latency"
+    try:
+        choice(*Objective).check(objective)
+    except ValueError as error:
+        raise SpecError(str(error), file=file, field="objective") from None
+    limits = section(LimitsRecord, raw.get("limits") or {}, file, "limits")
+    return Goal(Objective(objective), Limits(limits.ttft, limits.tpot))
+
+
+def _routing(value: Any, model: ModelSpec, file: str, folder: Path) -> Routing:
+    if value is None or value == "uniform":
+        return Routing()
+    if isinstance(value, dict):
+        zipf = section(RoutingRecord, value, file, "routing").zipf
+        return Routing(zipf=zipf, source=f"Zipf, exponent {zipf:g}")
+    if not isinstance(value, str):
+        raise SpecError(
+            f"got {shown(value)}; expected uniform, {{zipf: 1.0}} or a file of expert loads", file=file, field="routing"
+        )
+    from moewright.spec.loads import read_loads
+
+    name, _, key = value.rpartition(":") if ":" in value[2:] else (value, "", "")
+    try:
+        loads = read_loads(folder / (name or value), key or None)
+    except SpecError as error:
+        raise SpecError(f"{value[:120]}: {error.problem}", file=file, field="routing") from None
+    moe, layers = model.moe, len(model.moe_layers())
+    if moe is None or loads.shape[1] != moe.experts or loads.shape[0] not in (1, layers):
+        experts = moe.experts if moe else 0
+        raise SpecError(
+            f"{value[:120]} holds loads of {loads.shape[0]} layers × {loads.shape[1]} experts; the model has "
+            f"{layers} layers of {experts} experts",
+            file=file,
+            field="routing",
+        )
+    return Routing(loads=tuple(tuple(row) for row in loads.tolist()), source=name or value)
+
+
+def strategy_of(value: Any, file: str | None = None) -> StrategySpec:
+    """The ``strategy`` section of a spec file, also of one that is named to compare with."""
+    s = section(StrategyRecord, value, file, "strategy")
+    a, e = s.attention, s.experts
+    return StrategySpec(
+        replicas=s.replicas,
+        pp=s.pp,
+        micro_batches=s.micro_batches,
+        overlap=None if s.overlap is None else Overlap(s.overlap),
+        dp=a.dp,
+        cp=a.cp,
+        tp=a.tp,
+        repeated=a.repeated,
+        ep=e.ep,
+        etp=e.tp,
+        redundant=e.redundant,
+        dispatch=None if e.dispatch is None else Dispatch(e.dispatch),
+    )
