@@ -14,7 +14,7 @@ from moewright.plan.evaluate import Evaluation, expert_loads
 from moewright.plan.plan import Plan
 from moewright.plan.sample import sample_copies
 from moewright.spec.case import Case
-from moewright.spec.strategy import Dispatch
+from moewright.spec.strategy import Dispatch, Strategy
 from moewright.spec.tensors import layer_tensors
 from moewright.spec.workload import Kind
 
@@ -32,17 +32,24 @@ class Facts:
     copies: np.ndarray | None
 
 
-def gather(case: Case, plan: Plan, e: Evaluation) -> Facts:
-    s, moe = plan.strategy, case.model.moe
+def placed(case: Case, s: Strategy) -> tuple[Assignment, np.ndarray | None]:
+    """Where everything is under ``s``, and the expert loads [layers or 1, experts] that the experts were
+    placed by (None: uniform)."""
+    moe = case.model.moe
     if moe is None:
-        return Facts(case, plan, e, assign(case.model, s, np.empty((0, s.experts.ep, 0), dtype=int)), None, None)
+        return assign(case.model, s, np.empty((0, s.experts.ep, 0), dtype=int)), None
     layers = len(case.model.moe_layers())
     loads = None if case.routing.uniform else expert_loads(case, moe)
-    placed_for = np.ones((1, moe.experts)) if loads is None else loads
-    placed = place_experts(placed_for, s.experts.ep, s.experts.redundant)
-    a = assign(case.model, s, placed[np.arange(layers) % len(placed)])
-    tokens = tokens_per_replica(case, plan)
-    return Facts(case, plan, e, a, loads, sample_copies(a, moe, tokens, loads))
+    slots = place_experts(np.ones((1, moe.experts)) if loads is None else loads, s.experts.ep, s.experts.redundant)
+    return assign(case.model, s, slots[np.arange(layers) % len(slots)]), loads
+
+
+def gather(case: Case, plan: Plan, e: Evaluation) -> Facts:
+    """The facts of ``plan``, whose evaluation is ``e``."""
+    a, loads = placed(case, plan.strategy)
+    moe = case.model.moe
+    copies = None if moe is None else sample_copies(a, moe, tokens_per_replica(case, plan), loads)
+    return Facts(case, plan, e, a, loads, copies)
 
 
 def tokens_per_replica(case: Case, plan: Plan) -> int:

@@ -1,0 +1,5 @@
+"""python -m moewright"""
+
+from moewright.cli import main
+
+main()

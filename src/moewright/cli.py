@@ -1,0 +1,234 @@
+"""The command line: one function per verb, no logic. Everything else is imported when a verb runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from moewright.errors import MoewrightError, SpecError
+
+if TYPE_CHECKING:
+    from moewright.plan.plan import Result
+    from moewright.report.blocks import Section
+    from moewright.spec.case import Case
+    from moewright.spec.strategy import StrategySpec
+
+app = typer.Typer(
+    name="moewright",
+    help="Lay a Mixture-of-Experts transformer out over a GPU cluster, with every number derived and checked.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Format(StrEnum):
+    TERMINAL = "terminal"
+    MARKDOWN = "markdown"
+    JSON = "json"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object (SI units).")]
+Name = Annotated[str | None, typer.Argument(help="One of them, to be explained.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        from moewright import __version__
+
+        typer.echo(f"moewright {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def plan(
+    spec: Annotated[Path, typer.Argument(help="A spec file: .yaml, .toml or .json.")],
+    as_json: Json = False,
+    form: Annotated[Format | None, typer.Option("--format", help="How the report is written.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write there (.md, .json: in that format) instead.")] = None,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(help="Why does this one lose? dp=64,tp=2,ep=64,etp=2, a name as printed, or a spec file."),
+    ] = None,
+    top: Annotated[int, typer.Option(min=0, max=100, help="Alternatives to show.")] = 5,
+) -> None:
+    """Find the best parallel strategy for SPEC, derive every number, and check it."""
+    from moewright.plan.search import plan as search
+    from moewright.spec.load import load
+
+    kind = _format(as_json, form, output)
+    case = load(spec)
+    wanted = [_compared(text, case) for text in compare or []]
+    with _waiting(f"{case.model.name} on {case.cluster.gpus} GPUs"):
+        result = search(case, wanted, top)
+    _write(_report(result, kind, output), output)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a spec file, for editors."""
+    from moewright.spec.schema import schema as of_spec
+
+    _print_json(of_spec())
+
+
+@app.command()
+def models(name: Name = None, as_json: Json = False) -> None:
+    """List the models of the catalogue, or explain one."""
+    from moewright.report import catalogue
+
+    _catalogue(name, as_json, catalogue.list_models, catalogue.explain_model)
+
+
+@app.command()
+def devices(name: Name = None, as_json: Json = False) -> None:
+    """List the devices of the catalogue, or explain one."""
+    from moewright.report import catalogue
+
+    _catalogue(name, as_json, catalogue.list_devices, catalogue.explain_device)
+
+
+@app.command()
+def clusters(name: Name = None, as_json: Json = False) -> None:
+    """List the clusters of the catalogue, or explain one."""
+    from moewright.report import catalogue
+
+    _catalogue(name, as_json, catalogue.list_clusters, catalogue.explain_cluster)
+
+
+def _catalogue(
+    name: str | None,
+    as_json: bool,
+    several: Callable[[], tuple[Any, Section]],
+    one: Callable[[str], tuple[Any, Section]],
+) -> None:
+    plain, section = several() if name is None else one(name)
+    if as_json:
+        _print_json(plain)
+    else:
+        from moewright.report.terminal import show
+
+        show([section])
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _format(as_json: bool, form: Format | None, output: Path | None) -> Format:
+    """The format asked for; a file's ending tells it where nothing else does."""
+    if as_json and form not in (None, Format.JSON):
+        raise SpecError(f"contradicts --format {form}", field="--json")
+    if as_json or form:
+        return Format.JSON if as_json else form or Format.TERMINAL
+    endings = {".md": Format.MARKDOWN, ".json": Format.JSON}
+    return endings.get(output.suffix.lower(), Format.TERMINAL) if output else Format.TERMINAL
+
+
+def _compared(text: str, case: Case) -> StrategySpec:
+    """A strategy named on the command line."""
+    from moewright.spec.strategy_text import parse_strategy
+
+    if Path(text).suffix.lower() in (".yaml", ".yml", ".toml", ".json"):
+        from moewright.spec.files import read_mapping
+        from moewright.spec.load import strategy_of
+
+        section = read_mapping(text).get("strategy")
+        if section is None:
+            raise SpecError("is missing; a file to compare with needs one", file=text, field="strategy")
+        return strategy_of(section, text)
+    return parse_strategy(text)
+
+
+def _report(result: Result, kind: Format, output: Path | None) -> str | list[Section]:
+    if kind is Format.JSON:
+        return json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    from moewright.report.sections import sections
+
+    found = sections(result)
+    if kind is Format.MARKDOWN:
+        from moewright.report.markdown import render
+
+        return render(found)
+    if output is None:
+        return found
+    import io
+
+    from moewright.report.terminal import show
+
+    stream = io.StringIO()
+    show(found, stream)
+    return stream.getvalue()
+
+
+def _write(content: str | list[Section], output: Path | None) -> None:
+    if isinstance(content, list):
+        from moewright.report.terminal import show
+
+        show(content)
+    elif output is None:
+        sys.stdout.write(content)
+    else:
+        write_file(output, content)
+
+
+def write_file(path: Path, content: str) -> None:
+    """Write ``path`` whole or not at all: a temporary file beside it, then a rename. Raises SpecError."""
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(content)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary:
+            with suppress(OSError):
+                os.unlink(temporary)
+        raise SpecError(f"cannot be written: {error.strerror or error}", file=str(path), field="--output") from None
+
+
+class _waiting:  # noqa: N801 (used as a function)
+    """A spinner on a terminal while a search takes its time; nothing in a pipe."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.status: Any = None
+
+    def __enter__(self) -> None:
+        if sys.stderr.isatty() and sys.stdout.isatty():
+            from rich.console import Console
+
+            self.status = Console(stderr=True).status(f"Planning {self.what}")
+            self.status.start()
+
+    def __exit__(self, *exception: object) -> None:
+        if self.status is not None:
+            self.status.stop()
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line on stderr and an exit status."""
+    try:
+        app()
+    except MoewrightError as error:
+        line = " ".join(str(error).split())
+        print(f"moewright: {line}", file=sys.stderr)
+        sys.exit(error.exit_status)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

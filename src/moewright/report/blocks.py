@@ -1,0 +1,37 @@
+"""What a report is made of, whatever it is printed on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of texts under ``headers`` (all empty: no header line). ``numbers``: columns aligned right."""
+
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numbers: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading, and the paragraphs and tables under it."""
+
+    title: str
+    blocks: tuple[str | Table, ...] = field(default_factory=tuple)
+
+
+def facts(*rows: tuple[str, str] | None) -> Table:
+    """A table of names and values; None rows are left out."""
+    return Table(("", ""), tuple(row for row in rows if row is not None))
+
+
+def percent(part: float, whole: float) -> str:
+    """``part`` of ``whole`` as a percentage."""
+    return f"{part / whole:.1%}" if whole else "–"
+
+
+def plural(count: float, noun: str) -> str:
+    """``1 layer``, ``2 layers``."""
+    return f"{count:g} {noun}" if count == 1 else f"{count:g} {noun}s"
