@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from moewright.plan.describe import describe_model
-from moewright.report.blocks import Section, Table, facts, plural
+from moewright.report.blocks import Section, Table, facts
+from moewright.report.model import model_rows
 from moewright.spec.catalogue_hardware import (
     cluster_entry,
     cluster_names,
@@ -41,25 +42,7 @@ def list_models() -> tuple[list[dict[str, Any]], Section]:
 def explain_model(name: str) -> tuple[dict[str, Any], Section]:
     """One model."""
     m = describe_model(load_model(name))
-    e, p = m["experts"], m["precision"]
-    attention = "; ".join(f"{plural(a['layers'], 'layer')} of {a['kind']}" for a in m["attention"])
-    experts = None
-    if e:
-        shared = f", shared {e['shared_intermediate_size']}" if e["shared_intermediate_size"] else ""
-        experts = f"{plural(m['moe_layers'], 'layer')} of {e['count']}, top {e['top_k']}, {e['intermediate_size']} wide{shared}"
-    weights = ", ".join(name if kind == "default" else f"{kind} {name}" for kind, name in p["weights"].items())
-    table = facts(
-        ("Layers", f"{m['layers']}, hidden size {m['hidden_size']}, vocabulary {m['vocab_size']}"),
-        ("Attention", attention),
-        ("Experts", experts) if experts else None,
-        ("Parameters", f"{m['parameters']['total']:,} ({format_count(m['parameters']['total'])})"),
-        ("Active", f"{m['parameters']['active']:,} ({format_count(m['parameters']['active'])}) for a token"),
-        ("Weights", f"{format_bytes(m['weight_bytes'])}: {weights}"),
-        ("KV cache", f"{format_bytes(m['kv_bytes_per_token'])} a token in {p['kv_cache']}, undivided"),
-        ("Activations", f"{p['activations']}, dispatch {p['dispatch']}, combine {p['combine']}"),
-        ("Source", m["source"]),
-    )
-    return m, Section(m["name"], (table,))
+    return m, Section(m["name"], (facts(*model_rows(m), ("Source", m["source"])),))
 
 
 def _peaks(d: Device) -> str:

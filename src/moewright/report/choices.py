@@ -10,16 +10,16 @@ from moewright.units import format_bytes, format_count, format_rate, format_seco
 
 def summary(result: Result) -> Section:
     """The answer first."""
-    plan, case = result.best, result.case
+    plan, case, t = result.best, result.case, result.best.latency
     chosen = "The strategy given" if case.strategy else f"Best of {result.candidates} strategies"
     return Section(
         f"Plan of {case.model.name} on {case.cluster.gpus} × {case.cluster.device.name}",
         (
             f"{chosen}: {plan.name}",
-            f"{format_seconds(plan.latency.seconds)} {_pass(result)}, "
-            f"{plan.latency.seconds / plan.latency.bound_seconds:.2f} times the bound of "
-            f"{format_seconds(plan.latency.bound_seconds)}; {format_count(plan.throughput.tokens_per_second)} tokens/s; "
-            f"{format_bytes(plan.memory.total)} of {format_bytes(plan.memory.usable)} on the fullest GPU; {_checked(plan)}",
+            f"{format_seconds(t.seconds)} {_pass(result)}, {t.seconds / t.bound_seconds:.2f} times the bound of "
+            f"{format_seconds(t.bound_seconds)}; {format_count(plan.throughput.tokens_per_second)} tokens/s; "
+            f"{format_bytes(plan.memory.total)} of {format_bytes(plan.memory.usable)} on the fullest GPU; "
+            f"{_checked(plan)}",
         ),
     )
 
@@ -143,8 +143,9 @@ def conclusion(result: Result) -> Section:
     t = best.latency
     name, seconds = max(t.breakdown.items(), key=lambda item: item[1])
     parts = [
-        f"{best.name} takes {format_seconds(t.seconds)} {_pass(result)}, {t.seconds / t.bound_seconds - 1:.1%} above what "
-        f"{case.cluster.gpus} such GPUs could do at best; {_words(name)} is {percent(seconds, t.seconds)} of it."
+        f"{best.name} takes {format_seconds(t.seconds)} {_pass(result)}, {t.seconds / t.bound_seconds - 1:.1%} above "
+        f"what {case.cluster.gpus} such GPUs could do at best; its longest term, {_words(name)}, is "
+        f"{percent(seconds, t.seconds)} of it."
     ]
     moved = [g for g in best.groups if g.size > 1]
     if moved and all(g.tier == "node" for g in moved):

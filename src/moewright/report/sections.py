@@ -10,6 +10,7 @@ from moewright.plan.facts import placed
 from moewright.plan.plan import Plan, Result
 from moewright.report.blocks import Section, Table, facts, percent, plural
 from moewright.report.choices import alternatives, comparisons, conclusion, excluded, frontier, summary
+from moewright.report.model import model_rows
 from moewright.spec.case import Case
 from moewright.spec.workload import Kind
 from moewright.units import format_bytes, format_count, format_flops, format_rate, format_seconds
@@ -77,38 +78,17 @@ def _tier(bandwidth: float, latency: float) -> str:
 def model(case: Case) -> Section:
     """Sizes, parameters, precision and the workload."""
     m, w = describe_model(case.model), case.workload
-    e, p = m["experts"], m["precision"]
-    kinds = dict(p["weights"])
-    weights = ", ".join([kinds.pop("default"), *(f"{kind} {name}" for kind, name in kinds.items())])
-    attention = "; ".join(f"{plural(a['layers'], 'layer')} of {a['kind']}" for a in m["attention"])
     batch = ", ".join(map(str, w.batch)) if len(w.batch) < 9 else f"{w.batch[0]} … {w.batch[-1]}"
     tokens = f"{w.sequence} tokens of context" if w.kind is Kind.DECODE else f"{w.sequence} tokens"
     mask = "" if w.kind is Kind.DECODE else ", causal" if w.causal else ", not causal"
-    routed = None
-    if e:
-        routed = f"{plural(m['moe_layers'], 'layer')} of {e['count']} experts, top {e['top_k']}, {e['intermediate_size']} wide"
-        routed += f", shared {e['shared_intermediate_size']}" if e["shared_intermediate_size"] else ""
-        routed += ", gated" if e["gated"] else ", two matrices"
     return Section(
         "Model",
         (
             facts(
-                ("Name", f"{m['name']}: {plural(m['layers'], 'layer')}, hidden size {m['hidden_size']}"),
-                ("Attention", attention),
-                ("Experts", routed) if routed else None,
-                (
-                    "Parameters",
-                    f"{format_count(m['parameters']['total'])}, {format_count(m['parameters']['active'])} active for a token; "
-                    f"{format_bytes(m['weight_bytes'])}",
-                ),
-                ("KV cache", f"{format_bytes(m['kv_bytes_per_token'])} a token, undivided"),
-                (
-                    "Precision",
-                    f"weights {weights}; activations {p['activations']}, KV cache {p['kv_cache']}, "
-                    f"dispatch {p['dispatch']}, combine {p['combine']}",
-                ),
+                ("Name", m["name"]),
+                *model_rows(m),
                 ("Workload", f"{w.kind}, batch {batch}, {tokens} a sequence{mask}"),
-                ("Routing", case.routing.source) if e else None,
+                ("Routing", case.routing.source) if m["experts"] else None,
             ),
         ),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import IO
+from typing import IO, Literal
 
 from rich import box
 from rich.console import Console
@@ -46,7 +46,7 @@ def _table(table: Table, width: int) -> RichTable:
         found.box = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n")
         found.show_edge = False
     for i, header in enumerate(table.headers):
-        justify = "right" if i in table.numbers else "left"
+        justify: Literal["left", "right"] = "right" if i in table.numbers else "left"
         last = i == len(table.headers) - 1
         # names and numbers stay whole where there is room; the last column takes what is left, and wraps
         keep = not last and width >= 100

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from moewright.spec import document as d
+from moewright.spec.precision import FORMATS
 
 RECORDS: tuple[type[d.Record], ...] = (
     *(d.ModelRecord, d.NamedModelRecord, d.SoftmaxRecord, d.LatentRecord, d.LinearRecord, d.PrecisionRecord),
@@ -27,7 +28,7 @@ def schema() -> dict[str, Any]:
         "anyOf": [attention, {"type": "array", "items": attention, "minItems": 1}],
         "description": "one for all layers, or a list that repeats over them",
     }
-    formats = {"anyOf": [{"enum": list(d.FORMATS)}, _ref(d.PrecisionRecord)]}
+    formats = {"anyOf": [{"enum": list(FORMATS)}, _ref(d.PrecisionRecord)]}
     for record in ("ModelRecord", "NamedModelRecord"):
         defs[record]["properties"]["precision"] = formats
     device = {"anyOf": [{"type": "string", "examples": device_names()}, _ref(d.DeviceRecord)]}
