@@ -15,6 +15,9 @@ from moewright.report.blocks import Section, Table
 
 #: columns where a terminal tells none (a pipe)
 PIPE_WIDTH = 120
+#: a column no wider than this is not wrapped
+MOST_WHOLE = 26
+_RULE = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n")
 _STATUS = {"pass": "green", "warn": "yellow", "fail": "bold red"}
 
 
@@ -26,8 +29,17 @@ def console(stream: IO[str] | None = None) -> Console:
 
 
 def show(sections: list[Section], stream: IO[str] | None = None) -> None:
-    """Print ``sections``."""
+    """Print ``sections``; lines in a pipe end without spaces."""
     out = console(stream)
+    if out.is_terminal:
+        _print(sections, out)
+        return
+    with out.capture() as captured:
+        _print(sections, out)
+    (stream or sys.stdout).write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+
+
+def _print(sections: list[Section], out: Console) -> None:
     for number, section in enumerate(sections):
         if number:
             out.print()
@@ -41,17 +53,17 @@ def show(sections: list[Section], stream: IO[str] | None = None) -> None:
 
 def _table(table: Table, width: int) -> RichTable:
     headed = any(table.headers)
-    found = RichTable(box=box.SIMPLE_HEAD if headed else None, show_header=headed, pad_edge=False, padding=(0, 1))
-    if headed:
-        found.box = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n")
-        found.show_edge = False
+    found = RichTable(box=_RULE if headed else None, show_header=headed, show_edge=False, pad_edge=False)
+    found.padding = (0, 1)
+    columns = [[header, *(row[i] for row in table.rows)] for i, header in enumerate(table.headers)]
+    natural = [max(map(len, column)) for column in columns]
+    fits = sum(natural) + 3 * len(natural) <= width
     for i, header in enumerate(table.headers):
         justify: Literal["left", "right"] = "right" if i in table.numbers else "left"
-        last = i == len(table.headers) - 1
-        # names and numbers stay whole where there is room; the last column takes what is left, and wraps
-        keep = not last and width >= 100
+        # where not all fit, names and numbers stay whole and the long texts wrap
+        keep = fits or natural[i] <= min(MOST_WHOLE, width // 4)
         found.add_column(header, justify=justify, overflow="fold", no_wrap=keep, style=None if headed or i else "dim")
     for row in table.rows:
-        cells = [Text(cell, style=_STATUS.get(cell, "") if table.headers[0] == "status" else "") for cell in row]
-        found.add_row(*cells)
+        status = _STATUS.get(row[0], "") if table.headers[0] == "status" else ""
+        found.add_row(*(Text(cell, style=status if not i else "") for i, cell in enumerate(row)))
     return found
