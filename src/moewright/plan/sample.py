@@ -12,7 +12,7 @@ from moewright.place.experts import replicas_of
 from moewright.spec.model import MoeFfn
 
 #: routed copies drawn for the loads of one plan, and tokens followed from source to destination
-MOST_COPIES = 1 << 20
+MOST_COPIES = 1 << 19
 MOST_FOLLOWED = 4096
 
 
@@ -29,8 +29,8 @@ class Traffic:
 def choose(rng: np.random.Generator, tokens: int, r: Router, load: np.ndarray | None = None) -> np.ndarray:
     """Experts of ``tokens`` tokens, shape [tokens, top_k], without repetition: uniform within ``r``'s
     groups, or drawn one after the other in proportion to ``load`` [experts] (Gumbel top-k)."""
-    if load is None and not r.limited and r.top_k * r.top_k <= 2 * r.experts:
-        return _redrawn(rng, tokens, r)
+    if load is None and not r.limited and r.top_k <= 16:
+        return _floyd(rng, tokens, r)
     if load is None:
         keys = rng.random((tokens, r.experts), dtype=np.float32)
     else:
@@ -43,15 +43,17 @@ def choose(rng: np.random.Generator, tokens: int, r: Router, load: np.ndarray | 
     return np.argpartition(-keys, r.top_k - 1, axis=1)[:, : r.top_k]
 
 
-def _redrawn(rng: np.random.Generator, tokens: int, r: Router) -> np.ndarray:
-    """Independent draws, drawn again where a token chose an expert twice: exact, and quick for k² ≤ 2E."""
-    chosen = rng.integers(0, r.experts, (tokens, r.top_k), dtype=np.int32)
-    while True:
-        ordered = np.sort(chosen, axis=1)
-        twice = np.flatnonzero((ordered[:, 1:] == ordered[:, :-1]).any(axis=1))
-        if not len(twice):
-            return chosen
-        chosen[twice] = rng.integers(0, r.experts, (len(twice), r.top_k), dtype=np.int32)
+def _floyd(rng: np.random.Generator, tokens: int, r: Router) -> np.ndarray:
+    """Floyd's sampling without repetition (Bentley, Floyd, CACM 30(9), 1987), all tokens at once: the i-th
+    draw is from 0 … E−k+i, and one that is already there gives way to E−k+i itself."""
+    chosen = np.empty((r.top_k, tokens), dtype=np.int32)
+    for i in range(r.top_k):
+        last = r.experts - r.top_k + i
+        drawn = rng.integers(0, last + 1, tokens, dtype=np.int32)
+        for before in chosen[:i]:
+            drawn[drawn == before] = last
+        chosen[i] = drawn
+    return chosen.T
 
 
 def sample_copies(a: Assignment, ffn: MoeFfn, tokens: int, loads: np.ndarray | None, seed: int = 0) -> np.ndarray:
@@ -66,14 +68,14 @@ def sample_copies(a: Assignment, ffn: MoeFfn, tokens: int, loads: np.ndarray | N
     replicas = min(s.replicas, max(1, budget // layers))
     picked = np.linspace(0, len(a.experts) - 1, layers).astype(int)
     counts = np.zeros((replicas, layers, s.experts.ep))
-    for replica in range(replicas):
-        for index, layer in enumerate(picked):
-            load = None if loads is None else loads[layer % len(loads)]
-            chosen = choose(rng, tokens, r, load)
-            per_expert = np.bincount(chosen.ravel(), minlength=ffn.experts)
-            placed = a.experts[layer]
-            shares = per_expert / replicas_of(placed[None], ffn.experts)[0]
-            counts[replica, index] = shares[placed].sum(axis=1)
+    for index, layer in enumerate(picked):
+        load = None if loads is None else loads[layer % len(loads)]
+        placed = a.experts[layer]
+        chosen = choose(rng, tokens * replicas, r, load).reshape(replicas, -1)
+        chosen += ffn.experts * np.arange(replicas, dtype=chosen.dtype)[:, None]
+        per_expert = np.bincount(chosen.ravel(), minlength=replicas * ffn.experts).reshape(replicas, -1)
+        shares = per_expert / replicas_of(placed[None], ffn.experts)[0]
+        counts[:, index] = shares[:, placed].sum(axis=2)
     return counts
 
 
