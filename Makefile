@@ -11,8 +11,14 @@ plan: $(VENV)/installed
 
 test: $(VENV)/installed-test
 	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check --quiet src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2
+
+lint: $(VENV)/installed-test
+	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/mypy
 
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks

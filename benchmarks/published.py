@@ -41,7 +41,9 @@ def run() -> list[dict[str, Any]]:
             if re.match(pattern, row["id"]):
                 measured, predicted = predict(row)
                 ratio = predicted / measured
-                rows.append({"id": row["id"], "family": family, "measured": measured, "predicted": predicted, "ratio": ratio})
+                rows.append(
+                    {"id": row["id"], "family": family, "measured": measured, "predicted": predicted, "ratio": ratio}
+                )
                 break
     by_family = defaultdict(list)
     for found in rows:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from moewright.spec.case import Case
 from moewright.spec.catalogue_models import load_model
 from moewright.spec.cluster import Cluster, Device, Tier
-from moewright.spec.model import DenseFfn, Layer, MoeFfn, ModelSpec, SoftmaxAttention
+from moewright.spec.model import DenseFfn, Layer, ModelSpec, MoeFfn, SoftmaxAttention
 from moewright.spec.precision import Precision
 from moewright.spec.workload import Kind, Workload
 

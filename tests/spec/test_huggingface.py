@@ -257,9 +257,7 @@ def qwen_moe(draw, model_type, **more):
     config = draw(base)
     if draw(st.booleans()):
         config["decoder_sparse_step"] = draw(st.integers(1, 3))
-        config["mlp_only_layers"] = draw(
-            st.lists(st.integers(0, config["num_hidden_layers"] - 1), max_size=3)
-        )
+        config["mlp_only_layers"] = draw(st.lists(st.integers(0, config["num_hidden_layers"] - 1), max_size=3))
     return config
 
 
@@ -492,9 +490,7 @@ def test_other_quantizations():
     # most of the attention stays BF16 in 40 of 48 layers, so the kind does
     some = [f"model.layers.{i}.self_attn" for i in range(40)]
     assert quantized(quant_method="fp8", modules_to_not_convert=some)[0] == {"experts": "fp8"}
-    with pytest.raises(
-        SpecError, match=r"quantization_config\.quant_method: got 'bitsandbytes'; known are awq"
-    ):
+    with pytest.raises(SpecError, match=r"quantization_config\.quant_method: got 'bitsandbytes'; known are awq"):
         quantized(quant_method="bitsandbytes")
     with pytest.raises(SpecError, match="quant_algo: got 'ODD'"):
         quantized(quant_method="modelopt", quant_algo="ODD")

@@ -1,0 +1,151 @@
+"""The report: every section, numbers equal to the records, tables well formed in both formats."""
+
+import io
+import re
+
+import pytest
+
+from cases import dense_model, paper, served, small
+from moewright.plan.search import plan
+from moewright.report.blocks import Table
+from moewright.report.catalogue import explain_cluster, explain_device, explain_model, list_devices, list_models
+from moewright.report.markdown import render
+from moewright.report.sections import sections
+from moewright.report.terminal import show
+from moewright.spec.strategy import StrategySpec
+from moewright.spec.tensors import total_parameters
+from moewright.spec.workload import Goal, Kind, Objective, Routing
+from moewright.units import format_bytes, format_seconds, parse
+
+WANTED = [
+    "Hardware",
+    "Model",
+    "Expert distribution",
+    "Parallel configuration",
+    "Rank layout",
+    "Memory per GPU",
+    "Compute",
+    "Communication",
+    "Latency and throughput",
+    "Load balance",
+    "Module division",
+    "Checks",
+]
+
+
+@pytest.fixture(scope="module")
+def result():
+    return plan(paper(), [StrategySpec(dp=64, tp=2, ep=64, etp=2)])
+
+
+def found(result, title):
+    return next(s for s in sections(result) if s.title.startswith(title))
+
+
+def test_the_sections_of_the_document_in_its_order(result):
+    titles = [s.title for s in sections(result)]
+    assert [t for t in titles if t in WANTED] == WANTED
+    assert titles[-1] == "Conclusion"
+    assert titles[0].startswith("Plan of paper on 128")
+
+
+def test_memory_adds_up_on_the_page(result):
+    (table,) = found(result, "Memory").blocks
+    *parts, total = [parse(row[1], "bytes") for row in table.rows]
+    assert sum(parts) == pytest.approx(total, rel=1e-3)
+    assert table.rows[-1][1] == format_bytes(result.best.memory.total)
+
+
+def test_latency_adds_up_on_the_page(result):
+    table = found(result, "Latency").blocks[0]
+    *parts, total = [parse(row[1], "seconds") for row in table.rows]
+    assert sum(parts) == pytest.approx(total, rel=1e-3)
+    assert table.rows[-1][1] == format_seconds(result.best.latency.seconds)
+
+
+def test_communication_is_that_of_the_record(result):
+    table = found(result, "Communication").blocks[0]
+    for row, operation in zip(table.rows, result.best.communication.operations, strict=True):
+        assert row[0] == operation.name
+        assert parse(row[7], "seconds") == pytest.approx(operation.seconds * operation.count, rel=1e-3)
+
+
+def test_the_conclusion_says_what_the_numbers_say(result):
+    (text,) = found(result, "Conclusion").blocks
+    best, document = result.best, result.comparisons[0]
+    assert text.startswith(best.name)
+    assert format_seconds(best.latency.seconds) in text
+    assert f"{document.ratio:.3g} times as long" in text
+    assert "stays inside a node" in text
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        small(gpus=8),
+        small(gpus=1, batch=4),
+        small(gpus=8, kind=Kind.DECODE, goal=Goal(Objective.THROUGHPUT)),
+        small(gpus=4, routing=Routing(zipf=1.0, source="Zipf, exponent 1")),
+        served("Qwen3-Next-80B-A3B", 8),
+    ],
+)
+def test_every_kind_of_case_has_a_report(case):
+    text = render(sections(plan(case)))
+    assert "nan" not in text.lower().split()
+    assert text.count("\n## ") >= 12
+
+
+def test_a_dense_model_has_no_expert_sections():
+    from dataclasses import replace
+
+    titles = [s.title for s in sections(plan(replace(small(), model=dense_model())))]
+    assert "Expert distribution" not in titles
+    assert "Memory per GPU" in titles
+
+
+def test_markdown_tables_have_equal_cells(result):
+    text = render(sections(result))
+    assert text.startswith("# Plan of")
+    tables = re.findall(r"(?:^\|.*\|$\n?)+", text, flags=re.MULTILINE)
+    assert len(tables) > 8
+    for table in tables:
+        cells = [len(re.split(r"(?<!\\)\|", line)) for line in table.strip().splitlines()]
+        assert len(set(cells)) == 1
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_the_terminal_keeps_to_its_width(result, width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    stream = io.StringIO()
+    show(sections(result), stream)
+    lines = stream.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    assert "\x1b" not in stream.getvalue()
+    assert not any(line.endswith(" ") for line in lines)
+    flat = " ".join(stream.getvalue().split())
+    assert "flops_conserved" in flat
+    assert format_seconds(result.best.latency.seconds) in flat
+
+
+def test_tables_have_a_cell_for_each_header(result):
+    for section in sections(result):
+        for block in section.blocks:
+            if isinstance(block, Table):
+                assert all(len(row) == len(block.headers) for row in block.rows), section.title
+                assert all(n < len(block.headers) for n in block.numbers)
+
+
+def test_catalogue_pages():
+    plain, section = list_models()
+    assert len(plain) == len(section.blocks[0].rows) > 25
+    v3, page = explain_model("deepseek-r1")
+    assert v3["parameters"]["total"] == 671_026_404_352
+    assert any("671,026,404,352" in row[1] for row in page.blocks[0].rows)
+    assert len(list_devices()[0]) == 16
+    assert explain_device("h200")[0]["memory"] == 141e9
+    assert explain_cluster("h200-hgx")[0]["sources"]["fabric"]
+
+
+def test_parameters_on_the_page_are_exact(result):
+    rows = dict(found(result, "Model").blocks[0].rows)
+    assert rows["Parameters"].startswith(f"{total_parameters(result.case.model):,}")

@@ -1,0 +1,203 @@
+"""The command as a user runs it: output, formats, exit statuses, errors of one line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+
+
+def run(*arguments, cwd=ROOT, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "moewright", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), **environment},
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_json_of_the_paper():
+    done = run("plan", EXAMPLES / "paper-ep64-tp2.yaml", "--json")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    plan = json.loads(done.stdout)
+    for key in ("model", "cluster", "workload", "candidates", "rejected", "search_seconds", "alternatives", "frontier"):
+        assert key in plan
+    best = plan["best"]
+    assert best["gpus"] == 128
+    assert best["strategy"]["attention"] == {"dp": 64, "cp": 1, "tp": 2, "repeated": 1}
+    assert best["strategy"]["experts"] == {"ep": 64, "tp": 2, "redundant": 0, "dispatch": "all_to_all"}
+    weights = best["memory"]["weights"]
+    assert weights["attention"] == weights["experts"] == best["memory"]["kv_cache"] == 33_554_432
+    assert weights["total"] == pytest.approx(sum(v for k, v in weights.items() if k != "total"))
+    memory = best["memory"]
+    parts = weights["total"] + memory["kv_cache"] + memory["activations"] + memory["buffers"]
+    assert memory["total"] == pytest.approx(parts)
+    assert best["compute"]["flops_total"] == pytest.approx(57.45e12, rel=1e-3)
+    assert best["latency"]["bound_seconds"] == pytest.approx(1.870e-3, rel=1e-3)
+    assert best["latency"]["seconds"] == pytest.approx(sum(best["latency"]["breakdown"].values()))
+    sent = sum(o["bytes"] * o["count"] for o in best["communication"]["operations"])
+    assert best["communication"]["bytes_per_gpu"] == pytest.approx(sent)
+    assert best["modules"] == {"experts": 1024, "attention": 16, "total": 1040, "per_gpu": 8.125}
+    assert best["balance"]["experts_per_gpu"] == {"min": 8.0, "max": 8.0}
+    assert {c["status"] for c in best["checks"]} == {"pass"}
+
+
+def test_the_best_for_the_paper():
+    best = json.loads(run("plan", EXAMPLES / "paper.yaml", "--json").stdout)["best"]
+    s = best["strategy"]
+    assert s["pp"] * s["attention"]["dp"] * s["attention"]["cp"] * s["attention"]["tp"] <= 8
+    assert best["latency"]["seconds"] < 2.4e-3
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.yaml")), ids=lambda f: f.stem)
+def test_every_example_is_planned(file):
+    done = run("plan", file)
+    assert done.returncode == 0, done.stderr
+    assert "FAILED" not in done.stdout
+    assert "Conclusion" in done.stdout
+
+
+def test_compare_says_why():
+    done = run(
+        "plan", EXAMPLES / "paper.yaml", "--compare", "EP64xTP2", "--compare", EXAMPLES / "paper-literal.yaml", "--json"
+    )
+    comparisons = json.loads(done.stdout)["comparisons"]
+    assert [c["plan"]["name"].split(" · ")[2] for c in comparisons] == ["attn DP64×TP2", "attn DP1×TP2 repeated ×64"]
+    best = json.loads(done.stdout)["best"]["latency"]["seconds"]
+    for c in comparisons:
+        assert sum(c["differences"].values()) == pytest.approx(c["plan"]["latency"]["seconds"] - best)
+        assert {x["quantity"] for x in c["crossings"]} >= {"fabric bandwidth", "fabric latency", "batch"}
+
+
+def test_output_is_written_whole(tmp_path):
+    for name, starts in (("plan.md", "# Plan of"), ("plan.json", "{"), ("plan.txt", "Plan of")):
+        done = run("plan", EXAMPLES / "paper-literal.yaml", "--output", tmp_path / name)
+        assert (done.returncode, done.stdout) == (0, "")
+        assert (tmp_path / name).read_text().startswith(starts)
+    assert len(list(tmp_path.iterdir())) == 3
+    kept = (tmp_path / "plan.md").read_text()
+    done = run("plan", tmp_path / "none.yaml", "--output", tmp_path / "plan.md")
+    assert done.returncode == 2
+    assert (tmp_path / "plan.md").read_text() == kept
+    done = run("plan", EXAMPLES / "paper-literal.yaml", "--output", tmp_path / "no" / "plan.md")
+    assert done.returncode == 2
+    assert "no/plan.md" in done.stderr
+
+
+def test_a_pipe_gets_no_colour_and_no_progress():
+    done = run("plan", EXAMPLES / "paper-literal.yaml", FORCE_COLOR="", NO_COLOR="1")
+    assert "\x1b" not in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "says"),
+    [
+        (
+            "model: DeepSeek-V3\ncluster: {name: h200-hgx, gpus: 8}\nworkload: {kind: decode, batch: 8, sequence: 10}\n",
+            0,
+            "",
+        ),
+        ("modle: 3\n", 2, "did you mean model"),
+        ("- 1\n", 2, "mapping"),
+        (
+            "model: Mixtral-8x7B\ncluster: l40s-pcie\nworkload: {kind: decode, batch: 7, sequence: 10}\nstrategy: {attention: {dp: 8}}\n",
+            3,
+            "batch",
+        ),
+        (
+            "model: DeepSeek-V3\ncluster: {name: h200-hgx, gpus: 2}\nworkload: {kind: decode, batch: 8, sequence: 10}\n",
+            3,
+            "usable",
+        ),
+        (
+            "model: Mixtral-8x7B\ncluster: h200-hgx\nworkload: {kind: decode, batch: 8, sequence: 10}\nstrategy: {attention: {dp: 3}}\n",
+            2,
+            "8",
+        ),
+        (
+            "model: Mixtral-8x7B\ncluster: h200-hgx\nworkload: {kind: decode, batch: 8, sequence: 9}\nlimits: {tpot: 1 ns}\n",
+            3,
+            "limit",
+        ),
+        (
+            "model: Mixtral-8x7B\ncluster: h200-hgx\nworkload: {kind: decode, batch: 8, sequence: 9}\nobjective: cost\n",
+            2,
+            "price",
+        ),
+    ],
+)
+def test_exit_statuses(tmp_path, content, status, says):
+    (tmp_path / "spec.yaml").write_text(content)
+    done = run("plan", "spec.yaml", cwd=tmp_path)
+    assert done.returncode == status, done.stderr
+    if status:
+        assert done.stdout == ""
+        assert done.stderr.count("\n") == 1
+        assert done.stderr.startswith("moewright: ")
+        assert says in done.stderr
+
+
+def test_what_does_not_parse():
+    for arguments in (["plan"], ["plan", "x.yaml", "--nope"], ["fly"], ["models", "nothing-like-it"]):
+        done = run(*arguments)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+    done = run("plan", EXAMPLES / "paper.yaml", "--compare", "fast")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+
+
+def test_catalogue_and_schema():
+    for arguments in (
+        ["models"],
+        ["devices"],
+        ["clusters"],
+        ["models", "GLM-5"],
+        ["devices", "b300"],
+        ["clusters", "nvl72"],
+    ):
+        assert run(*arguments).returncode == 0
+        json.loads(run(*arguments, "--json").stdout)
+    assert json.loads(run("schema").stdout)["title"] == "moewright spec"
+    assert run("--version").stdout.startswith("moewright 0.")
+    assert "plan" in run("--help").stdout
+
+
+@pytest.mark.parametrize("first", ["", "import moewright.plan.search", "from moewright.plan.plan import Plan"])
+def test_plan_can_be_called_whatever_was_imported(first):
+    code = f"""{first}
+import moewright
+case = moewright.load({str(EXAMPLES / "paper-ep64-tp2.yaml")!r})
+result = moewright.plan(case)
+again = moewright.plan(case)
+import moewright.plan.search
+third = moewright.plan(case)
+assert result.best == again.best == third.best
+assert moewright.evaluate(case, moewright.StrategySpec(dp=64, tp=2, ep=64, etp=2)) == result.best
+print(result.best.name)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "R1 · PP1 · attn DP64×TP2 · moe EP64×TP2 · all-to-all"
+
+
+def test_planning_needs_no_torch():
+    code = "import sys, moewright; moewright.plan(moewright.load(sys.argv[1])); assert 'torch' not in sys.modules"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    subprocess.run([sys.executable, "-c", code, str(EXAMPLES / "paper.yaml")], check=True, env=environment)
