@@ -91,7 +91,7 @@ def test_exclusions_are_counted():
 @pytest.mark.parametrize(
     ("want", "dp", "tp", "ep", "etp", "replicas"),
     [
-        (StrategySpec(dp=64, tp=2), 64, 2, 128, 1, 1),
+        (StrategySpec(dp=64, tp=2), 64, 2, 64, 2, 1),
         (StrategySpec(ep=64, etp=2), 128, 1, 64, 2, 1),
         (StrategySpec(ep=8, etp=1, tp=2), 4, 2, 8, 1, 16),
         (StrategySpec(replicas=16), 8, 1, 8, 1, 16),

@@ -236,7 +236,7 @@ BAD = [
     ("cluster.device", "h201", "cluster.device.name", "h200"),
     ("cluster", {"name": "h200-hgx", "gpus": 12}, "cluster.gpus", "multiple of 8"),
     ("cluster", {"name": "h200-hgxx"}, "cluster.name", "h200-hgx"),
-    ("cluster.network.fabric", ..., "cluster.network.fabric", "16"),
+    ("cluster.network.fabric", ..., "cluster.network.fabric", "8 to a node"),
     ("cluster.network.node.bandwidth", "450 GB", "cluster.network.node.bandwidth", "bytes/s"),
     ("cluster.network.node.latency", "-2 us", "cluster.network.node.latency", "0 or more"),
     ("workload.kind", "prefil", "workload.kind", "did you mean prefill"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+import numpy.ma
 
 from moewright.spec.strategy import AttentionParallel, Dispatch, ExpertParallel, Overlap, Strategy
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from itertools import product
@@ -12,7 +13,14 @@ from moewright.cost.table import Table
 from moewright.errors import InfeasibleError, SpecError
 from moewright.spec.case import Case
 from moewright.spec.model import DenseFfn, LinearAttention, MoeFfn
-from moewright.spec.strategy import Dispatch, Overlap, StrategySpec
+from moewright.spec.strategy import (
+    AttentionParallel,
+    Dispatch,
+    ExpertParallel,
+    Overlap,
+    Strategy,
+    StrategySpec,
+)
 from moewright.spec.workload import Kind
 
 #: micro-batches beyond this many only add latency
@@ -50,16 +58,25 @@ def space(case: Case) -> Space:
                 rows += _stage(case, want, replicas, pp, stage, rejected)
     table = _expand(case, want, rows, rejected)
     if table is None:
-        reasons = "; ".join(f"{reason} ({n})" for reason, n in rejected.most_common(4))
-        raise InfeasibleError(f"no legal strategy: {reasons or 'the sizes given leave none'}")
+        reasons = "; ".join(reason if case.strategy else f"{reason} ({n})" for reason, n in rejected.most_common(4))
+        which = f"{named(want)} is not legal" if case.strategy else "no legal strategy"
+        raise InfeasibleError(f"{which}: {reasons or 'the sizes given leave none'}")
     return Space(table, rejected)
+
+
+def named(want: StrategySpec) -> str:
+    """The name of a completed strategy."""
+    attention = AttentionParallel(want.dp or 1, want.cp or 1, want.tp or 1, want.repeated or 1)
+    experts = ExpertParallel(want.ep or 1, want.etp or 1, want.redundant or 0, want.dispatch or Dispatch.ALL_TO_ALL)
+    overlap = want.overlap or Overlap.NONE
+    return Strategy(want.replicas or 1, want.pp or 1, want.micro_batches or 1, overlap, attention, experts).name
 
 
 def complete(want: StrategySpec, case: Case) -> StrategySpec:
     """Fill in what the sizes given imply, and check that they contradict neither each other nor the GPUs.
 
-    Replicas follow from a stage that is given whole, else are 1; tp and the experts' tp default to 1, dp and
-    ep to the rest of the stage. Raises SpecError naming both sides of a contradiction.
+    Replicas follow from a stage that is given whole, else are 1; tp defaults to 1, dp to the rest of the stage,
+    ep to the most that divides stage and experts, the experts' tp to the rest. Raises SpecError naming both sides of a contradiction.
     """
     gpus = case.cluster.gpus
 
@@ -93,10 +110,14 @@ def complete(want: StrategySpec, case: Case) -> StrategySpec:
     tp = want.tp or (rest("strategy.attention", stage, copies * cp, "dp × cp × repeated") if copies else 1)
     copies = copies or rest("strategy.attention", stage, tp * cp, "cp × tp")
     attention = tp * copies * cp
-    etp = want.etp or (rest("strategy.experts.ep", attention, want.ep, "ep") if want.ep else 1)
-    if case.model.moe is None:
+    moe = case.model.moe
+    if moe is None:
         ep, etp = want.ep or 1, want.etp or attention // (want.ep or 1)
+    elif want.ep is None and want.etp is None:
+        ep = math.gcd(attention, moe.experts + (want.redundant or 0))
+        etp = attention // ep
     else:
+        etp = want.etp or rest("strategy.experts.ep", attention, want.ep or 1, "ep")
         ep = want.ep or rest("strategy.experts.tp", attention, etp, "experts.tp")
     if attention != ep * etp:
         raise fail(
