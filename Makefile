@@ -10,14 +10,14 @@ plan: $(VENV)/installed
 	$(BIN)/moewright plan $(SPEC)
 
 test: $(VENV)/installed-test
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check --quiet src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks docs
+	$(BIN)/ruff format --check --quiet src tests benchmarks docs
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2
 
 lint: $(VENV)/installed-test
-	$(BIN)/ruff format src tests benchmarks
-	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/ruff format src tests benchmarks docs
+	$(BIN)/ruff check --fix src tests benchmarks docs
 	$(BIN)/mypy
 
 bench: $(VENV)/installed

@@ -76,7 +76,8 @@ def complete(want: StrategySpec, case: Case) -> StrategySpec:
     """Fill in what the sizes given imply, and check that they contradict neither each other nor the GPUs.
 
     Replicas follow from a stage that is given whole, else are 1; tp defaults to 1, dp to the rest of the stage,
-    ep to the most that divides stage and experts, the experts' tp to the rest. Raises SpecError naming both sides of a contradiction.
+    ep to the most that divides stage and experts, the experts' tp to the rest.
+    Raises SpecError naming both sides of a contradiction.
     """
     gpus = case.cluster.gpus
 

@@ -1,0 +1,74 @@
+"""The README is true: the output it shows is what the command prints, its Python runs, its links exist."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def timeless(text):
+    """Without what differs from run to run: the search's seconds."""
+    return re.sub(r"priced in .*? a second\)", "priced", text)
+
+
+@pytest.fixture(scope="module")
+def printed():
+    done = subprocess.run(
+        [sys.executable, "-m", "moewright", "plan", "examples/paper.yaml"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**{k: v for k, v in os.environ.items() if k != "COLUMNS"}, "PYTHONPATH": "src"},
+        check=True,
+    )
+    return timeless(done.stdout)
+
+
+def test_the_output_shown_is_the_output(printed):
+    shown = next(b for b in re.findall(r"```\n(Plan of.*?)```", README, re.S) if "Hardware" in b)
+    assert timeless(shown).strip() == printed.strip()
+
+
+def test_each_part_shown_first_is_in_the_output(printed):
+    first = re.findall(r"```\n(Plan of.*?)```", README, re.S)[0]
+    for part in first.strip().split("\n\n"):
+        assert timeless(part) in printed
+
+
+def test_the_python_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    environment = {**os.environ, "PYTHONPATH": "src"}
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True, capture_output=True)
+
+
+def test_the_spec_shown_is_read(tmp_path):
+    from moewright.spec.load import load
+
+    (code,) = re.findall(r"```yaml\n(.*?)```", README, re.S)
+    (tmp_path / "case.yaml").write_text(code)
+    assert load(tmp_path / "case.yaml").model.name == "DeepSeek-V3"
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))])
+def test_links_lead_somewhere(page):
+    file = ROOT / page
+    for link in re.findall(r"\]\(([^)#:]+)\)", file.read_text()):
+        assert (file.parent / link).exists(), link
+
+
+def test_the_model_of_the_docs_is_read(tmp_path):
+    import yaml
+
+    from moewright.spec.load import case_of
+
+    (code,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "spec.md").read_text(), re.S)
+    raw = yaml.safe_load(code.replace(", …", ""))
+    raw |= {"cluster": "h200-hgx", "workload": {"kind": "prefill", "batch": 8, "sequence": 128}}
+    case = case_of(raw, str(tmp_path / "spec.yaml"))
+    assert len(case.model.moe_layers()) == 30
