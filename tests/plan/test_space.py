@@ -43,8 +43,9 @@ def listed(case):
             continue
         held, stage = batch // (replicas * dp), dp * cp * tp * repeated
         for ep in sizes:
-            if stage % ep or moe.experts % ep or moe.width % (stage // ep):
+            if stage % ep or ep > moe.experts or moe.width % (stage // ep):
                 continue
+            redundant = -moe.experts % ep
             for replicated in (False, True):
                 if replicated and (dp * cp > 1 or stage == 1):
                     continue
@@ -56,7 +57,9 @@ def listed(case):
                     for two in (False, True):
                         if two and (stage == 1 or held // m % 2):
                             continue
-                        found.add((replicas, pp, m, dp, cp, tp, repeated, ep, stage // ep, 0, replicated, two, batch))
+                        found.add(
+                            (replicas, pp, m, dp, cp, tp, repeated, ep, stage // ep, redundant, replicated, two, batch)
+                        )
     return found
 
 

@@ -9,14 +9,18 @@ from typing import Protocol
 
 from moewright.cost.table import Table
 from moewright.errors import MoewrightError
+from moewright.plan.describe import strategy_name
 from moewright.plan.evaluate import evaluate_table
 from moewright.plan.plan import Comparison, Crossing, Plan
 from moewright.spec.case import Case
 from moewright.spec.strategy import Overlap, Strategy
+from moewright.spec.workload import Objective
 
 #: how far from today's value a crossing is looked for, as a factor either way
 REACH = 256.0
 _POINTS = 17
+#: how far up a batch is looked for
+BATCHES = 1024.0
 
 
 class Rankings(Protocol):
@@ -28,14 +32,25 @@ class Rankings(Protocol):
 def compare_with(case: Case, best: Plan, other: Plan, search: Callable[[Case], Rankings]) -> Comparison:
     """The terms by which ``other`` is slower than ``best``, and each crossing, solved by bisection; at a
     crossing's far side the whole search is run again, to tell what would be best there."""
-    names = dict.fromkeys([*other.latency.breakdown, *best.latency.breakdown])
-    differences = {n: other.latency.breakdown.get(n, 0.0) - best.latency.breakdown.get(n, 0.0) for n in names}
+    ours, theirs = terms(case, best), terms(case, other)
+    differences = {n: theirs.get(n, 0.0) - ours.get(n, 0.0) for n in dict.fromkeys([*theirs, *ours])}
     ordered = dict(sorted(differences.items(), key=lambda item: -abs(item[1])))
     crossings = tuple(
         _crossing(case, best, other, quantity, search)
         for quantity in ("fabric bandwidth", "node bandwidth", "fabric latency", "memory bandwidth", "batch")
     )
-    return Comparison(other, other.latency.seconds / best.latency.seconds, ordered, crossings)
+    per = "pass" if case.goal.objective is Objective.LATENCY else "sequence"
+    return Comparison(other, sum(theirs.values()) / sum(ours.values()), per, ours, theirs, ordered, crossings)
+
+
+def terms(case: Case, plan: Plan) -> dict[str, float]:
+    """What the objective counts, by term: seconds of a pass; or, for throughput and cost, seconds between
+    batches when the pipeline is kept full, per sequence."""
+    if case.goal.objective is Objective.LATENCY:
+        return dict(plan.latency.breakdown)
+    period = plan.batch / plan.throughput.sequences_per_second
+    parts = {**plan.latency.breakdown, "pipeline_kept_full": period - plan.latency.seconds}
+    return {name: seconds / plan.batch for name, seconds in parts.items() if seconds}
 
 
 def vary(case: Case, quantity: str, value: float) -> Case:
@@ -65,12 +80,14 @@ def today(case: Case, quantity: str, batch: int) -> float:
 
 def _crossing(case: Case, best: Plan, other: Plan, quantity: str, search: Callable[[Case], Rankings]) -> Crossing:
     now = today(case, quantity, best.batch)
+    latency = case.goal.objective is Objective.LATENCY
 
     def lead(value: float) -> float:
         """Seconds by which ``other`` is slower at ``value``, relative to the best there."""
         there = vary(case, quantity, value)
         batch = int(value) if quantity == "batch" else best.batch
-        times = [float(evaluate_table(there, Table.one(p.strategy, batch)).seconds) for p in (best, other)]
+        found = [evaluate_table(there, Table.one(p.strategy, batch)) for p in (best, other)]
+        times = [float(e.seconds if latency else e.period) for e in found]
         return times[1] / times[0] - 1
 
     found = None
@@ -80,9 +97,13 @@ def _crossing(case: Case, best: Plan, other: Plan, quantity: str, search: Callab
     if found is not None and found != now:
         try:
             beyond = found if quantity == "batch" else found * (1.001 if found > now else 0.999)
-            there = search(replace(vary(case, quantity, beyond), strategy=None)).row(0)[0].name
+            found_there = search(replace(vary(case, quantity, beyond), strategy=None)).row(0)[0]
+            there = strategy_name(found_there, case.model)
         except MoewrightError:
             there = "nothing fits"
+    if quantity == "batch":
+        unit = math.lcm(_divisor(best.strategy), _divisor(other.strategy))
+        return Crossing(quantity, now, found, float(min(unit, now)), now * BATCHES, there)
     return Crossing(quantity, now, found, now / REACH, now * REACH, there)
 
 
@@ -108,12 +129,13 @@ def _bisect(lead: Callable[[float], float], loses: float, wins: float) -> float:
 
 def _batch_crossing(lead: Callable[[float], float], best: Plan, other: Plan) -> float | None:
     """The nearest multiple or fraction of today's batch, by powers of two, that both can divide."""
-    parts = [_divisor(p.strategy) for p in (best, other)]
-    unit = math.lcm(*parts)
-    for step in range(1, 11):
-        for value in (best.batch * 2.0**step, best.batch / 2.0**step):
+    unit = math.lcm(_divisor(best.strategy), _divisor(other.strategy))
+    factor = 2.0
+    while factor <= BATCHES:
+        for value in (best.batch * factor, best.batch / factor):
             if value >= unit and value % unit == 0 and lead(value) <= 0:
                 return value
+        factor *= 2
     return None
 
 

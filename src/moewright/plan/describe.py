@@ -7,6 +7,7 @@ from typing import Any
 from moewright.spec.case import Case
 from moewright.spec.model import LatentAttention, LinearAttention, ModelSpec, SoftmaxAttention
 from moewright.spec.precision import element_bytes
+from moewright.spec.strategy import Strategy
 from moewright.spec.tensors import active_parameters, all_tensors, total_parameters
 
 
@@ -23,6 +24,11 @@ def attention_name(attention: object) -> str:
         return f"MLA {attention.heads} heads, rank {attention.kv_rank} + {attention.rope_dim}{sparse}"
     assert isinstance(attention, LinearAttention)
     return f"gated delta {attention.value_heads} heads × {attention.key_dim}×{attention.value_dim}"
+
+
+def strategy_name(s: Strategy, model: ModelSpec) -> str:
+    """The short name of ``s`` for ``model``."""
+    return s.dense_name if model.moe is None else s.name
 
 
 def kv_bytes_per_token(model: ModelSpec) -> float:

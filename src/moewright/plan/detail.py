@@ -12,6 +12,7 @@ from moewright.cost.operations import Operation
 from moewright.cost.roofline import unit_of
 from moewright.cost.table import Table
 from moewright.place.ranks import groups_of, stage_layers
+from moewright.plan.describe import strategy_name
 from moewright.plan.evaluate import Evaluation, bound_seconds, evaluate_table, model_flops, stage_counts
 from moewright.plan.plan import (
     Balance,
@@ -78,7 +79,7 @@ def _plan(case: Case, s: Strategy, batch: int, e: Evaluation) -> Plan:
         float(t.seconds) * len(positions) for t, (_, positions) in zip(e.layers, case.model.layer_kinds(), strict=True)
     )
     return Plan(
-        name=s.name,
+        name=strategy_name(s, case.model),
         strategy=s,
         gpus=s.gpus,
         batch=batch,

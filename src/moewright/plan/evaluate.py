@@ -106,23 +106,22 @@ def _total(operations: list[Operation]) -> Numbers:
 
 def _load(case: Case, table: Table, routed: Numbers, moe: MoeFfn) -> Load:
     slots = (moe.experts + table.redundant) / table.ep
-    tokens = np.ceil(routed)
-    if case.routing.uniform:
-        return Load(
-            routing.straggler(tokens, routing.Router.of(moe), table.ep),
-            routing.active_experts(tokens, moe.experts, moe.top_k, table.ep, slots),
-        )
+    tokens, law = np.ceil(routed), routing.Router.of(moe)
+    # an uneven routing touches fewer experts than a uniform one: its count is the safe side
+    active = routing.active_experts(tokens, moe.experts, moe.top_k, table.ep, slots)
+    if case.routing.uniform and not np.any(table.redundant):
+        return Load(routing.straggler(tokens, law, table.ep), active)
     loads = expert_loads(case, moe)
     shares: dict[tuple[int, int], np.ndarray] = {}
 
-    def one(copies: float, ep: float, redundant: float) -> float:
+    def one(count: float, ep: float, redundant: float) -> float:
+        if case.routing.uniform and not redundant:
+            return float(routing.straggler(count, law, ep))
         key = (int(ep), int(redundant))
-        if key not in shares:
+        if key not in shares:  # replicas of an expert share its load: ranks that hold them have less
             shares[key] = rank_shares(loads, place_experts(loads, *key))
-        return routing.skewed_straggler(copies, moe.top_k, shares[key])
+        return routing.skewed_straggler(count, moe.top_k, shares[key])
 
-    # an uneven routing touches fewer experts than a uniform one: its count is the safe side
-    active = routing.active_experts(tokens, moe.experts, moe.top_k, table.ep, slots)
     return Load(over_unique(one, tokens, table.ep, table.redundant), active)
 
 
@@ -131,7 +130,7 @@ def expert_loads(case: Case, moe: MoeFfn) -> np.ndarray:
     r = case.routing
     if r.loads is not None:
         loads = np.asarray(r.loads, dtype=float)
-    else:
+    else:  # exponent 0: all alike
         loads = routing.zipf_loads(moe.experts, r.zipf or 0.0)[None, :]
     return np.asarray(loads / loads.sum(axis=1, keepdims=True))
 

@@ -181,10 +181,14 @@ class Crossing:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Why ``plan`` loses to the best: the difference in seconds by term (they add up), and crossings."""
+    """Why ``plan`` loses to the best: seconds by term of both, ``per`` pass or (where throughput or cost is
+    wanted) per sequence, their differences, which add up, and crossings. ``ratio``: its seconds over the best's."""
 
     plan: Plan
     ratio: float
+    per: str
+    best_terms: dict[str, float]
+    terms: dict[str, float]
     differences: dict[str, float]
     crossings: tuple[Crossing, ...] = ()
 

@@ -12,6 +12,7 @@ import numpy as np
 from moewright.cost.table import Table
 from moewright.errors import InfeasibleError, SpecError
 from moewright.plan.compare import compare_with
+from moewright.plan.describe import strategy_name
 from moewright.plan.detail import detail
 from moewright.plan.evaluate import Evaluation, check_units, evaluate_table
 from moewright.plan.plan import Plan, Result
@@ -124,7 +125,11 @@ def search(case: Case) -> Found:
     fits = memory <= usable
     if not fits.any():
         least = int(memory.argmin())
-        which = f"{table.row(least)[0].name} does not fit: it" if case.strategy else "no strategy fits: the smallest"
+        which = (
+            f"{strategy_name(table.row(least)[0], case.model)} does not fit: it"
+            if case.strategy
+            else "no strategy fits: the smallest"
+        )
         raise InfeasibleError(f"{which} needs {format_bytes(memory[least])} on a GPU, of {format_bytes(usable)} usable")
     rejected["does not fit in memory"] += int((~fits).sum())
     meets = fits if limit is None else fits & (seconds <= limit)

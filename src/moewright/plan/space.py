@@ -120,6 +120,14 @@ def complete(want: StrategySpec, case: Case) -> StrategySpec:
     else:
         etp = want.etp or rest("strategy.experts.ep", attention, want.ep or 1, "ep")
         ep = want.ep or rest("strategy.experts.tp", attention, etp, "experts.tp")
+        slots = moe.experts + (want.redundant or 0)
+        if slots % ep and ep <= moe.experts:
+            fitting = ", ".join(str(d) for d in divisors(gpus) if slots % d == 0)
+            raise fail(
+                "strategy.experts.ep",
+                f"got {ep}, which does not divide {slots} experts; expected one of {fitting}, or experts.redundant "
+                f"{-moe.experts % ep} to fill it up",
+            )
     if attention != ep * etp:
         raise fail(
             "strategy",
@@ -263,12 +271,12 @@ def _expert_foldings(case: Case, want: StrategySpec, stage: int, rejected: Count
 
 
 def _redundants(case: Case, want: StrategySpec, count: int, ep: int) -> list[int]:
-    """Extra expert slots worth trying: none under uniform routing, else up to two more per rank."""
+    """Extra expert slots worth trying: those that fill up ep, and under skewed routing one more per rank."""
     if want.redundant is not None:
         return [want.redundant]
-    if case.routing.uniform or ep == 1:
-        return [0]
     first = -count % ep
+    if case.routing.uniform or ep == 1:
+        return [first]
     return [first, *([first + ep] if first + ep < count else [])]
 
 

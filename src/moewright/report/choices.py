@@ -84,33 +84,25 @@ def comparisons(result: Result) -> list[Section]:
 
 
 def _comparison(result: Result, c: Comparison) -> Section:
-    best, other = result.best, c.plan
-    names = [
-        n
-        for n in c.differences
-        if max(other.latency.breakdown.get(n, 0), best.latency.breakdown.get(n, 0)) > 0 or c.differences[n]
-    ]
-    gap = other.latency.seconds - best.latency.seconds
+    gap = sum(c.differences.values())
     rows = tuple(
         (
             name,
-            format_seconds(other.latency.breakdown.get(name, 0.0)),
-            format_seconds(best.latency.breakdown.get(name, 0.0)),
-            _signed(c.differences[name]),
-            percent(c.differences[name], gap),
+            format_seconds(c.terms.get(name, 0.0)),
+            format_seconds(c.best_terms.get(name, 0.0)),
+            _signed(difference),
+            percent(difference, gap),
         )
-        for name in names
-        if c.differences[name]
+        for name, difference in c.differences.items()
+        if difference
     )
-    total = (
-        "total",
-        format_seconds(other.latency.seconds),
-        format_seconds(best.latency.seconds),
-        _signed(gap),
-        "100.0%",
-    )
+    sums = sum(c.terms.values()), sum(c.best_terms.values())
+    total = ("total", format_seconds(sums[0]), format_seconds(sums[1]), _signed(gap), "100.0%")
     table = Table(("term", "this", "best", "difference", "of the gap"), (*rows, total), (1, 2, 3, 4))
-    verdict = f"{format_seconds(other.latency.seconds)}, {c.ratio:.3f} times the best."
+    other = c.plan
+    verdict = f"{format_seconds(sums[0])} a {c.per}, {c.ratio:.3f} times the best's."
+    if c.per == "sequence":
+        verdict += f" A batch of {other.batch} takes {format_seconds(other.latency.seconds)}."
     crossings = Table(
         ("quantity", "today", "no slower than the best from", "best of all there"),
         tuple(_crossing(x) for x in c.crossings),
@@ -155,9 +147,9 @@ def conclusion(result: Result) -> Section:
     if result.alternatives:
         parts.append(_second(result))
     for c in result.comparisons:
-        worst = next(iter(c.differences), "")
+        worst, of = next(iter(c.differences), ""), "" if c.per == "pass" else " a sequence"
         parts.append(
-            f"{c.plan.name} takes {c.ratio:.3g} times as long, most of all for {_words(worst)} "
+            f"{c.plan.name} takes {c.ratio:.3g} times as long{of}, most of all for {_words(worst)} "
             f"({_signed(c.differences[worst])})."
         )
     warned = [check.name for check in best.checks if check.status is not Status.PASS]

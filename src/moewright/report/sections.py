@@ -122,10 +122,12 @@ def configuration(plan: Plan) -> Section:
         "Parallel configuration",
         (
             facts(
-                ("Strategy", s.name),
+                ("Strategy", plan.name),
                 ("GPUs", f"{plan.gpus} = replicas {s.replicas} × pp {s.pp} × {s.stage} ranks of a stage"),
                 ("Attention", attention),
-                ("Experts", f"ep {e.ep} × tp {e.tp}{redundant}, dispatch {e.dispatch}"),
+                ("Experts", f"ep {e.ep} × tp {e.tp}{redundant}, dispatch {e.dispatch}")
+                if plan.modules.experts
+                else None,
                 ("Batch", f"{plural(plan.batch, 'sequence')}, micro-batches {s.micro_batches}, overlap {s.overlap}"),
             ),
         ),

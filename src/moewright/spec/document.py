@@ -25,8 +25,8 @@ MOST_BATCH = 1 << 24
 MOST_SEQUENCE = 1 << 28
 TENSOR_KINDS = ("attention", "experts", "shared_experts", "dense", "router", "vocabulary", "norm")
 UNITS = ("fp4", "fp8", "int8", "bf16", "fp16", "fp32")
-#: batches that ``auto`` tries
-AUTO_BATCHES = tuple(2**i for i in range(17))
+#: ``auto`` tries powers of two, and GPUs times powers of two, up to this many sequences (or 64 a GPU)
+MOST_AUTO = 1 << 16
 
 
 def shown(value: object) -> str:
@@ -120,8 +120,9 @@ def _text(value: Any) -> str:
 
 
 def _batch(value: Any) -> tuple[int, ...]:
+    """Sizes in order; none for ``auto``, which depends on the cluster."""
     if value == "auto":
-        return AUTO_BATCHES
+        return ()
     sizes = value if isinstance(value, list) else [value]
     good = all(isinstance(v, int) and not isinstance(v, bool) and 1 <= v <= MOST_BATCH for v in sizes)
     if not good or not 0 < len(sizes) <= 64:

@@ -10,6 +10,8 @@ from moewright.errors import SpecError
 from moewright.spec.case import Case
 from moewright.spec.cluster import Cluster, Device, Tier
 from moewright.spec.document import (
+    MOST_AUTO,
+    MOST_BATCH,
     UNITS,
     ClusterRecord,
     DeviceRecord,
@@ -51,10 +53,11 @@ def case_of(raw: dict[str, Any], file: str) -> Case:
             raise SpecError("is missing; required are model, cluster, workload", file=file, field=name)
     folder = Path(file).parent
     model = read_model(raw["model"], file, folder)
+    cluster = _cluster(raw["cluster"], file)
     return Case(
         model,
-        _cluster(raw["cluster"], file),
-        _workload(raw["workload"], file),
+        cluster,
+        _workload(raw["workload"], file, cluster.gpus),
         _goal(raw, file),
         _routing(raw.get("routing", "uniform"), model, file, folder),
         None if raw.get("strategy") is None else strategy_of(raw["strategy"], file),
@@ -159,7 +162,7 @@ def _device(value: Any, file: str, base: Device | None = None) -> Device:
     )
 
 
-def _workload(value: Any, file: str) -> Workload:
+def _workload(value: Any, file: str, gpus: int) -> Workload:
     if isinstance(value, dict) and value.get("kind") == "serving":
         raise SpecError(
             "got 'serving', which is not supported yet; expected forward, prefill or decode",
@@ -167,7 +170,14 @@ def _workload(value: Any, file: str) -> Workload:
             field="workload.kind",
         )
     w = section(WorkloadRecord, value, file, "workload")
-    return Workload(Kind(w.kind), w.batch, w.sequence, w.causal)
+    return Workload(Kind(w.kind), w.batch or auto_batches(gpus), w.sequence, w.causal)
+
+
+def auto_batches(gpus: int) -> tuple[int, ...]:
+    """Batches worth trying on ``gpus`` GPUs: powers of two, and GPUs times powers of two."""
+    most = min(max(MOST_AUTO, 64 * gpus), MOST_BATCH)
+    sizes = {start << i for start in (1, gpus) for i in range(most.bit_length())}
+    return tuple(sorted(size for size in sizes if size <= most))
 
 
 def _goal(raw: dict[str, Any], file: str) -> Goal:

@@ -70,6 +70,11 @@ class Strategy:
             parts.append(self.overlap.replace("_", "-"))
         return " · ".join(parts)
 
+    @property
+    def dense_name(self) -> str:
+        """The short name where the model has no experts."""
+        return " · ".join(p for p in self.name.split(" · ") if not p.startswith("moe ") and p != "all-to-all")
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
