@@ -165,10 +165,15 @@ def skewed_straggler(tokens: float, top_k: int, shares: np.ndarray) -> float:
     [layers, ranks] (rows sum to 1) are unequal: the largest of 256 seeded samples of normal counts with
     each rank's mean Tk·share and variance Tk·share·(1 − share)."""
     copies = max(tokens * top_k, 1.0)
-    noise = np.random.default_rng(0).standard_normal((256, 1, shares.shape[1]))
+    noise = _noise(shares.shape[1])
     spread = np.sqrt(shares * (1 - shares) / copies)
     largest = np.maximum(shares + noise * spread, 0).max(axis=2)
     return float(largest.mean() * shares.shape[1])
+
+
+@lru_cache(maxsize=256)
+def _noise(ranks: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((256, 1, ranks))
 
 
 def zipf_loads(experts: int, exponent: float) -> np.ndarray:

@@ -118,7 +118,7 @@ def _signed(seconds: float) -> str:
 def _amount(quantity: str, value: float) -> str:
     if quantity.endswith("bandwidth"):
         return format_rate(value)
-    return format_seconds(value) if quantity.endswith("latency") else f"{value:g}"
+    return format_seconds(value) if quantity.endswith("latency") else f"{value:,.0f}"
 
 
 def _crossing(c: Crossing) -> tuple[str, str, str, str]:
