@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from cases import paper, served, small
 from moewright.errors import InfeasibleError, SpecError
-from moewright.plan.space import complete, divisors, space
+from moewright.plan.complete import complete, divisors
+from moewright.plan.space import space
 from moewright.spec.strategy import Dispatch, Overlap, StrategySpec
 from moewright.spec.workload import Kind
 

@@ -12,11 +12,12 @@ import numpy as np
 from moewright.cost.table import Table
 from moewright.errors import InfeasibleError, SpecError
 from moewright.plan.compare import compare_with
+from moewright.plan.complete import complete
 from moewright.plan.describe import strategy_name
 from moewright.plan.detail import detail
 from moewright.plan.evaluate import Evaluation, check_units, evaluate_table
 from moewright.plan.plan import Plan, Result
-from moewright.plan.space import complete, space
+from moewright.plan.space import space
 from moewright.spec.case import Case
 from moewright.spec.strategy import (
     Strategy,

@@ -82,7 +82,7 @@ class Strategy:
 
 @dataclass(frozen=True, slots=True)
 class StrategySpec:
-    """A strategy as a user writes it: what is None follows from the rest (``plan.space.complete``)."""
+    """A strategy as a user writes it: what is None follows from the rest (``plan.complete``)."""
 
     replicas: int | None = None
     pp: int | None = None
