@@ -79,12 +79,12 @@ def complete(want: StrategySpec, case: Case) -> StrategySpec:
         etp = want.etp or rest("strategy.experts.ep", attention, want.ep or 1, "ep")
         ep = want.ep or rest("strategy.experts.tp", attention, etp, "experts.tp")
         slots = moe.experts + (want.redundant or 0)
-        if slots % ep and ep <= moe.experts:
-            fitting = ", ".join(str(d) for d in divisors(gpus) if slots % d == 0)
+        if slots % ep or ep > moe.experts:
+            fitting = ", ".join(str(d) for d in divisors(gpus) if slots % d == 0 and d <= moe.experts)
+            filled = f", or experts.redundant {-moe.experts % ep} to fill it up" if ep <= moe.experts else ""
             raise fail(
                 "strategy.experts.ep",
-                f"got {ep}, which does not divide {slots} experts; expected one of {fitting}, or experts.redundant "
-                f"{-moe.experts % ep} to fill it up",
+                f"got {ep}, which does not divide {slots} experts; expected one of {fitting}{filled}",
             )
     if attention != ep * etp:
         raise fail(
