@@ -70,7 +70,7 @@ def test_memory_formula_equals_the_count_on_the_fullest_rank(name):
             placed = np.repeat(one, len(case.model.moe_layers()), axis=0)
         a = assign(case.model, s, placed)
         sequences = batch // (s.replicas * s.attention.dp)
-        counted = held_weight_bytes(a) + held_cache_bytes(a, sequences, case.workload.sequence)
+        counted = held_weight_bytes(a) + held_cache_bytes(a, sequences * int(e.in_flight), case.workload.sequence)
         assert float(counted.max()) == pytest.approx(sum(float(v) for v in e.memory.values()), rel=1e-9)
 
 

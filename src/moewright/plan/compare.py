@@ -19,6 +19,8 @@ from moewright.spec.workload import Objective
 #: how far from today's value a crossing is looked for, as a factor either way
 REACH = 256.0
 _POINTS = 17
+#: what is varied, one at a time
+QUANTITIES = ("fabric bandwidth", "node bandwidth", "fabric latency", "node latency", "memory bandwidth", "batch")
 #: how far up a batch is looked for
 BATCHES = 1024.0
 
@@ -35,10 +37,7 @@ def compare_with(case: Case, best: Plan, other: Plan, search: Callable[[Case], R
     ours, theirs = terms(case, best), terms(case, other)
     differences = {n: theirs.get(n, 0.0) - ours.get(n, 0.0) for n in dict.fromkeys([*theirs, *ours])}
     ordered = dict(sorted(differences.items(), key=lambda item: -abs(item[1])))
-    crossings = tuple(
-        _crossing(case, best, other, quantity, search)
-        for quantity in ("fabric bandwidth", "node bandwidth", "fabric latency", "memory bandwidth", "batch")
-    )
+    crossings = tuple(_crossing(case, best, other, quantity, search) for quantity in QUANTITIES)
     per = "pass" if case.goal.objective is Objective.LATENCY else "sequence"
     return Comparison(other, sum(theirs.values()) / sum(ours.values()), per, ours, theirs, ordered, crossings)
 
@@ -49,8 +48,12 @@ def terms(case: Case, plan: Plan) -> dict[str, float]:
     if case.goal.objective is Objective.LATENCY:
         return dict(plan.latency.breakdown)
     period = plan.batch / plan.throughput.sequences_per_second
-    parts = {**plan.latency.breakdown, "pipeline_kept_full": period - plan.latency.seconds}
-    return {name: seconds / plan.batch for name, seconds in parts.items() if seconds}
+    parts = dict(plan.latency.breakdown)
+    if plan.strategy.pp > 1:  # of the bubble, what the next batches do not fill
+        filled = period - plan.latency.seconds
+        parts["pipeline_idle"] = parts.pop("pipeline_bubble") + parts.pop("stage_transfer") + filled
+    # sums of terms leave a rest of rounding
+    return {name: seconds / plan.batch for name, seconds in parts.items() if abs(seconds) > 1e-12 * period}
 
 
 def vary(case: Case, quantity: str, value: float) -> Case:
@@ -73,6 +76,7 @@ def today(case: Case, quantity: str, batch: int) -> float:
         "fabric bandwidth": c.fabric.bandwidth,
         "node bandwidth": c.node.bandwidth,
         "fabric latency": c.fabric.latency,
+        "node latency": c.node.latency,
         "memory bandwidth": c.device.memory_bandwidth,
         "batch": float(batch),
     }[quantity]

@@ -105,20 +105,20 @@ def _plan(case: Case, s: Strategy, batch: int, e: Evaluation) -> Plan:
             layers_seconds * s.micro_batches / len(case.model.layers),
             _breakdown(case, s, e, every),
         ),
-        throughput=throughput(case, batch, float(e.period), s.gpus),
+        throughput=throughput(case, batch, float(e.period), s.gpus, int(e.in_flight)),
         balance=_balance(case, s, float(e.straggler)),
         modules=_modules(case, s),
         groups=_groups(case, s),
     )
 
 
-def throughput(case: Case, batch: int, period: float, gpus: int) -> Throughput:
+def throughput(case: Case, batch: int, period: float, gpus: int, in_flight: int) -> Throughput:
     """Tokens and sequences per second when a batch is finished every ``period`` seconds."""
     tokens = batch * (1 if case.workload.kind is Kind.DECODE else case.workload.sequence)
     rate = tokens / period
     price = case.cluster.device.price
     cost = None if price is None else price * gpus / 3600 / rate * 1e6
-    return Throughput(rate, batch / period, rate / gpus, cost)
+    return Throughput(rate, batch / period, rate / gpus, cost, in_flight)
 
 
 def _tier(g: Group) -> str:

@@ -38,7 +38,8 @@ class LayerTimes:
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """``seconds``: latency of the batch (decode: one step). ``period``: seconds between batches when the
-    pipeline is kept full. ``slowest``: the stage that sets the pace. ``memory``: bytes by line of the
+    pipeline is kept full, ``in_flight`` of them in it. ``slowest``: the stage that sets the pace.
+    ``memory``: bytes by line of the
     fullest stage, ``memory_total`` with activations and buffers."""
 
     pricing: Pricing
@@ -48,6 +49,7 @@ class Evaluation:
     seconds: Numbers
     period: Numbers
     slowest: Numbers
+    in_flight: Numbers
     transfer: Numbers
     memory: dict[str, Numbers]
     activations: Numbers
@@ -72,13 +74,28 @@ def evaluate_table(case: Case, table: Table) -> Evaluation:
     boundary = s.own * chunks_per_micro * case.model.hidden_size * 2.0
     transfer = network.send_seconds(s.pp, boundary, case.cluster)
     seconds, period, slowest = _pipeline(case, table, [x.seconds for x in layers], ends, transfer)
-    lines = _memory(pricing)
+    # a pipeline that is kept full holds the caches of all batches in it
+    in_flight = np.ceil(seconds / period - 1e-9)
+    lines = _memory(pricing, in_flight)
     activations, buffers = memory.activation_bytes(pricing), memory.buffer_bytes(pricing)
     total = sum(lines.values()) + activations + buffers
     first = next(iter(pricing.loads.values()), None)
     factor = first.straggler if first else np.ones_like(table.pp, dtype=float)
     return Evaluation(
-        pricing, layers, embedding, head, seconds, period, slowest, transfer, lines, activations, buffers, total, factor
+        pricing,
+        layers,
+        embedding,
+        head,
+        seconds,
+        period,
+        slowest,
+        in_flight,
+        transfer,
+        lines,
+        activations,
+        buffers,
+        total,
+        factor,
     )
 
 
@@ -203,7 +220,7 @@ def _pipeline(
     return seconds, period, slowest
 
 
-def _memory(p: Pricing) -> dict[str, Numbers]:
+def _memory(p: Pricing, in_flight: Numbers) -> dict[str, Numbers]:
     """Bytes by line on the stage that holds most."""
     table, case = p.table, p.case
     kinds = [memory.layer_memory(p, layer) for layer, _ in case.model.layer_kinds()]
@@ -214,7 +231,7 @@ def _memory(p: Pricing) -> dict[str, Numbers]:
         held = np.zeros((pp, len(MEMORY_LINES), n))
         for i, kind in enumerate(kinds):
             each = [np.atleast_1d(_pick(kind.weights[line], rows)) for line in MEMORY_LINES[:-1]]
-            each.append(np.atleast_1d(_pick(kind.kv_cache, rows)))
+            each.append(np.atleast_1d(_pick(kind.kv_cache * in_flight, rows)))
             held += counts[:, i][:, None, None] * np.array([np.broadcast_to(e, n) for e in each])[None]
         for stage in {0, pp - 1}:
             for line, weight in memory.vocabulary_weights(p, stage == 0, stage == pp - 1).items():

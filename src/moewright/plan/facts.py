@@ -57,9 +57,10 @@ def tokens_per_replica(case: Case, plan: Plan) -> int:
 
 
 def cache_held(f: Facts) -> np.ndarray:
+    """Bytes of KV cache on every rank, of all batches in the pipeline, shape [gpus]."""
     s, w = f.plan.strategy, f.case.workload
     sequences = f.plan.batch // (s.replicas * s.attention.dp)
-    return held_cache_bytes(f.assignment, sequences, w.sequence)
+    return held_cache_bytes(f.assignment, sequences * f.plan.throughput.batches_in_flight, w.sequence)
 
 
 def flops_done(f: Facts) -> np.ndarray:

@@ -96,10 +96,13 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
+    """When batches follow each other without a gap: a pipeline is kept full, ``batches_in_flight`` in it."""
+
     tokens_per_second: float
     sequences_per_second: float
     tokens_per_second_per_gpu: float
     cost_per_million_tokens: float | None = None
+    batches_in_flight: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,31 @@ def summary(result: Result) -> Section:
     """The answer first."""
     plan, case, t = result.best, result.case, result.best.latency
     chosen = "The strategy given" if case.strategy else f"Best of {result.candidates} strategies"
+    if case.goal.objective is Objective.LATENCY:
+        speed = (
+            f"{format_seconds(t.seconds)} {_pass(result)}, {t.seconds / t.bound_seconds:.2f} times the bound of "
+            f"{format_seconds(t.bound_seconds)}; {format_count(plan.throughput.tokens_per_second)} tokens/s"
+        )
+    else:
+        speed = f"{_rate(plan)}; {format_seconds(t.seconds)} {_pass(result)} with a batch of {plan.batch}"
     return Section(
         f"Plan of {case.model.name} on {case.cluster.gpus} × {case.cluster.device.name}",
         (
             f"{chosen}: {plan.name}",
-            f"{format_seconds(t.seconds)} {_pass(result)}, {t.seconds / t.bound_seconds:.2f} times the bound of "
-            f"{format_seconds(t.bound_seconds)}; {format_count(plan.throughput.tokens_per_second)} tokens/s; "
-            f"{format_bytes(plan.memory.total)} of {format_bytes(plan.memory.usable)} on the fullest GPU; "
+            f"{speed}; {format_bytes(plan.memory.total)} of {format_bytes(plan.memory.usable)} on the fullest GPU; "
             f"{_checked(plan)}",
         ),
+    )
+
+
+def _rate(plan: Plan) -> str:
+    """Throughput against what the bound allows."""
+    through = plan.throughput
+    most = plan.batch / plan.latency.bound_seconds
+    return (
+        f"{format_count(through.tokens_per_second)} tokens/s, "
+        f"{format_count(through.tokens_per_second_per_gpu)} a GPU, "
+        f"{percent(through.sequences_per_second, most)} of the bound"
     )
 
 
@@ -134,11 +150,18 @@ def conclusion(result: Result) -> Section:
     best, case = result.best, result.case
     t = best.latency
     name, seconds = max(t.breakdown.items(), key=lambda item: item[1])
-    parts = [
-        f"{best.name} takes {format_seconds(t.seconds)} {_pass(result)}, {t.seconds / t.bound_seconds - 1:.1%} above "
-        f"what {case.cluster.gpus} such GPUs could do at best; its longest term, {_words(name)}, is "
-        f"{percent(seconds, t.seconds)} of it."
-    ]
+    if case.goal.objective is Objective.LATENCY:
+        first = (
+            f"{best.name} takes {format_seconds(t.seconds)} {_pass(result)}, "
+            f"{t.seconds / t.bound_seconds - 1:.1%} above what {case.cluster.gpus} such GPUs could do at best; its longest term, {_words(name)}, is "
+            f"{percent(seconds, t.seconds)} of it."
+        )
+    else:
+        first = (
+            f"{best.name} gives {_rate(best)} for {case.cluster.gpus} such GPUs; with a batch of {best.batch} it takes "
+            f"{format_seconds(t.seconds)} {_pass(result)}, {percent(seconds, t.seconds)} of it {_words(name)}."
+        )
+    parts = [first]
     moved = [g for g in best.groups if g.size > 1]
     if moved and all(g.tier == "node" for g in moved):
         parts.append("All its communication stays inside a node.")

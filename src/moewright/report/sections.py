@@ -175,6 +175,11 @@ def _listed(values: tuple[int, ...], most: int = 6) -> str:
     return shown if len(values) <= most else f"{shown}, … {values[-1]}"
 
 
+def _in_flight(plan: Plan) -> str:
+    batches = plan.throughput.batches_in_flight
+    return f", {batches} batches in the pipeline" if batches > 1 else ""
+
+
 def memory(plan: Plan) -> Section:
     """Bytes on the fullest GPU by kind."""
     m = plan.memory
@@ -186,7 +191,7 @@ def memory(plan: Plan) -> Section:
         ("weights: router", w.router),
         ("weights: vocabulary", w.vocabulary),
         ("weights: dense layers, norms", w.other),
-        ("KV cache", m.kv_cache),
+        (f"KV cache{_in_flight(plan)}", m.kv_cache),
         ("activations at their peak", m.activations),
         ("communication buffers", m.buffers),
     ]
@@ -259,7 +264,7 @@ def latency(case: Case, plan: Plan) -> Section:
                     "Throughput",
                     f"{format_count(through.tokens_per_second)} tokens/s, "
                     f"{format_count(through.tokens_per_second_per_gpu)} a GPU, "
-                    f"{format_count(through.sequences_per_second)} sequences/s",
+                    f"{format_count(through.sequences_per_second)} sequences/s{_in_flight(plan)}",
                 ),
                 ("Cost", f"{cost:.4g} a million tokens") if cost is not None else None,
             ),
