@@ -153,8 +153,8 @@ def conclusion(result: Result) -> Section:
     if case.goal.objective is Objective.LATENCY:
         first = (
             f"{best.name} takes {format_seconds(t.seconds)} {_pass(result)}, "
-            f"{t.seconds / t.bound_seconds - 1:.1%} above what {case.cluster.gpus} such GPUs could do at best; its longest term, {_words(name)}, is "
-            f"{percent(seconds, t.seconds)} of it."
+            f"{t.seconds / t.bound_seconds - 1:.1%} above what {case.cluster.gpus} such GPUs could do at best; "
+            f"its longest term, {_words(name)}, is {percent(seconds, t.seconds)} of it."
         )
     else:
         first = (
