@@ -6,6 +6,7 @@ reads. The index below is kept here so that a look-up opens one file only.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
@@ -53,6 +54,9 @@ _INDEX: Final[dict[str, tuple[str, ...]]] = {
     "DBRX": ("dbrx-base", "dbrx-instruct"),
 }
 
+#: endings of names that leave the sizes as they are
+_VARIANTS: Final = {"instruct", "thinking", "base", "chat", "it", "exp", "hf", "preview"}
+
 
 def model_names() -> list[str]:
     """The names of the models in the catalogue."""
@@ -61,8 +65,18 @@ def model_names() -> list[str]:
 
 def find_model(name: str) -> str | None:
     """The catalogue's name for ``name``: whatever its case, spaces for hyphens, with or without the
-    organisation; None if the catalogue has none."""
-    return _names().get(_plain(name)) or _names().get(_plain(name.rpartition("/")[2]))
+    organisation and a variant of the same sizes (Instruct, Thinking, 2507); None if the catalogue has none."""
+    plain = _plain(name[:200])
+    for candidate in (plain, plain.rpartition("/")[2]):
+        parts = candidate.split("-")
+        while parts:
+            found = _names().get("-".join(parts))
+            if found or not (parts[-1] in _VARIANTS or re.fullmatch(r"\d{4}|v\d(\.\d)?", parts[-1])):
+                break
+            parts.pop()
+        if found:
+            return found
+    return None
 
 
 def load_model(name: str) -> ModelSpec:

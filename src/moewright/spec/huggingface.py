@@ -25,7 +25,8 @@ def read_config(path: str | Path) -> ModelSpec:
     try:
         if file.is_dir():
             file = file / "config.json"
-        beside = file.with_name("hf_quant_config.json")
+        # in a folder of many models both names have the same beginning
+        beside = file.with_name(f"{file.name.removesuffix('config.json')}hf_quant_config.json")
         sidecar = _read_mapping(beside).get("quantization") if beside.is_file() else None
     except (OSError, ValueError) as fault:
         raise SpecError(f"cannot be read: {fault}", file=str(path)[:200]) from None
