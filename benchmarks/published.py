@@ -1,7 +1,8 @@
 """The analytic cost model beside published measurements of kernels, collectives and routing.
 
-``data/published.csv`` names the source of every figure. Nothing is fitted to them here: devices and
-clusters are the catalogue's, so the table shows how far off a plan from the catalogue alone is.
+``data/published.csv`` names the source of every figure. Devices and clusters are the catalogue's,
+so the table shows how far off a plan from the catalogue alone is; the catalogue's latencies and link
+utilizations rest on some of these same figures, its compute efficiencies are round numbers.
 """
 
 from __future__ import annotations

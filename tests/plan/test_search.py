@@ -12,7 +12,7 @@ from moewright.plan.compare import today, vary
 from moewright.plan.evaluate import evaluate_table
 from moewright.plan.search import evaluate, plan, search
 from moewright.plan.space import space
-from moewright.spec.strategy import Dispatch, StrategySpec
+from moewright.spec.strategy import Dispatch, Overlap, StrategySpec
 from moewright.spec.workload import Goal, Kind, Limits, Objective, Routing
 
 EP64 = StrategySpec(dp=64, tp=2, ep=64, etp=2)
@@ -90,8 +90,28 @@ def test_limits():
     assert free.rate[0] >= bounded.rate[0]
     with pytest.raises(InfeasibleError, match="limit"):
         search(replace(case, goal=Goal(limits=Limits(tpot=1e-9))))
-    with pytest.raises(SpecError, match="tpot"):
-        search(replace(case, goal=Goal(limits=Limits(ttft=1.0))))
+
+
+def test_both_limits_on_one_layout():
+    """TTFT of a decode plan is what a prefill plan of one prompt a rank says of the same layout, and the reverse."""
+    case = served("Qwen3-30B-A3B", 8, batch=64)
+    plans = plan(replace(case, goal=Goal(limits=Limits(ttft=10.0, tpot=1.0))))
+    best, s = plans.best, plans.best.strategy
+    assert best.latency.tpot_seconds == best.latency.seconds
+    prompts = replace(case, workload=replace(case.workload, kind=Kind.PREFILL, batch=(s.replicas * s.attention.dp,)))
+    plain = replace(s, micro_batches=1, overlap=Overlap.NONE)
+    assert best.latency.ttft_seconds == pytest.approx(evaluate(prompts, plain).latency.seconds)
+    assert next(c for c in best.checks if c.name == "limits_met").status == "pass"
+    tight = replace(case, goal=Goal(limits=Limits(ttft=best.latency.ttft_seconds * 0.9)))
+    found = plan(tight).best
+    assert found.latency.ttft_seconds <= best.latency.ttft_seconds * 0.9
+    assert found.latency.seconds >= best.latency.seconds
+    with pytest.raises(InfeasibleError, match=r"limits\.ttft"):
+        search(replace(case, goal=Goal(limits=Limits(ttft=1e-6))))
+    reverse = replace(prompts, goal=Goal(limits=Limits(tpot=1.0)))
+    step = evaluate(reverse, plain).latency
+    alone = replace(case, workload=replace(case.workload, batch=prompts.workload.batch))
+    assert step.tpot_seconds == pytest.approx(evaluate(alone, plain).latency.seconds)
 
 
 def test_cost_needs_a_price():

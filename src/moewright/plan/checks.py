@@ -20,6 +20,7 @@ from moewright.place.assignment import (
 from moewright.place.ranks import groups_of
 from moewright.plan.evaluate import Evaluation, model_flops
 from moewright.plan.facts import Facts, bytes_sent, cache_held, flops_done, gather, tokens_per_replica
+from moewright.plan.limits import limits_of, own_limit
 from moewright.plan.plan import Check, Plan, Spread, Status
 from moewright.plan.sample import follow
 from moewright.spec.case import Case
@@ -182,6 +183,26 @@ def bound(f: Facts) -> Iterator[Check]:
     )
 
 
+def limits_met(f: Facts) -> Iterator[Check]:
+    """TTFT and TPOT are within the limits, where these are given."""
+    limits, taken = limits_of(f.case), f.plan.latency
+    if not limits:
+        return
+    seconds = {"ttft": taken.ttft_seconds, "tpot": taken.tpot_seconds}
+    parts = [
+        f"{name} {format_seconds(seconds[name] or 0.0)} of {format_seconds(limit)}" for name, limit in limits.items()
+    ]
+    if len(limits) > 1 or own_limit(f.case) not in limits:
+        s, w = f.plan.strategy, f.case.workload
+        if w.kind is Kind.DECODE:
+            ranks = _counted(s.replicas * s.attention.dp, "attention rank")
+            parts.append(f"ttft is the prefill of one prompt of {w.sequence} tokens on each of {ranks}, none waiting")
+        else:
+            parts.append(f"tpot is a decode step of {f.plan.batch} sequences with {w.sequence} tokens of context")
+    met = all((seconds[name] or 0.0) <= limit for name, limit in limits.items())
+    yield Check("limits_met", _verdict(met), "; ".join(parts))
+
+
 def parameters_conserved(f: Facts) -> Iterator[Check]:
     """Distinct shards of one replica add up to the model's parameters; what is held more often is said."""
     a, model, s = f.assignment, f.case.model, f.plan.strategy
@@ -325,6 +346,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Check]], ...] = (
     modules_placed,
     memory_fits,
     bound,
+    limits_met,
     parameters_conserved,
     tokens_conserved,
     straggler_seen,

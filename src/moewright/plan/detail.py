@@ -14,6 +14,7 @@ from moewright.cost.table import Table
 from moewright.place.ranks import groups_of, stage_layers
 from moewright.plan.describe import strategy_name
 from moewright.plan.evaluate import Evaluation, bound_seconds, evaluate_table, model_flops, stage_counts
+from moewright.plan.limits import limits_of, other_seconds, own_limit
 from moewright.plan.plan import (
     Balance,
     CollectiveOperation,
@@ -104,12 +105,22 @@ def _plan(case: Case, s: Strategy, batch: int, e: Evaluation) -> Plan:
             reason,
             layers_seconds * s.micro_batches / len(case.model.layers),
             _breakdown(case, s, e, every),
+            **_limited(case, s, batch, seconds),
         ),
         throughput=throughput(case, batch, float(e.period), s.gpus, int(e.in_flight)),
         balance=_balance(case, s, float(e.straggler)),
         modules=_modules(case, s),
         groups=_groups(case, s),
     )
+
+
+def _limited(case: Case, s: Strategy, batch: int, seconds: float) -> dict[str, float]:
+    """``ttft_seconds`` and ``tpot_seconds``, those that the case limits."""
+    own, found = own_limit(case), {}
+    for name in limits_of(case):
+        taken = seconds if name == own else float(other_seconds(case, Table.one(s, batch))[0])
+        found[f"{name}_seconds"] = taken
+    return found
 
 
 def throughput(case: Case, batch: int, period: float, gpus: int, in_flight: int) -> Throughput:

@@ -85,13 +85,16 @@ class Communication:
 @dataclass(frozen=True, slots=True)
 class Latency:
     """Seconds of one pass (decode: of one token, TPOT). ``breakdown`` adds up to ``seconds``; what
-    overlap hides is a negative entry."""
+    overlap hides is a negative entry. ``ttft_seconds``, ``tpot_seconds``: what the limits are held against,
+    where they are given (``plan.limits``)."""
 
     seconds: float
     bound_seconds: float
     bound_reason: str
     per_layer_seconds: float
     breakdown: dict[str, float]
+    ttft_seconds: float | None = None
+    tpot_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from moewright.plan.complete import complete
 from moewright.plan.describe import strategy_name
 from moewright.plan.detail import detail
 from moewright.plan.evaluate import Evaluation, check_units, evaluate_table
+from moewright.plan.limits import limits_of, other_seconds, own_limit
 from moewright.plan.plan import Plan, Result
 from moewright.plan.space import space
 from moewright.spec.case import Case
@@ -23,7 +24,7 @@ from moewright.spec.strategy import (
     Strategy,
     StrategySpec,
 )
-from moewright.spec.workload import Kind, Objective
+from moewright.spec.workload import Objective
 from moewright.units import format_bytes, format_seconds
 
 #: rows priced at a time: arrays of this many numbers stay in the processor's cache
@@ -112,7 +113,7 @@ class Found:
 def search(case: Case) -> Found:
     """Price every legal strategy of ``case`` and rank those that fit and meet the limits."""
     check_units(case)
-    limit = _limit(case)
+    _check_price(case)
     legal = space(case)
     table, rejected = legal.table, legal.rejected
     # without a pipeline, more micro-batches only save memory: priced where one batch does not fit
@@ -133,13 +134,7 @@ def search(case: Case) -> Found:
         )
         raise InfeasibleError(f"{which} needs {format_bytes(memory[least])} on a GPU, of {format_bytes(usable)} usable")
     rejected["does not fit in memory"] += int((~fits).sum())
-    meets = fits if limit is None else fits & (seconds <= limit)
-    if not meets.any():
-        raise InfeasibleError(
-            f"no strategy meets the limit of {format_seconds(limit or 0)}: the fastest that fits takes "
-            f"{format_seconds(float(seconds[fits].min()))}"
-        )
-    rejected["slower than the limit"] += int((fits & ~meets).sum())
+    meets = _within_limits(case, table, seconds, memory, fits, rejected)
     rejected += Counter()  # drops reasons that never applied
     kept = np.flatnonzero(meets)
     rate = table.batch / period
@@ -150,24 +145,40 @@ def search(case: Case) -> Found:
     return Found(table.take(order), seconds[order], rate[order], len(table), rejected)
 
 
-def _limit(case: Case) -> float | None:
-    """Seconds that a pass may take. Raises SpecError for a limit or objective that the case gives no sense."""
-    decode = case.workload.kind is Kind.DECODE
-    ttft, tpot = case.goal.limits.ttft, case.goal.limits.tpot
-    if (ttft if decode else tpot) is not None:
-        field, other = ("ttft", "tpot") if decode else ("tpot", "ttft")
-        raise SpecError(
-            f"does not bound a {case.workload.kind} workload; its limit is limits.{other}",
-            file=case.file,
-            field=f"limits.{field}",
-        )
+def _within_limits(
+    case: Case, table: Table, seconds: np.ndarray, memory: np.ndarray, fits: np.ndarray, rejected: Counter[str]
+) -> np.ndarray:
+    """Which rows fit and meet every limit. Raises InfeasibleError where none does."""
+    meets = fits
+    usable = case.cluster.device.memory * (1 - case.cluster.reserve)
+    for name, limit in limits_of(case).items():
+        taken = seconds
+        if name != own_limit(case):
+            rows = np.flatnonzero(meets)
+            taken = np.full(len(table), np.inf)
+            for i in range(0, len(rows), BLOCK):
+                block = rows[i : i + BLOCK]
+                other, extra = other_seconds(case, table.take(block))
+                # the other phase's activations come on top of what is held
+                taken[block] = np.where(memory[block] + extra <= usable, other, np.inf)
+        good = meets & (taken <= limit)
+        if not good.any():
+            fastest = float(taken[meets].min())
+            least = f"the fastest that fits takes {format_seconds(fastest)}" if fastest < np.inf else "none can run it"
+            raise InfeasibleError(f"no strategy meets limits.{name} of {format_seconds(limit)}: {least}")
+        rejected[f"slower than limits.{name}"] += int((meets & ~good).sum())
+        meets = good
+    return meets
+
+
+def _check_price(case: Case) -> None:
+    """Raises SpecError where cost is wanted of a device without a price."""
     if case.goal.objective is Objective.COST and case.cluster.device.price is None:
         raise SpecError(
             "got cost, but the device has no price; give cluster.device.price, such as 2.5 USD/h",
             file=case.file,
             field="objective",
         )
-    return tpot if decode else ttft
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:

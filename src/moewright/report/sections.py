@@ -246,7 +246,7 @@ def communication(plan: Plan) -> Section:
 
 def latency(case: Case, plan: Plan) -> Section:
     """The breakdown of a pass, the bound, and throughput."""
-    t, through = plan.latency, plan.throughput
+    t, through, limits = plan.latency, plan.throughput, case.goal.limits
     terms = sorted(t.breakdown.items(), key=lambda item: -abs(item[1]))
     rows = [(name, format_seconds(value), percent(value, t.seconds)) for name, value in terms if value]
     what = "total, one token of each sequence (TPOT)" if case.workload.kind is Kind.DECODE else "total, one pass"
@@ -266,6 +266,12 @@ def latency(case: Case, plan: Plan) -> Section:
                     f"{format_count(through.tokens_per_second_per_gpu)} a GPU, "
                     f"{format_count(through.sequences_per_second)} sequences/s{_in_flight(plan)}",
                 ),
+                ("TTFT", f"{format_seconds(t.ttft_seconds)}, limit {format_seconds(limits.ttft or 0)}")
+                if t.ttft_seconds is not None
+                else None,
+                ("TPOT", f"{format_seconds(t.tpot_seconds)}, limit {format_seconds(limits.tpot or 0)}")
+                if t.tpot_seconds is not None
+                else None,
                 ("Cost", f"{cost:.4g} a million tokens") if cost is not None else None,
             ),
         ),
