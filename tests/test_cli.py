@@ -49,6 +49,16 @@ def test_the_json_of_the_paper():
     assert best["modules"] == {"experts": 1024, "attention": 16, "total": 1040, "per_gpu": 8.125}
     assert best["balance"]["experts_per_gpu"] == {"min": 8.0, "max": 8.0}
     assert {c["status"] for c in best["checks"]} == {"pass"}
+    placement = best["placement"]
+    assert placement["ranks_per_replica"] == len(placement["ranks"]) == 128
+    where = [dict(zip(placement["columns"], row, strict=True)) for row in placement["ranks"]]
+    # rank 2e + s holds slice s of expert e, in all 16 layers
+    assert placement["experts"] == [[[e] for e in range(64)]]
+    assert placement["table_of_layer"] == [0] * 16
+    assert placement["stage_layers"] == [[0, 16]]
+    assert [(r["ep"], r["etp"], r["dp"], r["tp"]) for r in where] == [
+        (i // 2, i % 2, i // 2, i % 2) for i in range(128)
+    ]
 
 
 def test_the_best_for_the_paper():

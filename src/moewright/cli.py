@@ -63,6 +63,7 @@ def plan(
         typer.Option(help="Why does this one lose? dp=64,tp=2,ep=64,etp=2, a name as printed, or a spec file."),
     ] = None,
     top: Annotated[int, typer.Option(min=0, max=100, help="Alternatives to show.")] = 5,
+    ranks: Annotated[int, typer.Option(min=0, help="Ranks of the layout to show, beside the last.")] = 4,
 ) -> None:
     """Find the best parallel strategy for SPEC, derive every number, and check it."""
     from moewright.plan.search import plan as search
@@ -73,7 +74,7 @@ def plan(
     wanted = [_compared(text, case) for text in compare or []]
     with _waiting(f"{case.model.name} on {case.cluster.gpus} GPUs"):
         result = search(case, wanted, top)
-    _write(_report(result, kind, output), output)
+    _write(_report(result, kind, output, ranks), output)
 
 
 @app.command()
@@ -152,12 +153,12 @@ def _compared(text: str, case: Case) -> StrategySpec:
     return parse_strategy(text)
 
 
-def _report(result: Result, kind: Format, output: Path | None) -> str | list[Section]:
+def _report(result: Result, kind: Format, output: Path | None, ranks: int) -> str | list[Section]:
     if kind is Format.JSON:
         return json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     from moewright.report.sections import sections
 
-    found = sections(result)
+    found = sections(result, ranks)
     if kind is Format.MARKDOWN:
         from moewright.report.markdown import render
 

@@ -11,9 +11,12 @@ from moewright.cost.network import Group
 from moewright.cost.operations import Operation
 from moewright.cost.roofline import unit_of
 from moewright.cost.table import Table
+from moewright.place.assignment import Assignment
 from moewright.place.ranks import groups_of, stage_layers
+from moewright.plan.checks import checked
 from moewright.plan.describe import strategy_name
 from moewright.plan.evaluate import Evaluation, bound_seconds, evaluate_table, model_flops, stage_counts
+from moewright.plan.facts import placed
 from moewright.plan.limits import limits_of, other_seconds, own_limit
 from moewright.plan.plan import (
     Balance,
@@ -23,6 +26,7 @@ from moewright.plan.plan import (
     Latency,
     Memory,
     Modules,
+    Placement,
     Plan,
     RankGroup,
     Spread,
@@ -35,15 +39,30 @@ from moewright.spec.strategy import Strategy
 from moewright.spec.workload import Kind
 
 
-def detail(case: Case, strategy: Strategy, batch: int, checks: bool = True) -> Plan:
-    """The plan of ``strategy``: every number derived again, one by one, and checked."""
+def detail(case: Case, strategy: Strategy, batch: int, placement: bool = False) -> Plan:
+    """The plan of ``strategy``: every number derived again, one by one, and checked; with its ``placement``
+    where asked for."""
     e = evaluate_table(case, Table.one(strategy, batch))
-    plan = _plan(case, strategy, batch, e)
-    if not checks:
-        return plan
-    from moewright.plan.checks import checked
+    plan = checked(case, _plan(case, strategy, batch, e), e)
+    return replace(plan, placement=_placement(placed(case, strategy)[0])) if placement else plan
 
-    return checked(case, plan, e)
+
+def _placement(a: Assignment) -> Placement:
+    r, first = a.ranks, a.ranks.replica == 0
+    columns = ("rank", "stage", "repeat", "dp", "cp", "tp", "ep", "etp")
+    rows = np.stack([np.arange(a.gpus), *(getattr(r, name) for name in columns[1:])], axis=1)[first]
+    tables, of_layer = a.experts, np.empty(0, dtype=int)
+    if a.experts.size:
+        tables, of_layer = np.unique(a.experts, axis=0, return_inverse=True)
+    return Placement(
+        len(rows),
+        columns,
+        tuple(map(tuple, rows.tolist())),
+        tuple((held.start, held.stop) for held in a.layers),
+        tuple(a.model.moe_layers()),
+        tuple(of_layer.ravel().tolist()),
+        tuple(tuple(map(tuple, table.tolist())) for table in tables),
+    )
 
 
 @dataclass(frozen=True, slots=True)

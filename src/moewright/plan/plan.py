@@ -150,6 +150,24 @@ class RankGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class Placement:
+    """Where everything lives in replica 0; rank r of replica i is rank ``i · ranks_per_replica + r``.
+
+    ``ranks``: a row of ``columns`` per rank. ``stage_layers``: first layer of each stage, and the one after its
+    last. ``experts``: expert ids by slot for each ep rank, one table for each distinct placement of a layer;
+    ``table_of_layer``: which table each of ``moe_layers`` follows. etp rank i of n holds the i-th of n equal
+    parts of an expert's width, tp rank i of n the i-th of n equal parts of the heads, widths and vocabulary."""
+
+    ranks_per_replica: int
+    columns: tuple[str, ...]
+    ranks: tuple[tuple[int, ...], ...]
+    stage_layers: tuple[tuple[int, int], ...]
+    moe_layers: tuple[int, ...]
+    table_of_layer: tuple[int, ...]
+    experts: tuple[tuple[tuple[int, ...], ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A strategy with everything derived from it."""
 
@@ -166,6 +184,7 @@ class Plan:
     modules: Modules
     groups: tuple[RankGroup, ...] = ()
     checks: tuple[Check, ...] = ()
+    placement: Placement | None = None  # of the best plan and of one that is asked for; alternatives carry none
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

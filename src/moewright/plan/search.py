@@ -40,7 +40,7 @@ def plan(case: Case, compare: Sequence[StrategySpec] = (), top: int = 5) -> Resu
     start = time.perf_counter()
     found = search(case)
     elapsed = time.perf_counter() - start
-    best = detail(case, *found.row(0))
+    best = detail(case, *found.row(0), placement=True)
     alternatives = [detail(case, *found.row(i)) for i in found.distinct(top + 1)[1:]]
     frontier = [detail(case, *found.row(i)) for i in found.frontier()]
     comparisons = [compare_with(case, best, _named(case, want), search) for want in compare]
@@ -68,11 +68,11 @@ def evaluate(case: Case, strategy: Strategy | StrategySpec, batch: int | None = 
     if batch is not None:
         case = replace(case, workload=replace(case.workload, batch=(batch,)))
     found = search(replace(case, strategy=strategy))
-    return detail(case, *found.row(0))
+    return detail(case, *found.row(0), placement=True)
 
 
 def _named(case: Case, want: StrategySpec) -> Plan:
-    return evaluate(replace(case, strategy=None), complete(want, case))
+    return replace(evaluate(replace(case, strategy=None), complete(want, case)), placement=None)
 
 
 class Found:

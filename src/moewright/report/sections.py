@@ -15,12 +15,12 @@ from moewright.spec.case import Case
 from moewright.spec.workload import Kind
 from moewright.units import format_bytes, format_count, format_flops, format_rate, format_seconds
 
-#: ranks shown of the layout: the first ones and the last
+#: ranks shown of the layout, beside the last one
 SHOWN_RANKS = 4
 
 
-def sections(result: Result) -> list[Section]:
-    """All sections of the report of ``result``."""
+def sections(result: Result, shown: int = SHOWN_RANKS) -> list[Section]:
+    """All sections of the report of ``result``; of the layout the first ``shown`` ranks and the last."""
     case, plan = result.case, result.best
     assignment, _ = placed(case, plan.strategy)
     parts = [
@@ -29,7 +29,7 @@ def sections(result: Result) -> list[Section]:
         model(case),
         experts(case, plan, assignment),
         configuration(plan),
-        ranks(case, plan, assignment),
+        ranks(case, plan, assignment, shown),
         memory(plan),
         compute(plan),
         communication(plan),
@@ -134,11 +134,11 @@ def configuration(plan: Plan) -> Section:
     )
 
 
-def ranks(case: Case, plan: Plan, a: Assignment) -> Section:
+def ranks(case: Case, plan: Plan, a: Assignment, shown: int = SHOWN_RANKS) -> Section:
     """Groups with an example of each kind, and what some ranks hold."""
     groups = tuple((g.kind, str(g.count), str(g.size), _listed(g.ranks), g.tier) for g in plan.groups if g.size > 1)
     r, node = a.ranks, case.cluster.gpus_per_node
-    picked = sorted({*range(min(SHOWN_RANKS, a.gpus)), a.gpus - 1})
+    picked = sorted({*range(min(shown, a.gpus)), a.gpus - 1})
     rows = []
     for i in picked:
         layers = a.layers[r.stage[i]]
