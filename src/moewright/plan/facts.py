@@ -83,7 +83,9 @@ def flops_done(f: Facts) -> np.ndarray:
                 done += count * 2.0 * tensor.parameters * rank_share(a, tensor, layer.attention) * worked
     if model.vocab_size:
         logits = tokens if w.kind is Kind.FORWARD else sequences
-        done += (a.ranks.stage == s.pp - 1) * 2.0 * logits * model.vocab_size * model.hidden_size / s.attention.tp
+        # of a prompt divided over cp, the rank of the last token has the head to compute
+        heads = (a.ranks.stage == s.pp - 1) & ((w.kind is Kind.FORWARD) | (a.ranks.cp == 0))
+        done += heads * 2.0 * logits * model.vocab_size * model.hidden_size / s.attention.tp
     return done
 
 
