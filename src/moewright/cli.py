@@ -6,8 +6,9 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -72,8 +73,8 @@ def plan(
     kind = _format(as_json, form, output)
     case = load(spec)
     wanted = [_compared(text, case) for text in compare or []]
-    with _waiting(f"{case.model.name} on {case.cluster.gpus} GPUs"):
-        result = search(case, wanted, top)
+    with _progress(f"{case.model.name} on {case.cluster.gpus} GPUs") as progress:
+        result = search(case, wanted, top, progress)
     _write(_report(result, kind, output, ranks), output)
 
 
@@ -203,23 +204,31 @@ def write_file(path: Path, content: str) -> None:
         raise SpecError(f"cannot be written: {error.strerror or error}", file=str(path), field="--output") from None
 
 
-class _waiting:  # noqa: N801 (used as a function)
-    """A spinner on a terminal while a search takes its time; nothing in a pipe."""
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[float], None]]:
+    """A progress bar on a terminal, once the work has taken half a second; nothing in a pipe."""
+    if not (sys.stderr.isatty() and sys.stdout.isatty()):
+        yield lambda share: None
+        return
+    start = time.monotonic()
+    shown: list[Any] = []
 
-    def __init__(self, what: str) -> None:
-        self.what = what
-        self.status: Any = None
-
-    def __enter__(self) -> None:
-        if sys.stderr.isatty() and sys.stdout.isatty():
+    def tell(share: float) -> None:
+        if not shown and time.monotonic() - start > 0.5:
             from rich.console import Console
+            from rich.progress import Progress
 
-            self.status = Console(stderr=True).status(f"Planning {self.what}")
-            self.status.start()
+            bar = Progress(console=Console(stderr=True), transient=True)
+            shown.extend((bar, bar.add_task(f"Planning {what}", total=1.0)))
+            bar.start()
+        if shown:
+            shown[0].update(shown[1], completed=share)
 
-    def __exit__(self, *exception: object) -> None:
-        if self.status is not None:
-            self.status.stop()
+    try:
+        yield tell
+    finally:
+        if shown:
+            shown[0].stop()
 
 
 def main() -> None:

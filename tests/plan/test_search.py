@@ -182,3 +182,11 @@ def test_json_is_plain():
 
     text = json.dumps(plan(small(), [StrategySpec(dp=8, ep=8)]).to_dict(), allow_nan=False)
     assert json.loads(text)["best"]["strategy"]["attention"]["dp"] >= 1
+
+
+def test_progress_rises_to_one():
+    shares = []
+    plan(paper(), [EP64], progress=shares.append)
+    assert shares == sorted(shares)
+    assert 0 < shares[0] <= 0.5
+    assert 0.9 < shares[-1] <= 1

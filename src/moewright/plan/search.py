@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -27,23 +28,40 @@ from moewright.spec.strategy import (
 from moewright.spec.workload import Objective
 from moewright.units import format_bytes, format_seconds
 
+_Made = TypeVar("_Made")
+
 #: rows priced at a time: arrays of this many numbers stay in the processor's cache
 BLOCK = 8192
 
 
-def plan(case: Case, compare: Sequence[StrategySpec] = (), top: int = 5) -> Result:
+#: told the share of the work that is done, from 0 to 1
+Progress = Callable[[float], None]
+
+
+def plan(
+    case: Case, compare: Sequence[StrategySpec] = (), top: int = 5, progress: Progress = lambda share: None
+) -> Result:
     """The best strategy for ``case``, the ``top`` next layouts, the Pareto frontier, and why each strategy
     of ``compare`` loses.
 
     Raises SpecError for contradictory sizes, InfeasibleError where nothing is legal, fits, or meets the limits.
     """
     start = time.perf_counter()
-    found = search(case)
+    found = search(case, lambda share: progress(share / 2))
     elapsed = time.perf_counter() - start
     best = detail(case, *found.row(0), placement=True)
-    alternatives = [detail(case, *found.row(i)) for i in found.distinct(top + 1)[1:]]
-    frontier = [detail(case, *found.row(i)) for i in found.frontier()]
-    comparisons = [compare_with(case, best, _named(case, want), search) for want in compare]
+    others, front = found.distinct(top + 1)[1:], found.frontier()
+    steps = len(others) + len(front) + 8 * len(compare) + 1  # a comparison searches again at its crossings
+    done = iter(range(1, steps + 1))
+
+    def counted(made: _Made, weight: int = 1) -> _Made:
+        for _ in range(weight):
+            progress(0.5 + next(done) / steps / 2)
+        return made
+
+    alternatives = [counted(detail(case, *found.row(i))) for i in others]
+    frontier = [counted(detail(case, *found.row(i))) for i in front]
+    comparisons = [counted(compare_with(case, best, _named(case, want), search), 8) for want in compare]
     return Result(
         case,
         found.candidates,
@@ -110,7 +128,7 @@ class Found:
         return chosen
 
 
-def search(case: Case) -> Found:
+def search(case: Case, progress: Progress = lambda share: None) -> Found:
     """Price every legal strategy of ``case`` and rank those that fit and meet the limits."""
     check_units(case)
     _check_price(case)
@@ -118,7 +136,7 @@ def search(case: Case) -> Found:
     table, rejected = legal.table, legal.rejected
     # without a pipeline, more micro-batches only save memory: priced where one batch does not fit
     late = (table.pp == 1) & (table.micro_batches > 1) & (case.strategy is None)
-    parts = [_priced(case, table.take(~late))]
+    parts = [_priced(case, table.take(~late), progress)]
     if late.any():
         parts += _smaller(case, table, late, parts[0])
     table = Table(*(np.concatenate(c) for c in zip(*(_columns(p[0]) for p in parts), strict=True)))
@@ -192,11 +210,14 @@ def _columns(table: Table) -> list[np.ndarray]:
     return [getattr(table, name) for name in Table.__slots__]
 
 
-def _priced(case: Case, table: Table) -> tuple[Table, np.ndarray, np.ndarray, np.ndarray]:
+def _priced(
+    case: Case, table: Table, progress: Progress = lambda share: None
+) -> tuple[Table, np.ndarray, np.ndarray, np.ndarray]:
     """(table, seconds, period, memory), priced block by block."""
-    blocks: list[Evaluation] = [
-        evaluate_table(case, table.take(slice(i, i + BLOCK))) for i in range(0, len(table), BLOCK)
-    ]
+    blocks: list[Evaluation] = []
+    for i in range(0, len(table), BLOCK):
+        blocks.append(evaluate_table(case, table.take(slice(i, i + BLOCK))))
+        progress(min(1.0, (i + BLOCK) / len(table)))
     if not blocks:
         return table, np.empty(0), np.empty(0), np.empty(0)
     seconds, period, memory = (
