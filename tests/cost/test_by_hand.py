@@ -142,6 +142,8 @@ def test_logits_of_the_last_tokens_are_gathered():
     e = priced(case, Strategy(2, attention=AttentionParallel(dp=2, tp=2), experts=ExpertParallel(4)))
     (logits,) = (o for o in e.head if o.name == "logits_gather")
     assert float(logits.bytes) == 4 * 512 * 2 / 2  # four sequences a rank, half the vocabulary each
+    (together,) = (o for o in e.head if o.name == "head_gather")
+    assert float(together.bytes) == 4 * 128 * 2 / 2  # their hidden states, divided over the pair
     (head,) = (o for o in e.head if o.name == "head")
     assert float(head.flops) == 2 * 4 * 512 * 128 / 2
 

@@ -42,7 +42,8 @@ def embedding_operations(p: Pricing) -> list[Operation]:
 
 
 def head_operations(p: Pricing) -> list[Operation]:
-    """Logits of the head's tokens over a vocabulary divided over tp; one per sequence are gathered."""
+    """Logits of the head's tokens over a vocabulary divided over tp. Under all_to_all those tokens, divided over
+    tp too, come together first; logits of one token per sequence are gathered after."""
     model, s, t = p.case.model, p.shapes, p.table
     if not model.vocab_size:
         return []
@@ -53,10 +54,18 @@ def head_operations(p: Pricing) -> list[Operation]:
         model.hidden_size + model.vocab_size / t.tp
     )
     unit = unit_of(model.precision, "vocabulary", p.case.cluster.device)
+    together = np.where(p.table.replicated, 0.0, tokens * model.hidden_size * 2.0)
+    gather = Operation(
+        "head_gather",
+        np.where(p.table.replicated, 0.0, network.gather_seconds(s.tp, together, p.case.cluster)),
+        collective="all_gather",
+        group=s.tp,
+        bytes=network.sent_bytes("all_gather", s.tp.size, together),
+    )
     head = Operation("head", compute_seconds(flops, traffic, p.case.cluster.device, unit), flops, traffic)
     if p.case.workload.kind is Kind.FORWARD:
-        return [head]
+        return [gather, head]
     buffer = tokens * model.vocab_size * 2.0
     seconds = network.gather_seconds(s.tp, buffer, p.case.cluster)
     sent = network.sent_bytes("all_gather", s.tp.size, buffer)
-    return [head, Operation("logits_gather", seconds, collective="all_gather", group=s.tp, bytes=sent)]
+    return [gather, head, Operation("logits_gather", seconds, collective="all_gather", group=s.tp, bytes=sent)]
