@@ -4,10 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 SPEC ?= examples/paper.yaml
 
-.PHONY: plan test lint bench clean
+.PHONY: plan run test lint bench clean
 
 plan: $(VENV)/installed
 	$(BIN)/moewright plan $(SPEC)
+
+run: $(VENV)/installed-run
+	$(BIN)/moewright run examples/paper-128-ranks.yaml
 
 test: $(VENV)/installed-test
 	$(BIN)/ruff check src tests benchmarks docs
@@ -33,6 +36,10 @@ $(VENV)/created:
 $(VENV)/installed: $(VENV)/created pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable . --constraint constraints.txt
 	@touch $@
+
+$(VENV)/installed-run: $(VENV)/created pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[run]' --constraint constraints.txt
+	@touch $@ $(VENV)/installed
 
 $(VENV)/installed-test: $(VENV)/created pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,run]' --constraint constraints.txt

@@ -79,6 +79,35 @@ def plan(
 
 
 @app.command()
+def run(
+    spec: Annotated[Path, typer.Argument(help="A spec file: .yaml, .toml or .json.")],
+    as_json: Json = False,
+    seed: Annotated[int, typer.Option(help="Of the random weights and inputs.")] = 0,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds until a run that is not done is ended.")] = 900.0,
+) -> None:
+    """Execute the plan of SPEC on forked CPU ranks, and verify it against the unsharded model (experimental)."""
+    from moewright.plan.search import plan as search
+    from moewright.spec.load import load
+
+    case = load(spec)
+    best = search(case, top=0).best
+    try:
+        from moewright.run.verify import run as execute
+    except ModuleNotFoundError as error:
+        raise MoewrightError(f"run needs {error.name}: pip install 'moewright[run]'") from None
+    report = execute(case, best, seed, timeout)
+    if as_json:
+        _print_json(report.to_dict())
+    else:
+        from moewright.report.run import run_sections
+        from moewright.report.terminal import show
+
+        show(run_sections(report.to_dict()))
+    if not report.verified:
+        raise typer.Exit(1)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of a spec file, for editors."""
     from moewright.spec.schema import schema as of_spec

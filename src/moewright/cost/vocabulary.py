@@ -22,7 +22,7 @@ def embedding_operations(p: Pricing) -> list[Operation]:
     model, s, t = p.case.model, p.shapes, p.table
     if not model.vocab_size:
         return []
-    width = model.hidden_size * 2.0
+    width = model.hidden_size * element_bytes(model.precision.residual)
     unit = unit_of(model.precision, "vocabulary", p.case.cluster.device)
     lookup = s.tokens * width * 2
     seconds = compute_seconds(0.0, lookup, p.case.cluster.device, unit)
@@ -54,7 +54,8 @@ def head_operations(p: Pricing) -> list[Operation]:
         model.hidden_size + model.vocab_size / t.tp
     )
     unit = unit_of(model.precision, "vocabulary", p.case.cluster.device)
-    together = np.where(p.table.replicated, 0.0, tokens * model.hidden_size * 2.0)
+    wide = element_bytes(model.precision.residual)
+    together = np.where(p.table.replicated, 0.0, tokens * model.hidden_size * wide)
     gather = Operation(
         "head_gather",
         np.where(p.table.replicated, 0.0, network.gather_seconds(s.tp, together, p.case.cluster)),
@@ -65,7 +66,7 @@ def head_operations(p: Pricing) -> list[Operation]:
     head = Operation("head", compute_seconds(flops, traffic, p.case.cluster.device, unit), flops, traffic)
     if p.case.workload.kind is Kind.FORWARD:
         return [gather, head]
-    buffer = tokens * model.vocab_size * 2.0
+    buffer = tokens * model.vocab_size * wide
     seconds = network.gather_seconds(s.tp, buffer, p.case.cluster)
     sent = network.sent_bytes("all_gather", s.tp.size, buffer)
     return [gather, head, Operation("logits_gather", seconds, collective="all_gather", group=s.tp, bytes=sent)]

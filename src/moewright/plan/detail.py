@@ -35,6 +35,7 @@ from moewright.plan.plan import (
 )
 from moewright.spec.case import Case
 from moewright.spec.model import MoeFfn
+from moewright.spec.precision import element_bytes
 from moewright.spec.strategy import Strategy
 from moewright.spec.workload import Kind
 
@@ -177,7 +178,8 @@ def _communication(case: Case, s: Strategy, e: Evaluation, every: list[Call]) ->
         found[key] = replace(one, count=one.count + found[key].count) if key in found else one
     if s.pp > 1:
         shapes, chunks = e.pricing.shapes, int(e.pricing.table.chunks)
-        size = float(shapes.own) * chunks / s.micro_batches * case.model.hidden_size * 2.0
+        wide = element_bytes(case.model.precision.residual)
+        size = float(shapes.own) * chunks / s.micro_batches * case.model.hidden_size * wide
         found[("stage",)] = CollectiveOperation(
             "stage_transfer", "send", "pp", 2, _tier(shapes.pp), size, float(e.transfer), s.micro_batches
         )

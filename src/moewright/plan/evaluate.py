@@ -71,7 +71,7 @@ def evaluate_table(case: Case, table: Table) -> Evaluation:
         _total(embedding) * chunks_per_micro,
         _total(head) * chunks_per_micro,
     )
-    boundary = s.own * chunks_per_micro * case.model.hidden_size * 2.0
+    boundary = s.own * chunks_per_micro * case.model.hidden_size * element_bytes(case.model.precision.residual)
     transfer = network.send_seconds(s.pp, boundary, case.cluster)
     seconds, period, slowest = _pipeline(case, table, [x.seconds for x in layers], ends, transfer)
     # a pipeline that is kept full holds the caches of all batches in it

@@ -39,6 +39,11 @@ class Precision:
     dispatch: str = "bf16"
     combine: str = "bf16"
 
+    @property
+    def residual(self) -> str:
+        """The format of what passes between layers: never narrower than 16 bits."""
+        return "fp32" if self.activations == "fp32" else "bf16"
+
     def weight(self, kind: str) -> str:
         """The format of weights of ``kind``."""
         return self.weights.get(kind, self.default)

@@ -1,0 +1,1 @@
+"""The plan for real on torch.distributed. The only room that imports torch."""

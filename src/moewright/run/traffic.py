@@ -1,0 +1,90 @@
+"""Collectives that count what leaves a rank: by operation, the calls and the bytes of the tensors given to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+# torch 2.13 renamed both; the older names still serve torch 2.6
+_all_gather: Any = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+_reduce_scatter: Any = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+
+
+@dataclass(slots=True)
+class Count:
+    """Calls of one operation, and bytes that left this rank in them."""
+
+    calls: int = 0
+    bytes: int = 0
+
+
+@dataclass(slots=True)
+class Traffic:
+    """This rank's collectives. A group of one moves nothing and is not counted."""
+
+    counts: dict[str, Count] = field(default_factory=dict)
+
+    def _add(self, name: str, size: int) -> None:
+        count = self.counts.setdefault(name, Count())
+        count.calls += 1
+        count.bytes += size
+
+    def all_gather(self, name: str, x: Tensor, group: dist.ProcessGroup) -> Tensor:
+        """Equal parts [n, …] of every member → [size · n, …]; each sends its part to all others."""
+        size = dist.get_world_size(group)
+        if size == 1:
+            return x
+        out = x.new_empty(size * x.shape[0], *x.shape[1:])
+        _all_gather(out, x.contiguous(), group=group)
+        self._add(name, (size - 1) * x.numel() * x.element_size())
+        return out
+
+    def reduce_scatter(self, name: str, x: Tensor, group: dist.ProcessGroup) -> Tensor:
+        """Sums of [size · n, …] over the members → this one's part [n, …]."""
+        size = dist.get_world_size(group)
+        if size == 1:
+            return x
+        out = x.new_empty(x.shape[0] // size, *x.shape[1:])
+        _reduce_scatter(out, x.contiguous(), group=group)
+        self._add(name, (size - 1) * out.numel() * out.element_size())
+        return out
+
+    def all_reduce(self, name: str, x: Tensor, group: dist.ProcessGroup) -> Tensor:
+        """Sums over the members, in place. Counted as the bandwidth-optimal algorithm sends: 2 (n−1)/n."""
+        size = dist.get_world_size(group)
+        if size > 1:
+            dist.all_reduce(x, group=group)
+            self._add(name, 2 * (size - 1) * x.numel() * x.element_size() // size)
+        return x
+
+    def exchange(
+        self, name: str, x: Tensor, send: list[int], receive: list[int], group: dist.ProcessGroup, choices: int = 0
+    ) -> Tensor:
+        """All-to-all of rows [sum(send), …] in order of their members → [sum(receive), …]. The last ``choices``
+        columns tell where a row goes: they travel with it and are counted apart, as ``name``_routing."""
+        if dist.get_world_size(group) == 1:
+            return x
+        out = x.new_empty(sum(receive), *x.shape[1:])
+        dist.all_to_all_single(out, x.contiguous(), receive, send, group=group)
+        away = (sum(send) - send[dist.get_rank(group)]) * x.element_size()
+        self._add(name, away * (x.shape[1] - choices))
+        if choices:
+            self._add(f"{name}_routing", away * choices)
+        return out
+
+    def counts_of(self, send: list[int], group: dist.ProcessGroup) -> list[int]:
+        """What the others will send: one number from each member to each."""
+        if dist.get_world_size(group) == 1:
+            return send
+        out = torch.empty(len(send), dtype=torch.int64)
+        dist.all_to_all_single(out, torch.tensor(send, dtype=torch.int64), group=group)
+        return [int(n) for n in out]
+
+    def send(self, name: str, x: Tensor, to: int) -> None:
+        """``x`` to the rank ``to``."""
+        dist.send(x.contiguous(), to)
+        self._add(name, x.numel() * x.element_size())

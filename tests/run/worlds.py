@@ -1,0 +1,120 @@
+"""Worlds of forked ranks, for test_run: a process of its own, in which torch has run nothing yet.
+
+python worlds.py strategies SEED COUNT | broken | dies | hangs
+"""
+
+import json
+import os
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+
+import moewright
+from moewright.plan.space import space
+from moewright.run import verify
+from moewright.run.engine import RunError
+from moewright.run.launch import launch
+from moewright.run.traffic import Traffic
+from moewright.spec.case import Case
+from moewright.spec.cluster import Cluster, Device, Tier
+from moewright.spec.model import DenseFfn, Layer, ModelSpec, MoeFfn, SoftmaxAttention
+from moewright.spec.precision import Precision
+from moewright.spec.strategy import StrategySpec
+from moewright.spec.workload import Kind, Workload
+
+FP32 = Precision("fp32", {}, "fp32", "fp32", "fp32", "fp32")
+CPU = Device("cpu", {"fp32": 1e11}, 8e9, 1e10)
+
+
+def tiny(gpus, kind=0, batch=8):
+    """Small models of several kinds: dense first layer, shared experts, windows, odd sizes, no vocabulary."""
+    attention = SoftmaxAttention(
+        4, (2, 4, 1)[kind % 3], 8, qk_norm=("head", "none")[kind % 2], window=(None, 4)[kind // 2 % 2]
+    )
+    norms, gated, vocabulary = (2, 0)[kind == 3], kind % 2 == 0, (96, 97, 0)[kind % 3]
+    moe = Layer(attention, MoeFfn(8, 2, 32, gated=gated, shared_width=(32, 0)[kind % 2]), norms=norms)
+    layers = ((Layer(attention, DenseFfn(64, gated), norms=norms),) if kind < 2 else ()) + (moe,) * 2
+    model = ModelSpec(
+        "tiny", 32, layers, vocabulary, kind == 1 and vocabulary > 0, final_norm=vocabulary > 0, precision=FP32
+    )
+    cluster = Cluster("c", gpus, 4, CPU, Tier(1e9, 1e-5), Tier(1e8, 1e-4))
+    return Case(model, cluster, Workload(Kind.FORWARD, (batch,), (6, 5)[kind % 2], causal=kind != 2), file="tiny")
+
+
+def strategies(seed, count):
+    """Random legal strategies on 1 to 8 ranks, each run and verified."""
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        case = tiny(int(rng.choice([1, 2, 4, 6, 8])), int(rng.integers(4)), int(rng.choice([8, 12, 24])))
+        table = space(case).table
+        rows = np.flatnonzero(table.cp == 1)
+        strategy, batch = table.row(int(rng.choice(rows)))
+        plan = moewright.evaluate(case, strategy, batch)
+        report = verify.run(case, plan, seed=int(rng.integers(99)), timeout=60)
+        fixed = {
+            o.name: round(o.bytes * o.count)
+            for o in plan.communication.operations
+            if o.collective != "all_to_all" and not o.name.startswith("expert_")
+        }
+        moved = {c.name: c.bytes_moved for c in report.collectives}
+        print(json.dumps({**report.to_dict(), "gpus": plan.gpus, "pp": strategy.pp, "fixed": fixed, "moved": moved}))
+
+
+def broken():
+    """A collective that does nothing, and one that counts too little: both must be found."""
+    case = tiny(4)
+    plan = moewright.evaluate(case, StrategySpec(dp=2, tp=2, ep=4, etp=1))
+    Traffic.reduce_scatter, kept = lambda self, name, x, group: x[: len(x) // 2].clone(), Traffic.reduce_scatter
+    lost = verify.run(case, plan, timeout=60)
+    Traffic.reduce_scatter = kept
+    add = Traffic._add
+    Traffic._add = lambda self, name, size: add(self, name, size - (4 if name == "dispatch" else 0))
+    short = verify.run(case, plan, timeout=60)
+    Traffic._add = add
+    wrong = verify.run(
+        case, replace(plan, memory=replace(plan.memory, weights=replace(plan.memory.weights, total=1.0)))
+    )
+    print(json.dumps([r.to_dict() for r in (lost, short, wrong)]))
+
+
+def ends(work, timeout):
+    """How a world ends in which a rank does not do its part; and what is left of it."""
+    start = time.monotonic()
+    try:
+        launch(4, work, timeout)
+        message = "nothing"
+    except RunError as error:
+        message = str(error)
+    children = os.popen(f"ps -o pid= --ppid {os.getpid()} | wc -l").read()
+    print(json.dumps({"message": message, "seconds": time.monotonic() - start, "children": int(children)}))
+
+
+def dies(rank):
+    import torch.distributed as dist
+
+    if rank == 2:
+        os.kill(os.getpid(), 9)
+    dist.barrier()
+
+
+def hangs(rank):
+    if rank == 1:
+        time.sleep(600)
+
+
+def fails(rank):
+    if rank == 3:
+        raise ValueError("no such weight")
+    time.sleep(600)
+
+
+if __name__ == "__main__":
+    what = sys.argv[1]
+    if what == "strategies":
+        strategies(int(sys.argv[2]), int(sys.argv[3]))
+    elif what == "broken":
+        broken()
+    else:
+        ends({"dies": dies, "hangs": hangs, "fails": fails}[what], 3.0 if what == "hangs" else 30.0)
