@@ -74,14 +74,13 @@ def run(case: Case, plan: Plan, seed: int = 0, timeout: float = 600.0) -> Report
     results = launch(plan.gpus, work, timeout)
     whole = time.perf_counter() - start
     outcomes = [outcome for outcome, _, _ in results]
-    load, forward = max(r[1] for r in results), max(r[2] for r in results)
+    busy = max(loading + running for _, loading, running in results)
+    load, forward = (max(r[i] for r in results) for i in (1, 2))
     with torch.no_grad():
         truth = reference(case.model, source, plan.batch, case.workload.sequence, case.workload.causal)
     routing = {layer: experts.numpy() for layer, experts in truth.routing.items()}
     expected = predict(case, assignment, plan.batch, routing)
-    return _report(
-        case, plan, outcomes, truth, expected, {"launch": whole - load - forward, "load": load, "forward": forward}
-    )
+    return _report(case, plan, outcomes, truth, expected, {"launch": whole - busy, "load": load, "forward": forward})
 
 
 def assembled(outcomes: list[Outcome], like: torch.Tensor) -> torch.Tensor:
