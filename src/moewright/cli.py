@@ -40,6 +40,19 @@ class Format(StrEnum):
     JSON = "json"
 
 
+class Precisions(StrEnum):
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+class Devices(StrEnum):
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object (SI units).")]
 Name = Annotated[str | None, typer.Argument(help="One of them, to be explained.")]
 
@@ -80,31 +93,111 @@ def plan(
 
 @app.command()
 def run(
-    spec: Annotated[Path, typer.Argument(help="A spec file: .yaml, .toml or .json.")],
+    source: Annotated[Path, typer.Argument(metavar="PLAN_OR_SPEC", help="What `plan --json` wrote, or a spec file.")],
     as_json: Json = False,
-    seed: Annotated[int, typer.Option(help="Of the random weights and inputs.")] = 0,
+    verify: Annotated[bool, typer.Option(help="Compare with the unsharded model and the plan's bytes.")] = True,
+    seed: Annotated[int, typer.Option(help="Of random weights, inputs and sampling.")] = 0,
+    weights: Annotated[
+        str, typer.Option(help="A folder of safetensors, random, or auto: the model's folder if it has any.")
+    ] = "auto",
+    precision: Annotated[Precisions, typer.Option(help="auto: fp32 on CPUs, else the model's.")] = Precisions.AUTO,
+    device: Annotated[Devices, typer.Option(help="auto: CUDA where there is one.")] = Devices.AUTO,
+    prompt: Annotated[list[str] | None, typer.Option(help="A text to go on from (several: a batch).")] = None,
+    prompt_ids: Annotated[list[str] | None, typer.Option(help="Token ids to go on from: 1,2,3.")] = None,
+    generate: Annotated[int, typer.Option(min=0, max=1_000_000, help="Tokens to generate for each prompt.")] = 0,
+    temperature: Annotated[float, typer.Option(min=0, max=100, help="0: the likeliest token.")] = 0.0,
+    top_p: Annotated[float, typer.Option(min=0, max=1, help="Draw from the likeliest tokens of this share.")] = 1.0,
+    stop: Annotated[
+        list[int] | None, typer.Option(help="Token ids that end a text (default: the model's); −1: none.")
+    ] = None,
+    profile: Annotated[
+        Path | None, typer.Option(help="A folder for trace.json (Perfetto) and loads.json (routing: of a spec).")
+    ] = None,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds until a run that is not done is ended.")] = 900.0,
 ) -> None:
-    """Execute the plan of SPEC on forked CPU ranks, and verify it against the unsharded model (experimental)."""
-    from moewright.plan.search import plan as search
-    from moewright.spec.load import load
+    """Execute a plan on process groups, and verify it against the unsharded model.
 
-    case = load(spec)
-    best = search(case, top=0).best
+    Ranks are forked on this machine's CPUs; torchrun -m moewright.run PLAN starts them elsewhere.
+    """
+    from moewright.plan.file import read
+
+    case, best = read(source)
     try:
-        from moewright.run.verify import run as execute
+        from moewright.run import execute
+        from moewright.run.sampling import Sampling
+        from moewright.run.text import stop_ids
     except ModuleNotFoundError as error:
         raise MoewrightError(f"run needs {error.name}: pip install 'moewright[run]'") from None
-    report = execute(case, best, seed, timeout)
+    prompts: list[str | list[int]] = [*(prompt or []), *map(_ids, prompt_ids or [])]
+    if prompts and not generate:
+        generate = 32
+    options = execute.Options(
+        seed=seed,
+        timeout=timeout,
+        weights=weights,
+        precision=str(precision),
+        device=str(device),
+        verify=verify,
+        prompts=prompts,
+        generate=generate,
+        sampling=Sampling(temperature, top_p),
+        stop=([s for s in stop if s >= 0] if stop else stop_ids(case.model)) if generate else (),
+        trace=profile is not None,
+    )
+    with _stream(case, generate, as_json) as tell:
+        ran = execute.run(case, best, options, tell)
+    if ran is None:  # a rank other than 0
+        return
+    if profile is not None:
+        from moewright.run.profile import files
+
+        try:
+            profile.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SpecError(f"cannot be made: {error.strerror}", file=str(profile), field="--profile") from None
+        for path, content in files(profile, case, best, ran).items():
+            write_file(path, content, "--profile")
     if as_json:
-        _print_json(report.to_dict())
+        _print_json(ran.report.to_dict())
     else:
         from moewright.report.run import run_sections
         from moewright.report.terminal import show
 
-        show(run_sections(report.to_dict()))
-    if not report.verified:
+        show(run_sections(ran.report.to_dict()))
+    if verify and not ran.report.verified:
         raise typer.Exit(1)
+
+
+def _ids(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.replace(",", " ").split()]
+    except ValueError:
+        raise SpecError(f"got {text[:60]!r}; expected token ids such as 1,2,3", field="--prompt-ids") from None
+
+
+@contextmanager
+def _stream(case: Case, generate: int, quiet: bool) -> Iterator[Callable[[int, dict[int, int]], None] | None]:
+    """On a terminal, what rank 0 learns of the first sequence as it comes; nothing in a pipe."""
+    if not generate or quiet or not sys.stdout.isatty():
+        yield None
+        return
+    from moewright.run.text import Tokenizer
+
+    tokenizer, ids = Tokenizer.of(case.model), []
+    shown = [""]
+
+    def tell(step: int, found: dict[int, int]) -> None:
+        if 0 not in found:
+            return
+        ids.append(found[0])
+        text = tokenizer.decode(ids) if tokenizer else " ".join(map(str, ids))
+        if not text.endswith("\ufffd"):  # the rest of a character is still to come
+            sys.stdout.write(text[len(shown[0]) :])
+            sys.stdout.flush()
+            shown[0] = text
+
+    yield tell
+    sys.stdout.write("\n\n")
 
 
 @app.command()
@@ -215,7 +308,7 @@ def _write(content: str | list[Section], output: Path | None) -> None:
         write_file(output, content)
 
 
-def write_file(path: Path, content: str) -> None:
+def write_file(path: Path, content: str, option: str = "--output") -> None:
     """Write ``path`` whole or not at all: a temporary file beside it, then a rename. Raises SpecError."""
     temporary = None
     try:
@@ -230,7 +323,7 @@ def write_file(path: Path, content: str) -> None:
         if temporary:
             with suppress(OSError):
                 os.unlink(temporary)
-        raise SpecError(f"cannot be written: {error.strerror or error}", file=str(path), field="--output") from None
+        raise SpecError(f"cannot be written: {error.strerror or error}", file=str(path), field=option) from None
 
 
 @contextmanager

@@ -13,9 +13,9 @@ import numpy as np
 
 import moewright
 from moewright.plan.space import space
-from moewright.run import verify
-from moewright.run.engine import RunError
-from moewright.run.launch import launch
+from moewright.run.errors import RunError
+from moewright.run.execute import Options, run
+from moewright.run.launch import forked
 from moewright.run.traffic import Traffic
 from moewright.spec.case import Case
 from moewright.spec.cluster import Cluster, Device, Tier
@@ -28,7 +28,7 @@ FP32 = Precision("fp32", {}, "fp32", "fp32", "fp32", "fp32")
 CPU = Device("cpu", {"fp32": 1e11}, 8e9, 1e10)
 
 
-def tiny(gpus, kind=0, batch=8):
+def tiny(gpus, kind=0, batch=8, pass_kind=0):
     """Small models of several kinds: dense first layer, shared experts, windows, odd sizes, no vocabulary."""
     attention = SoftmaxAttention(
         4, (2, 4, 1)[kind % 3], 8, qk_norm=("head", "none")[kind % 2], window=(None, 4)[kind // 2 % 2]
@@ -40,24 +40,31 @@ def tiny(gpus, kind=0, batch=8):
         "tiny", 32, layers, vocabulary, kind == 1 and vocabulary > 0, final_norm=vocabulary > 0, precision=FP32
     )
     cluster = Cluster("c", gpus, 4, CPU, Tier(1e9, 1e-5), Tier(1e8, 1e-4))
-    return Case(model, cluster, Workload(Kind.FORWARD, (batch,), (6, 5)[kind % 2], causal=kind != 2), file="tiny")
+    work = (Kind.FORWARD, Kind.PREFILL, Kind.DECODE)[pass_kind]
+    return Case(model, cluster, Workload(work, (batch,), (6, 5)[kind % 2], causal=kind != 2), file="tiny")
 
 
 def strategies(seed, count):
     """Random legal strategies on 1 to 8 ranks, each run and verified."""
     rng = np.random.default_rng(seed)
     for _ in range(count):
-        case = tiny(int(rng.choice([1, 2, 4, 6, 8])), int(rng.integers(4)), int(rng.choice([8, 12, 24])))
+        kind, pass_kind = int(rng.integers(4)), int(rng.integers(3))
+        case = tiny(int(rng.choice([1, 2, 4, 6, 8])), kind, int(rng.choice([8, 12, 24])), pass_kind if kind != 2 else 0)
         table = space(case).table
         rows = np.flatnonzero(table.cp == 1)
         strategy, batch = table.row(int(rng.choice(rows)))
         plan = moewright.evaluate(case, strategy, batch)
-        report = verify.run(case, plan, seed=int(rng.integers(99)), timeout=60)
-        fixed = {
-            o.name: round(o.bytes * o.count)
-            for o in plan.communication.operations
-            if o.collective != "all_to_all" and not o.name.startswith("expert_")
-        }
+        generate = int(rng.integers(2)) * 4 if case.model.vocab_size and case.workload.causal else 0
+        report = run(case, plan, Options(seed=int(rng.integers(99)), timeout=60, generate=generate)).report
+        fixed = (
+            {}
+            if generate
+            else {
+                o.name: round(o.bytes * o.count)
+                for o in plan.communication.operations
+                if o.collective != "all_to_all" and not o.name.startswith("expert_")
+            }
+        )
         moved = {c.name: c.bytes_moved for c in report.collectives}
         print(json.dumps({**report.to_dict(), "gpus": plan.gpus, "pp": strategy.pp, "fixed": fixed, "moved": moved}))
 
@@ -67,15 +74,14 @@ def broken():
     case = tiny(4)
     plan = moewright.evaluate(case, StrategySpec(dp=2, tp=2, ep=4, etp=1))
     Traffic.reduce_scatter, kept = lambda self, name, x, group: x[: len(x) // 2].clone(), Traffic.reduce_scatter
-    lost = verify.run(case, plan, timeout=60)
+    lost = run(case, plan, Options(timeout=60)).report
     Traffic.reduce_scatter = kept
     add = Traffic._add
-    Traffic._add = lambda self, name, size: add(self, name, size - (4 if name == "dispatch" else 0))
-    short = verify.run(case, plan, timeout=60)
+    Traffic._add = lambda self, name, size, group: add(self, name, size - (4 if name == "dispatch" else 0), group)
+    short = run(case, plan, Options(timeout=60)).report
     Traffic._add = add
-    wrong = verify.run(
-        case, replace(plan, memory=replace(plan.memory, weights=replace(plan.memory.weights, total=1.0)))
-    )
+    false = replace(plan, memory=replace(plan.memory, weights=replace(plan.memory.weights, total=1.0)))
+    wrong = run(case, false).report
     print(json.dumps([r.to_dict() for r in (lost, short, wrong)]))
 
 
@@ -83,7 +89,7 @@ def ends(work, timeout):
     """How a world ends in which a rank does not do its part; and what is left of it."""
     start = time.monotonic()
     try:
-        launch(4, work, timeout)
+        forked(4, work, timeout)
         message = "nothing"
     except RunError as error:
         message = str(error)
@@ -91,7 +97,7 @@ def ends(work, timeout):
     print(json.dumps({"message": message, "seconds": time.monotonic() - start, "children": int(children)}))
 
 
-def dies(rank):
+def dies(rank, device):
     import torch.distributed as dist
 
     if rank == 2:
@@ -99,12 +105,12 @@ def dies(rank):
     dist.barrier()
 
 
-def hangs(rank):
+def hangs(rank, device):
     if rank == 1:
         time.sleep(600)
 
 
-def fails(rank):
+def fails(rank, device):
     if rank == 3:
         raise ValueError("no such weight")
     time.sleep(600)

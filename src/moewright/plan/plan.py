@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from moewright.spec.case import Case
@@ -237,6 +238,8 @@ class Result:
 
         return {
             **describe_case(self.case),
+            "spec": self.case.document,
+            "spec_file": None if self.case.file is None else str(Path(self.case.file).resolve()),
             "candidates": self.candidates,
             "rejected": self.rejected,
             "search_seconds": self.search_seconds,

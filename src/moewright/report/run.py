@@ -10,40 +10,105 @@ from moewright.units import format_bytes, format_seconds
 
 def run_sections(r: dict[str, Any]) -> list[Section]:
     """The sections of a run's report, of its plain values."""
+    sections = [_summary(r)]
+    if r["generation"] is not None:
+        sections += _generated(r["generation"])
+    if r["collectives"]:
+        sections.append(_bytes(r["collectives"]))
+    elif r["max_error"] is not None:
+        sections.append(Section("Bytes over all ranks", ("Nothing moved: no group has more than one rank.",)))
+    return sections
+
+
+def _summary(r: dict[str, Any]) -> Section:
+    copies, seconds = r["tokens_per_expert_rank"], r["seconds"]
+    if r["verified"]:
+        verdict = "Verified"
+    elif r["failures"]:
+        verdict = "NOT verified: " + "; ".join(r["failures"][:3])
+    else:
+        verdict = "Not verified, as asked"
+    text = f"{verdict}."
+    if r["max_error"] is not None:
+        text += (
+            f" The largest difference from the unsharded model is {r['max_error']:.3g}, of outputs up to "
+            f"{r['max_logit']:.4g}."
+        )
+    return Section(
+        f"Run of {r['strategy']} on {plural(r['ranks'], 'rank')}",
+        (
+            text,
+            facts(
+                ("Model", f"{r['model']}, weights {r['weights']}, in {r['precision']}"),
+                ("Device", r["device"]),
+                *((_line_name(line), _held(m)) for line, m in _lines(r)),
+                *(
+                    (("Routed copies", f"{copies['min']} to {copies['max']} a layer and rank"),)
+                    if copies["max"]
+                    else ()
+                ),
+                ("Seconds", ", ".join(f"{name} {format_seconds(value, 3)}" for name, value in seconds.items())),
+            ),
+        ),
+    )
+
+
+def _lines(r: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
+    return list(r["memory"].items())
+
+
+def _held(m: dict[str, float]) -> str:
+    low, high = m["held_min"], m["held_max"]
+    span = format_bytes(high) if low == high else f"{format_bytes(low)} to {format_bytes(high)}"
+    if (round(m["predicted_min"]), round(m["predicted_max"])) == (low, high):
+        return f"{span} a rank, as its assignment says"
+    return f"{span} a rank, {format_bytes(m['predicted_min'])} to {format_bytes(m['predicted_max'])} predicted"
+
+
+def _generated(g: dict[str, Any]) -> list[Section]:
+    def beside(measured: float | None, predicted: float | None) -> str:
+        if measured is None:
+            return "–"
+        shown = format_seconds(measured, 3)
+        return shown if predicted is None else f"{shown} measured, {format_seconds(predicted, 3)} predicted"
+
+    count = len(g["tokens"])
+    lines = []
+    for i, ids in enumerate(g["tokens"][:8]):
+        text = g["text"][i] if g["text"] else " ".join(map(str, ids))
+        lines.append(f"{i}: {text}")
+    if count > 8:
+        lines.append(f"… and {count - 8} more")
+    return [
+        Section(
+            f"Generated for {plural(count, 'prompt')}",
+            (
+                facts(
+                    ("TTFT", beside(g["ttft"], g["predicted_ttft"])),
+                    ("TPOT", beside(g["tpot"], g["predicted_tpot"])),
+                    ("Throughput", f"{g['tokens_per_second']:,.1f} tokens/s"),
+                ),
+                *lines,
+            ),
+        )
+    ]
+
+
+def _bytes(collectives: list[dict[str, Any]]) -> Section:
     rows = tuple(
         (
             c["name"],
+            str(c["group_size"]),
             str(c["calls"]),
             f"{c['bytes_predicted']:,}",
             f"{c['bytes_moved']:,}",
             "equal" if c["bytes_predicted"] == c["bytes_moved"] else "DIFFERENT",
         )
-        for c in r["collectives"]
+        for c in collectives
     )
-    weights, copies, seconds = r["memory"]["weights"], r["tokens_per_expert_rank"], r["seconds"]
-    verdict = "Verified" if r["verified"] else "NOT verified: " + "; ".join(r["failures"][:3])
-    return [
-        Section(
-            f"Run of {r['strategy']} on {plural(r['ranks'], 'rank')}",
-            (
-                f"{verdict}. The largest difference from the unsharded model is {r['max_error']:.3g}, of outputs up to "
-                f"{r['max_output']:.4g}.",
-                facts(
-                    ("Weights", f"{format_bytes(weights['held_max'])} on the fullest rank, as planned")
-                    if weights["held_max"] == weights["planned"]
-                    else (
-                        "Weights",
-                        f"{format_bytes(weights['held_max'])} held, {format_bytes(weights['planned'])} planned",
-                    ),
-                    ("Routed copies", f"{copies['min']} to {copies['max']} a layer and rank"),
-                    ("Seconds", ", ".join(f"{name} {format_seconds(value, 3)}" for name, value in seconds.items())),
-                ),
-            ),
-        ),
-        Section(
-            "Bytes over all ranks",
-            (Table(("operation", "calls", "predicted", "moved", ""), rows, (1, 2, 3)),)
-            if rows
-            else ("Nothing moved: no group has more than one rank.",),
-        ),
-    ]
+    header = ("operation", "group", "calls", "predicted", "moved", "")
+    return Section("Bytes over all ranks", (Table(header, rows, (1, 2, 3, 4)),))
+
+
+def _line_name(line: str) -> str:
+    return {"weights": "Weights", "kv_cache": "KV cache"}.get(line, line)

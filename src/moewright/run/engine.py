@@ -1,191 +1,235 @@
-"""One rank's forward pass under a strategy: the operations that ``cost.operations`` prices, in their order."""
+"""One rank's pass under a strategy: the operations that ``cost.operations`` prices, in their order."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from moewright.errors import MoewrightError
-from moewright.place.assignment import Assignment
+from moewright.place.assignment import Assignment, head_slices
 from moewright.run import layers
+from moewright.run.attention import Cache, Step, attention, new_cache
 from moewright.run.mesh import Place
+from moewright.run.numerics import Numerics
+from moewright.run.schedule import Chunk
+from moewright.run.source import Source
 from moewright.run.traffic import Traffic
-from moewright.run.weights import RandomSource, layer_weights, vocabulary_weights
-from moewright.spec.case import Case
-from moewright.spec.model import ModelSpec, MoeFfn, SoftmaxAttention
-from moewright.spec.strategy import Dispatch, Overlap
-from moewright.spec.workload import Kind
-
-
-class RunError(MoewrightError):
-    """A plan that cannot be run here, or a run that failed; the message names the cause, and the rank."""
-
-    exit_status = 4
+from moewright.run.weights import Weights, layer_weights, part_of, vocabulary_weights
+from moewright.spec.model import LatentAttention, ModelSpec, MoeFfn
+from moewright.spec.strategy import Dispatch
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """A part of the output: ``rows`` of the tokens of sequences ``first`` … , ``columns`` of the width."""
+class Logits:
+    """What a rank of the last stage has of a chunk's output: ``rows`` of its wanted tokens, ``columns`` of the
+    vocabulary (or of the hidden width, for a model without one)."""
 
-    first: int
-    sequences: int
     rows: tuple[int, int]
     columns: tuple[int, int]
     values: Tensor
 
 
 @dataclass(slots=True)
-class Outcome:
-    """What a rank has to tell after its pass. ``copies``: routed copies its experts computed, by layer."""
+class Tally:
+    """What a rank did. ``copies``: routed copies its experts computed, by layer; ``loads``: by layer, how many of
+    this rank's own tokens chose each expert."""
 
-    pieces: list[Piece] = field(default_factory=list)
     traffic: Traffic = field(default_factory=Traffic)
     copies: dict[int, int] = field(default_factory=dict)
-    weight_bytes: int = 0
-
-
-def refuse(case: Case) -> None:
-    """Raises RunError for what the executor does not run yet."""
-    model, w = case.model, case.workload
-    if w.kind is not Kind.FORWARD:
-        raise RunError(f"{case.file}: workload.kind: {w.kind} is not run yet; expected forward")
-    for layer, _ in model.layer_kinds():
-        a, ffn = layer.attention, layer.ffn
-        if not isinstance(a, SoftmaxAttention) or a.sinks or a.output_gate or a.qkv_bias or a.output_bias:
-            raise RunError(f"{case.file}: model.attention: this kind is not run yet; expected plain mha or gqa")
-        if a.qk_norm == "full" or layer.norms not in (0, 2) or layer.norm_bias:
-            raise RunError(f"{case.file}: model.norms: expected two plain ones a layer, or none")
-        if ffn.bias or (isinstance(ffn, MoeFfn) and (ffn.groups > 1 or ffn.shared_gate or ffn.router_bias)):
-            raise RunError(f"{case.file}: model.experts: biases, groups and shared gates are not run yet")
+    loads: dict[int, Tensor] = field(default_factory=dict)
 
 
 class Shard:
-    """What one rank holds, and its pass over the batch."""
+    """What one rank holds, and its passes over chunks of tokens."""
 
-    def __init__(self, case: Case, place: Place, assignment: Assignment, source: RandomSource) -> None:
-        self.case, self.place, self.assignment, self.source = case, place, assignment, source
-        self.model: ModelSpec = case.model
+    def __init__(
+        self,
+        model: ModelSpec,
+        numerics: Numerics,
+        place: Place,
+        assignment: Assignment,
+        source: Source,
+        device: torch.device,
+        causal: bool = True,
+    ) -> None:
+        self.model, self.numerics, self.place, self.causal = model, numerics, place, causal
+        self.device, self.dtype = device, source.dtype
         s = place.strategy
+        self.tp, self.tp_part = s.attention.tp, place.at("tp")
         self.replicated = s.experts.dispatch is Dispatch.REPLICATED
-        self.outcome = Outcome()
+        self.alone = s.experts.ep == s.experts.tp == 1
         self.positions = assignment.layers[place.at("stage")]
         self.first, self.last = place.at("stage") == 0, place.at("stage") == s.pp - 1
-        self.weights = {i: layer_weights(source, self.model, assignment, i, place.rank) for i in self.positions}
-        self.ends = vocabulary_weights(source, self.model, s.attention.tp, place.at("tp"), self.first, self.last)
-        held = {id(t): t for w in (*self.weights.values(), self.ends) for t in w.values()}
-        self.outcome.weight_bytes = sum(t.numel() * t.element_size() for t in held.values())
-        self.homes = {i: _homes(assignment, self.model, i) for i in self.positions if _moe(self.model, i)}
+        self.weights: dict[int, Weights] = {
+            i: _to(layer_weights(source, model, numerics, assignment, i, place.rank), device) for i in self.positions
+        }
+        self.ends = _to(vocabulary_weights(source, model, self.tp, self.tp_part, self.first, self.last), device)
+        if model.tied_embeddings and "embedding" in self.ends and "head" in self.ends:
+            self.ends["head"] = self.ends["embedding"]
+        self.homes = {
+            i: _homes(assignment, model, i, device) for i in self.positions if isinstance(model.layers[i].ffn, MoeFfn)
+        }
+        self.columns = part_of(model.hidden_size, place.at("etp"), s.experts.tp)
+        self.caches: dict[int, Cache] = {}
+        self.choices: dict[int, list[Tensor]] | None = None  # experts that own tokens chose, where wanted
+        self.tally = Tally()
+        self.mark: Callable[[str], None] = lambda name: None
 
-    def forward(self, batch: int) -> Outcome:
-        """The pass over ``batch`` sequences of the whole cluster; this rank's part of the output."""
-        s = self.place.strategy
-        each = batch // (s.replicas * s.attention.dp)
-        first = (self.place.at("replica") * s.attention.dp + self.place.at("dp")) * each
-        halves = 2 if s.overlap is Overlap.TWO_BATCH else 1
-        size = each // s.micro_batches // halves
-        rows = self._own(size)
-        for micro in range(s.micro_batches):
-            if not self.first:
-                whole = torch.empty(halves * rows, self.model.hidden_size)
-                dist.recv(whole, self.place.previous)
-            done = []
-            for half in range(halves):
-                start = first + (micro * halves + half) * size
-                x = self._embed(start, size) if self.first else whole[half * rows : (half + 1) * rows]
-                for position in self.positions:
-                    x = self._layer(position, x, size)
-                done.append(x)
-                if self.last:
-                    self._finish(x, start, size)
-            if not self.last:
-                self.outcome.traffic.send("stage_transfer", torch.cat(done), self.place.next)
-        return self.outcome
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weights held; a correction of the router's choice is a buffer and not counted."""
+        held = {id(t): t for w in (*self.weights.values(), self.ends) for name, t in w.items() if name != "correction"}
+        return sum(t.numel() * t.element_size() for t in held.values())
 
-    def _own(self, sequences: int) -> int:
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of the KV cache held."""
+        return sum(cache.bytes for cache in self.caches.values())
+
+    def allocate(self, sequences: int, room: int) -> None:
+        """A cache for ``sequences`` of up to ``room`` tokens."""
+        like = torch.empty(0, dtype=self.dtype, device=self.device)
+        for i in self.positions:
+            a = self.model.layers[i].attention
+            heads = 1 if isinstance(a, LatentAttention) else len(head_slices(a, self.tp)[self.tp_part][1])
+            self.caches[i] = new_cache(a, heads, sequences, room, like)
+
+    def begin(self, traced: Callable[[str], None] | None = None) -> None:
+        """Forget what was counted; ``traced`` is told of each operation that ends."""
+        self.tally = Tally()
+        self.mark = traced or (lambda name: None)
+        self.tally.traffic.done = traced
+
+    def forward(self, chunk: Chunk, inputs: Tensor | None, every: bool) -> Logits | None:
+        """One pass of ``chunk``: ``inputs`` are its token ids [tokens], or hidden states [tokens, hidden] of a model
+        without an embedding; other stages than the first get theirs from the stage before. The last stage gives the
+        output of all its tokens (``every``), or of the last of each sequence."""
+        step = Step(chunk, self.numerics, self.device, self.dtype, self.causal)
+        tokens = chunk.tokens
+        if self.first:
+            assert inputs is not None
+            x = self._embed(inputs)
+        else:
+            x = torch.empty(self._own(tokens), self.model.hidden_size, dtype=self.dtype, device=self.device)
+            dist.recv(x, self.place.previous)
+            self.mark("wait")
+        for position in self.positions:
+            x = self._layer(position, x, step, tokens)
+        if self.last:
+            return self._finish(x, chunk, every)
+        self.tally.traffic.send("stage_transfer", x, self.place.next)
+        return None
+
+    def whole_logits(self, part: Logits) -> Tensor:
+        """Logits [sequences, vocabulary] from the parts of the tp ranks."""
+        if self.tp == 1:
+            return part.values
+        most = -(-self.model.vocab_size // self.tp)
+        mine = F.pad(part.values, (0, most - part.values.shape[1])).T
+        every = self.tally.traffic.all_gather("logits_gather", mine, self.place.tp)
+        sizes = [part_of(self.model.vocab_size, i, self.tp) for i in range(self.tp)]
+        kept = [every[i * most : i * most + s.stop - s.start] for i, s in enumerate(sizes)]
+        return torch.cat(kept).T
+
+    def _own(self, tokens: int) -> int:
         """Rows of a chunk that this rank holds between attention and experts."""
-        tokens, tp = sequences * self.case.workload.sequence, self.place.strategy.attention.tp
-        return tokens if self.replicated else -(-tokens // tp)
+        return tokens if self.replicated else -(-tokens // self.tp)
 
-    def _mine(self, whole: Tensor) -> Tensor:
-        """This rank's rows of [tokens, …], filled up with zeros to equal parts."""
-        if self.replicated:
-            return whole
-        tp, part = self.place.strategy.attention.tp, self.place.at("tp")
-        return _filled(whole, tp).chunk(tp)[part]
+    def _offset(self, own: int) -> int:
+        return 0 if self.replicated else self.tp_part * own
 
-    def _embed(self, first: int, sequences: int) -> Tensor:
-        length, model = self.case.workload.sequence, self.model
-        names = range(first, first + sequences)
-        if not model.vocab_size:
-            return self._mine(torch.cat([self.source.inputs(i, length, model.hidden_size) for i in names]))
-        ids = torch.cat([self.source.tokens(i, length, model.vocab_size) for i in names])
-        start, stop = self._vocabulary()
-        here = (ids >= start) & (ids < stop)
-        part = torch.zeros(len(ids), model.hidden_size)
-        part[here] = self.ends["embedding"][ids[here] - start]
-        if self.replicated:
-            return self.outcome.traffic.all_reduce("embedding_reduce", part, self.place.tp)
-        filled = _filled(part, self.place.strategy.attention.tp)
-        return self.outcome.traffic.reduce_scatter("embedding_reduce", filled, self.place.tp)
+    def first_own(self, tokens: int) -> int:
+        """The first of a chunk's ``tokens`` that this rank owns."""
+        return self._offset(self._own(tokens))
 
-    def _vocabulary(self) -> tuple[int, int]:
-        tp, part = self.place.strategy.attention.tp, self.place.at("tp")
-        parts = torch.arange(self.model.vocab_size).tensor_split(tp)[part]
-        return int(parts[0]), int(parts[-1]) + 1
+    def _embed(self, inputs: Tensor) -> Tensor:
+        if not self.model.vocab_size:
+            if self.replicated or self.tp == 1:
+                return inputs
+            return _filled(inputs, self.tp).chunk(self.tp)[self.tp_part]
+        if self.tp == 1:
+            out = F.embedding(inputs, self.ends["embedding"])
+            self.mark("embedding")
+            return out
+        mine = part_of(self.model.vocab_size, self.tp_part, self.tp)
+        here = (inputs >= mine.start) & (inputs < mine.stop)
+        part = F.embedding(torch.where(here, inputs - mine.start, 0), self.ends["embedding"]) * here[:, None]
+        self.mark("embedding")
+        return self._apart("embedding_reduce", part)
 
-    def _layer(self, position: int, x: Tensor, sequences: int) -> Tensor:
-        layer, w = self.model.layers[position], self.weights[position]
-        tokens = sequences * self.case.workload.sequence
-        assert isinstance(layer.attention, SoftmaxAttention)
-        whole = self._together("attention_gather", layers.rms_norm(x, w.get("norm0")))[:tokens]
-        out = layers.attention(whole, w, layer.attention, sequences, self.case.workload.causal)
+    def _layer(self, position: int, x: Tensor, step: Step, tokens: int) -> Tensor:
+        layer, w, n = self.model.layers[position], self.weights[position], self.numerics
+        normed = layers.rms_norm(x, w.get("norm0"), n.eps)
+        self.mark("norms")
+        whole = self._together("attention_gather", normed)[:tokens]
+        out = attention(whole, w, layer.attention, step, self.caches.get(position), self.tp_part == 0)
+        self.mark("attention")
         x = x + self._apart("attention_reduce", out)
-        normed = layers.rms_norm(x, w.get("norm1"))
+        normed = layers.rms_norm(x, w.get("norm1"), n.eps)
+        self.mark("norms")
         ffn = layer.ffn
         if not isinstance(ffn, MoeFfn):
             whole = self._together("dense_gather", normed)[:tokens]
-            return x + self._apart("dense_reduce", layers.mlp(whole, w["up"], w["down"], ffn.gated))
+            out = layers.mlp(whole, w["up"], w["down"], ffn.gated, n)
+            self.mark("dense")
+            return x + self._apart("dense_reduce", out)
         shared = self._shared(normed, w, ffn, tokens)
-        experts, weights = layers.route(normed, w["router"], ffn)
-        real = max(0, min(tokens - self._offset(len(normed)), len(normed)))  # rows that are not filling
-        if self.replicated:
+        experts, weights = layers.route(normed, w, ffn, n)
+        own = max(0, min(tokens - self._offset(len(normed)), len(normed)))  # rows that are not filling
+        self._record(position, experts[:own], ffn)
+        self.mark("router")
+        if self.replicated or self.alone:
             return x + self._here(position, normed, experts, weights, ffn, shared)
-        routed = self._exchanged(position, normed[:real], experts[:real], weights[:real], ffn)
+        routed = self._exchanged(position, normed[:own], experts[:own], weights[:own], ffn)
         x = x.clone() if shared is None else x + shared
-        x[:real] += routed
+        x[:own] += routed
         return x
 
-    def _offset(self, rows: int) -> int:
-        return 0 if self.replicated else self.place.at("tp") * rows
+    def _record(self, position: int, experts: Tensor, ffn: MoeFfn) -> None:
+        """Loads of the experts; what several ranks repeat is counted by one."""
+        if self.replicated and (self.place.at("repeat") or self.tp_part):
+            return
+        if self.choices is not None:
+            self.choices.setdefault(position, []).append(experts)
+        found = torch.bincount(experts.flatten(), minlength=ffn.experts)
+        known = self.tally.loads.get(position)
+        self.tally.loads[position] = found if known is None else known + found
 
     def _together(self, name: str, x: Tensor) -> Tensor:
         """Tokens divided over tp, all of them."""
-        return x if self.replicated else self.outcome.traffic.all_gather(name, x, self.place.tp)
+        return x if self.replicated else self.tally.traffic.all_gather(name, x, self.place.tp)
 
     def _apart(self, name: str, partial: Tensor) -> Tensor:
         """Partial sums [tokens, hidden] of the tp ranks → the sum, of this rank's tokens."""
+        if self.tp == 1:
+            return partial
         if self.replicated:
-            return self.outcome.traffic.all_reduce(name, partial, self.place.tp)
-        return self.outcome.traffic.reduce_scatter(
-            name, _filled(partial, self.place.strategy.attention.tp), self.place.tp
-        )
+            return self.tally.traffic.all_reduce(name, partial, self.place.tp)
+        return self.tally.traffic.reduce_scatter(name, _filled(partial, self.tp), self.place.tp)
 
-    def _shared(self, x: Tensor, w: dict[str, Tensor], ffn: MoeFfn, tokens: int) -> Tensor | None:
+    def _shared(self, x: Tensor, w: Weights, ffn: MoeFfn, tokens: int) -> Tensor | None:
         if not ffn.shared_width:
             return None
-        if self.replicated:  # added in the combine, by one of the groups that repeat the attention
-            part = layers.mlp(x, w["shared_up"], w["shared_down"], ffn.shared_gated)
-            return part if self.place.at("repeat") == 0 else torch.zeros_like(part)
+        gate = torch.sigmoid(F.linear(x, w["shared_gate"])) if "shared_gate" in w else None
         whole = self._together("shared_gather", x)[:tokens]
-        return self._apart("shared_reduce", layers.mlp(whole, w["shared_up"], w["shared_down"], ffn.shared_gated))
+        out = layers.mlp(whole, w["shared_up"], w["shared_down"], ffn.shared_gated, self.numerics)
+        self.mark("shared_experts")
+        if not self.replicated:
+            out = self._apart("shared_reduce", out)
+        elif self.place.at("repeat"):  # added in the combine, by one of the groups that repeat the attention
+            return torch.zeros_like(out)
+        return out if gate is None else out * gate
 
     def _homes_of(self, position: int, experts: Tensor) -> tuple[Tensor, Tensor]:
         """(ep rank, slot), both [tokens, top_k], where each choice is computed: replicas in turn."""
         ranks, slots, copies = self.homes[position]
-        turn = torch.arange(len(experts))[:, None] % copies[experts]
+        if ranks.shape[1] == 1:
+            return ranks[:, 0][experts], slots[:, 0][experts]
+        turn = torch.arange(len(experts), device=self.device)[:, None] % copies[experts]
         return ranks[experts, turn], slots[experts, turn]
 
     def _here(
@@ -193,63 +237,88 @@ class Shard:
     ) -> Tensor:
         """Every rank has all tokens: each computes the experts it holds, one all-reduce adds up."""
         ranks, slots = self._homes_of(position, experts)
-        local = torch.where(ranks == self.place.at("ep"), slots, -1)
+        local = slots if self.alone else torch.where(ranks == self.place.at("ep"), slots, -1)
         out = self._compute(position, x, local, weights, ffn)
         if shared is not None:
             out = out + shared
-        return self.outcome.traffic.all_reduce("combine", out, self.place.stage)
+        return self.tally.traffic.all_reduce("combine", out, self.place.stage) if self.replicated else out
 
     def _compute(self, position: int, x: Tensor, slots: Tensor, weights: Tensor, ffn: MoeFfn) -> Tensor:
-        w = self.weights[position]
-        done = self.outcome.copies
-        done[position] = done.get(position, 0) + int((slots >= 0).sum())
-        return layers.grouped(x, slots, weights, w["experts_up"], w["experts_down"], ffn.gated)
+        done = self.tally.copies
+        copies = slots.numel() if self.alone else int((slots >= 0).sum())
+        done[position] = done.get(position, 0) + copies
+        out = layers.experts(x, slots, weights, self.weights[position], ffn, self.numerics, self.columns)
+        self.mark("experts")
+        return out
 
     def _exchanged(self, position: int, x: Tensor, experts: Tensor, weights: Tensor, ffn: MoeFfn) -> Tensor:
-        """Tokens travel to the ep ranks of their experts, once to each, and their sums back."""
-        traffic, ep, etp = self.outcome.traffic, self.place.ep, self.place.etp
+        """Tokens travel to the ep ranks of their experts, once to each, and their sums back. With a row go its
+        slots there (2 bytes each, −1 for a choice that lives elsewhere) and its weights (4 bytes each)."""
+        traffic, ep, etp = self.tally.traffic, self.place.ep, self.place.etp
         ranks, slots = self._homes_of(position, experts)
-        size, k = dist.get_world_size(ep), experts.shape[1]
-        goes = torch.zeros(len(x), size, dtype=torch.bool).scatter_(1, ranks, True)
+        size, k, hidden = dist.get_world_size(ep), experts.shape[1], x.shape[1]
+        goes = torch.zeros(len(x), size, dtype=torch.bool, device=x.device).scatter_(1, ranks, True)
         to, row = goes.T.nonzero(as_tuple=True)  # by destination, then by token
         send = goes.sum(0).tolist()
-        receive = traffic.counts_of(send, ep)
-        local = torch.where(ranks[row] == to[:, None], slots[row], -1)
-        rows = torch.cat([x[row], local.to(x.dtype), weights[row]], dim=1)
-        rows = traffic.exchange("dispatch", rows, send, receive, ep, 2 * k)
+        receive = traffic.counts_of(send, ep, self.device)
+        local = torch.where(ranks[row] == to[:, None], slots[row], -1).to(torch.int16)
+        parts = [x[row], weights[row].float(), local]
+        rows = torch.cat([part.view(torch.uint8) for part in parts], dim=1)
+        rows = traffic.exchange("dispatch", rows, send, receive, ep, 6 * k)
 
         members, mine = dist.get_world_size(etp), len(rows)
-        counts = traffic.counts_of([mine] * members, etp)
+        counts = traffic.counts_of([mine] * members, etp, self.device)
         if members > 1:
-            rows = traffic.exchange("expert_gather", rows.repeat(members, 1), [mine] * members, counts, etp, 2 * k)
-        every, chosen = rows[:, : -2 * k], rows[:, -2 * k :]
-        part = self._compute(position, every, chosen[:, :k].long(), chosen[:, k:], ffn)
-        parts = traffic.exchange("expert_reduce", part, counts, [mine] * members, etp)
-        total = parts.view(members, mine, x.shape[1]).sum(0)
+            rows = traffic.exchange("expert_gather", rows.repeat(members, 1), [mine] * members, counts, etp, 6 * k)
+        width = hidden * x.element_size()
+        every, chosen_weights, chosen = torch.split(rows, [width, 4 * k, 2 * k], dim=1)
+        part = self._compute(
+            position,
+            every.contiguous().view(self.dtype),
+            chosen.contiguous().view(torch.int16).long(),
+            chosen_weights.contiguous().view(torch.float32),
+            ffn,
+        )
+        total = traffic.exchange("expert_reduce", part, counts, [mine] * members, etp)
+        if members > 1:
+            total = total.view(members, mine, hidden).sum(0)
         back = traffic.exchange("combine", total, receive, send, ep)
         return torch.zeros_like(x).index_add_(0, row, back)
 
-    def _finish(self, x: Tensor, first: int, sequences: int) -> None:
-        """The final norm and the logits; what this rank has of the output."""
-        tokens = sequences * self.case.workload.sequence
-        x = layers.rms_norm(x, self.ends.get("final_norm"))
-        if self.place.at("repeat"):
-            return
-        if self.model.vocab_size:
-            whole = self._together("head_gather", x)[:tokens]
-            values = whole @ self.ends["head"].T
-            rows, columns = (0, tokens), self._vocabulary()
+    def _finish(self, x: Tensor, chunk: Chunk, every: bool) -> Logits | None:
+        """The final norm and the logits; what this rank has of the output. None where another has the same."""
+        tokens, hidden = chunk.tokens, self.model.hidden_size
+        own, start = len(x), self._offset(len(x))
+        x = layers.rms_norm(x, self.ends.get("final_norm"), self.numerics.eps)
+        if not self.model.vocab_size:
+            if self.replicated and self.tp_part:
+                return None
+            stop = max(min(start + own, tokens), start)
+            return Logits((start, stop), (0, hidden), x[: stop - start])
+        if every:
+            x = self._together("head_gather", x)[:tokens]
         else:
-            start = self._offset(len(x))
-            stop = min(start + len(x), tokens)
-            values = x[: max(stop - start, 0)]
-            rows, columns = (start, max(stop, start)), (0, self.model.hidden_size)
-        if not (self.replicated and not self.model.vocab_size and self.place.at("tp")):
-            self.outcome.pieces.append(Piece(first, sequences, rows, columns, values))
+            x = self._last_rows(x, chunk, start)
+        values = F.linear(x, self.ends["head"])
+        self.mark("head")
+        mine = part_of(self.model.vocab_size, self.tp_part, self.tp)
+        return Logits((0, len(x)), (mine.start, mine.stop), values)
+
+    def _last_rows(self, x: Tensor, chunk: Chunk, start: int) -> Tensor:
+        """Of [own, hidden] divided over tp: the last token of every sequence, [sequences, hidden], on all of tp."""
+        ends = torch.tensor(chunk.counts).cumsum(0) - 1
+        if self.replicated or self.tp == 1:
+            return x[ends.to(self.device)]
+        owner = ends // len(x)
+        counts = torch.bincount(owner, minlength=self.tp).tolist()
+        mine = x[(ends[owner == self.tp_part] - start).to(self.device)]
+        return self.tally.traffic.exchange(
+            "head_gather", mine.repeat(self.tp, 1), [len(mine)] * self.tp, counts, self.place.tp
+        )
 
 
-def _moe(model: ModelSpec, position: int) -> bool:
-    return isinstance(model.layers[position].ffn, MoeFfn)
+def _to(weights: Weights, device: torch.device) -> Weights:
+    return {name: t.to(device) for name, t in weights.items()}
 
 
 def _filled(x: Tensor, parts: int) -> Tensor:
@@ -258,9 +327,9 @@ def _filled(x: Tensor, parts: int) -> Tensor:
     return x if not missing else torch.cat([x, x.new_zeros(missing, *x.shape[1:])])
 
 
-def _homes(a: Assignment, model: ModelSpec, position: int) -> tuple[Tensor, Tensor, Tensor]:
+def _homes(a: Assignment, model: ModelSpec, position: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """(ep rank, slot), both [experts, most replicas], and the number of replicas [experts]."""
-    placed = torch.tensor(a.experts[model.moe_layers().index(position)])
+    placed = a.experts[model.moe_layers().index(position)]
     ffn = model.layers[position].ffn
     assert isinstance(ffn, MoeFfn)
     found: list[list[tuple[int, int]]] = [[] for _ in range(ffn.experts)]
@@ -268,5 +337,5 @@ def _homes(a: Assignment, model: ModelSpec, position: int) -> tuple[Tensor, Tens
         for slot, expert in enumerate(held):
             found[expert].append((rank, slot))
     most = max(map(len, found))
-    table = torch.tensor([[home[i % len(home)] for i in range(most)] for home in found])
-    return table[:, :, 0], table[:, :, 1], torch.tensor([len(home) for home in found])
+    table = torch.tensor([[home[i % len(home)] for i in range(most)] for home in found], device=device)
+    return table[:, :, 0], table[:, :, 1], torch.tensor([len(home) for home in found], device=device)

@@ -1,4 +1,7 @@
-"""Ranks on one machine: forked from this process after torch is imported, watched until the last has ended."""
+"""The processes of a run: forked on one machine, started by torchrun on several, or this one alone.
+
+Forked ranks are watched until the last has ended; the first that fails, dies or is late ends the run.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +19,85 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import FileStore
 
-from moewright.run.engine import RunError
+from moewright.run.errors import RunError
+
+Work = Callable[[int, torch.device], Any]
 
 
-def launch(ranks: int, work: Callable[[int], Any], timeout: float) -> list[Any]:
-    """``work(rank)`` in each of ``ranks`` forked processes that form one gloo world; their results in order.
+def under_torchrun() -> bool:
+    """Whether a launcher has set this process's rank and world."""
+    return {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= set(os.environ)
+
+
+def device_of(wanted: str, local_rank: int = 0) -> torch.device:
+    """cpu, cuda, or (auto) cuda where there is one. Raises RunError for cuda where there is none."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise RunError("--device: got cuda, but this machine has no CUDA device that torch can use; expected cpu")
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", local_rank)
+
+
+def world(ranks: int, work: Work, timeout: float, wanted: str) -> list[Any] | None:
+    """``work`` as the rank that torchrun made of this process; all results on rank 0, None on the others.
+
+    Raises RunError before any group is made where the launched world is not of ``ranks``.
+    """
+    launched = int(os.environ["WORLD_SIZE"])
+    rank = int(os.environ["RANK"])
+    if launched != ranks:
+        raise RunError(f"the plan is for {ranks} ranks, {launched} were launched; expected {ranks}")
+    device = device_of(wanted, int(os.environ.get("LOCAL_RANK", "0")))
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    else:
+        torch.set_num_threads(1)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(seconds=timeout))
+    try:
+        result = work(rank, device)
+        results: list[Any] | None = [None] * ranks if rank == 0 else None
+        dist.gather_object(result, results)
+        dist.barrier()
+    except RunError:
+        raise
+    except Exception as error:
+        raise RunError(f"rank {rank} failed: {_last_line(traceback.format_exc())}") from error
+    dist.destroy_process_group()
+    return results
+
+
+def alone(work: Work, timeout: float, device: torch.device) -> list[Any]:
+    """``work`` as the only rank, in this process."""
+    with tempfile.TemporaryDirectory(prefix="moewright-") as folder:
+        _over_loopback()
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        dist.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo",
+            store=FileStore(f"{folder}/store", 1),
+            rank=0,
+            world_size=1,
+            timeout=timedelta(seconds=timeout),
+        )
+        try:
+            return [work(0, device)]
+        except RunError:
+            raise
+        except Exception as error:
+            raise RunError(f"rank 0 failed: {_last_line(traceback.format_exc())}") from error
+        finally:
+            dist.destroy_process_group()
+
+
+def forked(ranks: int, work: Work, timeout: float) -> list[Any]:
+    """``work(rank, cpu)`` in each of ``ranks`` forked processes that form one gloo world; their results in order.
 
     One thread a rank. Raises RunError, naming rank and cause, when a rank fails, dies, or ``timeout`` seconds
     have passed; no process is left behind.
     """
     os.environ.setdefault("TORCH_GLOO_LAZY_INIT", "1")
     os.environ["OMP_NUM_THREADS"] = "1"
-    if Path("/sys/class/net/lo").exists():  # all ranks are here: no need of a name or an address of this machine
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    _over_loopback()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # before the fork: a child of a threaded parent would hang
     context = multiprocessing.get_context("fork")
@@ -52,16 +121,24 @@ def launch(ranks: int, work: Callable[[int], Any], timeout: float) -> list[Any]:
             torch.set_num_threads(threads)
 
 
-def _rank(rank: int, ranks: int, work: Callable[[int], Any], folder: str, timeout: float) -> None:
+def _over_loopback() -> None:
+    """All ranks are here: no need of a name or an address of this machine."""
+    if Path("/sys/class/net/lo").exists():
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+
+
+def _rank(rank: int, ranks: int, work: Work, folder: str, timeout: float) -> None:
     try:
         store = FileStore(f"{folder}/store", ranks)
         dist.init_process_group("gloo", store=store, rank=rank, world_size=ranks, timeout=timedelta(seconds=timeout))
-        result = work(rank)
+        result = work(rank, torch.device("cpu"))
         torch.save(result, f"{folder}/{rank}.part")
         os.rename(f"{folder}/{rank}.part", f"{folder}/{rank}.pt")
         dist.barrier()  # nobody leaves while another still needs it
     except BaseException:
-        Path(f"{folder}/{rank}.error").write_text(traceback.format_exc(), encoding="utf-8")
+        text = traceback.format_exc()
+        Path(f"{folder}/{rank}.part-error").write_text(f"{time.time():.6f}\n{text}", encoding="utf-8")
+        os.rename(f"{folder}/{rank}.part-error", f"{folder}/{rank}.error")
         os._exit(1)
     os._exit(0)
 
@@ -71,12 +148,12 @@ def _watch(processes: list[Any], folder: Path, timeout: float) -> None:
     end = time.monotonic() + timeout
     waiting = dict(enumerate(processes))
     while waiting:
+        failed = [rank for rank, process in waiting.items() if process.exitcode]
+        if failed:
+            raise RunError(_first_cause(processes, folder))
         for rank, process in list(waiting.items()):
-            if process.exitcode is None:
-                continue
-            if process.exitcode:
-                raise RunError(f"rank {rank} {_cause(folder / f'{rank}.error', process.exitcode)}")
-            del waiting[rank]
+            if process.exitcode == 0:
+                del waiting[rank]
         if time.monotonic() > end:
             late = [rank for rank in waiting if not (folder / f"{rank}.pt").exists()] or list(waiting)
             others = f" and {len(late) - 1} others" if len(late) > 1 else ""
@@ -84,9 +161,26 @@ def _watch(processes: list[Any], folder: Path, timeout: float) -> None:
         time.sleep(0.01)
 
 
-def _cause(error: Path, code: int) -> str:
-    time.sleep(0.05)
-    if error.exists():
-        lines = [line for line in error.read_text(encoding="utf-8").splitlines() if line.strip()]
-        return f"failed: {lines[-1][:300]}"
-    return f"died of signal {-code}" if code < 0 else f"ended with status {code}"
+def _first_cause(processes: list[Any], folder: Path) -> str:
+    """Of the ranks that have ended badly: one that was killed, else the one whose error came first (the others
+    lost their connection to it)."""
+    time.sleep(0.2)
+    for rank, process in enumerate(processes):
+        if process.exitcode and process.exitcode < 0:
+            return f"rank {rank} died of signal {-process.exitcode}"
+    errors = []
+    for rank in range(len(processes)):
+        path = folder / f"{rank}.error"
+        if path.exists():
+            when, _, text = path.read_text(encoding="utf-8").partition("\n")
+            errors.append((float(when), rank, text))
+    if errors:
+        _, rank, text = min(errors)
+        return f"rank {rank} failed: {_last_line(text)}"
+    code, rank = next((p.exitcode, rank) for rank, p in enumerate(processes) if p.exitcode)
+    return f"rank {rank} ended with status {code}"
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].strip().removeprefix(f"{RunError.__module__}.RunError: ")[:400] if lines else "without a word"

@@ -6,14 +6,18 @@ Nothing here looks at the executor: counts follow from who owns which token and 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from moewright.place.assignment import Assignment
-from moewright.spec.case import Case
-from moewright.spec.model import MoeFfn
-from moewright.spec.strategy import Dispatch, Overlap
+from moewright.place.assignment import Assignment, rows_of
+from moewright.run.schedule import Chunk, positions
+from moewright.spec.model import ModelSpec, MoeFfn
+from moewright.spec.strategy import Dispatch
+
+#: bytes of a choice that travels with a token: its weight (fp32) and its slot (16 bits)
+CHOICE = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,60 +29,123 @@ class Prediction:
     copies: dict[int, np.ndarray]
 
 
-def predict(case: Case, a: Assignment, batch: int, routing: dict[int, np.ndarray], element: int = 4) -> Prediction:
-    """What each rank sends in one pass over ``batch`` sequences, in elements of ``element`` bytes.
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """The passes to price: for each, the chunks of every attention group (replica · dp + its dp coordinate).
+    ``every``: logits of all tokens are wanted; ``sampled``: tokens follow from them."""
+
+    chunks: Sequence[Sequence[Sequence[Chunk]]]
+    every: bool
+    sampled: bool
+
+
+def predict(
+    model: ModelSpec, a: Assignment, passes: Passes, routing: dict[int, np.ndarray], element: int = 4
+) -> Prediction:
+    """What each rank sends over all ``passes``, in elements of ``element`` bytes.
 
     ``routing``: layer → experts [batch, length, top_k] of every token.
     """
-    s, model = a.strategy, case.model
-    tp, stage, gpus = s.attention.tp, s.stage, a.gpus
-    replicated = s.experts.dispatch is Dispatch.REPLICATED
-    halves = 2 if s.overlap is Overlap.TWO_BATCH else 1
-    each = batch // (s.replicas * s.attention.dp)
-    size = each // s.micro_batches // halves
-    chunks, tokens = s.micro_batches * halves, size * case.workload.sequence
-    own = tokens if replicated else -(-tokens // tp)
-    row = model.hidden_size * element
-    sent: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(gpus, dtype=np.int64))
-    copies: dict[int, np.ndarray] = {}
+    sent: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(a.gpus, dtype=np.int64))
+    copies = {i: np.zeros(a.gpus, dtype=np.int64) for i in model.moe_layers()}
+    group = a.ranks.replica * a.strategy.attention.dp + a.ranks.dp
+    for groups in passes.chunks:
+        for index in range(len(groups[0])):
+            now = [chunks[index] for chunks in groups]
+            tokens = np.array([chunk.tokens for chunk in now])[group]
+            sequences = np.array([len(chunk.counts) for chunk in now])[group]
+            _even(model, a, tokens, sequences, passes, element, sent)
+            for position in model.moe_layers():
+                _routed(model, a, position, now, routing[position], element, sent, copies[position])
+            if not passes.every and model.vocab_size and a.strategy.experts.dispatch is not Dispatch.REPLICATED:
+                _last_rows(model, a, now, group, element, sent)
+    return Prediction({name: values for name, values in sent.items() if values.any()}, copies)
 
-    def shared_out(name: str, ranks: np.ndarray, width: int = row) -> None:
-        """A gather or a reduce-scatter of a chunk's tokens over tp, or the all-reduce in its place."""
+
+def _even(
+    model: ModelSpec,
+    a: Assignment,
+    tokens: np.ndarray,
+    sequences: np.ndarray,
+    passes: Passes,
+    element: int,
+    sent: dict[str, np.ndarray],
+) -> None:
+    """Everything but the exchanges: what follows from the number of tokens alone."""
+    s, tp, row = a.strategy, a.strategy.attention.tp, model.hidden_size * element
+    replicated = s.experts.dispatch is Dispatch.REPLICATED
+    own = tokens if replicated else -(-tokens // tp)
+    once = 2 * (tp - 1) * tokens * row // tp if replicated else (tp - 1) * own * row
+    first, last = a.ranks.stage == 0, a.ranks.stage == s.pp - 1
+
+    def over_tp(name: str, here: np.ndarray) -> None:
         if tp > 1:
-            whole = 2 * (tp - 1) * tokens * width // tp
-            sent[name][ranks] += chunks * (whole if replicated else (tp - 1) * own * width)
+            sent[name] += np.where(here, once, 0)
 
     for position, layer in enumerate(model.layers):
-        ranks = np.flatnonzero(a.stage_mask(position))
+        ffn, here = layer.ffn, a.stage_mask(position)
         names = ["attention_reduce"] + ([] if replicated else ["attention_gather"])
-        ffn = layer.ffn
         if not isinstance(ffn, MoeFfn):
             names += ["dense_reduce"] + ([] if replicated else ["dense_gather"])
         elif ffn.shared_width and not replicated:
             names += ["shared_gather", "shared_reduce"]
         for name in names:
-            shared_out(name, ranks)
-        if not isinstance(ffn, MoeFfn):
-            continue
-        homes = _homes(a.experts[model.moe_layers().index(position)], ffn.experts)
-        copies[position] = np.zeros(gpus, dtype=np.int64)
-        for replica in range(s.replicas):
-            here = ranks[a.ranks.replica[ranks] == replica]
-            for chunk in range(chunks):
-                goes, count = _goes(a, here, routing[position], homes, (each, size, chunk, own, tokens))
-                copies[position][here] += _computed(a, here, count, replicated)
-                if replicated:
-                    if stage > 1:
-                        sent["combine"][here] += 2 * (stage - 1) * tokens * row // stage
-                else:
-                    _add_exchange(a, here, goes, row, 2 * ffn.top_k * element, sent)
+            over_tp(name, here)
     if s.pp > 1:
-        sent["stage_transfer"][a.ranks.stage < s.pp - 1] += chunks * own * row
-    if model.vocab_size:
-        shared_out("embedding_reduce", np.flatnonzero(a.ranks.stage == 0))
+        sent["stage_transfer"] += np.where(last, 0, own * row)
+    if not model.vocab_size:
+        return
+    over_tp("embedding_reduce", first)
+    if passes.every and not replicated:
+        over_tp("head_gather", last)
+    if passes.sampled:
+        widest = int(rows_of(model.vocab_size, tp)[0])
+        sent["logits_gather"] += np.where(last, (tp - 1) * widest * sequences * element, 0)
+
+
+def _last_rows(
+    model: ModelSpec,
+    a: Assignment,
+    now: list[Chunk],
+    group: np.ndarray,
+    element: int,
+    sent: dict[str, np.ndarray],
+) -> None:
+    """The last tokens of the sequences, from the tp ranks that own them to the others."""
+    tp = a.strategy.attention.tp
+    for rank in np.flatnonzero(a.ranks.stage == a.strategy.pp - 1):
+        chunk = now[group[rank]]
+        ends = np.cumsum(chunk.counts) - 1
+        mine = int((ends // -(-chunk.tokens // tp) == a.ranks.tp[rank]).sum())
+        sent["head_gather"][rank] += (tp - 1) * mine * model.hidden_size * element
+
+
+def _routed(
+    model: ModelSpec,
+    a: Assignment,
+    position: int,
+    now: list[Chunk],
+    routing: np.ndarray,
+    element: int,
+    sent: dict[str, np.ndarray],
+    copies: np.ndarray,
+) -> None:
+    """Dispatch and combine of one layer, one chunk of every group."""
+    s, ffn = a.strategy, model.layers[position].ffn
+    assert isinstance(ffn, MoeFfn)
+    replicated = s.experts.dispatch is Dispatch.REPLICATED
+    homes = _homes(a.experts[model.moe_layers().index(position)], ffn.experts)
+    row, ranks = model.hidden_size * element, np.flatnonzero(a.stage_mask(position))
+    for replica in range(s.replicas):
+        here = ranks[a.ranks.replica[ranks] == replica]
+        first = replica * s.attention.dp
+        goes, count = _goes(a, here, now[first : first + s.attention.dp], routing, homes)
+        # under replicated all ranks have the same tokens
+        copies[here] += (count[0] if replicated else count.sum(axis=0))[a.ranks.ep[here]]
         if not replicated:
-            shared_out("head_gather", np.flatnonzero(a.ranks.stage == s.pp - 1))
-    return Prediction({name: values for name, values in sent.items() if values.any()}, copies)
+            _add_exchange(a, here, goes, row, ffn.top_k * CHOICE, sent)
+        elif s.stage > 1:
+            sent["combine"][here] += 2 * (s.stage - 1) * now[first].tokens * row // s.stage
 
 
 def _homes(placed: np.ndarray, experts: int) -> list[list[int]]:
@@ -90,31 +157,28 @@ def _homes(placed: np.ndarray, experts: int) -> list[list[int]]:
 
 
 def _goes(
-    a: Assignment, here: np.ndarray, routing: np.ndarray, homes: list[list[int]], sizes: tuple[int, ...]
+    a: Assignment, here: np.ndarray, chunks: list[Chunk], routing: np.ndarray, homes: list[list[int]]
 ) -> tuple[np.ndarray, np.ndarray]:
     """For the ranks ``here`` of one stage and replica: distinct copies sent to each ep rank, and routed copies
     for each, both [ranks, ep]."""
-    each, size, chunk, own, tokens = sizes
-    s, ep = a.strategy, a.strategy.experts.ep
+    s, ep, tp = a.strategy, a.strategy.experts.ep, a.strategy.attention.tp
     goes, count = np.zeros((len(here), ep), dtype=np.int64), np.zeros((len(here), ep), dtype=np.int64)
+    replicated = s.experts.dispatch is Dispatch.REPLICATED
+    of_group = []
+    for chunk in chunks:
+        row, position = positions(chunk)
+        of_group.append(routing[np.array(chunk.sequences)[row], position])
     for i, rank in enumerate(here):
-        first = (int(a.ranks.replica[rank]) * s.attention.dp + int(a.ranks.dp[rank])) * each + chunk * size
-        chosen = routing[first : first + size].reshape(tokens, -1)
-        start = 0 if s.experts.dispatch is Dispatch.REPLICATED else int(a.ranks.tp[rank]) * own
-        for turn, experts in enumerate(chosen[start : min(start + own, tokens)].tolist()):
+        chosen = of_group[a.ranks.dp[rank]]
+        own = len(chosen) if replicated else -(-len(chosen) // tp)
+        start = 0 if replicated else int(a.ranks.tp[rank]) * own
+        for turn, experts in enumerate(chosen[start : start + own].tolist()):
             to = [homes[e][turn % len(homes[e])] for e in experts]
             for rank_to in to:
                 count[i, rank_to] += 1
             for rank_to in set(to):
                 goes[i, rank_to] += 1
     return goes, count
-
-
-def _computed(a: Assignment, here: np.ndarray, count: np.ndarray, replicated: bool) -> np.ndarray:
-    """Routed copies that each of the ranks computes: those for its ep rank, of all ranks' tokens (under
-    replicated all ranks have the same)."""
-    total = count[0] if replicated else count.sum(axis=0)
-    return np.asarray(total[a.ranks.ep[here]])
 
 
 def _add_exchange(

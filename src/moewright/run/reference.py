@@ -1,4 +1,8 @@
-"""The unsharded pass, written plainly and apart from the engine: what a sharded run must equal."""
+"""The unsharded pass, written plainly and apart from the engine: what a sharded run must equal.
+
+Whole tensors, one expert after another, every score of every key, no cache. It works in fp32, whatever the
+format of the weights.
+"""
 
 from __future__ import annotations
 
@@ -8,95 +12,214 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from moewright.run.layers import EPS, rotate
-from moewright.run.weights import RandomSource
-from moewright.spec.model import ModelSpec, MoeFfn, SoftmaxAttention
+from moewright.run.errors import RunError
+from moewright.run.numerics import Numerics
+from moewright.run.source import Source
+from moewright.spec.model import LatentAttention, ModelSpec, MoeFfn, SoftmaxAttention
 
 
 @dataclass(slots=True)
 class Reference:
-    """``output`` [batch, length, hidden or vocabulary]; ``routing`` by layer: experts [batch, length, top_k]."""
+    """``output`` [batch, length, hidden or vocabulary]; ``routing`` by layer: experts [batch, length, top_k].
+    ``unlike``: tokens whose recorded experts are not the best ones here, by more than rounding."""
 
     output: Tensor
     routing: dict[int, Tensor] = field(default_factory=dict)
+    unlike: int = 0
 
 
-def reference(model: ModelSpec, source: RandomSource, batch: int, length: int, causal: bool) -> Reference:
-    """One pass of the whole model over ``batch`` sequences."""
+@dataclass(slots=True)
+class _Pass:
+    model: ModelSpec
+    numerics: Numerics
+    source: Source
+    causal: bool
+    tolerance: float
+    recorded: dict[int, Tensor]
+    found: Reference
+
+    def read(self, name: str, *shape: int) -> Tensor:
+        return self.source.tensor(name, shape).float()
+
+    def linear(self, x: Tensor, name: str, out: int, bias: str | None = None) -> Tensor:
+        y = x @ self.read(name, out, x.shape[-1]).T
+        return y + self.read(bias, out) if bias else y
+
+    def norm(self, x: Tensor, weight: Tensor) -> Tensor:
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.numerics.eps) * weight
+
+
+def reference(
+    model: ModelSpec,
+    numerics: Numerics,
+    source: Source,
+    inputs: Tensor,
+    causal: bool = True,
+    recorded: dict[int, Tensor] | None = None,
+    tolerance: float = 1e-4,
+) -> Reference:
+    """One pass of the whole model over ``inputs``: ids [batch, length], or hidden states [batch, length, hidden] of
+    a model without an embedding. ``recorded``: experts [batch, length, top_k] by layer that a run chose: they are
+    taken where their scores are within ``tolerance`` of this pass's own choice."""
     h = model.hidden_size
     if model.vocab_size:
-        table = source.matrix("embedding", model.vocab_size, h)
-        x = torch.stack([table[source.tokens(i, length, model.vocab_size)] for i in range(batch)])
+        table = source.tensor("embedding", (model.vocab_size, h)).float()
+        x = table[inputs]
     else:
-        x = torch.stack([source.inputs(i, length, h) for i in range(batch)])
-    found = Reference(x)
+        x = inputs.float()
+    p = _Pass(model, numerics, source, causal, tolerance, recorded or {}, Reference(x))
     for i, layer in enumerate(model.layers):
-        assert isinstance(layer.attention, SoftmaxAttention)
-        norms = [source.vector(f"layers.{i}.norm{n}", h, 1.0) for n in range(layer.norms)]
-        x = x + _attention(_norm(x, norms[0] if norms else None), source, f"layers.{i}", layer.attention, h, causal)
-        normed = _norm(x, norms[1] if norms else None)
-        if isinstance(layer.ffn, MoeFfn):
-            out, found.routing[i] = _experts(normed, source, f"layers.{i}", layer.ffn, h)
+        name, a = f"layers.{i}", layer.attention
+        normed = p.norm(x, p.read(f"{name}.norm0", h)) if layer.norms else x
+        if isinstance(a, LatentAttention):
+            x = x + _latent(p, normed, name, a)
+        elif isinstance(a, SoftmaxAttention):
+            x = x + _softmax(p, normed, name, a)
         else:
-            out = _mlp(normed, source, f"layers.{i}.dense", layer.ffn.width, h, layer.ffn.gated)
-        x = x + out
+            raise RunError(f"{name}: {type(a).__name__} is not run yet")
+        normed = p.norm(x, p.read(f"{name}.norm1", h)) if layer.norms else x
+        if isinstance(layer.ffn, MoeFfn):
+            x = x + _experts(p, normed, i, layer.ffn)
+        else:
+            x = x + _mlp(p, normed, f"{name}.dense", layer.ffn.width, layer.ffn.gated)
     if model.final_norm:
-        x = _norm(x, source.vector("final_norm", h, 1.0))
+        x = p.norm(x, p.read("final_norm", h))
     if model.vocab_size:
-        head = table if model.tied_embeddings else source.matrix("head", model.vocab_size, h)
-        x = x @ head.T
-    found.output = x
-    return found
+        x = x @ (table if model.tied_embeddings else p.read("head", model.vocab_size, h)).T
+    p.found.output = x
+    return p.found
 
 
-def _norm(x: Tensor, weight: Tensor | None) -> Tensor:
-    return x if weight is None else x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + EPS) * weight
-
-
-def _attention(x: Tensor, source: RandomSource, name: str, a: SoftmaxAttention, h: int, causal: bool) -> Tensor:
-    batch, length, _ = x.shape
-    q = (x @ source.matrix(f"{name}.q_proj", a.heads * a.head_dim, h).T).view(batch, length, a.heads, a.head_dim)
-    k = (x @ source.matrix(f"{name}.k_proj", a.kv_heads * a.head_dim, h).T).view(batch, length, a.kv_heads, a.head_dim)
-    v = (x @ source.matrix(f"{name}.v_proj", a.kv_heads * a.v_dim, h).T).view(batch, length, a.kv_heads, a.v_dim)
-    if a.qk_norm == "head":
-        q = _norm(q, source.vector(f"{name}.q_norm", a.head_dim, 1.0))
-        k = _norm(k, source.vector(f"{name}.k_norm", a.head_dim, 1.0))
-    positions = torch.arange(length)
-    q, k = (torch.stack([rotate(one, positions) for one in t]) for t in (q, k))
-    share = a.heads // a.kv_heads
-    k, v = k.repeat_interleave(share, 2), v.repeat_interleave(share, 2)
-    scores = torch.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(a.head_dim)
-    if causal:
-        i = torch.arange(length)
-        hidden = i[None, :] > i[:, None]
-        if a.window:
-            hidden |= i[None, :] <= i[:, None] - a.window
-        if a.chunk:
-            hidden |= i[None, :] // a.chunk != i[:, None] // a.chunk
-        scores = scores.masked_fill(hidden, -math.inf)
-    out = torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), v).flatten(2)
-    return out @ source.matrix(f"{name}.o_proj", h, a.heads * a.v_dim).T
-
-
-def _mlp(x: Tensor, source: RandomSource, name: str, width: int, h: int, gated: bool) -> Tensor:
-    up = x @ source.matrix(f"{name}.up", (2 if gated else 1) * width, h).T
-    if gated:
-        up = torch.nn.functional.silu(up[..., :width]) * up[..., width:]
+def _turned(p: _Pass, x: Tensor) -> Tensor:
+    """[batch, length, heads, dim] as complex numbers, each times e^(i · position · frequency)."""
+    frequencies, factor = p.numerics.frequencies(x.shape[-1])
+    angle = torch.arange(x.shape[1])[:, None].float() * frequencies
+    turn = torch.polar(torch.full_like(angle, factor), angle)[:, None, :]
+    half = len(frequencies)
+    still = x[..., 2 * half :]
+    if p.numerics.interleaved:
+        pairs = torch.complex(x[..., 0 : 2 * half : 2].contiguous(), x[..., 1 : 2 * half : 2].contiguous())
     else:
+        pairs = torch.complex(x[..., :half].contiguous(), x[..., half : 2 * half].contiguous())
+    turned = pairs * turn
+    return torch.cat([turned.real, turned.imag, still], dim=-1)
+
+
+def _weighted(
+    p: _Pass, q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None = None, sinks: Tensor | None = None
+) -> Tensor:
+    """[batch, length, heads · d] of queries, keys and values [batch, length, heads, d]."""
+    scores = torch.einsum("bqhd,bkhd->bhqk", q, k) * scale
+    i = torch.arange(q.shape[1])
+    if p.causal:
+        hidden = i[None, :] > i[:, None]
+        if window:
+            hidden = hidden | (i[None, :] <= i[:, None] - window)
+        scores = scores.masked_fill(hidden, -math.inf)
+    if sinks is not None:
+        most = torch.maximum(scores.amax(-1), sinks[None, :, None])
+        raised = (scores - most[..., None]).exp()
+        shares = raised / (raised.sum(-1) + (sinks[None, :, None] - most).exp())[..., None]
+    else:
+        shares = scores.softmax(-1)
+    return torch.einsum("bhqk,bkhd->bqhd", shares, v).flatten(2)
+
+
+def _softmax(p: _Pass, x: Tensor, name: str, a: SoftmaxAttention) -> Tensor:
+    batch, length, _ = x.shape
+    sizes = {"q": (a.heads, a.head_dim), "k": (a.kv_heads, a.head_dim), "v": (a.kv_heads, a.v_dim)}
+    q, k, v = (
+        p.linear(x, f"{name}.{part}_proj", heads * dim, f"{name}.{part}_bias" if a.qkv_bias else None).view(
+            batch, length, heads, dim
+        )
+        for part, (heads, dim) in sizes.items()
+    )
+    if a.qk_norm == "head":
+        q, k = p.norm(q, p.read(f"{name}.q_norm", a.head_dim)), p.norm(k, p.read(f"{name}.k_norm", a.head_dim))
+    share = a.heads // a.kv_heads
+    k, v = _turned(p, k).repeat_interleave(share, 2), v.repeat_interleave(share, 2)
+    sinks = p.read(f"{name}.sinks", a.heads) if a.sinks else None
+    scale = p.numerics.score_scale / math.sqrt(a.head_dim)
+    out = _weighted(p, _turned(p, q), k, v, scale, a.window, sinks)
+    return p.linear(out, f"{name}.o_proj", x.shape[-1], f"{name}.o_bias" if a.output_bias else None)
+
+
+def _latent(p: _Pass, x: Tensor, name: str, a: LatentAttention) -> Tensor:
+    batch, length, hidden = x.shape
+    dim = a.nope_dim + a.rope_dim
+    if a.q_rank is None:
+        q = p.linear(x, f"{name}.q_proj", a.heads * dim)
+    else:
+        low = p.linear(x, f"{name}.q_a_proj", a.q_rank, f"{name}.q_a_bias" if a.bias else None)
+        q = p.linear(p.norm(low, p.read(f"{name}.q_a_norm", a.q_rank)), f"{name}.q_b_proj", a.heads * dim)
+    q = q.view(batch, length, a.heads, dim)
+    both = p.linear(x, f"{name}.kv_a_proj", a.kv_rank + a.rope_dim, f"{name}.kv_a_bias" if a.bias else None)
+    latent = p.norm(both[..., : a.kv_rank], p.read(f"{name}.kv_a_norm", a.kv_rank))
+    kv = p.linear(latent, f"{name}.kv_b_proj", a.heads * (a.nope_dim + a.value_dim)).view(batch, length, a.heads, -1)
+    k_rope = _turned(p, both[..., a.kv_rank :].unsqueeze(2)).expand(-1, -1, a.heads, -1)
+    k = torch.cat([kv[..., : a.nope_dim], k_rope], dim=-1)
+    q = torch.cat([q[..., : a.nope_dim], _turned(p, q[..., a.nope_dim :])], dim=-1)
+    out = _weighted(p, q, k, kv[..., a.nope_dim :], p.numerics.score_scale / math.sqrt(dim))
+    return p.linear(out, f"{name}.o_proj", hidden, f"{name}.o_bias" if a.bias else None)
+
+
+def _mlp(p: _Pass, x: Tensor, name: str, width: int, gated: bool, bias: bool = False) -> Tensor:
+    up = p.linear(x, f"{name}.up", width, f"{name}.up_bias" if bias else None)
+    n = p.numerics
+    if not gated:
         up = torch.nn.functional.gelu(up)
-    return up @ source.matrix(f"{name}.down", h, width).T
+    else:
+        gate = p.linear(x, f"{name}.gate", width, f"{name}.gate_bias" if bias else None)
+        if n.limit is not None:
+            gate = gate.clamp(max=n.limit)
+            up = gate / (1 + (-n.alpha * gate).exp()) * (up.clamp(-n.limit, n.limit) + 1)
+        else:
+            up = getattr(torch.nn.functional, n.activation)(gate) * up
+    return p.linear(up, f"{name}.down", x.shape[-1], f"{name}.down_bias" if bias else None)
 
 
-def _experts(x: Tensor, source: RandomSource, name: str, ffn: MoeFfn, h: int) -> tuple[Tensor, Tensor]:
-    logits = x @ source.matrix(f"{name}.router", ffn.experts, h).T
-    values, chosen = logits.topk(ffn.top_k, dim=-1)
-    weights = torch.zeros_like(logits).scatter(-1, chosen, values.softmax(-1))
+def _experts(p: _Pass, x: Tensor, position: int, ffn: MoeFfn) -> Tensor:
+    name = f"layers.{position}"
+    chosen, weights = _routed(p, x, position, ffn)
+    p.found.routing[position] = chosen
+    share = torch.zeros(*x.shape[:2], ffn.experts).scatter(-1, chosen, weights)
+    picked = torch.zeros_like(share, dtype=torch.bool).scatter(-1, chosen, True)
     out = torch.zeros_like(x)
     for e in range(ffn.experts):
-        mine = weights[..., e] > 0
+        mine = picked[..., e]
         if mine.any():
-            done = _mlp(x[mine], source, f"{name}.experts.{e}", ffn.width, h, ffn.gated)
-            out[mine] += weights[..., e][mine].unsqueeze(-1) * done
+            done = _mlp(p, x[mine], f"{name}.experts.{e}", ffn.width, ffn.gated, ffn.bias)
+            out[mine] += share[..., e][mine].unsqueeze(-1) * done
     if ffn.shared_width:
-        out = out + _mlp(x, source, f"{name}.shared", ffn.shared_width, h, ffn.shared_gated)
-    return out, chosen
+        shared = _mlp(p, x, f"{name}.shared", ffn.shared_width, ffn.shared_gated)
+        if ffn.shared_gate:
+            shared = shared * torch.sigmoid(p.linear(x, f"{name}.shared_gate", 1))
+        out = out + shared
+    return out
+
+
+def _routed(p: _Pass, x: Tensor, position: int, ffn: MoeFfn) -> tuple[Tensor, Tensor]:
+    """(experts, weights) of every token, and the check of what was recorded."""
+    name, n = f"layers.{position}", p.numerics
+    logits = p.linear(x, f"{name}.router", ffn.experts, f"{name}.router_bias" if ffn.router_bias else None)
+    scores = logits.sigmoid() if n.scoring == "sigmoid" else logits.softmax(-1)
+    ranked = scores
+    if n.correction:
+        ranked = scores + p.source.tensor(f"{name}.correction", (ffn.experts,)).float()
+    if n.scoring == "sigmoid" and ffn.groups > 1:
+        by_group = ranked.view(*ranked.shape[:-1], ffn.groups, -1)
+        worth = by_group.sort(-1, descending=True).values[..., :2].sum(-1)
+        rank = (worth.unsqueeze(-1) < worth.unsqueeze(-2)).sum(-1)  # groups that are better
+        ranked = by_group.masked_fill((rank >= ffn.top_groups).unsqueeze(-1), -math.inf).flatten(-2)
+    best, chosen = ranked.sort(-1, descending=True)
+    chosen = chosen[..., : ffn.top_k]
+    if position in p.recorded:
+        ran = p.recorded[position].long()
+        ran = torch.where(ran < 0, chosen, ran)  # of a token that was not recorded
+        worst = ranked.gather(-1, ran).amin(-1)
+        p.found.unlike += int((best[..., ffn.top_k - 1] - worst > p.tolerance).sum())
+        chosen = ran
+    weights = scores.gather(-1, chosen)
+    if n.scoring == "chosen" or n.normalize:
+        weights = weights / weights.sum(-1, keepdim=True)
+    return chosen, weights * n.routed_scale

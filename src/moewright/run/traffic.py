@@ -1,7 +1,12 @@
-"""Collectives that count what leaves a rank: by operation, the calls and the bytes of the tensors given to them."""
+"""Collectives that count what leaves a rank: by operation, the calls and the bytes of the tensors given to them.
+
+What travels beside the tokens (where copies go, and with which weights) is counted apart, as ``<name>_routing``.
+The exchange of row counts before each uneven exchange is not counted: it carries no tokens.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,22 +21,26 @@ _reduce_scatter: Any = getattr(dist, "reduce_scatter_single", None) or dist.redu
 
 @dataclass(slots=True)
 class Count:
-    """Calls of one operation, and bytes that left this rank in them."""
+    """Calls of one operation, bytes that left this rank in them, and the size of its group."""
 
     calls: int = 0
     bytes: int = 0
+    group: int = 2
 
 
 @dataclass(slots=True)
 class Traffic:
-    """This rank's collectives. A group of one moves nothing and is not counted."""
+    """This rank's collectives. A group of one moves nothing and is not counted. ``done``: told of each."""
 
     counts: dict[str, Count] = field(default_factory=dict)
+    done: Callable[[str], None] | None = None
 
-    def _add(self, name: str, size: int) -> None:
-        count = self.counts.setdefault(name, Count())
+    def _add(self, name: str, size: int, group: int) -> None:
+        count = self.counts.setdefault(name, Count(group=group))
         count.calls += 1
         count.bytes += size
+        if self.done is not None:
+            self.done(name)
 
     def all_gather(self, name: str, x: Tensor, group: dist.ProcessGroup) -> Tensor:
         """Equal parts [n, …] of every member → [size · n, …]; each sends its part to all others."""
@@ -40,7 +49,7 @@ class Traffic:
             return x
         out = x.new_empty(size * x.shape[0], *x.shape[1:])
         _all_gather(out, x.contiguous(), group=group)
-        self._add(name, (size - 1) * x.numel() * x.element_size())
+        self._add(name, (size - 1) * x.numel() * x.element_size(), size)
         return out
 
     def reduce_scatter(self, name: str, x: Tensor, group: dist.ProcessGroup) -> Tensor:
@@ -50,7 +59,7 @@ class Traffic:
             return x
         out = x.new_empty(x.shape[0] // size, *x.shape[1:])
         _reduce_scatter(out, x.contiguous(), group=group)
-        self._add(name, (size - 1) * out.numel() * out.element_size())
+        self._add(name, (size - 1) * out.numel() * out.element_size(), size)
         return out
 
     def all_reduce(self, name: str, x: Tensor, group: dist.ProcessGroup) -> Tensor:
@@ -58,33 +67,36 @@ class Traffic:
         size = dist.get_world_size(group)
         if size > 1:
             dist.all_reduce(x, group=group)
-            self._add(name, 2 * (size - 1) * x.numel() * x.element_size() // size)
+            self._add(name, 2 * (size - 1) * x.numel() * x.element_size() // size, size)
         return x
 
     def exchange(
-        self, name: str, x: Tensor, send: list[int], receive: list[int], group: dist.ProcessGroup, choices: int = 0
+        self, name: str, x: Tensor, send: list[int], receive: list[int], group: dist.ProcessGroup, beside: int = 0
     ) -> Tensor:
-        """All-to-all of rows [sum(send), …] in order of their members → [sum(receive), …]. The last ``choices``
-        columns tell where a row goes: they travel with it and are counted apart, as ``name``_routing."""
-        if dist.get_world_size(group) == 1:
+        """All-to-all of rows [sum(send), …] in order of their members → [sum(receive), …]. The last ``beside``
+        bytes of a row tell where it goes and are counted apart."""
+        size = dist.get_world_size(group)
+        if size == 1:
             return x
         out = x.new_empty(sum(receive), *x.shape[1:])
         dist.all_to_all_single(out, x.contiguous(), receive, send, group=group)
-        away = (sum(send) - send[dist.get_rank(group)]) * x.element_size()
-        self._add(name, away * (x.shape[1] - choices))
-        if choices:
-            self._add(f"{name}_routing", away * choices)
+        away = sum(send) - send[dist.get_rank(group)]
+        self._add(name, away * (x[:1].numel() // max(len(x[:1]), 1) * x.element_size() - beside), size)
+        if beside:
+            self._add(f"{name}_routing", away * beside, size)
         return out
 
-    def counts_of(self, send: list[int], group: dist.ProcessGroup) -> list[int]:
+    def counts_of(self, send: list[int], group: dist.ProcessGroup, device: torch.device) -> list[int]:
         """What the others will send: one number from each member to each."""
         if dist.get_world_size(group) == 1:
             return send
-        out = torch.empty(len(send), dtype=torch.int64)
-        dist.all_to_all_single(out, torch.tensor(send, dtype=torch.int64), group=group)
+        out = torch.empty(len(send), dtype=torch.int64, device=device)
+        dist.all_to_all_single(out, torch.tensor(send, dtype=torch.int64, device=device), group=group)
+        if self.done is not None:
+            self.done("counts")
         return [int(n) for n in out]
 
     def send(self, name: str, x: Tensor, to: int) -> None:
         """``x`` to the rank ``to``."""
         dist.send(x.contiguous(), to)
-        self._add(name, x.numel() * x.element_size())
+        self._add(name, x.numel() * x.element_size(), 2)

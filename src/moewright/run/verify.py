@@ -1,134 +1,238 @@
-"""Run a plan, and compare what came out, what moved and what was held with what the plan says."""
+"""A run held against the unsharded model and against what the plan predicts."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from moewright.plan.facts import placed
+from moewright.place.assignment import held_cache_bytes, held_weight_bytes
 from moewright.plan.plan import Plan
-from moewright.run.engine import Outcome, RunError, Shard, refuse
-from moewright.run.launch import launch
-from moewright.run.mesh import join
-from moewright.run.predict import Prediction, predict
+from moewright.run import schedule
+from moewright.run.job import Job, Outcome
+from moewright.run.predict import Passes, Prediction, predict
 from moewright.run.reference import Reference, reference
-from moewright.run.weights import RandomSource
-from moewright.spec.case import Case
 
-#: largest error against the unsharded pass, over its largest output
-TOLERANCE = 1e-4
+#: largest difference of the outputs over the largest output, by format; routing is compared in fp32 only
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """One operation over all ranks and the whole pass."""
+    """Bytes of one operation over all ranks. ``group_size``: ranks of a group; ``calls``: over all ranks."""
 
     name: str
+    group_size: int
     calls: int
     bytes_predicted: int
     bytes_moved: int
 
 
 @dataclass(frozen=True, slots=True)
+class Generation:
+    """What was generated. ``tokens``: ids of every prompt; ``text``: the same, where there is a tokenizer.
+    ``ttft``, ``tpot``: seconds measured, ``predicted_*`` the plan's; ``tokens_per_second`` over all sequences."""
+
+    tokens: tuple[tuple[int, ...], ...]
+    ttft: float
+    tpot: float | None
+    tokens_per_second: float
+    predicted_ttft: float | None = None
+    predicted_tpot: float | None = None
+    text: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """What a run showed. ``memory``: least and most bytes of weights on a rank, as planned and as held."""
+    """What a run showed; ``failures`` is empty exactly when it is ``verified``, or where it was not asked to be.
+    ``memory``: line → predicted (of the fullest rank) and held (min, max over the ranks), in bytes."""
 
     ranks: int
     strategy: str
-    max_error: float
-    max_output: float
+    model: str
+    weights: str
+    precision: str
+    device: str
+    max_error: float | None
+    max_logit: float | None
     collectives: tuple[Moved, ...]
     memory: dict[str, dict[str, float]]
     tokens_per_expert_rank: dict[str, int]
     seconds: dict[str, float]
     verified: bool
     failures: tuple[str, ...] = ()
+    generation: Generation | None = None
+    notes: tuple[str, ...] = field(default_factory=tuple)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
 
 
-def run(case: Case, plan: Plan, seed: int = 0, timeout: float = 600.0) -> Report:
-    """Execute ``plan`` with random fp32 weights on forked CPU ranks, and verify it. Raises RunError."""
-    refuse(case)
-    if case.model.precision.default != "fp32" or case.model.precision.activations != "fp32":
-        raise RunError(f"{case.file}: model.precision: the executor runs fp32 so far; expected precision: fp32")
-    if plan.strategy.attention.cp > 1:
-        raise RunError(f"{case.file}: strategy.attention.cp: context parallelism is not run yet; expected 1")
-    source, (assignment, _) = RandomSource(seed), placed(case, plan.strategy)
-    start = time.perf_counter()
+@dataclass(slots=True)
+class Findings:
+    """What the comparison found."""
 
-    def work(rank: int) -> tuple[Outcome, float, float]:
-        torch.set_grad_enabled(False)
-        place = join(plan.strategy)
-        loaded = time.perf_counter()
-        shard = Shard(case, place, assignment, source)
-        begun = time.perf_counter()
-        outcome = shard.forward(plan.batch)
-        return outcome, begun - loaded, time.perf_counter() - begun
+    error: float | None = None
+    largest: float | None = None
+    moved: tuple[Moved, ...] = ()
+    copies: dict[str, int] = field(default_factory=lambda: {"min": 0, "max": 0})
+    failures: list[str] = field(default_factory=list)
 
-    results = launch(plan.gpus, work, timeout)
-    whole = time.perf_counter() - start
-    outcomes = [outcome for outcome, _, _ in results]
-    busy = max(loading + running for _, loading, running in results)
-    load, forward = (max(r[i] for r in results) for i in (1, 2))
-    with torch.no_grad():
-        truth = reference(case.model, source, plan.batch, case.workload.sequence, case.workload.causal)
+
+def passes_of(job: Job, ran: int) -> Passes:
+    """The passes of ``job`` that were measured, of ``ran`` in all."""
+    s = job.strategy
+    now = [schedule.prompts(s, job.lengths, group) for group in range(s.replicas * s.attention.dp)]
+    all_passes = [now]
+    for _ in range(ran - 1):
+        now = [[chunk.after() for chunk in chunks] for chunks in now]
+        all_passes.append(now)
+    return Passes(all_passes[1 if job.given else 0 :], job.every, job.new_tokens > 0)
+
+
+def inputs_of(job: Job, outcomes: list[Outcome], ran: int) -> tuple[list[Tensor], dict[int, list[int]]]:
+    """What each sequence consisted of in the end (all but its last generated id), and what was generated."""
+    generated: dict[int, list[int]] = {}
+    for outcome in outcomes:
+        generated.update(outcome.generated)
+    whole = []
+    for i, prompt in enumerate(job.prompts):
+        more = generated.get(i, [])[: ran - 1]
+        whole.append(torch.cat([prompt, torch.tensor(more, dtype=prompt.dtype)]) if more else prompt)
+    return whole, generated
+
+
+def compare(job: Job, outcomes: list[Outcome], plan: Plan | None) -> Findings:
+    """The run against the unsharded pass over what it passed, and against the plan (None: of another format)."""
+    ran = len(outcomes[0].ended)
+    whole, generated = inputs_of(job, outcomes, ran)
+    longest = max(len(w) for w in whole)
+    recorded = _recorded(job, outcomes, len(whole), longest)
+    found = Findings()
+    tolerance = TOLERANCE[job.source.dtype]
+    truth = _truth(job, whole, longest, recorded, tolerance)
+    if job.source.dtype == torch.float32 and truth.unlike:
+        found.failures.append(f"{truth.unlike} tokens were routed to other experts than the unsharded model's")
+    _compare_output(job, outcomes, truth, generated, tolerance, found)
     routing = {layer: experts.numpy() for layer, experts in truth.routing.items()}
-    expected = predict(case, assignment, plan.batch, routing)
-    return _report(case, plan, outcomes, truth, expected, {"launch": whole - busy, "load": load, "forward": forward})
+    element = torch.empty(0, dtype=job.source.dtype).element_size()
+    expected = predict(job.model, job.assignment, passes_of(job, ran), routing, element)
+    found.moved = _moved(outcomes, expected, found.failures)
+    found.copies = _copies(outcomes, expected, found.failures)
+    compare_memory(job, outcomes, plan, found)
+    return found
 
 
-def assembled(outcomes: list[Outcome], like: torch.Tensor) -> torch.Tensor:
-    """The output of all ranks as one tensor; NaN where nobody gave any."""
-    out = torch.full_like(like, torch.nan)
-    length = like.shape[1]
-    for piece in (piece for outcome in outcomes for piece in outcome.pieces):
-        flat = out[piece.first : piece.first + piece.sequences].view(piece.sequences * length, -1)
-        flat[piece.rows[0] : piece.rows[1], piece.columns[0] : piece.columns[1]] = piece.values
-    return out
-
-
-def _report(
-    case: Case, plan: Plan, outcomes: list[Outcome], truth: Reference, expected: Prediction, seconds: dict[str, float]
-) -> Report:
-    out = assembled(outcomes, truth.output)
-    largest = float(truth.output.abs().max())
-    error = float((out - truth.output).abs().nan_to_num(float("inf")).max())
-    failures = []
-    if not error <= TOLERANCE * largest:
-        failures.append(f"the output differs by {error:.3g}, of at most {TOLERANCE * largest:.3g}")
-    moved = _moved(outcomes, expected, failures)
-    held = [outcome.weight_bytes for outcome in outcomes]
-    if max(held) != round(plan.memory.weights.total):
-        failures.append(
-            f"the fullest rank holds {max(held)} bytes of weights, the plan says {plan.memory.weights.total:.0f}"
+def compare_memory(job: Job, outcomes: list[Outcome], plan: Plan | None, found: Findings) -> None:
+    """Weights and cache of every rank against those of its assignment; the fullest's weights also against
+    ``plan``, where it plans the format that ran."""
+    for line, held, wanted in memory_lines(job, outcomes):
+        wrong = [rank for rank, (is_, should) in enumerate(zip(held, wanted, strict=True)) if abs(is_ - should) > 0.5]
+        if wrong:
+            r = wrong[0]
+            found.failures.append(f"rank {r} holds {held[r]} bytes of {line}, its assignment says {wanted[r]:.0f}")
+    fullest = max(o.weight_bytes for o in outcomes)
+    if plan is not None and abs(fullest - plan.memory.weights.total) > 0.5:
+        found.failures.append(
+            f"the fullest rank holds {fullest} bytes of weights, the plan says {plan.memory.weights.total:.0f}"
         )
-    copies = _copies(outcomes, expected, failures)
-    return Report(
-        plan.gpus,
-        plan.name,
-        error,
-        largest,
-        moved,
-        {"weights": {"planned": plan.memory.weights.total, "held_min": min(held), "held_max": max(held)}},
-        copies,
-        seconds,
-        not failures,
-        tuple(failures),
-    )
+
+
+def memory_lines(job: Job, outcomes: list[Outcome]) -> list[tuple[str, list[int], list[float]]]:
+    """(line, bytes that every rank held, bytes that its assignment says)."""
+    lines = [("weights", [o.weight_bytes for o in outcomes], held_weight_bytes(job.assignment).tolist())]
+    if job.holds_cache:
+        s = job.strategy
+        cache = held_cache_bytes(job.assignment, len(job.prompts) // (s.replicas * s.attention.dp), job.room)
+        lines.append(("kv_cache", [o.cache_bytes for o in outcomes], cache.tolist()))
+    return lines
+
+
+def _recorded(job: Job, outcomes: list[Outcome], batch: int, longest: int) -> dict[int, Tensor]:
+    """Experts that the run chose, [batch, length, top_k] by layer; 0 … top_k − 1 where no token was."""
+    found: dict[int, Tensor] = {}
+    for choice in (c for o in outcomes for c in o.choices):
+        k = choice.experts.shape[1]
+        if choice.position not in found:
+            found[choice.position] = torch.full((batch, longest, k), -1)
+        row, position = schedule.positions(choice.chunk)
+        mine = slice(choice.start, choice.start + len(choice.experts))
+        sequences = torch.from_numpy(np.array(choice.chunk.sequences)[row[mine]])
+        found[choice.position][sequences, torch.from_numpy(position[mine])] = choice.experts.long()
+    return found
+
+
+def _truth(job: Job, whole: list[Tensor], longest: int, recorded: dict[int, Tensor], tolerance: float) -> Reference:
+    """The unsharded pass of every sequence, those of one length together; rows beyond a sequence's end are NaN.
+    A token that no rank recorded (it filled a cache before the measured pass) keeps the pass's own experts."""
+    truth: Reference | None = None
+    loose = 1e-5 if job.source.dtype == torch.float32 else float("inf")
+    for length in sorted({len(w) for w in whole}):
+        rows = [i for i, w in enumerate(whole) if len(w) == length]
+        inputs = torch.stack([whole[i] for i in rows])
+        forced = {layer: r[rows, :length] for layer, r in recorded.items()}
+        part = reference(job.model, job.numerics, job.source, inputs, job.causal, forced, loose)
+        if truth is None:
+            truth = Reference(torch.full((len(whole), longest, part.output.shape[-1]), torch.nan))
+            truth.routing = {
+                layer: torch.zeros(len(whole), longest, r.shape[-1], dtype=r.dtype) for layer, r in part.routing.items()
+            }
+        truth.output[rows, :length] = part.output
+        truth.unlike += part.unlike
+        for layer, experts in part.routing.items():
+            truth.routing[layer][rows, :length] = experts
+    assert truth is not None
+    return truth
+
+
+def _compare_output(
+    job: Job, outcomes: list[Outcome], truth: Reference, generated: dict[int, list[int]], tolerance: float, f: Findings
+) -> None:
+    """Every output that was wanted against the truth; a wanted one that nobody gave counts as infinitely wrong."""
+    out = torch.full_like(truth.output, torch.nan)
+    wanted = torch.zeros(truth.output.shape[:2], dtype=torch.bool)
+    for piece in (p for o in outcomes for p in o.pieces):
+        row, position = schedule.positions(piece.chunk)
+        sequences = np.array(piece.chunk.sequences)[row]
+        if not job.every and job.model.vocab_size:  # of each sequence the last token
+            ends = np.cumsum(piece.chunk.counts) - 1
+            sequences, position = sequences[ends], position[ends]
+        mine, columns = slice(*piece.logits.rows), slice(*piece.logits.columns)
+        at = (torch.from_numpy(sequences[mine]), torch.from_numpy(position[mine]))
+        out[at[0], at[1], columns] = piece.logits.values.float().cpu()
+    for groups in passes_of(job, len(outcomes[0].ended)).chunks:
+        for chunk in (c for chunks in groups for c in chunks):
+            row, position = schedule.positions(chunk)
+            if not job.every and job.model.vocab_size:
+                ends = np.cumsum(chunk.counts) - 1
+                row, position = row[ends], position[ends]
+            wanted[np.array(chunk.sequences)[row], position] = True
+    f.largest = float(truth.output[wanted].abs().max())
+    f.error = float((out - truth.output)[wanted].abs().nan_to_num(float("inf")).max())
+    if not f.error <= tolerance * f.largest:
+        f.failures.append(f"the output differs by {f.error:.3g}, of at most {tolerance * f.largest:.3g}")
+    if job.new_tokens and job.sampling.temperature <= 0:
+        wrong = 0
+        for sequence, ids in generated.items():
+            start = job.lengths[sequence] - 1
+            rows = truth.output[sequence, start : start + len(ids)]
+            best, got = rows.amax(-1), rows.gather(1, torch.tensor(ids)[: len(rows), None])[:, 0]
+            wrong += int((best - got > 2 * tolerance * f.largest).sum())
+        if wrong:
+            f.failures.append(f"{wrong} generated tokens are not the unsharded model's likeliest")
 
 
 def _moved(outcomes: list[Outcome], expected: Prediction, failures: list[str]) -> tuple[Moved, ...]:
-    found = {name for outcome in outcomes for name, count in outcome.traffic.counts.items() if count.bytes}
+    counted = [o.tally.traffic.counts for o in outcomes]
+    found = {name for counts in counted for name, count in counts.items() if count.bytes}
     rows = []
     for name in sorted(found | set(expected.sent)):
-        counts = [outcome.traffic.counts.get(name) for outcome in outcomes]
-        real = [0 if c is None else c.bytes for c in counts]
+        each = [counts.get(name) for counts in counted]
+        real = [0 if c is None else c.bytes for c in each]
         wanted = expected.sent[name].tolist() if name in expected.sent else [0] * len(outcomes)
         wrong = [rank for rank, (is_, should) in enumerate(zip(real, wanted, strict=True)) if is_ != should]
         if wrong:
@@ -136,22 +240,20 @@ def _moved(outcomes: list[Outcome], expected: Prediction, failures: list[str]) -
             failures.append(
                 f"{name}: rank {r} sent {real[r]} bytes where {wanted[r]} were predicted ({len(wrong)} ranks)"
             )
-        rows.append(Moved(name, sum(c.calls for c in counts if c), sum(wanted), sum(real)))
+        size = max((c.group for c in each if c), default=1)
+        rows.append(Moved(name, size, sum(c.calls for c in each if c), sum(wanted), sum(real)))
     return tuple(rows)
 
 
 def _copies(outcomes: list[Outcome], expected: Prediction, failures: list[str]) -> dict[str, int]:
-    least, most = 0, 0
     values: list[int] = []
     for layer, wanted in expected.copies.items():
         for rank, should in enumerate(wanted.tolist()):
-            real = outcomes[rank].copies.get(layer, 0)
+            real = outcomes[rank].tally.copies.get(layer, 0)
             if real != should:
                 failures.append(
                     f"layer {layer}: rank {rank} computed {real} routed copies where {should} were predicted"
                 )
-            if layer in outcomes[rank].copies:
+            if layer in outcomes[rank].tally.copies:
                 values.append(real)
-    if values:
-        least, most = min(values), max(values)
-    return {"min": least, "max": most}
+    return {"min": min(values, default=0), "max": max(values, default=0)}

@@ -1,128 +1,155 @@
-"""Weights by name, each rank reading only its slices: random ones that are the same on any number of ranks."""
+"""What a rank holds: its slices of every tensor, laid out as the engine multiplies them."""
 
 from __future__ import annotations
-
-import hashlib
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from moewright.place.assignment import Assignment, head_slices
-from moewright.spec.model import Layer, ModelSpec, MoeFfn, SoftmaxAttention
+from moewright.run.errors import RunError
+from moewright.run.numerics import Numerics
+from moewright.run.source import Source
+from moewright.spec.model import LatentAttention, Layer, ModelSpec, MoeFfn, SoftmaxAttention
+
+Weights = dict[str, Tensor]
 
 
-@dataclass(frozen=True, slots=True)
-class RandomSource:
-    """Every tensor is drawn whole from a generator of its own, seeded by ``seed`` and the tensor's name, and
-    then cut: the model does not depend on how it is divided."""
-
-    seed: int = 0
-
-    def matrix(self, name: str, rows: int, columns: int) -> Tensor:
-        """[rows, columns], normal, of variance 1 / columns."""
-        drawn: Tensor = torch.randn(rows, columns, generator=self._generator(name))
-        return drawn.mul_(columns**-0.5)
-
-    def vector(self, name: str, size: int, around: float = 0.0) -> Tensor:
-        """[size], normal of deviation 0.1 around ``around``."""
-        return around + 0.1 * torch.randn(size, generator=self._generator(name))
-
-    def inputs(self, sequence: int, length: int, hidden: int) -> Tensor:
-        """Hidden states [length, hidden] of one sequence, for a model without an embedding."""
-        return torch.randn(length, hidden, generator=self._generator(f"inputs {sequence}"))
-
-    def tokens(self, sequence: int, length: int, vocabulary: int) -> Tensor:
-        """Token ids [length] of one sequence."""
-        return torch.randint(vocabulary, (length,), generator=self._generator(f"tokens {sequence}"))
-
-    def _generator(self, name: str) -> torch.Generator:
-        digest = hashlib.sha256(f"{self.seed} {name}".encode()).digest()
-        return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+def part_of(size: int, part: int, parts: int) -> slice:
+    """The ``part``-th of ``parts`` parts of ``size``, the first ones one longer (as torch.tensor_split)."""
+    each, more = divmod(size, parts)
+    start = part * each + min(part, more)
+    return slice(start, start + each + (part < more))
 
 
-def cut(x: Tensor, part: int, parts: int, dim: int = 0) -> Tensor:
-    """The ``part``-th of ``parts`` equal parts of ``x`` along ``dim``, as a tensor of its own."""
-    return x.chunk(parts, dim)[part].clone() if parts > 1 else x
-
-
-def cut_up(x: Tensor, part: int, parts: int, ups: int) -> Tensor:
-    """A part of the first matrix of a feed-forward, [ups · width, hidden]: of gate and up the same rows."""
-    if parts == 1:
-        return x
-    return torch.cat([cut(half, part, parts) for half in x.chunk(ups)])
-
-
-def attention_weights(
-    source: RandomSource, name: str, a: SoftmaxAttention, hidden: int, tp: int, rank: int
-) -> dict[str, Tensor]:
-    """The weights of one attention on one of ``tp`` ranks: its query heads, and the KV heads that they read."""
-    queries, keys = head_slices(a, tp)[rank]
-    q = slice(queries.start * a.head_dim, queries.stop * a.head_dim)
-    k = slice(keys[0] * a.head_dim, (keys[-1] + 1) * a.head_dim)
-    v = slice(keys[0] * a.v_dim, (keys[-1] + 1) * a.v_dim)
-    o = slice(queries.start * a.v_dim, queries.stop * a.v_dim)
-    weights = {
-        "q": source.matrix(f"{name}.q_proj", a.heads * a.head_dim, hidden)[q].clone(),
-        "k": source.matrix(f"{name}.k_proj", a.kv_heads * a.head_dim, hidden)[k].clone(),
-        "v": source.matrix(f"{name}.v_proj", a.kv_heads * a.v_dim, hidden)[v].clone(),
-        "o": source.matrix(f"{name}.o_proj", hidden, a.heads * a.v_dim)[:, o].clone(),
-    }
-    if a.qk_norm == "head":
-        weights["q_norm"] = source.vector(f"{name}.q_norm", a.head_dim, 1.0)
-        weights["k_norm"] = source.vector(f"{name}.k_norm", a.head_dim, 1.0)
-    return weights
-
-
-def mlp_weights(
-    source: RandomSource, name: str, width: int, hidden: int, gated: bool, parts: int, part: int
-) -> dict[str, Tensor]:
-    """A feed-forward's two products, the ``part``-th of ``parts`` of its width."""
-    ups = 2 if gated else 1
-    return {
-        "up": cut_up(source.matrix(f"{name}.up", ups * width, hidden), part, parts, ups),
-        "down": cut(source.matrix(f"{name}.down", hidden, width), part, parts, 1),
-    }
-
-
-def layer_weights(source: RandomSource, model: ModelSpec, a: Assignment, position: int, rank: int) -> dict[str, Tensor]:
-    """What ``rank`` holds of the layer at ``position``, by name."""
+def layer_weights(
+    source: Source, model: ModelSpec, numerics: Numerics, a: Assignment, position: int, rank: int
+) -> Weights:
+    """What ``rank`` holds of the layer at ``position``."""
     layer: Layer = model.layers[position]
     s, hidden, name = a.strategy, model.hidden_size, f"layers.{position}"
     tp, part = s.attention.tp, int(a.ranks.tp[rank])
-    assert isinstance(layer.attention, SoftmaxAttention)
     weights = attention_weights(source, name, layer.attention, hidden, tp, part)
     for i in range(layer.norms):
-        weights[f"norm{i}"] = source.vector(f"{name}.norm{i}", hidden, 1.0)
+        weights[f"norm{i}"] = source.tensor(f"{name}.norm{i}", (hidden,))
     ffn = layer.ffn
     if not isinstance(ffn, MoeFfn):
         return weights | mlp_weights(source, f"{name}.dense", ffn.width, hidden, ffn.gated, tp, part)
-    weights["router"] = source.matrix(f"{name}.router", ffn.experts, hidden)
-    held = a.experts[model.moe_layers().index(position)][a.ranks.ep[rank]]
-    each = [
-        mlp_weights(source, f"{name}.experts.{e}", ffn.width, hidden, ffn.gated, s.experts.tp, int(a.ranks.etp[rank]))
-        for e in held
-    ]
-    weights["experts_up"] = torch.stack([w["up"] for w in each])
-    weights["experts_down"] = torch.stack([w["down"] for w in each])
+    weights["router"] = source.tensor(f"{name}.router", (ffn.experts, hidden))
+    if ffn.router_bias:
+        weights["router_bias"] = source.tensor(f"{name}.router_bias", (ffn.experts,))
+    if numerics.correction:
+        weights["correction"] = source.tensor(f"{name}.correction", (ffn.experts,)).float()
+    held = a.experts[model.moe_layers().index(position)][a.ranks.ep[rank]].tolist()
+    weights |= _experts(source, name, ffn, hidden, held, s.experts.tp, int(a.ranks.etp[rank]))
     if ffn.shared_width:
         shared = mlp_weights(source, f"{name}.shared", ffn.shared_width, hidden, ffn.shared_gated, tp, part)
         weights |= {f"shared_{k}": v for k, v in shared.items()}
+    if ffn.shared_gate:
+        weights["shared_gate"] = source.tensor(f"{name}.shared_gate", (1, hidden))
     return weights
 
 
-def vocabulary_weights(
-    source: RandomSource, model: ModelSpec, tp: int, part: int, first: bool, last: bool
-) -> dict[str, Tensor]:
+def attention_weights(source: Source, name: str, a: object, hidden: int, tp: int, part: int) -> Weights:
+    """One attention on one of ``tp`` ranks: its query heads, and the KV heads that they read; of a latent
+    attention its heads, and the compressing matrices whole. Row-parallel biases are held by all and added once."""
+    if isinstance(a, LatentAttention):
+        return _latent(source, name, a, hidden, tp, part)
+    if not isinstance(a, SoftmaxAttention):
+        raise RunError(f"layer {name}: {type(a).__name__} is not run yet")
+    queries, keys = head_slices(a, tp)[part]
+    q = slice(queries.start * a.head_dim, queries.stop * a.head_dim)
+    k = slice(keys[0] * a.head_dim, (keys[-1] + 1) * a.head_dim)
+    v = slice(keys[0] * a.v_dim, (keys[-1] + 1) * a.v_dim)
+    sizes = {"q": (a.heads * a.head_dim, q), "k": (a.kv_heads * a.head_dim, k), "v": (a.kv_heads * a.v_dim, v)}
+    read = source.tensor
+    weights = {
+        "qkv": torch.cat([read(f"{name}.{p}_proj", (size, hidden), rows) for p, (size, rows) in sizes.items()]),
+        "o": read(
+            f"{name}.o_proj",
+            (hidden, a.heads * a.v_dim),
+            columns=slice(queries.start * a.v_dim, queries.stop * a.v_dim),
+        ),
+    }
+    if a.qkv_bias:
+        weights["qkv_bias"] = torch.cat([read(f"{name}.{p}_bias", (size,), rows) for p, (size, rows) in sizes.items()])
+    if a.output_bias:
+        weights["o_bias"] = read(f"{name}.o_bias", (hidden,))
+    if a.qk_norm == "head":
+        weights["q_norm"] = read(f"{name}.q_norm", (a.head_dim,))
+        weights["k_norm"] = read(f"{name}.k_norm", (a.head_dim,))
+    if a.sinks:
+        weights["sinks"] = read(f"{name}.sinks", (a.heads,), slice(queries.start, queries.stop))
+    return weights
+
+
+def _latent(source: Source, name: str, a: LatentAttention, hidden: int, tp: int, part: int) -> Weights:
+    heads, _ = head_slices(a, tp)[part]
+    q_dim, kv_dim = a.nope_dim + a.rope_dim, a.nope_dim + a.value_dim
+    rows = slice(heads.start * q_dim, heads.stop * q_dim)
+    read, weights = source.tensor, {}
+    if a.q_rank is None:
+        weights["q"] = read(f"{name}.q_proj", (a.heads * q_dim, hidden), rows)
+    else:
+        weights["q_a"] = read(f"{name}.q_a_proj", (a.q_rank, hidden))
+        weights["q_a_norm"] = read(f"{name}.q_a_norm", (a.q_rank,))
+        weights["q_b"] = read(f"{name}.q_b_proj", (a.heads * q_dim, a.q_rank), rows)
+    weights["kv_a"] = read(f"{name}.kv_a_proj", (a.kv_rank + a.rope_dim, hidden))
+    weights["kv_a_norm"] = read(f"{name}.kv_a_norm", (a.kv_rank,))
+    weights["kv_b"] = read(
+        f"{name}.kv_b_proj", (a.heads * kv_dim, a.kv_rank), slice(heads.start * kv_dim, heads.stop * kv_dim)
+    )
+    columns = slice(heads.start * a.value_dim, heads.stop * a.value_dim)
+    weights["o"] = read(f"{name}.o_proj", (hidden, a.heads * a.value_dim), columns=columns)
+    if a.bias:
+        if a.q_rank is not None:
+            weights["q_a_bias"] = read(f"{name}.q_a_bias", (a.q_rank,))
+        weights["kv_a_bias"] = read(f"{name}.kv_a_bias", (a.kv_rank + a.rope_dim,))
+        weights["o_bias"] = read(f"{name}.o_bias", (hidden,))
+    return weights
+
+
+def mlp_weights(source: Source, name: str, width: int, hidden: int, gated: bool, parts: int, part: int) -> Weights:
+    """A feed-forward's two products, the ``part``-th of ``parts`` of its width; of gate and up the same rows."""
+    mine = part_of(width, part, parts)
+    ups = [source.tensor(f"{name}.{p}", (width, hidden), mine) for p in (("gate", "up") if gated else ("up",))]
+    return {"up": torch.cat(ups), "down": source.tensor(f"{name}.down", (hidden, width), columns=mine)}
+
+
+def _experts(source: Source, name: str, ffn: MoeFfn, hidden: int, held: list[int], parts: int, part: int) -> Weights:
+    """Up [slots, ups · width, hidden], down [slots, hidden, width] and their biases. Of a divided expert's down
+    bias each part adds its own columns, and holds only those."""
+    each = [mlp_weights(source, f"{name}.experts.{e}", ffn.width, hidden, ffn.gated, parts, part) for e in held]
+    weights = {"experts_up": _stack([w.pop("up") for w in each]), "experts_down": _stack([w.pop("down") for w in each])}
+    if ffn.bias:
+        mine, columns = part_of(ffn.width, part, parts), part_of(hidden, part, parts)
+        kinds = ("gate", "up") if ffn.gated else ("up",)
+        read = source.tensor
+        weights["experts_up_bias"] = torch.stack(
+            [torch.cat([read(f"{name}.experts.{e}.{p}_bias", (ffn.width,), mine) for p in kinds]) for e in held]
+        )
+        weights["experts_down_bias"] = torch.stack(
+            [read(f"{name}.experts.{e}.down_bias", (hidden,), columns) for e in held]
+        )
+    return weights
+
+
+def _stack(each: list[Tensor]) -> Tensor:
+    """torch.stack that lets go of what it has copied."""
+    out = each[0].new_empty(len(each), *each[0].shape)
+    for i in range(len(each)):
+        out[i], each[i] = each[i], out
+    return out
+
+
+def vocabulary_weights(source: Source, model: ModelSpec, tp: int, part: int, first: bool, last: bool) -> Weights:
     """Embedding (first stage), head and final norm (last), rows of the vocabulary divided over tp."""
-    weights: dict[str, Tensor] = {}
+    weights: Weights = {}
     if model.vocab_size:
-        table = source.matrix("embedding", model.vocab_size, model.hidden_size)
+        shape, mine = (model.vocab_size, model.hidden_size), part_of(model.vocab_size, part, tp)
         if first or (last and model.tied_embeddings):
-            weights["embedding"] = table.tensor_split(tp)[part].clone()
+            weights["embedding"] = source.tensor("embedding", shape, mine)
         if last:
-            head = table if model.tied_embeddings else source.matrix("head", model.vocab_size, model.hidden_size)
-            weights["head"] = weights["embedding"] if model.tied_embeddings else head.tensor_split(tp)[part].clone()
+            weights["head"] = weights["embedding"] if model.tied_embeddings else source.tensor("head", shape, mine)
     if last and model.final_norm:
-        weights["final_norm"] = source.vector("final_norm", model.hidden_size, 1.0)
+        weights["final_norm"] = source.tensor("final_norm", (model.hidden_size,))
     return weights

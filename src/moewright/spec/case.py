@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from moewright.spec.cluster import Cluster
 from moewright.spec.model import ModelSpec
@@ -12,6 +13,8 @@ from moewright.spec.workload import Goal, Routing, Workload
 
 @dataclass(frozen=True, slots=True)
 class Case:
+    """``document``: the spec as it was written, for a plan's file, which must tell the same case again."""
+
     model: ModelSpec
     cluster: Cluster
     workload: Workload
@@ -19,3 +22,4 @@ class Case:
     routing: Routing = field(default_factory=Routing)
     strategy: StrategySpec | None = None
     file: str | None = None
+    document: dict[str, Any] | None = field(default=None, compare=False, repr=False)

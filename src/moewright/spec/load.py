@@ -62,6 +62,7 @@ def case_of(raw: dict[str, Any], file: str) -> Case:
         _routing(raw.get("routing", "uniform"), model, file, folder),
         None if raw.get("strategy") is None else strategy_of(raw["strategy"], file),
         file,
+        raw,
     )
 
 

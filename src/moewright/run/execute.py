@@ -1,0 +1,325 @@
+"""A case and its plan executed: the job that follows from them, its launch, and the report of what it showed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from moewright.errors import MoewrightError
+from moewright.place.assignment import Assignment, assign
+from moewright.plan.facts import placed
+from moewright.plan.plan import Plan
+from moewright.plan.search import evaluate
+from moewright.run import launch, schedule
+from moewright.run.checkpoint import Checkpoint, has_weights
+from moewright.run.errors import RunError
+from moewright.run.job import Job, Outcome, Worker
+from moewright.run.numerics import Numerics, config_of, numerics
+from moewright.run.sampling import Sampling
+from moewright.run.source import RandomSource, Source
+from moewright.run.text import Tokenizer
+from moewright.run.verify import Findings, Generation, Report, compare, inputs_of, memory_lines
+from moewright.run.weights import layer_weights, vocabulary_weights
+from moewright.spec.case import Case
+from moewright.spec.model import LatentAttention, ModelSpec, MoeFfn, SoftmaxAttention
+from moewright.spec.precision import Precision
+from moewright.spec.strategy import Strategy
+from moewright.spec.tensors import total_parameters
+from moewright.spec.workload import Kind
+
+FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to run. ``weights``: auto (the model's folder where it has safetensors, else random), random, or a folder.
+    ``precision``: fp32, bf16, fp16, or auto (fp32 on CPUs, else what the model has). ``prompts``: texts, or lists
+    of ids; none: random ones of the workload's length. ``generate``: tokens to add to each."""
+
+    seed: int = 0
+    timeout: float = 900.0
+    weights: str = "auto"
+    precision: str = "auto"
+    device: str = "cpu"
+    verify: bool = True
+    prompts: Sequence[str | Sequence[int]] = ()
+    generate: int = 0
+    sampling: Sampling = field(default_factory=Sampling)
+    stop: Sequence[int] = ()
+    trace: bool = False
+
+
+@dataclass(slots=True)
+class Ran:
+    """A run's report, and what it came from."""
+
+    report: Report
+    job: Job
+    outcomes: list[Outcome]
+
+
+#: told of tokens as rank 0 learns them: step, sequence → id
+Tell = Callable[[int, dict[int, int]], None]
+
+
+def run(case: Case, plan: Plan, options: Options | None = None, tell: Tell | None = None) -> Ran | None:
+    """Execute ``plan``, and verify it. None on the ranks other than 0 that torchrun started. Raises RunError."""
+    o = options or Options()
+    begun = time.perf_counter()
+    refuse(case, plan)
+    device = launch.device_of(o.device, int(os.environ.get("LOCAL_RANK", "0")))
+    precision = _precision(case.model, o.precision, device)
+    model = replace(case.model, precision=Precision(precision, {}, *(precision,) * 4))
+    laws = numerics(model)
+    source, told = _source(model, o, FORMATS[precision])
+    assignment, _ = placed(replace(case, model=model), plan.strategy)
+    if isinstance(source, Checkpoint):
+        _census(model, laws, source)
+    _room(model, o.verify, device)
+    tokenizer = Tokenizer.of(model)
+    job = _job(replace(case, model=model), plan, laws, assignment, source, o, tokenizer)
+
+    def work(rank: int, on: torch.device) -> Outcome:
+        torch.set_grad_enabled(False)
+        return Worker(job, on, tell if rank == 0 else None).run()
+
+    if launch.under_torchrun():
+        outcomes = launch.world(plan.gpus, work, o.timeout, o.device)
+        if outcomes is None:
+            return None
+    elif plan.gpus == 1:
+        with torch.no_grad():
+            outcomes = launch.alone(work, o.timeout, device)
+    else:
+        if device.type == "cuda":
+            raise RunError(
+                f"{plan.gpus} ranks on CUDA devices are started by torchrun --nproc-per-node … -m moewright.run PLAN"
+            )
+        outcomes = launch.forked(plan.gpus, work, o.timeout)
+    whole = time.perf_counter() - begun
+    return Ran(_report(case, plan, job, outcomes, o, whole, told, precision, device, tokenizer), job, outcomes)
+
+
+def refuse(case: Case, plan: Plan) -> None:
+    """Raises RunError for what the executor does not run."""
+    model, s = case.model, plan.strategy
+
+    def no(field: str, message: str) -> RunError:
+        return RunError(f"{case.file}: {field}: {message}")
+
+    if s.attention.cp > 1:
+        raise no("strategy.attention.cp", "context parallelism is not run yet; expected 1")
+    if model.head_bias:
+        raise no("model", "a bias on the head is not run yet")
+    for layer, _ in model.layer_kinds():
+        a, ffn = layer.attention, layer.ffn
+        if isinstance(a, SoftmaxAttention):
+            if a.output_gate or a.chunk or a.qk_norm == "full":
+                raise no("model.attention", "gated outputs, chunks and norms over all heads are not run yet")
+        elif not isinstance(a, LatentAttention) or a.indexer:
+            raise no("model.attention", f"{type(a).__name__} of this kind is not run yet; expected mha, gqa or mla")
+        if layer.norms not in (0, 2) or layer.norm_bias:
+            raise no("model.norms", f"got {layer.norms}; expected two plain ones a layer, or none")
+        biased = ffn.shared_bias if isinstance(ffn, MoeFfn) else ffn.bias
+        if biased:
+            raise no("model", "biases of dense and shared feed-forwards are not run yet")
+
+
+def _precision(model: ModelSpec, wanted: str, device: torch.device) -> str:
+    if wanted != "auto":
+        return wanted
+    if device.type == "cpu":
+        return "fp32"
+    return model.precision.default if model.precision.default in FORMATS else "bf16"
+
+
+def _source(model: ModelSpec, o: Options, dtype: torch.dtype) -> tuple[Source, str]:
+    """Where the weights come from, and in words."""
+    if o.weights == "random":
+        return RandomSource(o.seed, dtype), f"random, seed {o.seed}"
+    folder = Path(model.source).parent if o.weights == "auto" and config_of(model) is not None else Path(o.weights)
+    if not folder.is_dir() or not has_weights(folder):
+        if o.weights == "auto":
+            return RandomSource(o.seed, dtype), f"random, seed {o.seed}"
+        raise RunError(f"--weights: {folder} is no folder of safetensors; expected one, random or auto")
+    block = ((config_of(model) or {}).get("quantization_config") or {}).get("weight_block_size") or (128, 128)
+    return Checkpoint(folder, dtype, tuple(block)), str(folder)
+
+
+def _census(model: ModelSpec, laws: Numerics, source: Checkpoint) -> None:
+    """Raises RunError where the folder lacks a tensor that any rank will want, or has one of another shape."""
+    source.census = True
+    experts = model.moe.experts if model.moe else 0
+    every = np.broadcast_to(np.arange(experts), (len(model.moe_layers()), 1, experts))
+    whole = assign(model, Strategy(), every)
+    for position in range(len(model.layers)):
+        layer_weights(source, model, laws, whole, position, 0)
+    vocabulary_weights(source, model, 1, 0, first=True, last=True)
+    source.census = False
+
+
+def _room(model: ModelSpec, verify: bool, device: torch.device) -> None:
+    """Raises RunError where the machine has too little memory: the shards, and for the comparison the largest
+    layer whole."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):
+        return
+    if device.type == "cuda" and not verify:
+        return
+    need = total_parameters(model) * torch.empty(0, dtype=FORMATS[model.precision.default]).element_size()
+    if need > free and not launch.under_torchrun():
+        raise RunError(
+            f"{model.name}: needs {need / 1e9:.1f} GB for its weights alone, this machine has {free / 1e9:.1f} GB free"
+        )
+
+
+def _job(
+    case: Case, plan: Plan, laws: Numerics, assignment: Assignment, source: Source, o: Options, t: Tokenizer | None
+) -> Job:
+    w, model, s = case.workload, case.model, plan.strategy
+    if o.generate and not model.vocab_size:
+        raise RunError(f"{case.file}: model.vocab_size: got 0; to generate, a model needs a vocabulary")
+    if o.generate and not w.causal:
+        raise RunError(f"{case.file}: workload.causal: got false; to generate, attention must be causal")
+    prompts = _prompts(model, o, t) if o.prompts else _random_prompts(case, plan.batch, o)
+    if o.prompts:  # filled up until every group has as many
+        missing = -len(prompts) % schedule.parts(s)
+        prompts += [prompts[-1]] * missing
+    decode = w.kind is Kind.DECODE and not o.generate and not o.prompts and w.sequence > 1
+    stop = frozenset(o.stop)
+    return Job(
+        model,
+        laws,
+        s,
+        assignment,
+        source,
+        tuple(prompts),
+        w.causal,
+        given=1 if decode else 0,
+        new_tokens=o.generate,
+        every=w.kind is Kind.FORWARD and not o.generate,
+        cached=True,
+        sampling=replace(o.sampling, seed=o.seed),
+        stop=stop,
+        keep=o.verify,
+        trace=o.trace,
+    )
+
+
+def _random_prompts(case: Case, batch: int, o: Options) -> list[Tensor]:
+    model, length = case.model, case.workload.sequence
+    drawn = RandomSource(o.seed, FORMATS[model.precision.default])
+    if model.vocab_size:
+        return [drawn.tokens(i, length, model.vocab_size) for i in range(batch)]
+    return [drawn.inputs(i, length, model.hidden_size) for i in range(batch)]
+
+
+def _prompts(model: ModelSpec, o: Options, t: Tokenizer | None) -> list[Tensor]:
+    found = []
+    for prompt in o.prompts:
+        if isinstance(prompt, str):
+            if t is None:
+                raise RunError(f"--prompt: {model.source or model.name} has no tokenizer.json; expected --prompt-ids")
+            ids = t.encode(prompt)
+        else:
+            ids = list(prompt)
+        if not ids:
+            raise RunError("--prompt: is empty; expected a token at least")
+        worst = max(ids) if max(ids) >= model.vocab_size else min(ids)
+        if not 0 <= worst < model.vocab_size:
+            raise RunError(f"--prompt-ids: got {worst}; expected ids from 0 to {model.vocab_size - 1}")
+        found.append(torch.tensor(ids, dtype=torch.int64))
+    return found
+
+
+def _report(
+    case: Case,
+    plan: Plan,
+    job: Job,
+    outcomes: list[Outcome],
+    o: Options,
+    whole: float,
+    weights: str,
+    precision: str,
+    device: torch.device,
+    tokenizer: Tokenizer | None,
+) -> Report:
+    ran = len(outcomes[0].ended)
+    load, forward = max(x.load for x in outcomes), max(x.ended[-1] for x in outcomes)
+    same = case.model.precision == job.model.precision
+    if o.verify:
+        with torch.no_grad():
+            found = compare(job, outcomes, plan if same else None)
+    else:
+        found = Findings()
+    memory = {
+        line: {
+            "predicted_min": min(wanted),
+            "predicted_max": max(wanted),
+            "held_min": min(held),
+            "held_max": max(held),
+        }
+        for line, held, wanted in memory_lines(job, outcomes)
+    }
+    threads = torch.get_num_threads() if plan.gpus == 1 else 1
+    return Report(
+        plan.gpus,
+        plan.name,
+        case.model.name,
+        weights,
+        precision,
+        "cuda" if device.type == "cuda" else f"cpu, {threads} thread{'s' if threads > 1 else ''} a rank",
+        found.error,
+        found.largest,
+        found.moved,
+        memory,
+        found.copies,
+        {"launch": max(whole - load - forward, 0.0), "load": load, "forward": forward},
+        o.verify and not found.failures,
+        tuple(found.failures),
+        _generation(case, plan, job, outcomes, ran, o, tokenizer) if o.generate else None,
+    )
+
+
+def _generation(
+    case: Case, plan: Plan, job: Job, outcomes: list[Outcome], ran: int, o: Options, t: Tokenizer | None
+) -> Generation:
+    _, generated = inputs_of(job, outcomes, ran)
+    asked = len(o.prompts) or len(job.prompts)
+    ids = [_until_stop(generated[i], job.stop) for i in range(asked)]
+    ttft = max(x.ended[0] for x in outcomes)
+    last = max(x.ended[-1] for x in outcomes)
+    batch, longest = len(job.prompts), max(job.lengths)
+    return Generation(
+        tuple(map(tuple, ids)),
+        ttft,
+        (last - ttft) / (ran - 1) if ran > 1 else None,
+        asked * ran / last,
+        _predicted(case, plan, Kind.PREFILL, batch, longest),
+        _predicted(case, plan, Kind.DECODE, batch, longest + ran // 2),
+        None if t is None else tuple(t.decode(i) for i in ids),
+    )
+
+
+def _until_stop(ids: list[int], stop: frozenset[int]) -> list[int]:
+    end = next((i for i, token in enumerate(ids) if token in stop), len(ids))
+    return ids[:end]
+
+
+def _predicted(case: Case, plan: Plan, kind: Kind, batch: int, sequence: int) -> float | None:
+    """Seconds that the cost model gives a pass of ``kind``; None where the plan's strategy is not legal for it."""
+    workload = replace(case.workload, kind=kind, batch=(batch,), sequence=sequence)
+    try:
+        found = evaluate(replace(case, workload=workload, goal=type(case.goal)()), plan.strategy, batch)
+    except MoewrightError:
+        return None
+    return found.latency.seconds
