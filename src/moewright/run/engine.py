@@ -253,7 +253,7 @@ class Shard:
 
     def _exchanged(self, position: int, x: Tensor, experts: Tensor, weights: Tensor, ffn: MoeFfn) -> Tensor:
         """Tokens travel to the ep ranks of their experts, once to each, and their sums back. With a row go its
-        slots there (2 bytes each, −1 for a choice that lives elsewhere) and its weights (4 bytes each)."""
+        slots there (−1 for a choice that lives elsewhere) and its weights, 4 bytes each."""
         traffic, ep, etp = self.tally.traffic, self.place.ep, self.place.etp
         ranks, slots = self._homes_of(position, experts)
         size, k, hidden = dist.get_world_size(ep), experts.shape[1], x.shape[1]
@@ -261,22 +261,22 @@ class Shard:
         to, row = goes.T.nonzero(as_tuple=True)  # by destination, then by token
         send = goes.sum(0).tolist()
         receive = traffic.counts_of(send, ep, self.device)
-        local = torch.where(ranks[row] == to[:, None], slots[row], -1).to(torch.int16)
+        local = torch.where(ranks[row] == to[:, None], slots[row], -1).to(torch.int32)
         parts = [x[row], weights[row].float(), local]
-        rows = torch.cat([part.view(torch.uint8) for part in parts], dim=1)
-        rows = traffic.exchange("dispatch", rows, send, receive, ep, 6 * k)
+        rows = torch.cat([_as(part, torch.uint8) for part in parts], dim=1)
+        rows = traffic.exchange("dispatch", rows, send, receive, ep, 8 * k)
 
         members, mine = dist.get_world_size(etp), len(rows)
         counts = traffic.counts_of([mine] * members, etp, self.device)
         if members > 1:
-            rows = traffic.exchange("expert_gather", rows.repeat(members, 1), [mine] * members, counts, etp, 6 * k)
+            rows = traffic.exchange("expert_gather", rows.repeat(members, 1), [mine] * members, counts, etp, 8 * k)
         width = hidden * x.element_size()
-        every, chosen_weights, chosen = torch.split(rows, [width, 4 * k, 2 * k], dim=1)
+        every, chosen_weights, chosen = torch.split(rows, [width, 4 * k, 4 * k], dim=1)
         part = self._compute(
             position,
-            every.contiguous().view(self.dtype),
-            chosen.contiguous().view(torch.int16).long(),
-            chosen_weights.contiguous().view(torch.float32),
+            _as(every, self.dtype),
+            _as(chosen, torch.int32).long(),
+            _as(chosen_weights, torch.float32),
             ffn,
         )
         total = traffic.exchange("expert_reduce", part, counts, [mine] * members, etp)
@@ -315,6 +315,11 @@ class Shard:
         return self.tally.traffic.exchange(
             "head_gather", mine.repeat(self.tp, 1), [len(mine)] * self.tp, counts, self.place.tp
         )
+
+
+def _as(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """The same bytes as ``dtype``: copied, so that rows begin where it may."""
+    return x.clone(memory_format=torch.contiguous_format).view(dtype)
 
 
 def _to(weights: Weights, device: torch.device) -> Weights:

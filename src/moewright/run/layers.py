@@ -94,7 +94,14 @@ def experts(
 
 def grouped(rows: Tensor, matrices: Tensor, offsets: Tensor, bias: Tensor | None) -> Tensor:
     """Rows [n, in] times [slots, out, in], each slot's over its own rows, which end at ``offsets``."""
-    out: Tensor = F.grouped_mm(rows, matrices.transpose(-2, -1), offs=offsets)
+    if matrices.shape[-1] * matrices.element_size() % 16 == 0:
+        out: Tensor = F.grouped_mm(rows, matrices.transpose(-2, -1), offs=offsets)
+    else:  # grouped_mm wants rows of whole 16 bytes
+        out, start = rows.new_empty(len(rows), matrices.shape[1]), 0
+        for slot, end in enumerate(offsets.tolist()):
+            if end > start:
+                torch.mm(rows[start:end], matrices[slot].T, out=out[start:end])
+            start = end
     if bias is not None:
         counts = torch.diff(offsets, prepend=offsets.new_zeros(1))
         out += bias.repeat_interleave(counts, dim=0)

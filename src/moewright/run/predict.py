@@ -16,8 +16,8 @@ from moewright.run.schedule import Chunk, positions
 from moewright.spec.model import ModelSpec, MoeFfn
 from moewright.spec.strategy import Dispatch
 
-#: bytes of a choice that travels with a token: its weight (fp32) and its slot (16 bits)
-CHOICE = 6
+#: bytes of a choice that travels with a token: its weight (fp32) and its slot (32 bits)
+CHOICE = 8
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,25 @@
+"""Random models of every family, under random legal strategies on 1 to 8 ranks, equal transformers."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+HERE = Path(__file__).parent
+
+
+@pytest.mark.parametrize("family", ["mixtral", "qwen3_moe", "deepseek_v3", "gpt_oss", "qwen2_moe"])
+def test_logits_and_greedy_tokens(family):
+    done = subprocess.run(
+        [sys.executable, str(HERE / "truth.py"), family, "16"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(HERE.parents[1] / "src")},
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
