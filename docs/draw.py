@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import moewright
-from moewright.cli import write_file
+from moewright.cli.output import write_file
 from moewright.plan.plan import Plan
 from moewright.spec.strategy_text import parse_strategy
 

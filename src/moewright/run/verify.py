@@ -135,10 +135,10 @@ def compare_memory(job: Job, outcomes: list[Outcome], plan: Plan | None, found: 
         if wrong:
             r = wrong[0]
             found.failures.append(f"rank {r} holds {held[r]} bytes of {line}, its assignment says {wanted[r]:.0f}")
-    held = {o.weight_bytes for o in outcomes}
-    if plan is not None and all(abs(size - plan.memory.weights.total) > 0.5 for size in held):
+    sizes = {o.weight_bytes for o in outcomes}
+    if plan is not None and all(abs(size - plan.memory.weights.total) > 0.5 for size in sizes):
         found.failures.append(
-            f"no rank holds the plan's {plan.memory.weights.total:.0f} bytes of weights; the fullest has {max(held)}"
+            f"no rank holds the plan's {plan.memory.weights.total:.0f} bytes of weights; the fullest has {max(sizes)}"
         )
 
 

@@ -1,0 +1,59 @@
+"""``moewright schema``, ``models``, ``devices`` and ``clusters``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from moewright.cli.app import Json, Name, app
+from moewright.cli.output import print_json
+
+if TYPE_CHECKING:
+    from moewright.report.blocks import Section
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a spec file, for editors."""
+    from moewright.spec.schema import schema as of_spec
+
+    print_json(of_spec())
+
+
+@app.command()
+def models(name: Name = None, as_json: Json = False) -> None:
+    """List the models of the catalogue, or explain one."""
+    from moewright.report import catalogue
+
+    _catalogue(name, as_json, catalogue.list_models, catalogue.explain_model)
+
+
+@app.command()
+def devices(name: Name = None, as_json: Json = False) -> None:
+    """List the devices of the catalogue, or explain one."""
+    from moewright.report import catalogue
+
+    _catalogue(name, as_json, catalogue.list_devices, catalogue.explain_device)
+
+
+@app.command()
+def clusters(name: Name = None, as_json: Json = False) -> None:
+    """List the clusters of the catalogue, or explain one."""
+    from moewright.report import catalogue
+
+    _catalogue(name, as_json, catalogue.list_clusters, catalogue.explain_cluster)
+
+
+def _catalogue(
+    name: str | None,
+    as_json: bool,
+    several: Callable[[], tuple[Any, Section]],
+    one: Callable[[str], tuple[Any, Section]],
+) -> None:
+    plain, section = several() if name is None else one(name)
+    if as_json:
+        print_json(plain)
+    else:
+        from moewright.report.terminal import show
+
+        show([section])

@@ -1,0 +1,97 @@
+"""How a verb writes: formats, files whole or not at all, progress on a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from moewright.errors import SpecError
+
+if TYPE_CHECKING:
+    from moewright.report.blocks import Section
+
+
+class Format(StrEnum):
+    TERMINAL = "terminal"
+    MARKDOWN = "markdown"
+    JSON = "json"
+
+
+def print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def format_of(as_json: bool, form: Format | None, output: Path | None) -> Format:
+    """The format asked for; a file's ending tells it where nothing else does."""
+    if as_json and form not in (None, Format.JSON):
+        raise SpecError(f"contradicts --format {form}", field="--json")
+    if as_json or form:
+        return Format.JSON if as_json else form or Format.TERMINAL
+    endings = {".md": Format.MARKDOWN, ".json": Format.JSON}
+    return endings.get(output.suffix.lower(), Format.TERMINAL) if output else Format.TERMINAL
+
+
+def write(content: str | list[Section], output: Path | None) -> None:
+    if isinstance(content, list):
+        from moewright.report.terminal import show
+
+        show(content)
+    elif output is None:
+        sys.stdout.write(content)
+    else:
+        write_file(output, content)
+
+
+def write_file(path: Path, content: str, option: str = "--output") -> None:
+    """Write ``path`` whole or not at all: a temporary file beside it, then a rename. Raises SpecError."""
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(content)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary:
+            with suppress(OSError):
+                os.unlink(temporary)
+        raise SpecError(f"cannot be written: {error.strerror or error}", file=str(path), field=option) from None
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[float], None]]:
+    """A progress bar on a terminal, once the work has taken half a second; nothing in a pipe."""
+    if not (sys.stderr.isatty() and sys.stdout.isatty()):
+        yield lambda share: None
+        return
+    start = time.monotonic()
+    shown: list[Any] = []
+
+    def tell(share: float) -> None:
+        if not shown and time.monotonic() - start > 0.5:
+            from rich.console import Console
+            from rich.progress import Progress
+
+            bar = Progress(console=Console(stderr=True), transient=True)
+            shown.extend((bar, bar.add_task(f"Planning {what}", total=1.0)))
+            bar.start()
+        if shown:
+            shown[0].update(shown[1], completed=share)
+
+    try:
+        yield tell
+    finally:
+        if shown:
+            shown[0].stop()

@@ -1,0 +1,80 @@
+"""``moewright plan``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from moewright.cli.app import Json, app
+from moewright.cli.output import Format, format_of, progress, write
+from moewright.errors import SpecError
+
+if TYPE_CHECKING:
+    from moewright.plan.plan import Result
+    from moewright.report.blocks import Section
+    from moewright.spec.case import Case
+    from moewright.spec.strategy import StrategySpec
+
+
+@app.command()
+def plan(
+    spec: Annotated[Path, typer.Argument(help="A spec file: .yaml, .toml or .json.")],
+    as_json: Json = False,
+    form: Annotated[Format | None, typer.Option("--format", help="How the report is written.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write there (.md, .json: in that format) instead.")] = None,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(help="Why does this one lose? dp=64,tp=2,ep=64,etp=2, a name as printed, or a spec file."),
+    ] = None,
+    top: Annotated[int, typer.Option(min=0, max=100, help="Alternatives to show.")] = 5,
+    ranks: Annotated[int, typer.Option(min=0, help="Ranks of the layout to show, beside the last.")] = 4,
+) -> None:
+    """Find the best parallel strategy for SPEC, derive every number, and check it."""
+    from moewright.plan.search import plan as search
+    from moewright.spec.load import load
+
+    kind = format_of(as_json, form, output)
+    case = load(spec)
+    wanted = [_compared(text, case) for text in compare or []]
+    with progress(f"{case.model.name} on {case.cluster.gpus} GPUs") as tell:
+        result = search(case, wanted, top, tell)
+    write(_report(result, kind, output, ranks), output)
+
+
+def _compared(text: str, case: Case) -> StrategySpec:
+    """A strategy named on the command line."""
+    from moewright.spec.strategy_text import parse_strategy
+
+    if Path(text).suffix.lower() in (".yaml", ".yml", ".toml", ".json"):
+        from moewright.spec.files import read_mapping
+        from moewright.spec.load import strategy_of
+
+        section = read_mapping(text).get("strategy")
+        if section is None:
+            raise SpecError("is missing; a file to compare with needs one", file=text, field="strategy")
+        return strategy_of(section, text)
+    return parse_strategy(text)
+
+
+def _report(result: Result, kind: Format, output: Path | None, ranks: int) -> str | list[Section]:
+    if kind is Format.JSON:
+        return json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    from moewright.report.sections import sections
+
+    found = sections(result, ranks)
+    if kind is Format.MARKDOWN:
+        from moewright.report.markdown import render
+
+        return render(found)
+    if output is None:
+        return found
+    import io
+
+    from moewright.report.terminal import show
+
+    stream = io.StringIO()
+    show(found, stream)
+    return stream.getvalue()

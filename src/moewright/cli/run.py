@@ -1,0 +1,141 @@
+"""``moewright run``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from moewright.cli.app import Json, app
+from moewright.cli.output import print_json, write_file
+from moewright.errors import MoewrightError, SpecError
+
+if TYPE_CHECKING:
+    from moewright.spec.case import Case
+
+
+class Precisions(StrEnum):
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+class Devices(StrEnum):
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+@app.command()
+def run(
+    source: Annotated[Path, typer.Argument(metavar="PLAN_OR_SPEC", help="What `plan --json` wrote, or a spec file.")],
+    as_json: Json = False,
+    verify: Annotated[bool, typer.Option(help="Compare with the unsharded model and the plan's bytes.")] = True,
+    seed: Annotated[int, typer.Option(help="Of random weights, inputs and sampling.")] = 0,
+    weights: Annotated[
+        str, typer.Option(help="A folder of safetensors, random, or auto: the model's folder if it has any.")
+    ] = "auto",
+    precision: Annotated[Precisions, typer.Option(help="auto: fp32 on CPUs, else the model's.")] = Precisions.AUTO,
+    device: Annotated[Devices, typer.Option(help="auto: CUDA where there is one.")] = Devices.AUTO,
+    prompt: Annotated[list[str] | None, typer.Option(help="A text to go on from (several: a batch).")] = None,
+    prompt_ids: Annotated[list[str] | None, typer.Option(help="Token ids to go on from: 1,2,3.")] = None,
+    generate: Annotated[int, typer.Option(min=0, max=1_000_000, help="Tokens to generate for each prompt.")] = 0,
+    temperature: Annotated[float, typer.Option(min=0, max=100, help="0: the likeliest token.")] = 0.0,
+    top_p: Annotated[float, typer.Option(min=0, max=1, help="Draw from the likeliest tokens of this share.")] = 1.0,
+    stop: Annotated[
+        list[int] | None, typer.Option(help="Token ids that end a text (default: the model's); −1: none.")
+    ] = None,
+    profile: Annotated[
+        Path | None, typer.Option(help="A folder for trace.json (Perfetto) and loads.json (routing: of a spec).")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds until a run that is not done is ended.")] = 900.0,
+) -> None:
+    """Execute a plan on process groups, and verify it against the unsharded model.
+
+    Ranks are forked on this machine's CPUs; torchrun -m moewright.run PLAN starts them elsewhere.
+    """
+    from moewright.plan.file import read
+
+    case, best = read(source)
+    try:
+        from moewright.run import execute
+        from moewright.run.sampling import Sampling
+        from moewright.run.text import stop_ids
+    except ModuleNotFoundError as error:
+        raise MoewrightError(f"run needs {error.name}: pip install 'moewright[run]'") from None
+    prompts: list[str | list[int]] = [*(prompt or []), *map(_ids, prompt_ids or [])]
+    if prompts and not generate:
+        generate = 32
+    options = execute.Options(
+        seed=seed,
+        timeout=timeout,
+        weights=weights,
+        precision=str(precision),
+        device=str(device),
+        verify=verify,
+        prompts=prompts,
+        generate=generate,
+        sampling=Sampling(temperature, top_p),
+        stop=([s for s in stop if s >= 0] if stop else stop_ids(case.model)) if generate else (),
+        trace=profile is not None,
+    )
+    with _stream(case, generate, as_json) as tell:
+        ran = execute.run(case, best, options, tell)
+    if ran is None:  # a rank other than 0
+        return
+    if profile is not None:
+        from moewright.run.profile import files
+
+        try:
+            profile.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SpecError(f"cannot be made: {error.strerror}", file=str(profile), field="--profile") from None
+        for path, content in files(profile, case, best, ran).items():
+            write_file(path, content, "--profile")
+    if as_json:
+        print_json(ran.report.to_dict())
+    else:
+        from moewright.report.run import run_sections
+        from moewright.report.terminal import show
+
+        show(run_sections(ran.report.to_dict()))
+    if verify and not ran.report.verified:
+        raise typer.Exit(1)
+
+
+def _ids(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.replace(",", " ").split()]
+    except ValueError:
+        raise SpecError(f"got {text[:60]!r}; expected token ids such as 1,2,3", field="--prompt-ids") from None
+
+
+@contextmanager
+def _stream(case: Case, generate: int, quiet: bool) -> Iterator[Callable[[int, dict[int, int]], None] | None]:
+    """On a terminal, what rank 0 learns of the first sequence as it comes; nothing in a pipe."""
+    if not generate or quiet or not sys.stdout.isatty():
+        yield None
+        return
+    from moewright.run.text import Tokenizer
+
+    tokenizer, ids = Tokenizer.of(case.model), []
+    shown = [""]
+
+    def tell(step: int, found: dict[int, int]) -> None:
+        if 0 not in found:
+            return
+        ids.append(found[0])
+        text = tokenizer.decode(ids) if tokenizer else " ".join(map(str, ids))
+        if not text.endswith("\ufffd"):  # the rest of a character is still to come
+            sys.stdout.write(text[len(shown[0]) :])
+            sys.stdout.flush()
+            shown[0] = text
+
+    yield tell
+    sys.stdout.write("\n\n")
