@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+# ruff: noqa: I001
 import os
 import sys
 
-# the order of the verbs in --help
-from moewright.cli import plan, run, catalogue  # noqa: F401, I001
+from moewright.cli import plan, run  # noqa: F401  verbs join the app, and --help shows them, in this order
+from moewright.cli import catalogue  # noqa: F401
 from moewright.cli.app import app
 from moewright.errors import MoewrightError
 
