@@ -58,7 +58,8 @@ def local_members(size: int, stride: int, node: int) -> int:
 
 def sent_bytes(collective: str, size: Numbers, buffer: Numbers) -> Numbers:
     """Bytes leaving one of ``size`` ranks: all_gather and reduce_scatter of a whole ``buffer`` (n−1)/n of
-    it, all_reduce twice that, send the buffer. An all_to_all's bytes follow from its routing instead."""
+    it, all_reduce twice that, send the buffer; broadcast (n−1) copies by one rank, the mean over all. An
+    all_to_all's bytes follow from its routing instead."""
     if collective == "send":
         return buffer
     share = (size - 1) / size * buffer
@@ -113,6 +114,14 @@ def exchange_seconds(g: Group, to_ranks: Numbers, to_nodes: Numbers, cluster: Cl
     latency = latency + (np.where(across & (local > 1), cluster.node.latency, 0.0) if forwarding else 0.0)
     busy = np.maximum(fast / cluster.node.bandwidth, np.where(across, slow, 0.0) / cluster.fabric.bandwidth)
     return np.where(n > 1, busy + latency, 0.0)
+
+
+def broadcast_seconds(g: Group, buffer: Numbers, cluster: Cluster) -> Numbers:
+    """``buffer`` bytes from one rank to all of its group, passed on as they come: across nodes in a tree (log2
+    latency), then inside."""
+    inside = np.where(g.local > 1, buffer / cluster.node.bandwidth + cluster.node.latency, 0.0)
+    across = buffer / cluster.fabric.bandwidth + np.ceil(np.log2(g.nodes)) * cluster.fabric.latency
+    return np.where(g.size > 1, inside + np.where(g.nodes > 1, across, 0.0), 0.0)
 
 
 def send_seconds(g: Group, buffer: Numbers, cluster: Cluster) -> Numbers:

@@ -39,6 +39,9 @@ from moewright.spec.precision import element_bytes
 from moewright.spec.tensors import Tensor, attention_tensors, ffn_tensors
 from moewright.spec.workload import Kind
 
+#: bytes that tell a rank one choice of the router: the expert (32 bits) and its weight (fp32)
+CHOICE = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:
@@ -178,13 +181,12 @@ def score_flops(attention: Attention, case: Case) -> float:
     return flops
 
 
+_SECONDS = {"all_reduce": network.reduce_seconds, "broadcast": network.broadcast_seconds}
+
+
 def _collective(p: Pricing, name: str, collective: str, g: Group, buffer: Numbers, happens: Numbers) -> Operation:
     cluster = p.case.cluster
-    seconds = (
-        network.reduce_seconds(g, buffer, cluster)
-        if collective == "all_reduce"
-        else network.gather_seconds(g, buffer, cluster)
-    )
+    seconds = _SECONDS.get(collective, network.gather_seconds)(g, buffer, cluster)
     sent = network.sent_bytes(collective, g.size, buffer)
     return Operation(
         name, np.where(happens, seconds, 0.0), collective=collective, group=g, bytes=np.where(happens, sent, 0.0)
@@ -235,6 +237,9 @@ def _experts(p: Pricing, ffn: MoeFfn, attention: Attention) -> list[Operation]:
     shared = [x for x in tensors if x.kind == "shared_experts"]
     operations = [_gemm(p, "router", router, attention, "router", s.own)]
 
+    happens = replicated & np.asarray(t.leader) & (np.asarray(t.tp) > 1)
+    operations.append(_collective(p, "gate_broadcast", "broadcast", s.tp, s.own * ffn.top_k * CHOICE, happens))
+
     router_law = routing.Router.of(ffn)
     ranks = routing.distinct_destinations(t.ep, router_law)
     nodes = routing.distinct_destinations(s.ep.nodes, router_law)
@@ -264,7 +269,7 @@ def _experts(p: Pricing, ffn: MoeFfn, attention: Attention) -> list[Operation]:
         etp_name = "expert_gather" if name == "dispatch" else "expert_reduce"
         etp_kind = "all_gather" if name == "dispatch" else "reduce_scatter"
         operations.append(_collective(p, etp_name, etp_kind, s.etp, received * t.etp * width, ~replicated))
-    operations.insert(3, _grouped_gemm(p, ffn, tensors, load))
+    operations.insert(4, _grouped_gemm(p, ffn, tensors, load))
     if shared:
         operations += [
             *_token_gather(p, "shared_gather"),

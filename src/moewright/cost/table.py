@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.ma
 
-from moewright.spec.strategy import AttentionParallel, Dispatch, ExpertParallel, Overlap, Strategy
+from moewright.spec.strategy import AttentionParallel, Dispatch, ExpertParallel, Gate, Overlap, Strategy
 
 #: an array of candidates, or one number: every formula takes either
 Numbers = Any
@@ -30,6 +30,7 @@ class Table:
     etp: Numbers
     redundant: Numbers
     replicated: Numbers  # bool: dispatch = replicated
+    leader: Numbers  # bool: gate = leader
     two_batch: Numbers  # bool: overlap = two_batch
     batch: Numbers
 
@@ -64,7 +65,9 @@ class Table:
             Overlap.TWO_BATCH if v["two_batch"] else Overlap.NONE,
             AttentionParallel(v["dp"], v["cp"], v["tp"], v["repeated"]),
             ExpertParallel(
-                v["ep"], v["etp"], v["redundant"], Dispatch.REPLICATED if v["replicated"] else Dispatch.ALL_TO_ALL
+                *(v["ep"], v["etp"], v["redundant"]),
+                Dispatch.REPLICATED if v["replicated"] else Dispatch.ALL_TO_ALL,
+                Gate.LEADER if v["leader"] else Gate.EACH,
             ),
         )
         return strategy, v["batch"]
@@ -86,6 +89,7 @@ def _values(s: Strategy, batch: int) -> tuple[Any, ...]:
     return (
         *(s.replicas, s.pp, s.micro_batches, a.dp, a.cp, a.tp, a.repeated, e.ep, e.tp, e.redundant),
         e.dispatch is Dispatch.REPLICATED,
+        e.gate is Gate.LEADER,
         s.overlap is Overlap.TWO_BATCH,
         batch,
     )

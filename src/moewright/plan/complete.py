@@ -10,6 +10,7 @@ from moewright.spec.strategy import (
     AttentionParallel,
     Dispatch,
     ExpertParallel,
+    Gate,
     Overlap,
     Strategy,
     StrategySpec,
@@ -25,7 +26,8 @@ def divisors(n: int) -> list[int]:
 def named(want: StrategySpec) -> str:
     """The name of a completed strategy."""
     attention = AttentionParallel(want.dp or 1, want.cp or 1, want.tp or 1, want.repeated or 1)
-    experts = ExpertParallel(want.ep or 1, want.etp or 1, want.redundant or 0, want.dispatch or Dispatch.ALL_TO_ALL)
+    dispatch, gate = want.dispatch or Dispatch.ALL_TO_ALL, want.gate or Gate.EACH
+    experts = ExpertParallel(want.ep or 1, want.etp or 1, want.redundant or 0, dispatch, gate)
     overlap = want.overlap or Overlap.NONE
     return Strategy(want.replicas or 1, want.pp or 1, want.micro_batches or 1, overlap, attention, experts).name
 
@@ -56,6 +58,11 @@ def complete(want: StrategySpec, case: Case) -> StrategySpec:
             f"dp {want.dp or 1} × cp {want.cp or 1} contradicts dispatch replicated, in which every rank holds "
             "all tokens; write repeated instead of dp",
         )
+    if want.gate is Gate.LEADER and not replicated:
+        raise fail(
+            "strategy.experts.gate",
+            "got leader, which needs dispatch replicated: under all_to_all every token is routed once as it is",
+        )
     pp, cp = want.pp or 1, want.cp or 1
     copies = want.repeated if replicated else want.dp
     outer = rest("strategy.pp", gpus, pp * (want.replicas or 1), "replicas × pp")
@@ -68,6 +75,8 @@ def complete(want: StrategySpec, case: Case) -> StrategySpec:
         rest("strategy.experts", outer, stage, "ep × tp")
     tp = want.tp or (rest("strategy.attention", stage, copies * cp, "dp × cp × repeated") if copies else 1)
     copies = copies or rest("strategy.attention", stage, tp * cp, "cp × tp")
+    if want.gate is Gate.LEADER and tp == 1:
+        raise fail("strategy.experts.gate", "got leader, which needs an attention tp of at least 2; it is 1")
     attention = tp * copies * cp
     moe = case.model.moe
     if moe is None:
@@ -108,4 +117,5 @@ def complete(want: StrategySpec, case: Case) -> StrategySpec:
         etp=etp,
         redundant=want.redundant or 0,
         dispatch=Dispatch.REPLICATED if replicated else Dispatch.ALL_TO_ALL,
+        gate=want.gate or Gate.EACH,
     )

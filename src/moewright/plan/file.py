@@ -16,6 +16,7 @@ from moewright.spec.strategy import (
     AttentionParallel,
     Dispatch,
     ExpertParallel,
+    Gate,
     Overlap,
     Strategy,
 )
@@ -57,7 +58,8 @@ def _plan_file(path: Path) -> dict[str, Any] | None:
 
 
 def _strategy(value: dict[str, Any]) -> Strategy:
-    experts = {**value["experts"], "dispatch": Dispatch(value["experts"]["dispatch"])}
+    given = value["experts"]
+    experts = {**given, "dispatch": Dispatch(given["dispatch"]), "gate": Gate(given.get("gate", Gate.EACH))}
     return Strategy(
         int(value["replicas"]),
         int(value["pp"]),

@@ -81,7 +81,7 @@ def evaluate(case: Case, strategy: Strategy | StrategySpec, batch: int | None = 
         a, e = strategy.attention, strategy.experts
         strategy = StrategySpec(
             *(strategy.replicas, strategy.pp, strategy.micro_batches, strategy.overlap, a.dp, a.cp, a.tp, a.repeated),
-            *(e.ep, e.tp, e.redundant, e.dispatch),
+            *(e.ep, e.tp, e.redundant, e.dispatch, e.gate),
         )
     if batch is not None:
         case = replace(case, workload=replace(case.workload, batch=(batch,)))

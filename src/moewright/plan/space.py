@@ -13,7 +13,7 @@ from moewright.errors import InfeasibleError
 from moewright.plan.complete import complete, divisors, named
 from moewright.spec.case import Case
 from moewright.spec.model import DenseFfn, LinearAttention, MoeFfn
-from moewright.spec.strategy import Dispatch, Overlap, StrategySpec
+from moewright.spec.strategy import Dispatch, Gate, Overlap, StrategySpec
 from moewright.spec.workload import Kind
 
 #: micro-batches beyond this many only add latency
@@ -79,6 +79,8 @@ def _dispatches(want: StrategySpec, a: tuple[int, ...], stage: int) -> list[Disp
     # without a second rank the two are the same
     if dp == 1 and cp == 1 and (stage > 1 or want.dispatch is Dispatch.REPLICATED):
         kinds.append(Dispatch.REPLICATED)
+    if want.gate is Gate.LEADER:  # under all_to_all every token is routed once as it is
+        kinds = [k for k in kinds if k is Dispatch.REPLICATED and a[2] > 1]
     return [k for k in kinds if want.dispatch in (None, k)]
 
 
@@ -197,7 +199,10 @@ def _expand(case: Case, want: StrategySpec, rows: list[tuple[int, ...]], rejecte
     if not len(columns):
         return None
     replicas, pp, dp, cp, tp, repeated, ep, etp, redundant, replicated, batches, micro, two = columns.T
-    return Table(replicas, pp, micro, dp, cp, tp, repeated, ep, etp, redundant, replicated > 0, two > 0, batches)
+    leader = np.full(len(pp), want.gate is Gate.LEADER)
+    return Table(
+        replicas, pp, micro, dp, cp, tp, repeated, ep, etp, redundant, replicated > 0, leader, two > 0, batches
+    )
 
 
 def _micro_batches(want: StrategySpec, held: int) -> list[int]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from moewright.run.layers import rms_norm
 from moewright.run.numerics import Numerics
+from moewright.run.products import linear
 from moewright.run.schedule import Chunk, positions
 from moewright.run.weights import Weights
 from moewright.spec.model import Attention, LatentAttention, SoftmaxAttention
@@ -148,13 +149,13 @@ def attention(x: Tensor, w: Weights, a: Attention, step: Step, cache: Cache | No
     else:
         assert isinstance(a, SoftmaxAttention)
         out = _softmax(x, w, a, step, cache)
-    return F.linear(out, w["o"], w.get("o_bias") if bias else None)
+    return linear(out, w["o"], w.get("o_bias") if bias else None)
 
 
 def _softmax(x: Tensor, w: Weights, a: SoftmaxAttention, step: Step, cache: Cache | None) -> Tensor:
     eps, heads = step.numerics.eps, w["o"].shape[1] // a.v_dim
     kv_heads = (w["qkv"].shape[0] - heads * a.head_dim) // (a.head_dim + a.v_dim)
-    both = F.linear(x, w["qkv"], w.get("qkv_bias"))
+    both = linear(x, w["qkv"], w.get("qkv_bias"))
     widths = [heads * a.head_dim, kv_heads * a.head_dim, kv_heads * a.v_dim]
     if "q_norm" in w:
         q, k, v = torch.split(both, widths, dim=1)
@@ -253,11 +254,11 @@ def _latent(x: Tensor, w: Weights, a: LatentAttention, step: Step, cache: Cache 
     eps, heads = step.numerics.eps, w["o"].shape[1] // a.value_dim
     dim = a.nope_dim + a.rope_dim
     if "q" in w:
-        q = F.linear(x, w["q"])
+        q = linear(x, w["q"])
     else:
-        q = F.linear(rms_norm(F.linear(x, w["q_a"], w.get("q_a_bias")), w["q_a_norm"], eps), w["q_b"])
+        q = linear(rms_norm(linear(x, w["q_a"], w.get("q_a_bias")), w["q_a_norm"], eps), w["q_b"])
     q_nope, q_rope = torch.split(q.view(len(x), heads, dim), [a.nope_dim, a.rope_dim], dim=-1)
-    latent, k_rope = torch.split(F.linear(x, w["kv_a"], w.get("kv_a_bias")), [a.kv_rank, a.rope_dim], dim=-1)
+    latent, k_rope = torch.split(linear(x, w["kv_a"], w.get("kv_a_bias")), [a.kv_rank, a.rope_dim], dim=-1)
     latent = rms_norm(latent, w["kv_a_norm"], eps)
     q_rope, k_rope = step.turn(q_rope), step.turn(k_rope[:, None])
     scale = step.numerics.score_scale * dim**-0.5
@@ -265,7 +266,7 @@ def _latent(x: Tensor, w: Weights, a: LatentAttention, step: Step, cache: Cache 
     if step.prompt:
         if cache is not None:
             _keep_prompt(cache.keys, step.padded(kept), kept, step)
-        both = F.linear(latent, w["kv_b"]).view(len(x), heads, -1)
+        both = linear(latent, w["kv_b"]).view(len(x), heads, -1)
         k_nope, v = torch.split(both, [a.nope_dim, a.value_dim], dim=-1)
         k = torch.cat([k_nope, k_rope.expand(-1, heads, -1)], dim=-1)
         q = torch.cat([q_nope, q_rope], dim=-1)

@@ -15,12 +15,13 @@ from moewright.run import layers
 from moewright.run.attention import Cache, Step, attention, new_cache
 from moewright.run.mesh import Place
 from moewright.run.numerics import Numerics
+from moewright.run.products import linear
 from moewright.run.schedule import Chunk
 from moewright.run.source import Source
 from moewright.run.traffic import Traffic
 from moewright.run.weights import Weights, layer_weights, part_of, vocabulary_weights
 from moewright.spec.model import LatentAttention, ModelSpec, MoeFfn
-from moewright.spec.strategy import Dispatch
+from moewright.spec.strategy import Dispatch, Gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +179,7 @@ class Shard:
             self.mark("dense")
             return x + self._apart("dense_reduce", out)
         shared = self._shared(normed, w, ffn, tokens)
-        experts, weights = layers.route(normed, w, ffn, n)
+        experts, weights = self._routed(normed, w, ffn)
         own = max(0, min(tokens - self._offset(len(normed)), len(normed)))  # rows that are not filling
         self._record(position, experts[:own], ffn)
         self.mark("router")
@@ -188,6 +189,19 @@ class Shard:
         x = x.clone() if shared is None else x + shared
         x[:own] += routed
         return x
+
+    def _routed(self, x: Tensor, w: Weights, ffn: MoeFfn) -> tuple[Tensor, Tensor]:
+        """(experts, weights) of the tokens, found here, or by the tp group's first rank for all of it."""
+        if self.place.strategy.experts.gate is Gate.EACH:
+            return layers.route(x, w, ffn, self.numerics)
+        if self.tp_part == 0:
+            experts, weights = layers.route(x, w, ffn, self.numerics)
+            told = torch.cat([weights.float().view(torch.int32), experts.to(torch.int32)], dim=1)
+        else:
+            told = torch.empty(len(x), 2 * ffn.top_k, dtype=torch.int32, device=x.device)
+        told = self.tally.traffic.broadcast("gate_broadcast", told, self.place.tp)
+        weights, experts = told.chunk(2, dim=1)
+        return experts.long(), weights.contiguous().view(torch.float32)
 
     def _record(self, position: int, experts: Tensor, ffn: MoeFfn) -> None:
         """Loads of the experts; what several ranks repeat is counted by one."""
@@ -299,7 +313,7 @@ class Shard:
             x = self._together("head_gather", x)[:tokens]
         else:
             x = self._last_rows(x, chunk, start)
-        values = F.linear(x, self.ends["head"])
+        values = linear(x, self.ends["head"])
         self.mark("head")
         mine = part_of(self.model.vocab_size, self.tp_part, self.tp)
         return Logits((0, len(x)), (mine.start, mine.stop), values)

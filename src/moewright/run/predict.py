@@ -11,13 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from moewright.cost.operations import CHOICE
 from moewright.place.assignment import Assignment, rows_of
 from moewright.run.schedule import Chunk, positions
 from moewright.spec.model import ModelSpec, MoeFfn
-from moewright.spec.strategy import Dispatch
-
-#: bytes of a choice that travels with a token: its weight (fp32) and its slot (32 bits)
-CHOICE = 8
+from moewright.spec.strategy import Dispatch, Gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +73,7 @@ def _even(
     s, tp, row = a.strategy, a.strategy.attention.tp, model.hidden_size * element
     replicated = s.experts.dispatch is Dispatch.REPLICATED
     own = tokens if replicated else -(-tokens // tp)
+    gated = s.experts.gate is Gate.LEADER
     once = 2 * (tp - 1) * tokens * row // tp if replicated else (tp - 1) * own * row
     first, last = a.ranks.stage == 0, a.ranks.stage == s.pp - 1
 
@@ -91,6 +90,8 @@ def _even(
             names += ["shared_gather", "shared_reduce"]
         for name in names:
             over_tp(name, here)
+        if isinstance(ffn, MoeFfn) and gated:
+            sent["gate_broadcast"] += np.where(here & (a.ranks.tp == 0), (tp - 1) * tokens * ffn.top_k * CHOICE, 0)
     if s.pp > 1:
         sent["stage_transfer"] += np.where(last, 0, own * row)
     if not model.vocab_size:

@@ -70,6 +70,14 @@ class Traffic:
             self._add(name, 2 * (size - 1) * x.numel() * x.element_size() // size, size)
         return x
 
+    def broadcast(self, name: str, x: Tensor, group: dist.ProcessGroup) -> Tensor:
+        """The first member's ``x``, in place, to all; it sends a copy to each."""
+        size = dist.get_world_size(group)
+        if size > 1:
+            dist.broadcast(x, src=dist.get_global_rank(group, 0), group=group)
+            self._add(name, (size - 1) * x.numel() * x.element_size() if dist.get_rank(group) == 0 else 0, size)
+        return x
+
     def exchange(
         self, name: str, x: Tensor, send: list[int], receive: list[int], group: dist.ProcessGroup, beside: int = 0
     ) -> Tensor:

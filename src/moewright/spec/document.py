@@ -358,6 +358,9 @@ class ExpertSizes(Record):
     tp: Gpus | None = None
     redundant: Annotated[int, whole(0, MOST_EXPERTS)] | None = None
     dispatch: Annotated[str, choice("all_to_all", "replicated")] | None = None
+    gate: Annotated[str, choice("each", "leader")] | None = Field(
+        None, description="under dispatch replicated: routed by each rank of tp, or by one that tells the others"
+    )
 
 
 class StrategyRecord(Record):

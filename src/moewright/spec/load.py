@@ -29,7 +29,7 @@ from moewright.spec.files import read_mapping
 from moewright.spec.model import ModelSpec
 from moewright.spec.model_section import read_model
 from moewright.spec.sections import section, unknown_field
-from moewright.spec.strategy import Dispatch, Overlap, StrategySpec
+from moewright.spec.strategy import Dispatch, Gate, Overlap, StrategySpec
 from moewright.spec.workload import Goal, Kind, Limits, Objective, Routing, Workload
 
 SECTIONS = ("model", "cluster", "workload", "strategy", "objective", "limits", "routing")
@@ -237,4 +237,5 @@ def strategy_of(value: Any, file: str | None = None) -> StrategySpec:
         etp=e.tp,
         redundant=e.redundant,
         dispatch=None if e.dispatch is None else Dispatch(e.dispatch),
+        gate=None if e.gate is None else Gate(e.gate),
     )

@@ -17,6 +17,13 @@ class Dispatch(StrEnum):
     REPLICATED = "replicated"
 
 
+class Gate(StrEnum):
+    """Under ``replicated`` dispatch every rank of a tp group routes all tokens, or its leader does and tells them."""
+
+    EACH = "each"
+    LEADER = "leader"
+
+
 class Overlap(StrEnum):
     NONE = "none"
     TWO_BATCH = "two_batch"
@@ -36,6 +43,7 @@ class ExpertParallel:
     tp: int = 1
     redundant: int = 0
     dispatch: Dispatch = Dispatch.ALL_TO_ALL
+    gate: Gate = Gate.EACH
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,8 @@ class Strategy:
         experts = f"EP{e.ep}×TP{e.tp}" + (f"+{e.redundant}" if e.redundant else "")
         pipeline = f"PP{self.pp}" + (f"/{self.micro_batches}" if self.micro_batches > 1 else "")
         parts = [f"R{self.replicas}", pipeline, f"attn {attention}", f"moe {experts}", e.dispatch.replace("_", "-")]
+        if e.gate is not Gate.EACH:
+            parts.append(f"gate-{e.gate}")
         if self.overlap is not Overlap.NONE:
             parts.append(self.overlap.replace("_", "-"))
         return " · ".join(parts)
@@ -96,3 +106,4 @@ class StrategySpec:
     etp: int | None = None
     redundant: int | None = None
     dispatch: Dispatch | None = None
+    gate: Gate | None = None

@@ -6,7 +6,7 @@ import re
 from typing import Any, Final
 
 from moewright.errors import SpecError
-from moewright.spec.strategy import Dispatch, Overlap, StrategySpec
+from moewright.spec.strategy import Dispatch, Gate, Overlap, StrategySpec
 
 _SIZES: Final = ("replicas", "pp", "micro_batches", "dp", "cp", "tp", "repeated", "ep", "etp", "redundant")
 _EXAMPLE: Final = "dp=64,tp=2,ep=64,etp=2 or R1 · PP1 · attn DP64×TP2 · moe EP64×TP2 · all-to-all"
@@ -50,8 +50,10 @@ def _pair(part: str, fields: dict[str, Any], text: str) -> None:
         _set(fields, name, Dispatch(value.replace("-", "_")), text)
     elif name == "overlap" and value.replace("-", "_") in list(Overlap):
         _set(fields, name, Overlap(value.replace("-", "_")), text)
+    elif name == "gate" and value in list(Gate):
+        _set(fields, name, Gate(value), text)
     else:
-        known = ", ".join((*_SIZES, "dispatch", "overlap"))
+        known = ", ".join((*_SIZES, "dispatch", "gate", "overlap"))
         raise _error(text, f"has {part[:40]!r}; known are {known}")
 
 
@@ -67,6 +69,8 @@ def _named(part: str, fields: dict[str, Any], text: str) -> None:
         _set(fields, "dispatch", Dispatch(plain), text)
     elif plain in list(Overlap):
         _set(fields, "overlap", Overlap(plain), text)
+    elif plain.removeprefix("gate_") in list(Gate):
+        _set(fields, "gate", Gate(plain.removeprefix("gate_")), text)
     else:
         _folding(part, fields, text)
 
