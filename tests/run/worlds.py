@@ -21,7 +21,7 @@ from moewright.spec.case import Case
 from moewright.spec.cluster import Cluster, Device, Tier
 from moewright.spec.model import DenseFfn, Layer, ModelSpec, MoeFfn, SoftmaxAttention
 from moewright.spec.precision import Precision
-from moewright.spec.strategy import StrategySpec
+from moewright.spec.strategy import Dispatch, Gate, StrategySpec
 from moewright.spec.workload import Kind, Workload
 
 FP32 = Precision("fp32", {}, "fp32", "fp32", "fp32", "fp32")
@@ -41,7 +41,7 @@ def tiny(gpus, kind=0, batch=8, pass_kind=0):
     )
     cluster = Cluster("c", gpus, 4, CPU, Tier(1e9, 1e-5), Tier(1e8, 1e-4))
     work = (Kind.FORWARD, Kind.PREFILL, Kind.DECODE)[pass_kind]
-    return Case(model, cluster, Workload(work, (batch,), (6, 5)[kind % 2], causal=kind != 2), file="tiny")
+    return Case(model, cluster, Workload(work, (batch,), (8, 5)[kind % 2], causal=kind != 2), file="tiny")
 
 
 def strategies(seed, count):
@@ -51,10 +51,13 @@ def strategies(seed, count):
         kind, pass_kind = int(rng.integers(4)), int(rng.integers(3))
         case = tiny(int(rng.choice([1, 2, 4, 6, 8])), kind, int(rng.choice([8, 12, 24])), pass_kind if kind != 2 else 0)
         table = space(case).table
-        rows = np.flatnonzero(table.cp == 1)
-        strategy, batch = table.row(int(rng.choice(rows)))
+        rows = np.flatnonzero(table.cp > 1) if rng.integers(4) == 0 else np.flatnonzero(table.cp == 1)
+        strategy, batch = table.row(int(rng.choice(rows if len(rows) else len(table))))
+        if strategy.experts.dispatch is Dispatch.REPLICATED and strategy.attention.tp > 1 and rng.integers(2):
+            strategy = replace(strategy, experts=replace(strategy.experts, gate=Gate.LEADER))
         plan = moewright.evaluate(case, strategy, batch)
-        generate = int(rng.integers(2)) * 4 if case.model.vocab_size and case.workload.causal else 0
+        can = case.model.vocab_size and case.workload.causal and strategy.attention.cp == 1
+        generate = int(rng.integers(2)) * 4 if can else 0
         report = run(case, plan, Options(seed=int(rng.integers(99)), timeout=60, generate=generate)).report
         fixed = (
             {}

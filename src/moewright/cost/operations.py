@@ -91,6 +91,9 @@ def _gemm(p: Pricing, name: str, tensors: list[Tensor], attention: Attention, ki
     """Matrix products of ``tokens`` tokens with a rank's share of ``tensors``, weights read once."""
     precision, t = p.case.model.precision, p.table
     flops = gemm_flops(tensors, attention, t) * tokens
+    again = [x for x in tensors if expanded_by_all(x, attention)]
+    if again:
+        flops = flops + gemm_flops(again, attention, t) * tokens * (t.cp - 1)
     act = element_bytes(precision.activations)
     traffic = weight_bytes(tensors, attention, precision, t)
     for x in (x for x in tensors if x.gemm):
@@ -98,8 +101,15 @@ def _gemm(p: Pricing, name: str, tensors: list[Tensor], attention: Attention, ki
         inner = x.name.endswith(("o_proj", "out_proj", "_down"))
         share = _share(x, attention, t)
         rows, columns = (1.0, share) if inner else (share, 1.0)
-        traffic = traffic + tokens * (x.rows * rows * 2.0 + x.columns * columns * act)
+        worked = tokens * t.cp if x in again else tokens
+        traffic = traffic + worked * (x.rows * rows * 2.0 + x.columns * columns * act)
     return _compute(p, name, flops, traffic, kind)
+
+
+def expanded_by_all(x: Tensor, attention: Attention) -> bool:
+    """Whether every rank of cp multiplies ``x`` with the tokens of all: they gather MLA's latents, and each expands
+    those of the whole prompt to keys and values (absorbed forms, of sparse attention, expand nothing)."""
+    return x.name == "kv_b_proj" and isinstance(attention, LatentAttention) and attention.indexer is None
 
 
 def _share(x: Tensor, attention: Attention, t: Table) -> Numbers:

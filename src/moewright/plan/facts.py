@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moewright.cost.operations import score_flops
+from moewright.cost.operations import expanded_by_all, score_flops
 from moewright.place.assignment import Assignment, assign, held_cache_bytes, rank_share
 from moewright.place.experts import place_experts
 from moewright.place.ranks import groups_of
@@ -80,6 +80,8 @@ def flops_done(f: Facts) -> np.ndarray:
                 done += count * per_copy * mean[a.ranks.replica, a.ranks.ep]
             else:
                 worked = own if tensor.kind == "router" else tokens
+                if expanded_by_all(tensor, layer.attention):
+                    worked = tokens * s.attention.cp
                 done += count * 2.0 * tensor.parameters * rank_share(a, tensor, layer.attention) * worked
     if model.vocab_size:
         logits = tokens if w.kind is Kind.FORWARD else sequences

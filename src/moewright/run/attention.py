@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
@@ -49,11 +51,13 @@ class Step:
     device: torch.device
     dtype: torch.dtype
     causal: bool = True
+    gather: Callable[[Tensor], Tensor] | None = None  # rows of this rank's tokens → of the whole prompts (cp)
     prompt: bool = True
     even: bool = True
     row: Tensor = field(init=False)
     position: Tensor = field(init=False)
     column: Tensor = field(init=False)
+    whole: tuple[Tensor, Tensor] | None = field(default=None, init=False)  # row and position of what gather gives
     _turns: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     _masks: dict[int | None, Tensor | None] = field(default_factory=dict)
 
@@ -61,11 +65,18 @@ class Step:
         row, position = positions(self.chunk)
         self.row, self.position = (torch.from_numpy(x).to(self.device) for x in (row, position))
         self.prompt = not any(self.chunk.starts)
-        counts = self.chunk.counts
+        counts, parts = self.chunk.counts, self.chunk.parts
+        if parts > 1:
+            every = [positions(self.chunk.of_part(part)) for part in range(parts)]
+            rows, places = (torch.from_numpy(np.concatenate(x)).to(self.device) for x in zip(*every, strict=True))
+            self.whole = (rows, places)
         if not self.prompt and set(counts) != {1}:
             raise ValueError("a chunk is prompts, or one token of each sequence")
         self.even = len(set(counts)) == 1
-        self.column = self.position - torch.tensor(self.chunk.starts, device=self.device)[self.row]
+        first = np.cumsum(counts) - counts
+        self.column = (
+            torch.arange(len(self.row), device=self.device) - torch.from_numpy(first).to(self.device)[self.row]
+        )
 
     @property
     def sequences(self) -> int:
@@ -104,6 +115,14 @@ class Step:
         out[self.row, self.column] = x
         return out.transpose(1, 2)
 
+    def context(self, x: Tensor) -> Tensor:
+        """What a prompt's queries look at: [tokens, heads, dim] of this rank → [sequences, heads, length, dim]."""
+        if self.gather is None or self.whole is None:
+            return self.padded(x)
+        out = x.new_zeros(self.sequences, max(self.chunk.wholes), *x.shape[1:])
+        out[self.whole] = self.gather(x)
+        return out.transpose(1, 2)
+
     def packed(self, x: Tensor) -> Tensor:
         """[sequences, heads, width, dim] → [tokens, heads · dim]."""
         x = x.transpose(1, 2)
@@ -111,12 +130,15 @@ class Step:
 
     def prompt_mask(self, window: int | None) -> Tensor | None:
         """Which keys a prompt's queries see, [width, width]; None where that is all, or all before it. Without
-        causality the filling of shorter sequences is hidden, [sequences, 1, 1, width]."""
+        causality the filling of shorter sequences is hidden, [sequences, 1, 1, width]; of a prompt divided over cp
+        the mask follows from the positions, [sequences, 1, width, length]."""
         if window not in self._masks:
             self._masks[window] = self._prompt_mask(window)
         return self._masks[window]
 
     def _prompt_mask(self, window: int | None) -> Tensor | None:
+        if self.chunk.parts > 1:
+            return self._context_mask(window)
         i = torch.arange(self.width, device=self.device)
         if not self.causal:
             if self.even:
@@ -126,6 +148,18 @@ class Step:
         if not window or self.width <= window:
             return None
         return (i[:, None] >= i[None, :]) & (i[:, None] - i[None, :] < window)
+
+    def _context_mask(self, window: int | None) -> Tensor:
+        at = torch.zeros(self.sequences, self.width, dtype=torch.int64, device=self.device)
+        at[self.row, self.column] = self.position
+        lengths = torch.tensor(self.chunk.wholes, device=self.device)
+        keys = torch.arange(max(self.chunk.wholes), device=self.device)
+        seen = (keys < lengths[:, None])[:, None, :].expand(-1, self.width, -1)
+        if self.causal:
+            seen = seen & (keys <= at[:, :, None])
+            if window:
+                seen = seen & (at[:, :, None] - keys < window)
+        return seen[:, None]
 
     def cache_mask(self, room: int) -> Tensor | None:
         """Which of the first keys of the cache hold tokens, [sequences, 1, 1, seen]; None where all do."""
@@ -167,7 +201,11 @@ def _softmax(x: Tensor, w: Weights, a: SoftmaxAttention, step: Step, cache: Cach
     v = v.reshape(len(x), kv_heads, a.v_dim)
     scale = step.numerics.score_scale * a.head_dim**-0.5
     if step.prompt:
-        keys, values = step.padded(k), step.padded(v)
+        if step.gather is None:
+            keys, values = step.padded(k), step.padded(v)
+        else:
+            together = step.context(torch.cat([k, v], dim=-1))
+            keys, values = torch.split(together, [a.head_dim, a.v_dim], dim=-1)
         if cache is not None:
             _keep_prompt(cache.keys, keys, k, step)
             assert cache.values is not None
@@ -266,12 +304,19 @@ def _latent(x: Tensor, w: Weights, a: LatentAttention, step: Step, cache: Cache 
     if step.prompt:
         if cache is not None:
             _keep_prompt(cache.keys, step.padded(kept), kept, step)
-        both = linear(latent, w["kv_b"]).view(len(x), heads, -1)
+        if step.gather is not None:  # the latents of the whole prompt, which every rank of cp expands
+            latent, k_rope = torch.split(step.context(kept), [a.kv_rank, a.rope_dim], dim=-1)
+            latent, k_rope = latent.reshape(-1, a.kv_rank), k_rope.transpose(1, 2).flatten(0, 1)
+        both = linear(latent, w["kv_b"]).view(len(latent), heads, -1)
         k_nope, v = torch.split(both, [a.nope_dim, a.value_dim], dim=-1)
         k = torch.cat([k_nope, k_rope.expand(-1, heads, -1)], dim=-1)
         q = torch.cat([q_nope, q_rope], dim=-1)
         mask = step.prompt_mask(None)
-        out = _attend(step.padded(q), step.padded(k), step.padded(v), mask, step.causal and mask is None, scale, None)
+        if step.gather is not None:
+            k, v = (t.view(step.sequences, -1, *t.shape[1:]).transpose(1, 2) for t in (k, v))
+        else:
+            k, v = step.padded(k), step.padded(v)
+        out = _attend(step.padded(q), k, v, mask, step.causal and mask is None, scale, None)
         return step.packed(out)
     assert cache is not None
     _keep_one(cache.keys, kept, step)

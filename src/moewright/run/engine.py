@@ -16,7 +16,7 @@ from moewright.run.attention import Cache, Step, attention, new_cache
 from moewright.run.mesh import Place
 from moewright.run.numerics import Numerics
 from moewright.run.products import linear
-from moewright.run.schedule import Chunk
+from moewright.run.schedule import Chunk, last
 from moewright.run.source import Source
 from moewright.run.traffic import Traffic
 from moewright.run.weights import Weights, layer_weights, part_of, vocabulary_weights
@@ -109,7 +109,7 @@ class Shard:
         """One pass of ``chunk``: ``inputs`` are its token ids [tokens], or hidden states [tokens, hidden] of a model
         without an embedding; other stages than the first get theirs from the stage before. The last stage gives the
         output of all its tokens (``every``), or of the last of each sequence."""
-        step = Step(chunk, self.numerics, self.device, self.dtype, self.causal)
+        step = Step(chunk, self.numerics, self.device, self.dtype, self.causal, self._gathered(chunk))
         tokens = chunk.tokens
         if self.first:
             assert inputs is not None
@@ -124,6 +124,13 @@ class Shard:
             return self._finish(x, chunk, every)
         self.tally.traffic.send("stage_transfer", x, self.place.next)
         return None
+
+    def _gathered(self, chunk: Chunk) -> Callable[[Tensor], Tensor] | None:
+        """Rows of a chunk's tokens → those of the whole prompts, in the order of the cp ranks."""
+        if chunk.parts == 1:
+            return None
+        counts = [chunk.of_part(part).tokens for part in range(chunk.parts)]
+        return lambda x: self.tally.traffic.gather_rows("context_gather", x, counts, self.place.cp)
 
     def whole_logits(self, part: Logits) -> Tensor:
         """Logits [sequences, vocabulary] from the parts of the tp ranks."""
@@ -320,15 +327,13 @@ class Shard:
 
     def _last_rows(self, x: Tensor, chunk: Chunk, start: int) -> Tensor:
         """Of [own, hidden] divided over tp: the last token of every sequence, [sequences, hidden], on all of tp."""
-        ends = torch.tensor(chunk.counts).cumsum(0) - 1
+        ends = torch.from_numpy(last(chunk))
         if self.replicated or self.tp == 1:
             return x[ends.to(self.device)]
         owner = ends // len(x)
         counts = torch.bincount(owner, minlength=self.tp).tolist()
         mine = x[(ends[owner == self.tp_part] - start).to(self.device)]
-        return self.tally.traffic.exchange(
-            "head_gather", mine.repeat(self.tp, 1), [len(mine)] * self.tp, counts, self.place.tp
-        )
+        return self.tally.traffic.gather_rows("head_gather", mine, counts, self.place.tp)
 
 
 def _as(x: Tensor, dtype: torch.dtype) -> Tensor:

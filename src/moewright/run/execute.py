@@ -109,13 +109,11 @@ def run(case: Case, plan: Plan, options: Options | None = None, tell: Tell | Non
 
 def refuse(case: Case, plan: Plan) -> None:
     """Raises RunError for what the executor does not run."""
-    model, s = case.model, plan.strategy
+    model = case.model
 
     def no(field: str, message: str) -> RunError:
         return RunError(f"{case.file}: {field}: {message}")
 
-    if s.attention.cp > 1:
-        raise no("strategy.attention.cp", "context parallelism is not run yet; expected 1")
     if model.head_bias:
         raise no("model", "a bias on the head is not run yet")
     for layer, _ in model.layer_kinds():
@@ -195,6 +193,11 @@ def _job(
         missing = -len(prompts) % schedule.parts(s)
         prompts += [prompts[-1]] * missing
     decode = w.kind is Kind.DECODE and not o.generate and not o.prompts and w.sequence > 1
+    cp = s.attention.cp
+    if cp > 1 and o.generate:
+        raise RunError(f"{case.file}: strategy.attention.cp: got {cp}; to generate, it must be 1: cp divides prompts")
+    if cp > 1 and min(map(len, prompts)) < 2 * cp:
+        raise RunError(f"--prompt: of {min(map(len, prompts))} tokens; expected 2·cp = {2 * cp} at least")
     stop = frozenset(o.stop)
     return Job(
         model,
@@ -207,7 +210,7 @@ def _job(
         given=1 if decode else 0,
         new_tokens=o.generate,
         every=w.kind is Kind.FORWARD and not o.generate,
-        cached=True,
+        cached=cp == 1,
         sampling=replace(o.sampling, seed=o.seed),
         stop=stop,
         keep=o.verify,

@@ -110,7 +110,8 @@ class Worker:
         self.place: Place = join(job.strategy, device.type)
         self.shard = Shard(job.model, job.numerics, self.place, job.assignment, job.source, device, job.causal)
         s = job.strategy
-        self.group = self.place.at("replica") * s.attention.dp + self.place.at("dp")
+        group = self.place.at("replica") * s.attention.dp + self.place.at("dp")
+        self.group = group * s.attention.cp + self.place.at("cp")
         self.outcome = Outcome(load=time.perf_counter() - begun, weight_bytes=self.shard.weight_bytes)
         self.pending: list[tuple[dist.Work, Tensor]] = []
 
@@ -163,10 +164,7 @@ class Worker:
         inputs = None
         if shard.first:
             if step == 0 or job.given:
-                rows = [
-                    job.prompts[q][start : start + count]
-                    for q, start, count in zip(chunk.sequences, chunk.starts, chunk.counts, strict=True)
-                ]
+                rows = [job.prompts[chunk.sequences[i]][start:stop] for i, start, stop in chunk.spans()]
                 inputs = torch.cat(rows).to(self.device)
             else:
                 if job.strategy.pp > 1:

@@ -19,6 +19,7 @@ class Place:
     rank: int
     coordinates: Ranks
     tp: dist.ProcessGroup
+    cp: dist.ProcessGroup
     ep: dist.ProcessGroup
     etp: dist.ProcessGroup
     stage: dist.ProcessGroup
@@ -47,7 +48,7 @@ def join(s: Strategy, device: str = "cpu") -> Place:
     a, e = s.attention, s.experts
     outer = (s.replicas, s.pp)
     attention: DeviceMesh = init_device_mesh(
-        device, (*outer, a.repeated * a.dp * a.cp, a.tp), mesh_dim_names=("replica", "pp", "dp", "tp")
+        device, (*outer, a.repeated * a.dp, a.cp, a.tp), mesh_dim_names=("replica", "pp", "dp", "cp", "tp")
     )
     experts: DeviceMesh = init_device_mesh(device, (*outer, e.ep, e.tp), mesh_dim_names=("replica", "pp", "ep", "etp"))
     whole: DeviceMesh = init_device_mesh(device, (*outer, s.stage), mesh_dim_names=("replica", "pp", "stage"))
@@ -56,6 +57,7 @@ def join(s: Strategy, device: str = "cpu") -> Place:
         dist.get_rank(),
         rank_coordinates(s),
         attention.get_group("tp"),
+        attention.get_group("cp"),
         experts.get_group("ep"),
         experts.get_group("etp"),
         whole.get_group("stage"),

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from moewright.cost.operations import CHOICE
-from moewright.place.assignment import Assignment, rows_of
-from moewright.run.schedule import Chunk, positions
-from moewright.spec.model import ModelSpec, MoeFfn
+from moewright.place.assignment import Assignment, head_slices, rows_of
+from moewright.run.schedule import Chunk, last, positions
+from moewright.spec.model import LatentAttention, Layer, ModelSpec, MoeFfn, SoftmaxAttention
 from moewright.spec.strategy import Dispatch, Gate
 
 
@@ -46,12 +46,12 @@ def predict(
     """
     sent: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(a.gpus, dtype=np.int64))
     copies = {i: np.zeros(a.gpus, dtype=np.int64) for i in model.moe_layers()}
-    group = a.ranks.replica * a.strategy.attention.dp + a.ranks.dp
+    group = (a.ranks.replica * a.strategy.attention.dp + a.ranks.dp) * a.strategy.attention.cp + a.ranks.cp
     for groups in passes.chunks:
         for index in range(len(groups[0])):
             now = [chunks[index] for chunks in groups]
             tokens = np.array([chunk.tokens for chunk in now])[group]
-            sequences = np.array([len(chunk.counts) for chunk in now])[group]
+            sequences = np.array([len(last(chunk)) for chunk in now])[group]
             _even(model, a, tokens, sequences, passes, element, sent)
             for position in model.moe_layers():
                 _routed(model, a, position, now, routing[position], element, sent, copies[position])
@@ -75,7 +75,7 @@ def _even(
     own = tokens if replicated else -(-tokens // tp)
     gated = s.experts.gate is Gate.LEADER
     once = 2 * (tp - 1) * tokens * row // tp if replicated else (tp - 1) * own * row
-    first, last = a.ranks.stage == 0, a.ranks.stage == s.pp - 1
+    first, final = a.ranks.stage == 0, a.ranks.stage == s.pp - 1
 
     def over_tp(name: str, here: np.ndarray) -> None:
         if tp > 1:
@@ -83,6 +83,8 @@ def _even(
 
     for position, layer in enumerate(model.layers):
         ffn, here = layer.ffn, a.stage_mask(position)
+        if s.attention.cp > 1:
+            sent["context_gather"] += here * tokens * (s.attention.cp - 1) * _cached_width(layer, a) * element
         names = ["attention_reduce"] + ([] if replicated else ["attention_gather"])
         if not isinstance(ffn, MoeFfn):
             names += ["dense_reduce"] + ([] if replicated else ["dense_gather"])
@@ -93,15 +95,25 @@ def _even(
         if isinstance(ffn, MoeFfn) and gated:
             sent["gate_broadcast"] += np.where(here & (a.ranks.tp == 0), (tp - 1) * tokens * ffn.top_k * CHOICE, 0)
     if s.pp > 1:
-        sent["stage_transfer"] += np.where(last, 0, own * row)
+        sent["stage_transfer"] += np.where(final, 0, own * row)
     if not model.vocab_size:
         return
     over_tp("embedding_reduce", first)
     if passes.every and not replicated:
-        over_tp("head_gather", last)
+        over_tp("head_gather", final)
     if passes.sampled:
         widest = int(rows_of(model.vocab_size, tp)[0])
-        sent["logits_gather"] += np.where(last, (tp - 1) * widest * sequences * element, 0)
+        sent["logits_gather"] += np.where(final, (tp - 1) * widest * sequences * element, 0)
+
+
+def _cached_width(layer: Layer, a: Assignment) -> np.ndarray | int:
+    """Elements of keys and values (of MLA: latent and rotated key) that a token leaves on every rank."""
+    attention = layer.attention
+    if isinstance(attention, SoftmaxAttention):
+        heads = np.array([len(kv) for _, kv in head_slices(attention, a.strategy.attention.tp)])
+        return np.asarray(heads[a.ranks.tp] * (attention.head_dim + attention.v_dim))
+    assert isinstance(attention, LatentAttention)
+    return attention.kv_rank + attention.rope_dim
 
 
 def _last_rows(
@@ -116,7 +128,7 @@ def _last_rows(
     tp = a.strategy.attention.tp
     for rank in np.flatnonzero(a.ranks.stage == a.strategy.pp - 1):
         chunk = now[group[rank]]
-        ends = np.cumsum(chunk.counts) - 1
+        ends = last(chunk)
         mine = int((ends // -(-chunk.tokens // tp) == a.ranks.tp[rank]).sum())
         sent["head_gather"][rank] += (tp - 1) * mine * model.hidden_size * element
 
@@ -139,8 +151,9 @@ def _routed(
     row, ranks = model.hidden_size * element, np.flatnonzero(a.stage_mask(position))
     for replica in range(s.replicas):
         here = ranks[a.ranks.replica[ranks] == replica]
-        first = replica * s.attention.dp
-        goes, count = _goes(a, here, now[first : first + s.attention.dp], routing, homes)
+        each = s.attention.dp * s.attention.cp
+        first = replica * each
+        goes, count = _goes(a, here, now[first : first + each], routing, homes)
         # under replicated all ranks have the same tokens
         copies[here] += (count[0] if replicated else count.sum(axis=0))[a.ranks.ep[here]]
         if not replicated:
@@ -170,7 +183,7 @@ def _goes(
         row, position = positions(chunk)
         of_group.append(routing[np.array(chunk.sequences)[row], position])
     for i, rank in enumerate(here):
-        chosen = of_group[a.ranks.dp[rank]]
+        chosen = of_group[a.ranks.dp[rank] * s.attention.cp + a.ranks.cp[rank]]
         own = len(chosen) if replicated else -(-len(chosen) // tp)
         start = 0 if replicated else int(a.ranks.tp[rank]) * own
         for turn, experts in enumerate(chosen[start : start + own].tolist()):

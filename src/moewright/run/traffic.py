@@ -52,6 +52,13 @@ class Traffic:
         self._add(name, (size - 1) * x.numel() * x.element_size(), size)
         return out
 
+    def gather_rows(self, name: str, x: Tensor, counts: list[int], group: dist.ProcessGroup) -> Tensor:
+        """Parts [counts[i], …] of every member, which need not be equal → [sum(counts), …]."""
+        if len(set(counts)) == 1:
+            return self.all_gather(name, x, group)
+        size = dist.get_world_size(group)
+        return self.exchange(name, x.repeat(size, *[1] * (x.dim() - 1)), [len(x)] * size, counts, group)
+
     def reduce_scatter(self, name: str, x: Tensor, group: dist.ProcessGroup) -> Tensor:
         """Sums of [size · n, …] over the members → this one's part [n, …]."""
         size = dist.get_world_size(group)

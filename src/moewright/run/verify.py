@@ -86,7 +86,7 @@ class Findings:
 def passes_of(job: Job, ran: int) -> Passes:
     """The passes of ``job`` that were measured, of ``ran`` in all."""
     s = job.strategy
-    now = [schedule.prompts(s, job.lengths, group) for group in range(s.replicas * s.attention.dp)]
+    now = [schedule.prompts(s, job.lengths, group) for group in range(schedule.groups(s))]
     all_passes = [now]
     for _ in range(ran - 1):
         now = [[chunk.after() for chunk in chunks] for chunks in now]
@@ -197,7 +197,7 @@ def output_of(job: Job, outcomes: list[Outcome], shape: tuple[int, int, int]) ->
     def tokens(chunk: schedule.Chunk) -> tuple[np.ndarray, np.ndarray]:
         row, position = schedule.positions(chunk)
         if not job.every and job.model.vocab_size:  # of each sequence the last token
-            ends = np.cumsum(chunk.counts) - 1
+            ends = schedule.last(chunk)
             row, position = row[ends], position[ends]
         return np.array(chunk.sequences)[row], position
 
