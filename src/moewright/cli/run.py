@@ -13,7 +13,7 @@ import typer
 
 from moewright.cli.app import Json, app
 from moewright.cli.output import print_json, write_file
-from moewright.errors import MoewrightError, SpecError
+from moewright.errors import SpecError
 
 if TYPE_CHECKING:
     from moewright.spec.case import Case
@@ -61,6 +61,7 @@ def run(
     Ranks are forked on this machine's CPUs; torchrun -m moewright.run PLAN starts them elsewhere.
     """
     from moewright.plan.file import read
+    from moewright.run.errors import RunError
 
     case, best = read(source)
     try:
@@ -68,7 +69,7 @@ def run(
         from moewright.run.sampling import Sampling
         from moewright.run.text import stop_ids
     except ModuleNotFoundError as error:
-        raise MoewrightError(f"run needs {error.name}: pip install 'moewright[run]'") from None
+        raise RunError(f"run needs {error.name}: pip install 'moewright[run]'") from None
     prompts: list[str | list[int]] = [*(prompt or []), *map(_ids, prompt_ids or [])]
     if prompts and not generate:
         generate = 32

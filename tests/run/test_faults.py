@@ -1,0 +1,151 @@
+"""A run that goes wrong ends as a whole, with one line that names rank and cause, and leaves nothing behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+from run.families import model
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+SPEC = """
+model: MODEL
+cluster:
+  gpus: 4
+  gpus_per_node: 4
+  device: {name: cpu, flops: {fp32: 100 GFLOPS}, memory: 8 GB, memory_bandwidth: 10 GB/s}
+  network: {node: {bandwidth: 1 GB/s, latency: 10 us}, fabric: {bandwidth: 1 GB/s, latency: 10 us}}
+workload: {kind: prefill, batch: 8, sequence: 12}
+strategy: {attention: {dp: 2, tp: 2}, experts: {ep: 4}}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A tiny Mixtral, its spec, and the plan of it."""
+    where = tmp_path_factory.mktemp("faults")
+    model("mixtral", lambda *choices: choices[0], 1).save_pretrained(where / "model")
+    (where / "spec.yaml").write_text(SPEC.replace("MODEL", "model"))
+    done = moewright(where, "plan", "spec.yaml", "--json", "--output", "plan.json")
+    assert done.returncode == 0, done.stderr
+    return where
+
+
+def moewright(where, *arguments, **more):
+    return subprocess.run(
+        [sys.executable, "-m", "moewright", *map(str, arguments)],
+        capture_output=True, text=True, cwd=where, env=ENVIRONMENT, timeout=120, check=False, **more,
+    )  # fmt: skip
+
+
+def one_line(text):
+    assert text.count("\n") == 1, text
+    assert text.startswith("moewright: ")
+    return text
+
+
+def children(pid):
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(line) for line in found.stdout.split()]
+
+
+@pytest.mark.parametrize(
+    ("sent", "timeout", "says"),
+    [(signal.SIGKILL, 60, "died of signal 9"), (signal.SIGSTOP, 6, "did not finish within 6 s")],
+)
+def test_a_rank_that_is_killed_or_stopped(folder, sent, timeout, says):
+    arguments = ["run", "plan.json", "--generate", "100000", "--no-verify", "--timeout", str(timeout)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "moewright", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder, env=ENVIRONMENT,
+    )  # fmt: skip
+    end = time.monotonic() + 60
+    while len(children(process.pid)) < 4 and time.monotonic() < end:
+        time.sleep(0.05)
+    ranks = children(process.pid)
+    assert len(ranks) == 4
+    time.sleep(1.0)  # the ranks are generating
+    os.kill(ranks[2], sent)
+    out, err = process.communicate(timeout=90)
+    assert process.returncode == 4
+    assert out == ""
+    assert says in one_line(err)
+    assert "rank 2" in err or sent is signal.SIGSTOP  # all wait for one that is stopped
+    assert not [pid for pid in ranks if Path(f"/proc/{pid}").exists()]
+
+
+def test_a_truncated_file_and_a_missing_tensor(folder, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    (tmp_path / "model").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "model" / name).write_bytes((folder / "model" / name).read_bytes())
+    (tmp_path / "spec.yaml").write_text((folder / "spec.yaml").read_text())
+    file = tmp_path / "model" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1000])
+    done = moewright(tmp_path, "run", "spec.yaml", "--json")
+    assert done.returncode == 4
+    assert "model.safetensors: is truncated" in one_line(done.stderr)
+    tensors = load_file(folder / "model" / "model.safetensors")
+    gone = "model.layers.1.block_sparse_moe.experts.3.w2.weight"
+    save_file({n: t for n, t in tensors.items() if n != gone}, file)
+    done = moewright(tmp_path, "run", "spec.yaml", "--profile", tmp_path / "profile")
+    assert done.returncode == 4
+    assert "experts.3" in one_line(done.stderr)
+    assert not (tmp_path / "profile").exists()
+
+
+def test_a_world_of_another_size(folder):
+    def launched(ranks, *arguments):
+        command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), "-m", "moewright.run"]
+        return subprocess.run(
+            [sys.executable, *command, *arguments],
+            capture_output=True, text=True, cwd=folder, env=ENVIRONMENT, timeout=180, check=False,
+        )  # fmt: skip
+
+    done = launched(3, "plan.json")
+    assert done.returncode != 0
+    assert "the plan is for 4 ranks, 3 were launched; expected 4" in done.stderr
+    assert "moewright: " in done.stderr
+    done = launched(4, "plan.json", "--json", "--generate", "3")
+    assert done.returncode == 0, done.stderr[-3000:]
+    report = json.loads(done.stdout)
+    assert report["verified"]
+    assert report["ranks"] == 4
+    forked = json.loads(moewright(folder, "run", "plan.json", "--json", "--generate", "3").stdout)
+    assert forked["generation"]["tokens"] == report["generation"]["tokens"]
+    assert forked["collectives"] == report["collectives"]
+
+
+def test_without_torch(folder):
+    code = "import sys; sys.modules['torch'] = None; sys.argv[1:] = ['run', 'spec.yaml']; from moewright.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, env=ENVIRONMENT, check=False
+    )
+    assert done.returncode == 4
+    assert "pip install 'moewright[run]'" in one_line(done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--prompt-ids", "1,2,900"], "got 900; expected ids from 0 to 95"),
+        (["--prompt-ids", "one"], "expected token ids such as 1,2,3"),
+        (["--prompt", "hello"], "has no tokenizer.json"),
+        (["--weights", "nowhere"], "nowhere is no folder of safetensors"),
+        (["--device", "cuda"], "no CUDA device"),
+        (["--profile", "spec.yaml"], "spec.yaml"),
+    ],
+)
+def test_wrong_arguments(folder, arguments, says):
+    done = moewright(folder, "run", "spec.yaml", *arguments)
+    assert done.returncode in (2, 4)
+    assert says in one_line(done.stderr)
