@@ -77,9 +77,11 @@ MODELS = {
 }
 
 
-def model(family, pick, seed):
-    """A model with weights large enough that every part of it shows in the logits."""
-    made = MODELS[family]._from_config(config(family, pick), attn_implementation="eager").eval()
+def model(family, pick, seed, **changed):
+    """A model with weights large enough that every part of it shows in the logits; ``changed``: of its config."""
+    described = config(family, pick)
+    described.update(changed)
+    made = MODELS[family]._from_config(described, attn_implementation="eager").eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in (*made.named_parameters(), *made.named_buffers()):

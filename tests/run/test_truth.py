@@ -14,8 +14,17 @@ HERE = Path(__file__).parent
 
 @pytest.mark.parametrize("family", ["mixtral", "qwen3_moe", "deepseek_v3", "gpt_oss", "qwen2_moe"])
 def test_logits_and_greedy_tokens(family):
+    script("truth.py", family, "16")
+
+
+@pytest.mark.parametrize("form", ["fp8", "mxfp4"])
+def test_quantized_folders(form):
+    script("quantized.py", form)
+
+
+def script(name, *arguments):
     done = subprocess.run(
-        [sys.executable, str(HERE / "truth.py"), family, "16"],
+        [sys.executable, str(HERE / name), *arguments],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(HERE.parents[1] / "src")},
