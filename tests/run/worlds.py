@@ -80,7 +80,9 @@ def broken():
     lost = run(case, plan, Options(timeout=60)).report
     Traffic.reduce_scatter = kept
     add = Traffic._add
-    Traffic._add = lambda self, name, size, group: add(self, name, size - (4 if name == "dispatch" else 0), group)
+    Traffic._add = lambda self, name, size, *more, **beside: add(
+        self, name, size - 4 * (name == "dispatch"), *more, **beside
+    )
     short = run(case, plan, Options(timeout=60)).report
     Traffic._add = add
     false = replace(plan, memory=replace(plan.memory, weights=replace(plan.memory.weights, total=1.0)))

@@ -13,6 +13,8 @@ def run_sections(r: dict[str, Any]) -> list[Section]:
     sections = [_summary(r)]
     if r["generation"] is not None:
         sections += _generated(r["generation"])
+    if r["operations"]:
+        sections.append(_time(r))
     if r["collectives"]:
         sections.append(_bytes(r["collectives"]))
     elif r["max_error"] is not None:
@@ -92,6 +94,20 @@ def _generated(g: dict[str, Any]) -> list[Section]:
             ),
         )
     ]
+
+
+def _time(r: dict[str, Any]) -> Section:
+    """Where a rank's time went, and what the run took over its computation alone."""
+    whole = r["seconds"]["forward"]
+    rows = tuple((name, format_seconds(s, 3), f"{s / whole:.1%}") for name, s in r["operations"].items())
+    blocks: list[Any] = [Table(("operation", "seconds", "share"), rows, (1, 2))]
+    if r["overhead"]:
+        o = r["overhead"]
+        blocks.append(
+            f"The computation of all ranks alone would take {format_seconds(o['computation'], 3)} on "
+            f"{plural(o['cores'], 'core')}; with its collectives the run took {o['ratio']:.3g} times that."
+        )
+    return Section("Time of a rank, the mean over all", tuple(blocks))
 
 
 def _bytes(collectives: list[dict[str, Any]]) -> Section:

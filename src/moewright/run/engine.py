@@ -13,6 +13,7 @@ from torch import Tensor
 from moewright.place.assignment import Assignment, head_slices
 from moewright.run import layers
 from moewright.run.attention import Cache, Step, attention, new_cache
+from moewright.run.clock import Clock
 from moewright.run.mesh import Place
 from moewright.run.numerics import Numerics
 from moewright.run.products import linear
@@ -99,11 +100,11 @@ class Shard:
             heads = 1 if isinstance(a, LatentAttention) else len(head_slices(a, self.tp)[self.tp_part][1])
             self.caches[i] = new_cache(a, heads, sequences, room, like)
 
-    def begin(self, traced: Callable[[str], None] | None = None) -> None:
-        """Forget what was counted; ``traced`` is told of each operation that ends."""
+    def begin(self, clock: Clock | None = None) -> None:
+        """Count anew; ``clock`` is told of each operation that ends."""
         self.tally = Tally()
-        self.mark = traced or (lambda name: None)
-        self.tally.traffic.done = traced
+        self.mark = clock.computed if clock else lambda name: None
+        self.tally.traffic.done = clock.moved if clock else None
 
     def forward(self, chunk: Chunk, inputs: Tensor | None, every: bool) -> Logits | None:
         """One pass of ``chunk``: ``inputs`` are its token ids [tokens], or hidden states [tokens, hidden] of a model
@@ -116,8 +117,7 @@ class Shard:
             x = self._embed(inputs)
         else:
             x = torch.empty(self._own(tokens), self.model.hidden_size, dtype=self.dtype, device=self.device)
-            dist.recv(x, self.place.previous)
-            self.mark("wait")
+            self.tally.traffic.receive("wait", x, self.place.previous)
         for position in self.positions:
             x = self._layer(position, x, step, tokens)
         if self.last:

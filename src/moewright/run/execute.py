@@ -25,7 +25,7 @@ from moewright.run.numerics import Numerics, config_of, numerics
 from moewright.run.sampling import Sampling
 from moewright.run.source import RandomSource, Source
 from moewright.run.text import Tokenizer
-from moewright.run.verify import Findings, Generation, Report, compare, inputs_of, memory_lines
+from moewright.run.verify import Findings, Generation, Overhead, Report, compare, inputs_of, memory_lines
 from moewright.run.weights import layer_weights, vocabulary_weights
 from moewright.spec.case import Case
 from moewright.spec.model import LatentAttention, ModelSpec, MoeFfn, SoftmaxAttention
@@ -290,7 +290,25 @@ def _report(
         o.verify and not found.failures,
         tuple(found.failures),
         _generation(case, plan, job, outcomes, ran, o, tokenizer) if o.generate else None,
+        _operations(outcomes),
+        _overhead(outcomes, forward) if device.type == "cpu" and plan.gpus > 1 else None,
     )
+
+
+def _operations(outcomes: list[Outcome]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for name, seconds in ((n, s) for o in outcomes if o.clock for n, s in o.clock.spent.items()):
+        total[name] = total.get(name, 0.0) + seconds / len(outcomes)
+    return dict(sorted(total.items(), key=lambda item: -item[1]))
+
+
+def _overhead(outcomes: list[Outcome], forward: float) -> Overhead | None:
+    """Of ranks that share this machine; those of several have cores of their own that are not known here."""
+    if launch.under_torchrun():
+        return None
+    cores = min(len(os.sched_getaffinity(0)), len(outcomes))
+    computation = sum(o.clock.computing for o in outcomes if o.clock) / cores
+    return Overhead(computation, cores, forward / computation) if computation else None
 
 
 def _generation(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from moewright.place.assignment import Assignment
 from moewright.run import schedule
+from moewright.run.clock import Clock
 from moewright.run.engine import Logits, Shard, Tally
 from moewright.run.mesh import Place, join
 from moewright.run.numerics import Numerics
@@ -88,7 +89,7 @@ class Choice:
 @dataclass(slots=True)
 class Outcome:
     """What a rank has to tell. ``generated``: sequence → ids, of the ranks that know them. ``ended``: seconds from
-    the start until each pass was through. ``events``: (operation, seconds from the start) of each that ended."""
+    the start until each pass was through."""
 
     pieces: list[Piece] = field(default_factory=list)
     choices: list[Choice] = field(default_factory=list)
@@ -98,7 +99,7 @@ class Outcome:
     cache_bytes: int = 0
     ended: list[float] = field(default_factory=list)
     load: float = 0.0
-    events: list[tuple[str, float]] = field(default_factory=list)
+    clock: Clock | None = None
 
 
 class Worker:
@@ -123,30 +124,22 @@ class Worker:
             self.shard.allocate(sum(len(c.sequences) for c in waiting), job.room)
             out.cache_bytes = self.shard.cache_bytes
         dist.barrier()  # seconds count from here
-        start = time.perf_counter()
-        events = out.events
-
-        def ended(name: str) -> None:
-            if self.device.type == "cuda":
-                torch.cuda.synchronize()
-            events.append((name, time.perf_counter() - start))
-
-        self.shard.begin(ended if job.trace else None)
+        clock = out.clock = Clock(self.device, job.trace)
+        told = clock if job.trace or self.device.type == "cpu" else None  # CUDA would have to wait for each
+        self.shard.begin(told)
+        clock.begin()
         ids: list[Tensor | None] = [None] * len(waiting)
         for step in range(job.steps):
             if job.given and step == 1:
-                self.shard.begin(ended if job.trace else None)  # what fills the cache is not what is measured
+                self.shard.begin(told)  # what fills the cache is not what is measured
                 out.pieces.clear()
                 out.choices.clear()
-                start = time.perf_counter()
-                events.clear()
+                clock.begin()
             for i, chunk in enumerate(waiting):
                 if step:
                     waiting[i] = chunk = chunk.after()
                 ids[i] = self._pass(step, chunk, ids[i])
-            if self.device.type == "cuda":
-                torch.cuda.synchronize()
-            out.ended.append(time.perf_counter() - start)
+            out.ended.append(clock.seconds)
             if job.stop and self._all_stopped():
                 break
         if job.new_tokens and self.shard.first and job.strategy.pp > 1:  # the last tokens, to be told
@@ -155,7 +148,7 @@ class Worker:
         for work, _ in self.pending:
             work.wait()
         out.tally = self.shard.tally
-        out.tally.traffic.done = None
+        self.shard.begin(None)
         return out
 
     def _pass(self, step: int, chunk: Chunk, ids: Tensor | None) -> Tensor | None:

@@ -25,7 +25,7 @@ def trace(case: Case, plan: Plan, ran: Ran) -> dict[str, Any]:
     for rank, outcome in enumerate(ran.outcomes):
         events.append(_named(rank, f"rank {rank}, measured"))
         before = 0.0
-        for name, end in outcome.events:
+        for name, end in outcome.clock.events if outcome.clock else ():
             events.append(_event(rank, name, before, end - before))
             before = end
     events.append(_named(PREDICTED, "predicted, the rank that sets the pace"))
@@ -37,17 +37,6 @@ def trace(case: Case, plan: Plan, ran: Ran) -> dict[str, Any]:
         events.append({**_event(PREDICTED, call.operation.name, at, length), "args": args})
         at += length
     return {"traceEvents": events, "displayTimeUnit": "ms", "otherData": {"strategy": plan.name}}
-
-
-def shares(ran: Ran) -> dict[str, float]:
-    """Operation → seconds, the mean over the ranks."""
-    total: dict[str, float] = {}
-    for outcome in ran.outcomes:
-        before = 0.0
-        for name, end in outcome.events:
-            total[name] = total.get(name, 0.0) + (end - before) / len(ran.outcomes)
-            before = end
-    return dict(sorted(total.items(), key=lambda item: -item[1]))
 
 
 def files(folder: Path, case: Case, plan: Plan, ran: Ran) -> dict[Path, str]:

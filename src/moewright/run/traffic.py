@@ -35,11 +35,11 @@ class Traffic:
     counts: dict[str, Count] = field(default_factory=dict)
     done: Callable[[str], None] | None = None
 
-    def _add(self, name: str, size: int, group: int) -> None:
+    def _add(self, name: str, size: int, group: int, beside: bool = False) -> None:
         count = self.counts.setdefault(name, Count(group=group))
         count.calls += 1
         count.bytes += size
-        if self.done is not None:
+        if self.done is not None and not beside:
             self.done(name)
 
     def all_gather(self, name: str, x: Tensor, group: dist.ProcessGroup) -> Tensor:
@@ -98,7 +98,7 @@ class Traffic:
         away = sum(send) - send[dist.get_rank(group)]
         self._add(name, away * (x[:1].numel() // max(len(x[:1]), 1) * x.element_size() - beside), size)
         if beside:
-            self._add(f"{name}_routing", away * beside, size)
+            self._add(f"{name}_routing", away * beside, size, beside=True)
         return out
 
     def counts_of(self, send: list[int], group: dist.ProcessGroup, device: torch.device) -> list[int]:
@@ -110,6 +110,12 @@ class Traffic:
         if self.done is not None:
             self.done("counts")
         return [int(n) for n in out]
+
+    def receive(self, name: str, x: Tensor, source: int) -> None:
+        """Into ``x`` what the rank ``source`` sends; the bytes are the sender's."""
+        dist.recv(x, source)
+        if self.done is not None:
+            self.done(name)
 
     def send(self, name: str, x: Tensor, to: int) -> None:
         """``x`` to the rank ``to``."""

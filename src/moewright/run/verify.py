@@ -46,9 +46,20 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True)
+class Overhead:
+    """What a run on CPU ranks takes over the sum of its parts: ``computation`` is the CPU time of all ranks'
+    operations without the collectives, in seconds of ``cores`` cores; ``ratio`` the passes' time over it."""
+
+    computation: float
+    cores: int
+    ratio: float
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What a run showed; ``failures`` is empty exactly when it is ``verified``, or where it was not asked to be.
-    ``memory``: line → predicted (of the fullest rank) and held (min, max over the ranks), in bytes."""
+    ``memory``: line → predicted (of the fullest rank) and held (min, max over the ranks), in bytes.
+    ``operations``: seconds of each, the mean over the ranks (on CUDA only of a run that is profiled)."""
 
     ranks: int
     strategy: str
@@ -65,7 +76,8 @@ class Report:
     verified: bool
     failures: tuple[str, ...] = ()
     generation: Generation | None = None
-    notes: tuple[str, ...] = field(default_factory=tuple)
+    operations: dict[str, float] = field(default_factory=dict)
+    overhead: Overhead | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

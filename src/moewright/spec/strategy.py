@@ -86,8 +86,11 @@ class Strategy:
         return " · ".join(p for p in self.name.split(" · ") if not p.startswith("moe ") and p != "all-to-all")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
+        """Plain values for JSON; a gate of each is left out."""
+        plain = asdict(self)
+        if self.experts.gate is Gate.EACH:
+            del plain["experts"]["gate"]
+        return plain
 
 
 @dataclass(frozen=True, slots=True)
