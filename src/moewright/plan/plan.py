@@ -189,7 +189,7 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self)
+        return {**asdict(self), "strategy": self.strategy.to_dict()}
 
 
 @dataclass(frozen=True, slots=True)
