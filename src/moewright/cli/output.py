@@ -71,9 +71,9 @@ def write_file(path: Path, content: str, option: str = "--output") -> None:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[float], None]]:
+def progress(what: str, wanted: bool = True) -> Iterator[Callable[[float], None]]:
     """A progress bar on a terminal, once the work has taken half a second; nothing in a pipe."""
-    if not (sys.stderr.isatty() and sys.stdout.isatty()):
+    if not (wanted and sys.stderr.isatty() and sys.stdout.isatty()):
         yield lambda share: None
         return
     start = time.monotonic()
@@ -85,7 +85,7 @@ def progress(what: str) -> Iterator[Callable[[float], None]]:
             from rich.progress import Progress
 
             bar = Progress(console=Console(stderr=True), transient=True)
-            shown.extend((bar, bar.add_task(f"Planning {what}", total=1.0)))
+            shown.extend((bar, bar.add_task(what, total=1.0)))
             bar.start()
         if shown:
             shown[0].update(shown[1], completed=share)

@@ -39,7 +39,7 @@ def plan(
     kind = format_of(as_json, form, output)
     case = load(spec)
     wanted = [_compared(text, case) for text in compare or []]
-    with progress(f"{case.model.name} on {case.cluster.gpus} GPUs") as tell:
+    with progress(f"Planning {case.model.name} on {case.cluster.gpus} GPUs") as tell:
         result = search(case, wanted, top, tell)
     write(_report(result, kind, output, ranks), output)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from moewright.cli.app import Json, app
-from moewright.cli.output import print_json, write_file
+from moewright.cli.output import print_json, progress, write_file
 from moewright.errors import SpecError
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ def run(
         stop=([s for s in stop if s >= 0] if stop else stop_ids(case.model)) if generate else (),
         trace=profile is not None,
     )
-    with _stream(case, generate, as_json) as tell:
-        ran = execute.run(case, best, options, tell)
+    with _stream(case, generate, as_json) as tell, progress(f"Running on {best.gpus} ranks", tell is None) as tick:
+        ran = execute.run(case, best, options, tell, tick)
     if ran is None:  # a rank other than 0
         return
     if profile is not None:

@@ -80,6 +80,7 @@ class Shard:
         self.choices: dict[int, list[Tensor]] | None = None  # experts that own tokens chose, where wanted
         self.tally = Tally()
         self.mark: Callable[[str], None] = lambda name: None
+        self.passed: Callable[[], None] = lambda: None  # told of each layer passed
 
     @property
     def weight_bytes(self) -> int:
@@ -120,6 +121,7 @@ class Shard:
             self.tally.traffic.receive("wait", x, self.place.previous)
         for position in self.positions:
             x = self._layer(position, x, step, tokens)
+            self.passed()
         if self.last:
             return self._finish(x, chunk, every)
         self.tally.traffic.send("stage_transfer", x, self.place.next)

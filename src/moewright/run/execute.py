@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -69,8 +70,15 @@ class Ran:
 Tell = Callable[[int, dict[int, int]], None]
 
 
-def run(case: Case, plan: Plan, options: Options | None = None, tell: Tell | None = None) -> Ran | None:
-    """Execute ``plan``, and verify it. None on the ranks other than 0 that torchrun started. Raises RunError."""
+def run(
+    case: Case,
+    plan: Plan,
+    options: Options | None = None,
+    tell: Tell | None = None,
+    progress: Callable[[float], None] = lambda share: None,
+) -> Ran | None:
+    """Execute ``plan``, and verify it. None on the ranks other than 0 that torchrun started. ``progress`` hears of the
+    share of the passes that forked ranks have done. Raises RunError."""
     o = options or Options()
     begun = time.perf_counter()
     refuse(case, plan)
@@ -86,9 +94,14 @@ def run(case: Case, plan: Plan, options: Options | None = None, tell: Tell | Non
     tokenizer = Tokenizer.of(model)
     job = _job(replace(case, model=model), plan, laws, assignment, source, o, tokenizer)
 
+    done = multiprocessing.get_context("fork").RawValue("d", 0.0)  # the ranks' to write, this process's to read
+
+    def tick(share: float) -> None:
+        done.value = share
+
     def work(rank: int, on: torch.device) -> Outcome:
         torch.set_grad_enabled(False)
-        return Worker(job, on, tell if rank == 0 else None).run()
+        return Worker(job, on, *((tell, tick) if rank == 0 else (None, None))).run()
 
     if launch.under_torchrun():
         outcomes = launch.world(plan.gpus, work, o.timeout, o.device)
@@ -102,7 +115,7 @@ def run(case: Case, plan: Plan, options: Options | None = None, tell: Tell | Non
             raise RunError(
                 f"{plan.gpus} ranks on CUDA devices are started by torchrun --nproc-per-node … -m moewright.run PLAN"
             )
-        outcomes = launch.forked(plan.gpus, work, o.timeout)
+        outcomes = launch.forked(plan.gpus, work, o.timeout, lambda: progress(done.value))
     whole = time.perf_counter() - begun
     return Ran(_report(case, plan, job, outcomes, o, whole, told, precision, device, tokenizer), job, outcomes)
 

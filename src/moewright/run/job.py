@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -103,9 +104,16 @@ class Outcome:
 
 
 class Worker:
-    """One rank at work. ``tell(step, ids by sequence)`` hears of tokens as this rank learns of them."""
+    """One rank at work. ``tell(step, ids by sequence)`` hears of tokens as this rank learns of them, ``tick`` of the
+    share of its layers' passes that are done."""
 
-    def __init__(self, job: Job, device: torch.device, tell: Callable[[int, dict[int, int]], None] | None) -> None:
+    def __init__(
+        self,
+        job: Job,
+        device: torch.device,
+        tell: Callable[[int, dict[int, int]], None] | None = None,
+        tick: Callable[[float], None] | None = None,
+    ) -> None:
         self.job, self.device, self.tell = job, device, tell
         begun = time.perf_counter()
         self.place: Place = join(job.strategy, device.type)
@@ -114,6 +122,9 @@ class Worker:
         group = self.place.at("replica") * s.attention.dp + self.place.at("dp")
         self.group = group * s.attention.cp + self.place.at("cp")
         self.outcome = Outcome(load=time.perf_counter() - begun, weight_bytes=self.shard.weight_bytes)
+        if tick is not None:
+            whole, passed = job.steps * schedule.chunks(s) * len(self.shard.positions), itertools.count(1)
+            self.shard.passed = lambda: tick(next(passed) / whole)
         self.pending: list[tuple[dist.Work, Tensor]] = []
 
     def run(self) -> Outcome:

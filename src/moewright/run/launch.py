@@ -89,8 +89,9 @@ def alone(work: Work, timeout: float, device: torch.device) -> list[Any]:
             dist.destroy_process_group()
 
 
-def forked(ranks: int, work: Work, timeout: float) -> list[Any]:
+def forked(ranks: int, work: Work, timeout: float, watched: Callable[[], None] = lambda: None) -> list[Any]:
     """``work(rank, cpu)`` in each of ``ranks`` forked processes that form one gloo world; their results in order.
+    ``watched`` is called here again and again until they have ended.
 
     One thread a rank. Raises RunError, naming rank and cause, when a rank fails, dies, or ``timeout`` seconds
     have passed; no process is left behind.
@@ -109,7 +110,7 @@ def forked(ranks: int, work: Work, timeout: float) -> list[Any]:
         try:
             for process in processes:
                 process.start()
-            _watch(processes, Path(folder), timeout)
+            _watch(processes, Path(folder), timeout, watched)
             return [torch.load(Path(folder) / f"{rank}.pt", weights_only=False) for rank in range(ranks)]
         finally:
             for process in processes:
@@ -143,7 +144,7 @@ def _rank(rank: int, ranks: int, work: Work, folder: str, timeout: float) -> Non
     os._exit(0)
 
 
-def _watch(processes: list[Any], folder: Path, timeout: float) -> None:
+def _watch(processes: list[Any], folder: Path, timeout: float, watched: Callable[[], None]) -> None:
     """Until all have ended well; the first that did not decides."""
     end = time.monotonic() + timeout
     waiting = dict(enumerate(processes))
@@ -158,6 +159,7 @@ def _watch(processes: list[Any], folder: Path, timeout: float) -> None:
             late = [rank for rank in waiting if not (folder / f"{rank}.pt").exists()] or list(waiting)
             others = f" and {len(late) - 1} others" if len(late) > 1 else ""
             raise RunError(f"rank {late[0]}{others} did not finish within {timeout:g} s")
+        watched()
         time.sleep(0.01)
 
 
