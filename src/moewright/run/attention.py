@@ -42,7 +42,7 @@ def new_cache(a: Attention, kv_heads: int, sequences: int, room: int, like: Tens
     )
 
 
-@dataclass(slots=True)
+@dataclass
 class Step:
     """A chunk as the attention of every layer needs it: where its tokens stand, and cosine and sine by width."""
 
@@ -93,12 +93,7 @@ class Step:
     def turn(self, x: Tensor) -> Tensor:
         """Rotary embedding (arXiv 2104.09864) of [tokens, heads, dim]."""
         dim = x.shape[-1]
-        if dim not in self._turns:
-            frequencies, factor = self.numerics.frequencies(dim)
-            angle = self.position[:, None].float() * frequencies.to(self.device)
-            both = (angle.cos() * factor, angle.sin() * factor)
-            self._turns[dim] = (both[0][:, None].to(self.dtype), both[1][:, None].to(self.dtype))
-        cos, sin = self._turns[dim]
+        cos, sin = self.turning(dim)
         half = cos.shape[-1]
         if self.numerics.interleaved:
             first, second = x[..., 0 : 2 * half : 2], x[..., 1 : 2 * half : 2]
@@ -106,6 +101,25 @@ class Step:
             first, second = x[..., :half], x[..., half : 2 * half]
         parts = [first * cos - second * sin, second * cos + first * sin]
         return torch.cat(parts if 2 * half == dim else [*parts, x[..., 2 * half :]], dim=-1)
+
+    def turning(self, dim: int) -> tuple[Tensor, Tensor]:
+        """Cosine and sine [tokens, 1, half] for heads of ``dim``."""
+        if dim not in self._turns:
+            self._turns[dim] = self.angles(dim, self.position)
+        return self._turns[dim]
+
+    def angles(self, dim: int, position: Tensor) -> tuple[Tensor, Tensor]:
+        """The same at each ``position``."""
+        frequencies, factor = self.numerics.frequencies(dim)
+        angle = position[:, None].float() * frequencies.to(self.device)
+        cos, sin = angle.cos() * factor, angle.sin() * factor
+        return cos[:, None].to(self.dtype), sin[:, None].to(self.dtype)
+
+    @property
+    def start(self) -> int | None:
+        """Where all sequences go on, if it is the same for all."""
+        starts = self.chunk.starts
+        return starts[0] if len(set(starts)) == 1 else None
 
     def padded(self, x: Tensor) -> Tensor:
         """[tokens, heads, dim] → [sequences, heads, width, dim], shorter sequences filled with zeros behind."""
@@ -279,9 +293,9 @@ def _keep_prompt(cache: Tensor, padded: Tensor, packed: Tensor, step: Step) -> N
 
 def _keep_one(cache: Tensor, packed: Tensor, step: Step) -> None:
     """Into the cache: one token [sequences, heads, d] of each sequence."""
-    room, starts = cache.shape[2], step.chunk.starts
-    if len(set(starts)) == 1:
-        cache[step.slots, :, starts[0] % room] = packed
+    room, start = cache.shape[2], step.start
+    if start is not None:
+        cache[step.slots, :, start % room] = packed
     else:
         cache[step.row + step.chunk.slot, :, step.position % room] = packed
 

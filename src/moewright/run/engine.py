@@ -107,11 +107,11 @@ class Shard:
         self.mark = clock.computed if clock else lambda name: None
         self.tally.traffic.done = clock.moved if clock else None
 
-    def forward(self, chunk: Chunk, inputs: Tensor | None, every: bool) -> Logits | None:
+    def forward(self, chunk: Chunk, inputs: Tensor | None, every: bool, step: Step | None = None) -> Logits | None:
         """One pass of ``chunk``: ``inputs`` are its token ids [tokens], or hidden states [tokens, hidden] of a model
         without an embedding; other stages than the first get theirs from the stage before. The last stage gives the
-        output of all its tokens (``every``), or of the last of each sequence."""
-        step = Step(chunk, self.numerics, self.device, self.dtype, self.causal, self._gathered(chunk))
+        output of all its tokens (``every``), or of the last of each sequence. ``step``: not the chunk's own."""
+        step = step or Step(chunk, self.numerics, self.device, self.dtype, self.causal, self._gathered(chunk))
         tokens = chunk.tokens
         if self.first:
             assert inputs is not None
@@ -218,9 +218,12 @@ class Shard:
             return
         if self.choices is not None:
             self.choices.setdefault(position, []).append(experts)
-        found = torch.bincount(experts.flatten(), minlength=ffn.experts)
+        found = layers.counted(experts, ffn.experts)
         known = self.tally.loads.get(position)
-        self.tally.loads[position] = found if known is None else known + found
+        if known is None:
+            self.tally.loads[position] = found
+        else:
+            known += found  # in place, as a graph has to
 
     def _together(self, name: str, x: Tensor) -> Tensor:
         """Tokens divided over tp, all of them."""
@@ -270,7 +273,7 @@ class Shard:
         done = self.tally.copies
         copies = slots.numel() if self.alone else int((slots >= 0).sum())
         done[position] = done.get(position, 0) + copies
-        out = layers.experts(x, slots, weights, self.weights[position], ffn, self.numerics, self.columns)
+        out = layers.experts(x, slots, weights, self.weights[position], ffn, self.numerics, self.columns, self.alone)
         self.mark("experts")
         return out
 
@@ -331,7 +334,8 @@ class Shard:
         """Of [own, hidden] divided over tp: the last token of every sequence, [sequences, hidden], on all of tp."""
         ends = torch.from_numpy(last(chunk))
         if self.replicated or self.tp == 1:
-            return x[ends.to(self.device)]
+            # in decode all are: a graph could not ask which
+            return x if len(ends) == len(x) else x[ends.to(self.device)]
         owner = ends // len(x)
         counts = torch.bincount(owner, minlength=self.tp).tolist()
         mine = x[(ends[owner == self.tp_part] - start).to(self.device)]

@@ -42,7 +42,8 @@ FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 class Options:
     """How to run. ``weights``: auto (the model's folder where it has safetensors, else random), random, or a folder.
     ``precision``: fp32, bf16, fp16, or auto (fp32 on CPUs, else what the model has). ``prompts``: texts, or lists
-    of ids; none: random ones of the workload's length. ``generate``: tokens to add to each."""
+    of ids; none: random ones of the workload's length. ``generate``: tokens to add to each. ``static``: decode in fixed
+    shapes, which one rank on CUDA does (as a graph) where nothing is said."""
 
     seed: int = 0
     timeout: float = 900.0
@@ -55,6 +56,7 @@ class Options:
     sampling: Sampling = field(default_factory=Sampling)
     stop: Sequence[int] = ()
     trace: bool = False
+    static: bool | None = None
 
 
 @dataclass(slots=True)
@@ -92,7 +94,7 @@ def run(
         _census(model, laws, source)
     _room(model, o.verify, device)
     tokenizer = Tokenizer.of(model)
-    job = _job(replace(case, model=model), plan, laws, assignment, source, o, tokenizer)
+    job = _job(replace(case, model=model), plan, laws, assignment, source, o, tokenizer, device)
 
     done = multiprocessing.get_context("fork").RawValue("d", 0.0)  # the ranks' to write, this process's to read
 
@@ -194,7 +196,14 @@ def _room(model: ModelSpec, verify: bool, device: torch.device) -> None:
 
 
 def _job(
-    case: Case, plan: Plan, laws: Numerics, assignment: Assignment, source: Source, o: Options, t: Tokenizer | None
+    case: Case,
+    plan: Plan,
+    laws: Numerics,
+    assignment: Assignment,
+    source: Source,
+    o: Options,
+    t: Tokenizer | None,
+    device: torch.device,
 ) -> Job:
     w, model, s = case.workload, case.model, plan.strategy
     if o.generate and not model.vocab_size:
@@ -228,6 +237,9 @@ def _job(
         stop=stop,
         keep=o.verify,
         trace=o.trace,
+        static=plan.gpus == 1
+        and model.vocab_size > 0
+        and (device.type == "cuda" and not o.trace if o.static is None else o.static),
     )
 
 

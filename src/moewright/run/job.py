@@ -20,6 +20,7 @@ from moewright.run.numerics import Numerics
 from moewright.run.sampling import Sampling
 from moewright.run.schedule import Chunk
 from moewright.run.source import Source
+from moewright.run.static import Decoder
 from moewright.spec.model import ModelSpec, MoeFfn
 from moewright.spec.strategy import Strategy
 
@@ -29,7 +30,8 @@ class Job:
     """``prompts``: ids [length] of every sequence, or hidden states [length, hidden]. ``given``: tokens at their
     ends that are fed one by one after the rest (decode). ``new_tokens`` to generate (0: a single pass), ended
     early when all sequences have met a ``stop`` id. ``every``: output of all tokens, else of the last ones.
-    ``keep``: outputs and routing, for the verification. ``trace``: when each operation ended."""
+    ``keep``: outputs and routing, for the verification. ``trace``: when each operation ended. ``static``: decode
+    in fixed shapes, of one rank only."""
 
     model: ModelSpec
     numerics: Numerics
@@ -46,6 +48,7 @@ class Job:
     stop: frozenset[int] = frozenset()
     keep: bool = True
     trace: bool = False
+    static: bool = False
 
     @property
     def lengths(self) -> list[int]:
@@ -125,6 +128,7 @@ class Worker:
         if tick is not None:
             whole, passed = job.steps * schedule.chunks(s) * len(self.shard.positions), itertools.count(1)
             self.shard.passed = lambda: tick(next(passed) / whole)
+        self.decoders: dict[int, Decoder] = {}
         self.pending: list[tuple[dist.Work, Tensor]] = []
 
     def run(self) -> Outcome:
@@ -177,7 +181,12 @@ class Worker:
                 inputs = ids
         if job.keep:
             shard.choices = {}
-        part = shard.forward(chunk, inputs, job.every)
+        if step and job.static and inputs is not None:
+            if chunk.slot not in self.decoders:
+                self.decoders[chunk.slot] = Decoder(shard, chunk, job.room)
+            part = self.decoders[chunk.slot](chunk, inputs)
+        else:
+            part = shard.forward(chunk, inputs, job.every)
         if job.keep:
             start = shard.first_own(chunk.tokens)
             for position, found in (shard.choices or {}).items():

@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from moewright.run.numerics import Numerics
-from moewright.run.products import grouped, linear
+from moewright.run.products import grouped, linear, one_by_one
 from moewright.spec.model import MoeFfn
 
 
@@ -68,48 +68,71 @@ def _open_groups(scores: Tensor, ffn: MoeFfn) -> Tensor:
     return grouped.masked_fill(closed.unsqueeze(-1), -torch.inf).view_as(scores)
 
 
+def counted(values: Tensor, count: int) -> Tensor:
+    """How often each of 0 … count − 1 is in ``values``; unlike bincount it does not wait for a device."""
+    flat = values.flatten()
+    return torch.zeros(count, dtype=torch.int64, device=values.device).scatter_add_(0, flat, torch.ones_like(flat))
+
+
 #: bytes of the experts' hidden rows above which a CPU takes one expert after another: what fits the caches, and
 #: needs no fresh pages, is up to a third faster
 _LARGE = 16 << 20
 
 
 def experts(
-    x: Tensor, slots: Tensor, weights: Tensor, w: dict[str, Tensor], ffn: MoeFfn, n: Numerics, columns: slice
+    x: Tensor,
+    slots: Tensor,
+    weights: Tensor,
+    w: dict[str, Tensor],
+    ffn: MoeFfn,
+    n: Numerics,
+    columns: slice,
+    alone: bool = False,
 ) -> Tensor:
     """Weighted sum [tokens, hidden] of the chosen experts, or of their parts, that this rank holds.
 
-    ``slots`` [tokens, top_k]: local slot of each choice, −1 for one that lives elsewhere. Copies are sorted by
+    ``slots`` [tokens, top_k]: local slot of each choice, −1 for one that lives elsewhere (none where this rank is
+    ``alone``: then nothing waits for a device to tell how many). Copies are sorted by
     slot, so that each expert is one product over its own rows. ``columns``: where a down bias here belongs.
     """
     up = w["experts_up"]
     flat = slots.flatten()
     order = flat.argsort(stable=True)
-    ends = torch.bincount(flat + 1, minlength=len(up) + 1).cumsum(0)
-    order = order[ends[0] :]  # those at −1 come first
-    out = torch.zeros_like(x)
+    counts = counted(flat + 1, len(up) + 1)
+    if not alone:
+        order = order[counts[0] :]  # those at −1 come first
+    out, counts = torch.zeros_like(x), counts[1:]
     if not len(order):
         return out
-    token, ends = order // slots.shape[1], (ends[1:] - ends[0]).to(torch.int32)
-    share = weights.flatten()[order, None].to(x.dtype)
-    if x.device.type == "cpu" and len(order) * up.shape[1] * up.element_size() > _LARGE:
-        start = 0
-        for slot, end in enumerate(ends.tolist()):
-            mine, start = slice(start, end), end
-            if mine.start < end:
-                alone = {name: t[slot : slot + 1] for name, t in w.items() if name.startswith("experts_")}
-                here = ends.new_tensor([end - mine.start])
-                out.index_add_(0, token[mine], _expert(x[token[mine]], here, alone, ffn, n, columns).mul_(share[mine]))
-        return out
-    return out.index_add_(0, token, _expert(x[token], ends, w, ffn, n, columns).mul_(share))
+    token, share = order // slots.shape[1], weights.flatten()[order, None].to(x.dtype)
+    large = x.device.type == "cpu" and len(order) * up.shape[1] * up.element_size() > _LARGE
+    if not large and not one_by_one(x, up, counts):
+        ends = counts.cumsum(0).to(torch.int32)
+        return out.index_add_(0, token, _all(x[token], counts, ends, w, ffn, n, columns).mul_(share))
+    of_slot = zip(torch.split(token, counts.tolist()), torch.split(share, counts.tolist()), strict=True)
+    for slot, (mine, parts) in enumerate(of_slot):
+        if len(mine):
+            out.index_add_(0, mine, _one(x[mine], slot, w, ffn, n, columns).mul_(parts))
+    return out
 
 
-def _expert(rows: Tensor, ends: Tensor, w: dict[str, Tensor], ffn: MoeFfn, n: Numerics, columns: slice) -> Tensor:
-    """Rows [n, hidden] through the expert of each; those of a slot end at its ``ends``."""
-    counts = torch.diff(ends, prepend=ends.new_zeros(1)) if "experts_up_bias" in w else ends
+def _one(rows: Tensor, slot: int, w: dict[str, Tensor], ffn: MoeFfn, n: Numerics, columns: slice) -> Tensor:
+    """Rows [n, hidden] through one expert."""
+    bias = w["experts_up_bias"][slot] if "experts_up_bias" in w else None
+    done = linear(activate(linear(rows, w["experts_up"][slot], bias), ffn.gated, n), w["experts_down"][slot])
+    if "experts_down_bias" in w:
+        done[:, columns] += w["experts_down_bias"][slot]
+    return done
+
+
+def _all(
+    rows: Tensor, counts: Tensor, ends: Tensor, w: dict[str, Tensor], ffn: MoeFfn, n: Numerics, columns: slice
+) -> Tensor:
+    """Rows [n, hidden], sorted by slot, through the expert of each."""
     hidden = grouped(rows, w["experts_up"], ends)
     if "experts_up_bias" in w:
-        hidden += w["experts_up_bias"].repeat_interleave(counts, dim=0)
+        hidden += w["experts_up_bias"].repeat_interleave(counts, dim=0, output_size=len(rows))
     done = grouped(activate(hidden, ffn.gated, n), w["experts_down"], ends)
     if "experts_down_bias" in w:
-        done[:, columns] += w["experts_down_bias"].repeat_interleave(counts, dim=0)
+        done[:, columns] += w["experts_down_bias"].repeat_interleave(counts, dim=0, output_size=len(rows))
     return done

@@ -31,30 +31,37 @@ def linear(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.linear(x, w, bias)
 
 
+def one_by_one(x: Tensor, matrices: Tensor, counts: Tensor) -> bool:
+    """Whether experts with ``counts`` rows [slots] are best taken one after another: on a CPU in fp32, unless most of
+    them have a few rows and are small."""
+    return x.device.type == "cpu" and x.dtype == torch.float32 and not _together(x, matrices, counts)
+
+
+def _together(x: Tensor, matrices: Tensor, counts: Tensor) -> bool:
+    if int(counts.max()) > FEW or int((counts > 0).sum()) < MOST * len(matrices):
+        return False
+    return x.dtype != torch.float32 or matrices[0].numel() < LARGE
+
+
 def grouped(rows: Tensor, matrices: Tensor, ends: Tensor) -> Tensor:
     """Rows [n, in], sorted by slot, times matrices [slots, out, in] transposed, each slot's rows by its own matrix.
     ``ends`` [slots], 32-bit: where the rows of each end."""
     if rows.device.type == "cpu":
         counts = torch.diff(ends, prepend=ends.new_zeros(1))
-        single, most = rows.dtype == torch.float32, int(counts.max())
-        together = most <= FEW and int((counts > 0).sum()) >= MOST * len(matrices)
-        if together and not (single and matrices[0].numel() >= LARGE):
-            return _filled(rows, matrices, counts, most)
-        if single or matrices.shape[-1] * matrices.element_size() % 16:
-            return _one_by_one(rows, matrices, counts)
+        if _together(rows, matrices, counts):
+            return _filled(rows, matrices, counts)
+        if rows.dtype == torch.float32 or matrices.shape[-1] * matrices.element_size() % 16:
+            # also what grouped_mm does not take, rows that are no whole 16 bytes
+            parts = torch.split(rows, counts.tolist())
+            return torch.cat([linear(part, matrices[slot]) for slot, part in enumerate(parts) if len(part)])
     out: Tensor = F.grouped_mm(rows, matrices.transpose(-2, -1), offs=ends)
     return out
 
 
-def _filled(rows: Tensor, matrices: Tensor, counts: Tensor, most: int) -> Tensor:
-    """All slots in one batch, each with ``most`` rows; those that it lacks are zero."""
+def _filled(rows: Tensor, matrices: Tensor, counts: Tensor) -> Tensor:
+    """All slots in one batch, each with as many rows as the longest; those that it lacks are zero."""
+    most = int(counts.max())
     real = torch.arange(most) < counts[:, None]
     every = rows.new_zeros(len(matrices), most, rows.shape[1])
     every[real] = rows
     return torch.bmm(every, matrices.transpose(1, 2))[real]
-
-
-def _one_by_one(rows: Tensor, matrices: Tensor, counts: Tensor) -> Tensor:
-    """Slot after slot; also what grouped_mm does not take, rows that are no whole 16 bytes."""
-    parts = [linear(part, matrices[slot]) for slot, part in enumerate(torch.split(rows, counts.tolist())) if len(part)]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
