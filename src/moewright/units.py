@@ -122,3 +122,25 @@ def format_seconds(value: float, digits: int = 4) -> str:
         if abs(value) >= factor * (1 - 0.5 * 10.0**-digits):
             return f"{_significant(value / factor, digits)} {unit}"
     return f"{_significant(value / 1e-9, digits)} ns"
+
+
+def format_quantity(value: float, dimension: str, digits: int = 4) -> str:
+    """A value of ``dimension`` (as ``DIMENSIONS`` names them; FLOPs for work, share for a percentage) as a text;
+    a whole count in full."""
+    match dimension:
+        case "bytes":
+            return format_bytes(value, digits)
+        case "bytes/s":
+            return format_rate(value, digits)
+        case "seconds":
+            return format_seconds(value, digits)
+        case "FLOPs":
+            return format_flops(value, digits)
+        case "FLOP/s":
+            return _scaled(value, "FLOP/s", digits)
+        case "share":
+            return f"{value:.4g}" if abs(value) > 10 else f"{_significant(100 * value, digits)}%"
+        case "per second":
+            return f"{format_count(value, digits)}/s"
+    whole = abs(value) < 1e7 and value == round(value)
+    return f"{round(value):,}" if whole else f"{value:.6g}" if abs(value) < 1e7 else format_count(value, digits)

@@ -54,6 +54,7 @@ class Number:
     whole: bool = False  # written without decimals, prefix or unit
     noun: str = ""  # the words behind it
     at: int = 0
+    factor: float = 1.0  # of its unit
 
     @property
     def slack(self) -> float:
@@ -218,7 +219,7 @@ def _is_byte(unit: str, n: Number, text: str, end: int) -> bool:
 
 
 def _scaled(n: Number, value: float, binary: float, dim: Dim, text: str, **more: bool) -> Number:
-    return replace(n, text=text, value=n.value * value, binary=n.value * binary, half=n.half * value, dim=dim, **more)
+    return replace(n, text=text, value=n.value * value, binary=n.value * binary, half=n.half * value, dim=dim, factor=value, **more)
 
 
 def _applied(n: Number, u: re.Match[str], text: str) -> Number:
