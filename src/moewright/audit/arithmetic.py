@@ -50,7 +50,9 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
     for a in (False, True):
         for b in (False, True):
             if _agree(evaluate(e.left, a, spread, dim_of), evaluate(e.right, b, spread, dim_of), e):
-                return Outcome(Verdict.HOLDS, f"{format_quantity(middle, unit)} by the numbers written", claimed, middle, unit)
+                return Outcome(
+                    Verdict.HOLDS, f"{format_quantity(middle, unit)} by the numbers written", claimed, middle, unit
+                )
     return Outcome(Verdict.WRONG, _astray(e, middle, claimed, unit), claimed, middle, unit)
 
 

@@ -184,7 +184,9 @@ def _memory(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
     elif part == "free" and plan is not None:
         for label, p in _labelled(f):
             free = p.memory.capacity - p.memory.total
-            yield Reading(free, f"capacity less what is held{label}", (*_FLOPS, *_BYTES, *_PLAN, "cluster.device.memory"))
+            yield Reading(
+                free, f"capacity less what is held{label}", (*_FLOPS, *_BYTES, *_PLAN, "cluster.device.memory")
+            )
 
 
 def _labelled(f: Facts) -> list[tuple[str, Plan]]:
@@ -241,7 +243,9 @@ def _weights(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
             else:
                 w = p.memory.weights
                 value = w.total if part == "weights" else sum(getattr(w, line) for line in _LINES[part])
-                yield Reading(value, f"{shape}, a GPU's share of all its layers{label}", (*needs, *_PLAN, "model.layers"))
+                yield Reading(
+                    value, f"{shape}, a GPU's share of all its layers{label}", (*needs, *_PLAN, "model.layers")
+                )
                 if part == "experts" and w.shared_experts:
                     yield Reading(w.experts, f"{shape}, without shared experts{label}", (*needs, *_PLAN))
     elif "layer" in scope:
@@ -271,7 +275,9 @@ def _matrices(layer: Layer, hidden: int) -> str:
     for t in attention_tensors(layer.attention, hidden):
         if t.gemm:
             sizes[t.rows, t.columns] = sizes.get((t.rows, t.columns), 0) + 1
-    return " + ".join(f"{n} × {rows} × {columns}" if n > 1 else f"{rows} × {columns}" for (rows, columns), n in sizes.items())
+    return " + ".join(
+        f"{n} × {rows} × {columns}" if n > 1 else f"{rows} × {columns}" for (rows, columns), n in sizes.items()
+    )
 
 
 _KINDS: Final = {
@@ -296,16 +302,27 @@ def _compute(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
         return
     if part in ("utilization", "headroom"):
         for label, p in _labelled(f):
-            for value, over in ((p.compute.utilization, "all GPUs' peaks"), (p.compute.utilization / case.cluster.device.mfu, "the delivered rate")):
+            for value, over in (
+                (p.compute.utilization, "all GPUs' peaks"),
+                (p.compute.utilization / case.cluster.device.mfu, "the delivered rate"),
+            ):
                 used = value if part == "utilization" else 1 - value
-                yield Reading(used, f"{'' if part == 'utilization' else '1 less '}all FLOPs over {over} in the pass{label}", _TIME)
+                yield Reading(
+                    used, f"{'' if part == 'utilization' else '1 less '}all FLOPs over {over} in the pass{label}", _TIME
+                )
         return
     masks = (causal, not causal) if "workload.causal" in f.setting.assumed else (causal,)
     for mask in masks:
         work = model_flops(replace(case, workload=replace(case.workload, causal=mask)), batch)
         value = sum(v for kind, v in work.items() if part == "total" or kind in _KINDS.get(part, ()))
         layers = len(model.moe_layers()) if part in ("experts", "router") and model.moe else len(model.layers)
-        note = "" if len(masks) == 1 or part in ("experts", "router", "projections") else " (causal)" if mask else " (full mask)"
+        note = (
+            ""
+            if len(masks) == 1 or part in ("experts", "router", "projections")
+            else " (causal)"
+            if mask
+            else " (full mask)"
+        )
         how = _work_formula(case, part) + note
         if part in ("experts", "router"):
             needs: tuple[str, ...] = (*_EXPERT, *_WORK, "model.experts.top_k")
@@ -362,7 +379,9 @@ def _communication(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
     case = f.case
     needs = (*_FLOPS, *_BYTES, *_PLAN)
     for label, p in _labelled(f):
-        layers = len(case.model.moe_layers() if part not in ("total", "attention") else case.model.layers) / p.strategy.pp
+        layers = (
+            len(case.model.moe_layers() if part not in ("total", "attention") else case.model.layers) / p.strategy.pp
+        )
         per = max(layers, 1) if "layer" in scope else 1
         value = sum(b for b, _ in _operations(p, part)) / per
         where = "a layer" if "layer" in scope else "a pass"
@@ -373,7 +392,9 @@ def _communication(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
             form = getattr(case.model.precision, part)
             size = tokens * moe.top_k * case.model.hidden_size * element_bytes(form)
             times = 1 if "layer" in scope else layers
-            yield Reading(size * times, f"{tokens:g} tokens × top {moe.top_k} × {case.model.hidden_size} × {form}{label}", needs)
+            yield Reading(
+                size * times, f"{tokens:g} tokens × top {moe.top_k} × {case.model.hidden_size} × {form}{label}", needs
+            )
 
 
 def _time(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
@@ -390,8 +411,13 @@ def _time(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
         parts = {
             "total": t.seconds if "layer" not in scope else t.per_layer_seconds * layers,
             "communication": exchange,
-            "compute": t.seconds - exchange - t.breakdown.get("pipeline_bubble", 0.0) - t.breakdown.get("hidden_by_overlap", 0.0),
-            "attention": sum(t.breakdown.get(n, 0.0) for n in ("attention_projections", "attention", "output_projection")),
+            "compute": t.seconds
+            - exchange
+            - t.breakdown.get("pipeline_bubble", 0.0)
+            - t.breakdown.get("hidden_by_overlap", 0.0),
+            "attention": sum(
+                t.breakdown.get(n, 0.0) for n in ("attention_projections", "attention", "output_projection")
+            ),
             "experts": t.breakdown.get("experts", 0.0),
             "bubble": t.breakdown.get("pipeline_bubble", 0.0),
         }
@@ -406,7 +432,9 @@ def _time(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
                 ideal = bounds(f).get(label.find("full mask") < 0, next(iter(bounds(f).values())))
                 if ideal[1].startswith("FLOPs"):
                     needs = tuple(n for n in _TIME if n not in _NETWORK)
-                    yield Reading(ideal[0] / per, f"all FLOPs over the delivered rate of {p.gpus} × {device.name}{label}", needs)
+                    yield Reading(
+                        ideal[0] / per, f"all FLOPs over the delivered rate of {p.gpus} × {device.name}{label}", needs
+                    )
 
 
 def _throughput(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
@@ -430,8 +458,12 @@ def _share(f: Facts, part: str) -> Iterator[Reading]:
             yield Reading((s.pp - 1) / (s.micro_batches + s.pp - 1), "(p − 1) / (m + p − 1) of the time", ())
             yield Reading((s.pp - 1) / s.micro_batches, "(p − 1) / m of the busy time", ())
         elif part == "straggler":
-            yield Reading(p.balance.straggler, f"expected fullest rank over the mean{label}", (*_EXPERT, *_WORK, *_PLAN))
-            yield Reading(p.balance.straggler - 1, f"expected excess of the fullest rank{label}", (*_EXPERT, *_WORK, *_PLAN))
+            yield Reading(
+                p.balance.straggler, f"expected fullest rank over the mean{label}", (*_EXPERT, *_WORK, *_PLAN)
+            )
+            yield Reading(
+                p.balance.straggler - 1, f"expected excess of the fullest rank{label}", (*_EXPERT, *_WORK, *_PLAN)
+            )
 
 
 def _count(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
@@ -444,12 +476,20 @@ def _count(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
             s = plan.strategy
             each = moe.experts / s.experts.ep
             if "layer" in scope:
-                yield Reading(each / s.experts.tp, f"{moe.experts} / (ep {s.experts.ep} × tp {s.experts.tp})", (*needs, *_PLAN))
+                yield Reading(
+                    each / s.experts.tp, f"{moe.experts} / (ep {s.experts.ep} × tp {s.experts.tp})", (*needs, *_PLAN)
+                )
                 yield Reading(each, f"{moe.experts} / ep {s.experts.ep}", (*needs, *_PLAN))
             else:
-                yield Reading(plan.balance.experts_per_gpu.max, f"{moe.experts} × {layers} / {s.gpus // s.replicas} GPUs", (*needs, *_PLAN))
+                yield Reading(
+                    plan.balance.experts_per_gpu.max,
+                    f"{moe.experts} × {layers} / {s.gpus // s.replicas} GPUs",
+                    (*needs, *_PLAN),
+                )
                 yield Reading(each, f"{moe.experts} / ep {s.experts.ep}, a layer", (*needs, *_PLAN))
-                yield Reading(each * layers / s.pp, f"{moe.experts} / ep {s.experts.ep} × {layers} layers", (*needs, *_PLAN))
+                yield Reading(
+                    each * layers / s.pp, f"{moe.experts} / ep {s.experts.ep} × {layers} layers", (*needs, *_PLAN)
+                )
         elif "layer" in scope:
             yield Reading(moe.experts, "experts of a layer", needs)
         elif "gpu" not in scope:
@@ -463,12 +503,18 @@ def _count(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
             gpus = case.cluster.gpus
             yield Reading(total / gpus, f"{total} / {gpus} GPUs, an average", (*needs, *_PLAN))
         else:
-            yield Reading(total, f"{experts} experts + {attention} attentions" if part == "modules" else "one a layer", needs)
+            yield Reading(
+                total, f"{experts} experts + {attention} attentions" if part == "modules" else "one a layer", needs
+            )
     elif part == "heads" and plan is not None:
         heads = moe_layer(case).attention.heads
-        yield Reading(heads / plan.strategy.attention.tp, f"{heads} / tp {plan.strategy.attention.tp}", ("model.attention.heads",))
+        yield Reading(
+            heads / plan.strategy.attention.tp, f"{heads} / tp {plan.strategy.attention.tp}", ("model.attention.heads",)
+        )
     elif part == "layers" and plan is not None:
-        yield Reading(len(model.layers) / plan.strategy.pp, f"{len(model.layers)} / pp {plan.strategy.pp}", ("model.layers",))
+        yield Reading(
+            len(model.layers) / plan.strategy.pp, f"{len(model.layers)} / pp {plan.strategy.pp}", ("model.layers",)
+        )
     elif part in ("tokens", "sequences"):
         batch, w = case.workload.batch[0], case.workload
         total = batch * (w.sequence if part == "tokens" and w.kind is not Kind.DECODE else 1)

@@ -219,7 +219,9 @@ def _is_byte(unit: str, n: Number, text: str, end: int) -> bool:
 
 
 def _scaled(n: Number, value: float, binary: float, dim: Dim, text: str, **more: bool) -> Number:
-    return replace(n, text=text, value=n.value * value, binary=n.value * binary, half=n.half * value, dim=dim, factor=value, **more)
+    return replace(
+        n, text=text, value=n.value * value, binary=n.value * binary, half=n.half * value, dim=dim, factor=value, **more
+    )
 
 
 def _applied(n: Number, u: re.Match[str], text: str) -> Number:

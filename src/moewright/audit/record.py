@@ -113,9 +113,7 @@ class Audit:
             "better": None
             if better is None
             else {
-                "strategies": [
-                    {name: getattr(p, name) for name in Priced.__slots__} for p in better.strategies
-                ],
+                "strategies": [{name: getattr(p, name) for name in Priced.__slots__} for p in better.strategies],
                 "bound_seconds": better.bound,
                 "bound_reason": better.bound_reason,
                 "note": better.note,
