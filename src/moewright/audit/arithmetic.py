@@ -43,8 +43,11 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
     claimed = evaluate(e.right).low
     if not all(map(math.isfinite, (left.low, right.low, middle, claimed))):
         return None
-    unit = _unit(left.dims, right.dims)
-    wrong = _dimension(e, left, right)
+    unit = "share" if any(n.percent for n in numbers_in(e.right)) else _unit(left.dims, right.dims)
+    last = list(numbers_in(e.right))[-1]
+    if left.dims == {COUNT} and right.dims != {COUNT} and abs(middle * last.factor / claimed - 1) < 0.3 if claimed else False:
+        middle *= last.factor  # bare numbers in the unit of the result
+    wrong = _dimension(e, left, right, dim_of)
     if wrong:
         return Outcome(Verdict.WRONG, wrong, claimed, middle, unit)
     for a in (False, True):
@@ -56,7 +59,7 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
     return Outcome(Verdict.WRONG, _astray(e, middle, claimed, unit), claimed, middle, unit)
 
 
-def _dimension(e: Equality, left: Value, right: Value) -> str:
+def _dimension(e: Equality, left: Value, right: Value, dim_of: DimOf) -> str:
     """What is wrong with the dimensions of ``e``, or an empty text."""
     for side, value in ((e.left, left), (e.right, right)):
         if not value.dims:
@@ -69,7 +72,7 @@ def _dimension(e: Equality, left: Value, right: Value) -> str:
     if bare or (right.dims <= {PER_SECOND} and left.dims <= {COUNT}):
         return ""
     a, b = (" or ".join(sorted(name(d) for d in dims)) for dims in (left.dims, right.dims))
-    terms = ", ".join(f"{n.text} ({_told(n, left)})" for n in numbers_in(e.left) if n.dim != COUNT)
+    terms = ", ".join(f"{n.text} ({_told(n, dim_of(n))})" for n in numbers_in(e.left) if n.dim != COUNT)
     share = " (a utilization is a rate over a rate)" if any(n.percent for n in numbers_in(e.right)) else ""
     return f"wrong in dimension: the left is in {a}, the right is {b}{share}; written are {terms}"
 
@@ -82,8 +85,8 @@ def name(dim: Dim) -> str:
     return "·".join(parts)
 
 
-def _told(n: Number, left: Value) -> str:
-    return "work or a rate" if n.either and len(left.dims) > 1 else name(n.dim)
+def _told(n: Number, known: Dim | None) -> str:
+    return "work or a rate" if n.either and known is None else name(known or n.dim)
 
 
 def _unit(left: frozenset[Dim], right: frozenset[Dim]) -> str:

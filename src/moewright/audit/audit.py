@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +12,7 @@ from moewright.audit.better import better_of
 from moewright.audit.case import Setting, parse_assume, setting_of, strategies
 from moewright.audit.clauses import Clauses, Equality, Figure, clauses_of
 from moewright.audit.document import Document, Statement, parse, read_text
+from moewright.audit.expressions import Node, Operation, numbers_in
 from moewright.audit.facts import Facts, facts_of
 from moewright.audit.judge import Context, Stated, judge_figure, unit_of
 from moewright.audit.meaning import Meaning, meaning_of
@@ -85,8 +85,10 @@ def _claims(
     for s, found in said:
         mine = [c for c in restated if c.line == s.line and c.text == s.text]
         mine += _arithmetic(s, found.equalities, dim_of, exact)
+        mine += _mixed(s, found.equalities, context)
         mine += _splits(s, found, facts)
-        for p in (p for p in parts if p.statement is s):
+        halves = {split.after.at for split in found.splits}
+        for p in (p for p in parts if p.statement is s and p.figure.number.at not in halves):
             claim = _figure(p, context, given, setting)
             if claim is not None:
                 mine.append(claim)
@@ -124,6 +126,35 @@ def _splits(s: Statement, found: Clauses, facts: Facts) -> list[Claim]:
         if o is not None:
             claims.append(Claim(s.line, split.text, "split", o.verdict, o.why, o.claimed, o.computed, unit=o.unit))
     return claims
+
+
+def _mixed(s: Statement, equalities: list[Equality], context: Context) -> list[Claim]:
+    """Sums that add a figure of one layer to one of several."""
+    found = []
+    for e in equalities:
+        terms = list(_terms(e.left))
+        over = [t for t in terms if any(re.search(r"\blayers\b|层", n.noun) for n in t)]
+        single = [
+            (n, st)
+            for t in terms
+            if t not in over
+            for n in t
+            for st in context.find(n)
+            if "layer" in st.explicit and st.name.startswith(("compute", "memory", "communication", "time"))
+        ]
+        if over and single:
+            n, st = single[0]
+            why = f"it adds {n.text}, which is of one layer (line {st.line}), to a term over all layers"
+            found.append(Claim(s.line, e.text, "mixed sum", Verdict.WRONG, why))
+    return found
+
+
+def _terms(node: Node) -> Iterator[list[Number]]:
+    if isinstance(node, Operation) and node.sign in "+-":
+        yield from _terms(node.left)
+        yield from _terms(node.right)
+    else:
+        yield list(numbers_in(node))
 
 
 def _figure(p: Part, context: Context, given: set[tuple[int, object]], setting: Setting) -> Claim | None:
@@ -199,13 +230,3 @@ def _exactness(setting: Setting) -> Callable[[Number], bool]:
     """Counts and premises are exact; what is derived may be rounded."""
     values = {p.value for p in setting.given.values() if isinstance(p.value, float | int)}
     return lambda n: n.whole or n.value in values
-
-
-def unchanged(figure: Figure, number: Number) -> Figure:
-    """``figure`` with another number, for claims that come from elsewhere."""
-    return replace(figure, number=number)
-
-
-def meaning_named(name: str, scope: frozenset[str]) -> Meaning:
-    """A meaning that is given by name."""
-    return Meaning(name, (scope,), scope)

@@ -171,7 +171,6 @@ def _memory(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
                 (m.total - m.buffers, "weights, KV cache and activations"),
                 (m.weights.total + m.kv_cache, "weights and KV cache"),
                 (m.weights.total + m.activations, "weights and activations"),
-                (m.weights.total, "weights alone"),
             ]
             for value, how in whole:
                 if part in ("utilization", "headroom"):
@@ -438,6 +437,13 @@ def _time(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
 
 
 def _throughput(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
+    if part == "most":
+        for seconds, why in bounds(f).values():
+            w = f.case.workload
+            tokens = w.batch[0] * (1 if w.kind is Kind.DECODE else w.sequence)
+            share = f.case.cluster.gpus if "gpu" in scope else 1
+            yield Reading(tokens / seconds / share, why, tuple(n for n in _TIME if n not in _NETWORK))
+        return
     for label, p in _labelled(f):
         t = p.throughput
         value = t.tokens_per_second if part == "tokens" else t.sequences_per_second

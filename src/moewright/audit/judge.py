@@ -125,11 +125,11 @@ def _right(r: Reading, unit: str) -> str:
 def _elsewhere(figure: Figure, s: Statement, meaning: Meaning, c: Context) -> str:
     """A total that is taken for a figure per layer, or the reverse, by where else the document has it."""
     n = figure.number
-    if n.dim not in (SECONDS, BYTES, FLOP):
+    if n.dim not in (SECONDS, BYTES, FLOP) or figure.formula:
         return ""
     here = "layer" in meaning.explicit
     for st in c.find(n):
-        if st.name == meaning.name and st.line != s.line and ("layer" in st.explicit) != here:
+        if st.name == meaning.name and st.line < s.line and ("layer" in st.explicit) != here:
             kinds = ("a layer", "a whole pass") if here else ("a whole pass", "a layer")
             return f"line {st.line} has {n.text} for {kinds[1]}; here it is used for {kinds[0]}"
     return ""
@@ -200,7 +200,6 @@ def _step(n: Number, figure: Figure, found: list[tuple[Scope, Reading]], f: Fact
         "1,000": 1e3,
         "1,000,000": 1e6,
         f"{len(model.layers)} layers": float(len(model.layers)),
-        "2 bytes an element": 2.0,
         f"{f.case.cluster.gpus} GPUs": float(f.case.cluster.gpus),
         f"{w.sequence} tokens of a sequence": float(w.sequence),
         f"{w.batch[0]} sequences": float(w.batch[0]),
@@ -209,8 +208,12 @@ def _step(n: Number, figure: Figure, found: list[tuple[Scope, Reading]], f: Fact
         factors |= {f"{moe.experts} experts": float(moe.experts), f"top {moe.top_k}": float(moe.top_k)}
     if plan is not None:
         factors[f"tp {plan.strategy.attention.tp}"] = float(plan.strategy.attention.tp)
-    for _, r in found[:2]:
+    if n.slack > 0.06 or n.dim not in (BYTES, FLOP, COUNT) or n.percent:
+        factors = {}
+    for _, r in found[:1]:
         ratio = n.value / r.value if r.value else 0.0
+        if n.dim == BYTES and any(abs(v / r.value / 2 - 1) < 0.01 + n.slack for v in (n.value, n.binary) if r.value):
+            return "; twice that, as with elements of 2 bytes instead of 1" if "1 B" in r.how else "; twice that"
         for name, factor in factors.items():
             if factor == 1 or not ratio:
                 continue
@@ -219,6 +222,6 @@ def _step(n: Number, figure: Figure, found: list[tuple[Scope, Reading]], f: Fact
                 return f"; too large by a factor of {name}"
             if abs(ratio * factor - 1) <= room:
                 return f"; too small by a factor of {name}"
-    if figure.formula and found[0][1].value:
+    if len(figure.formula) > 1 and found[0][1].value:
         return f"; the formula written gives {n.value / found[0][1].value:.3g} times that"
     return ""

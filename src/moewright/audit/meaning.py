@@ -121,7 +121,7 @@ _TOPICS: Final[dict[str, tuple[tuple[re.Pattern[str], str], ...]]] = {
         (_words(r"param|参数"), "count.parameters"),
         (_words(r"tokens? (?:per|/|each)|tokens?\b"), "count.tokens"),
         (_words(r"sequences?|prompts|序列"), "count.sequences"),
-        (_words(r"heads?\b|头"), "count.heads"),
+        (_words(r"\bheads?\b|头(?!寸)"), "count.heads"),
         (_words(r"experts?\b|instances?\b|专家"), "count.experts"),
         (_words(r"layers?\b.*(?:stage|per gpu)|每级"), "count.layers"),
     ),
@@ -142,6 +142,8 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
         levels = [own] if own.strip() and _topic("count", [own]) else [own, s.key]
     elif figure.role == "operand":
         levels = [own]
+    elif figure.remark and not s.key:  # what the brackets stand behind says what their figure is of
+        levels = [own, s.text, *reversed(s.path[-3:])]
     else:
         levels = [own, s.key, *reversed(s.path[-3:])]
     topic = _topic(kind, levels)
@@ -151,7 +153,10 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
         topic += "." + (next((part for level in levels[:2] for p, part in _PART if p.search(level)), "total"))
         if re.search(r"\btotal\b|总", " ".join(levels[:2]), re.IGNORECASE):
             topic = "communication.total"
-    near = f"{own} | {s.key}"
+    near = f"{own} | {s.key or (s.text if figure.remark else '')}"
+    nouns = " | ".join(n.noun for n in figure.formula)
+    if _SCOPES["gpu"].search(nouns) and not re.search(r"\bgpus\b", nouns, re.IGNORECASE):
+        near += " | per GPU"  # a factor per GPU that no number of GPUs cancels
     return Meaning(topic, _scopes(topic, figure, s, near), _explicit(near, topic))
 
 
@@ -197,6 +202,8 @@ def _scopes(topic: str, figure: Figure, s: Statement, near: str) -> tuple[Scope,
     explicit = _explicit(near, topic)
     above = _explicit(" | ".join(s.path[-2:]), topic) & {"gpu", "layer"}
     whole = bool(_SPLIT_OFF.search(s.value)) and "gpu" not in explicit and not figure.remark
+    if "expert" in explicit:
+        above -= {"gpu"}
     if whole:  # a remark says what tensor parallelism leaves of it
         above -= {"gpu"}
     if figure.remark and _SPLIT_OFF.search(f"{figure.words} {s.value}"):

@@ -9,6 +9,7 @@ from typing import Any
 
 from moewright.audit.case import Assumption
 from moewright.audit.premises import Premise
+from moewright.errors import SpecError
 
 
 class Verdict(StrEnum):
@@ -121,3 +122,22 @@ class Audit:
             },
             "note": self.note,
         }
+
+
+def verdicts_of(text: str | None) -> tuple[Verdict, ...]:
+    """The verdicts that ``--fail-on`` names; those that fail by default where it is None. Raises SpecError."""
+    if text is None:
+        return FAILING
+    found = []
+    for part in text.split(","):
+        name = part.strip().lower().replace("_", " ").replace("-", " ")
+        if name not in list(Verdict):
+            known = ", ".join(str(v).replace(" ", "-") for v in Verdict)
+            raise SpecError(f"got {part.strip()[:40]!r}; expected some of {known}, with commas between", field="--fail-on")
+        found.append(Verdict(name))
+    return tuple(found)
+
+
+def fails(audit: Audit, verdicts: tuple[Verdict, ...]) -> bool:
+    """Whether any claim has one of ``verdicts``."""
+    return any(c.verdict in verdicts for c in audit.claims)
