@@ -216,5 +216,7 @@ def _span(text: str, left: Node, right: Node) -> str:
     start, end = first.at, last.at + len(last.text)
     while start and text[start - 1] == "(":
         start -= 1
-    end += len(re.match(r"[)\s]*\)|", text[end:])[0]) if text[start:end].count("(") > text[start:end].count(")") else 0  # type: ignore[index]
+    missing = text[start:end].count("(") - text[start:end].count(")")
+    for _ in range(missing):
+        end = text.find(")", end) + 1 or len(text)
     return text[start:end].strip()

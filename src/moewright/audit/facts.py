@@ -421,7 +421,7 @@ def _time(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
             "bubble": t.breakdown.get("pipeline_bubble", 0.0),
         }
         if part in parts:
-            yield Reading(parts[part] / per, f"the planner's estimate of this strategy{label}", _TIME)
+            yield Reading(parts[part] / per, f"the planner's estimate{label}", _TIME)
         if part in ("dispatch", "combine"):
             yield Reading(sum(s for _, s in _operations(p, part)) / per, f"of its collectives{label}", _TIME)
         if part == "compute":
@@ -449,7 +449,7 @@ def _throughput(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
         value = t.tokens_per_second if part == "tokens" else t.sequences_per_second
         if "gpu" in scope:
             value /= p.gpus
-        yield Reading(value, f"the planner's estimate of this strategy{label}", _TIME)
+        yield Reading(value, f"the planner's estimate{label}", _TIME)
 
 
 def _share(f: Facts, part: str) -> Iterator[Reading]:

@@ -69,10 +69,11 @@ def judge_figure(figure: Figure, s: Statement, meaning: Meaning, c: Context) -> 
     n, f = figure.number, c.facts
     unit = unit_of(n, meaning.name)
     found = [(scope, r) for scope in meaning.scopes for r in readings(f, meaning.name, scope)]
-    quantity = label(meaning.name, meaning.explicit)
+    likely = found[0][0] if found else meaning.explicit
 
-    def claim(verdict: Verdict, why: str, r: Reading | None = None) -> Claim:
+    def claim(verdict: Verdict, why: str, r: Reading | None = None, scope: Scope = likely) -> Claim:
         assumed = tuple(x for x in dict.fromkeys(r.needs if r else ()) if x in f.setting.assumed)
+        quantity = label(meaning.name, scope)
         return Claim(s.line, s.text, quantity, verdict, why, n.value, None if r is None else r.value, assumed, unit)
 
     if not found:
@@ -87,15 +88,14 @@ def judge_figure(figure: Figure, s: Statement, meaning: Meaning, c: Context) -> 
         return claim(Verdict.NOT_CHECKED, f"the document gives no {', '.join(lacking)}; add it with --assume")
     for scope, r in found:
         if matches(n, r.value):
-            where = f" ({_scope(scope)})" if scope != meaning.explicit and scope else ""
-            return claim(Verdict.HOLDS, f"{r.how}{where}: {format_quantity(r.value, unit)}", r)
+            return claim(Verdict.HOLDS, f"{format_quantity(r.value, unit)}: {r.how}", r, scope)
     first = found[0][1]
     other = _elsewhere(figure, s, meaning, c)
     if other:
         return claim(Verdict.CONTRADICTED, f"{other}; right is {_right(first, unit)}", first)
     bound = _beyond(figure, meaning, f)
     if bound and figure.role != "operand":
-        return claim(Verdict.IMPOSSIBLE, f"{bound}; this strategy: {_right(first, unit)}", first)
+        return claim(Verdict.IMPOSSIBLE, f"{n.text} is {bound}; right is {_right(first, unit)}", first)
     if figure.role == "operand":
         note = f"; it is {bound}" if bound else ""
         why = f"nothing in the document derives {n.text}{note}; right is {_right(first, unit)}"
@@ -103,7 +103,7 @@ def judge_figure(figure: Figure, s: Statement, meaning: Meaning, c: Context) -> 
     link = _wrong_link(figure, meaning, f)
     if link:
         return claim(Verdict.UNSUPPORTED, f"{link}; right is {_right(first, unit)}", first)
-    return claim(Verdict.WRONG, f"right is {_right(first, unit)}{_step(n, figure, found, f)}", first)
+    return claim(Verdict.WRONG, f"{n.text}, but right is {_right(first, unit)}{_step(n, figure, found, f)}", first)
 
 
 def label(name: str, scope: Scope) -> str:
