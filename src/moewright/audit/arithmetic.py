@@ -45,7 +45,11 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
         return None
     unit = "share" if any(n.percent for n in numbers_in(e.right)) else _unit(left.dims, right.dims)
     last = list(numbers_in(e.right))[-1]
-    if left.dims == {COUNT} and right.dims != {COUNT} and abs(middle * last.factor / claimed - 1) < 0.3 if claimed else False:
+    if (
+        left.dims == {COUNT} and right.dims != {COUNT} and abs(middle * last.factor / claimed - 1) < 0.3
+        if claimed
+        else False
+    ):
         middle *= last.factor  # bare numbers in the unit of the result
     wrong = _dimension(e, left, right, dim_of)
     if wrong:

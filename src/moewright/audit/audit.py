@@ -75,7 +75,9 @@ def _claims(
     parts = [Part(f, s, meaning_of(f, s)) for s, found in said for f in found.figures]
     for p in parts:
         if p.meaning is not None and p.figure.role != "operand":
-            context.stated.append(Stated(p.figure.number, p.statement.line, p.meaning.name, p.meaning.explicit))
+            context.stated.append(
+                Stated(p.figure.number, p.statement.line_of(p.figure.number.at), p.meaning.name, p.meaning.explicit)
+            )
     dim_of, exact = _dimensions(parts, setting), _exactness(setting)
     view = View(facts, facts.plan, best if isinstance(best, Plan) else None)
     restated = list(judge_premises(premises, setting))
@@ -83,7 +85,7 @@ def _claims(
     claims: list[Claim] = []
     sums = list(judge_sums(parts, facts))
     for s, found in said:
-        mine = [c for c in restated if c.line == s.line and c.text == s.text]
+        mine = [c for c in restated if c.line >= s.line and c.text == s.text]
         mine += _arithmetic(s, found.equalities, dim_of, exact)
         mine += _mixed(s, found.equalities, context)
         mine += _splits(s, found, facts)
@@ -92,7 +94,11 @@ def _claims(
             claim = _figure(p, context, given, setting)
             if claim is not None:
                 mine.append(claim)
-        mine += [c for c in sums if c.line == s.line and c.text == s.text]
+        # a list may leave parts out that its total, which is right, has in it
+        right = any(c.verdict is Verdict.HOLDS and "." in c.quantity for c in mine)
+        mine += [
+            c for c in sums if c.line == s.line and c.text == s.text and not (right and c.verdict is not Verdict.HOLDS)
+        ]
         if s.kind != "heading":
             mine += judge_words(s, view)
             mine += judge_exactly(s, mine)
@@ -108,7 +114,18 @@ def _arithmetic(
     for e in equalities:
         o = judge_equality(e, dim_of, exact)
         if o is not None:
-            found.append(Claim(s.line, e.text, "arithmetic", o.verdict, o.why, o.claimed, o.computed, unit=o.unit))
+            found.append(
+                Claim(
+                    s.line_of(next(numbers_in(e.left)).at),
+                    e.text,
+                    "arithmetic",
+                    o.verdict,
+                    o.why,
+                    o.claimed,
+                    o.computed,
+                    unit=o.unit,
+                )
+            )
     return found
 
 
@@ -118,13 +135,26 @@ def _splits(s: Statement, found: Clauses, facts: Facts) -> list[Claim]:
         plan = facts.plan
         if plan is None:
             why = f"no strategy tells by what it is divided: {facts.reason}"
-            claims.append(Claim(s.line, split.text, "split", Verdict.NOT_CHECKED, why, split.after.value))
+            claims.append(
+                Claim(s.line_of(split.before.at), split.text, "split", Verdict.NOT_CHECKED, why, split.after.value)
+            )
             continue
         st = plan.strategy
         sizes = {"tp": st.attention.tp, "ep": st.experts.ep, "dp": st.attention.dp, "pp": st.pp, "cp": st.attention.cp}
         o = judge_split(split, {k: v for k, v in sizes.items() if v > 1}, f"{s.key} {' '.join(s.path[-1:])}")
         if o is not None:
-            claims.append(Claim(s.line, split.text, "split", o.verdict, o.why, o.claimed, o.computed, unit=o.unit))
+            claims.append(
+                Claim(
+                    s.line_of(split.before.at),
+                    split.text,
+                    "split",
+                    o.verdict,
+                    o.why,
+                    o.claimed,
+                    o.computed,
+                    unit=o.unit,
+                )
+            )
     return claims
 
 
@@ -145,7 +175,7 @@ def _mixed(s: Statement, equalities: list[Equality], context: Context) -> list[C
         if over and single:
             n, st = single[0]
             why = f"it adds {n.text}, which is of one layer (line {st.line}), to a term over all layers"
-            found.append(Claim(s.line, e.text, "mixed sum", Verdict.WRONG, why))
+            found.append(Claim(s.line_of(next(numbers_in(e.left)).at), e.text, "mixed sum", Verdict.WRONG, why))
     return found
 
 
@@ -160,13 +190,13 @@ def _terms(node: Node) -> Iterator[list[Number]]:
 def _figure(p: Part, context: Context, given: set[tuple[int, object]], setting: Setting) -> Claim | None:
     """The verdict on one figure; None for a premise, an operand without a meaning of its own, or a mere number."""
     n, s = p.figure.number, p.statement
-    if (s.line, n.value) in given or (s.kind == "heading" and n.dim == COUNT):
+    if (s.line_of(n.at), n.value) in given or (s.kind == "heading" and n.dim == COUNT):
         return None
     if p.meaning is None:
         if p.figure.role == "operand" or (n.dim == COUNT and not n.percent) or _is_given(n, setting):
             return None
         why = "no quantity that the planner knows is named here"
-        return Claim(s.line, s.text, "unknown", Verdict.NOT_CHECKED, why, n.value, unit=unit_of(n))
+        return Claim(s.line_of(n.at), s.text, "unknown", Verdict.NOT_CHECKED, why, n.value, unit=unit_of(n))
     if p.meaning.name.startswith("balance."):
         return None  # words judge it
     if p.figure.role == "operand":

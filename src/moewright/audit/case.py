@@ -244,8 +244,9 @@ def strategies(setting: Setting) -> tuple[dict[str, StrategySpec], str]:
             sizes[name] = found.value
     if not {"ep", "tp", "dp", "pp"} & set(sizes):
         return {}, "the document names no sizes of a strategy (EP, TP, DP or PP)"
-    if "cluster.gpus" in setting.missing:
-        return {}, "the document gives no number of GPUs"
+    lacking = [f for f in setting.missing if f.startswith(("model.", "workload.", "cluster.gpus"))]
+    if lacking:
+        return {}, f"the document gives no {', '.join(lacking)}"
     found_readings: dict[str, StrategySpec] = {}
     reason = ""
     for want in _candidates(setting, sizes):

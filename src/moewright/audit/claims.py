@@ -32,16 +32,23 @@ QUANTITIES: Final[dict[str, str]] = {
     "memory.free": "63 GB",
     "memory.utilization": "0.11 %",
     "memory.headroom": "99.8 %",
-    **{
-        f"compute.{part}": "4.3 TFLOP"
-        for part in ("attention", "projections", "scores", "experts", "router", "total")
-    },
+    **{f"compute.{part}": "4.3 TFLOP" for part in ("attention", "projections", "scores", "experts", "router", "total")},
     "compute.utilization": "24 %",
     "compute.headroom": "76 %",
     **{f"communication.{part}": "20 MB" for part in ("attention", "experts", "dispatch", "combine", "total")},
     **{
         f"time.{part}": "2.3 ms"
-        for part in ("total", "compute", "communication", "attention", "experts", "dispatch", "combine", "bubble", "bound")
+        for part in (
+            "total",
+            "compute",
+            "communication",
+            "attention",
+            "experts",
+            "dispatch",
+            "combine",
+            "bubble",
+            "bound",
+        )
     },
     "throughput.tokens": "56 M tokens/s",
     "throughput.sequences": "55 K sequences/s",
@@ -65,7 +72,11 @@ def audit_claims(path: str, assumed: dict[str, Any], spec: str | None) -> Audit:
     raw = read_mapping(path)
     entries = raw.pop("claims", None)
     if not isinstance(entries, list):
-        raise SpecError("is missing; expected a list such as [{quantity: memory.total, value: 69 MB, per: gpu}]", file=path, field="claims")
+        raise SpecError(
+            "is missing; expected a list such as [{quantity: memory.total, value: 69 MB, per: gpu}]",
+            file=path,
+            field="claims",
+        )
     own = raw.pop("spec", None)
     if assumed:
         raise SpecError("is for documents; claims in YAML come with a spec", file=path, field="--assume")
@@ -111,10 +122,16 @@ def _lines(text: str) -> list[int]:
 def _claim(entry: Any, index: int, line: int, path: str, context: Context) -> Claim:
     field = f"claims.{index}"
     if not isinstance(entry, dict) or not {"quantity", "value"} <= set(entry) <= {"quantity", "value", "per"}:
-        raise SpecError(f"got {str(entry)[:60]!r}; expected a mapping with quantity, value and, if wanted, per", file=path, field=field)
+        raise SpecError(
+            f"got {str(entry)[:60]!r}; expected a mapping with quantity, value and, if wanted, per",
+            file=path,
+            field=field,
+        )
     name = entry["quantity"]
     if name not in QUANTITIES:
-        raise SpecError(f"got {str(name)[:60]!r}; expected one of {', '.join(QUANTITIES)}", file=path, field=f"{field}.quantity")
+        raise SpecError(
+            f"got {str(name)[:60]!r}; expected one of {', '.join(QUANTITIES)}", file=path, field=f"{field}.quantity"
+        )
     per = entry.get("per", [])
     scope: Scope = frozenset([per] if isinstance(per, str) else per if isinstance(per, list) else [str(per)])
     if not scope <= set(SCOPES):
@@ -124,7 +141,9 @@ def _claim(entry: Any, index: int, line: int, path: str, context: Context) -> Cl
     like = number_at(QUANTITIES[name], 0)
     if number is None or like is None or len(number.text) < len(said.rstrip()) or number.dim != like.dim:
         raise SpecError(
-            f"got {str(entry['value'])[:60]!r}; expected a value such as {QUANTITIES[name]}", file=path, field=f"{field}.value"
+            f"got {str(entry['value'])[:60]!r}; expected a value such as {QUANTITIES[name]}",
+            file=path,
+            field=f"{field}.value",
         )
     text = f"{name}: {said}" + (f" per {' and '.join(sorted(scope))}" if scope else "")
     statement = Statement(line, text, name, said, (), "item")

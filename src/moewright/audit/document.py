@@ -6,7 +6,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +20,11 @@ MOST_BYTES: Final = 1 << 20
 #: a line is read up to here
 MOST_LINE: Final = 4000
 _KEY: Final = re.compile(r"^\s*(?:[-*•✅✓☑]\s*)?([^:=]{1,60}?)\s*:\s+(.*)$|^\s*([^:=]{1,60}?)\s*:(?=\D)(.*)$")
+#: titles of a column that say nothing of what is in it
+_PLAIN: Final = re.compile(
+    r"(?:values?|figures?|settings?|sizes?|configuration|amount|numbers?|results?|数值|取值|值|配置|设置|)", re.I
+)
+_END: Final = re.compile(r"[.!?。;](?<![A-Za-z]\.[A-Za-z]\.)(?<!vs\.)(?<!e\.g\.)(?<!i\.e\.)\s+(?=[^a-z\s])")
 _POWERS: Final = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _LATEX: Final = (
     (re.compile(r"\\(?:text|mathrm|mathbf|operatorname)\{([^{}]*)\}"), r"\1"),
@@ -38,7 +43,8 @@ _LATEX: Final = (
 @dataclass(frozen=True, slots=True)
 class Statement:
     """One piece of text: ``line`` of the document (from 1), ``key`` where it is written ``key: value``,
-    ``path`` the headings and parent items above it, outermost first. ``group`` numbers the list or table it is in."""
+    ``path`` the headings and parent items above it, outermost first. ``group`` numbers the list or table it is in,
+    ``breaks`` where in the text a further line begins."""
 
     line: int
     text: str
@@ -47,6 +53,14 @@ class Statement:
     path: tuple[str, ...]
     kind: str  # heading | item | cell | prose | code
     group: int = 0
+    breaks: tuple[int, ...] = ()
+
+    def line_of(self, at: int, in_text: bool = False) -> int:
+        """The line of the document that character ``at`` of the value (or of the text) comes from."""
+        if not self.breaks:
+            return self.line
+        at += 0 if in_text else len(self.text) - len(self.value)
+        return self.line + sum(b <= at for b in self.breaks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +108,7 @@ def parse(text: str, file: str) -> Document:
 
 def normal(text: str) -> str:
     """One line as it is read: entities, emphasis, code marks, LaTeX and full-width signs made plain."""
-    text = html.unescape(text[:MOST_LINE])
+    text = html.unescape(text[:MOST_LINE]).replace("：", ": ")
     text = re.sub(r"<sup>([^<]*)</sup>", r"^\1", text)
     text = re.sub(r"<[^<>]{0,40}>", " ", text) if re.search(r"</|<br|<b>|<i>|<sub>", text) else text
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda m: "^" + m[0].translate(_POWERS), text)
@@ -169,6 +183,30 @@ def _statements(tokens: list[Token]) -> Iterator[Statement]:
                     items[-1] = text[:200]
 
 
+def _sentences(content: str, split: bool) -> Iterator[tuple[str, int, tuple[int, ...]]]:
+    """(text, lines before it, offsets where further lines begin) of a paragraph, sentence by sentence if ``split``;
+    a line that is a ``key: value`` of its own stays one."""
+    text, start, breaks = "", 0, []
+    for offset, raw in enumerate(content.split("\n")):
+        line = normal(raw)
+        if text and split and (keyed(line)[0] or keyed(text)[0] and line[:1].isupper()):
+            yield text, start, tuple(breaks)
+            text, breaks = "", []
+        if not text:
+            start = offset
+        elif line:
+            text += " "
+            breaks.append(len(text))
+        text += line
+        while split and (end := _END.search(text)):
+            yield text[: end.start() + 1], start, tuple(b for b in breaks if b <= end.start())
+            passed = sum(b <= end.end() for b in breaks)
+            breaks = [b - end.end() for b in breaks[passed:]]
+            text, start = text[end.end() :], start + passed
+    if text:
+        yield text, start, tuple(breaks)
+
+
 def _row(header: list[str], row: list[tuple[str, int]], path: tuple[str, ...], group: int) -> Iterator[Statement]:
     """Cells of a table row; the first names what the others are of."""
     if len(row) < 2:
@@ -176,8 +214,8 @@ def _row(header: list[str], row: list[tuple[str, int]], path: tuple[str, ...], g
     name = row[0][0]
     for column, (cell, line) in enumerate(row[1:], 1):
         title = header[column] if column < len(header) else ""
-        plain = len(row) == 2 or title.lower() in ("value", "values", "figure", "数值", "值", "取值")
-        key = name if plain or not title else f"{name} | {title}"
+        plain = _PLAIN.fullmatch(title)
+        key = name if plain else f"{name} | {title}"
         if cell:
             yield Statement(line, f"{key}: {cell}", key, cell, path, "cell", group)
 

@@ -48,9 +48,11 @@ def same(a: Number, b: Number) -> bool:
 
 def unit_of(n: Number, name: str = "") -> str:
     """The unit in which figures such as ``n`` are printed."""
+    if name == "compute.delivered":
+        return "FLOP/s"
     if n.percent or (name.startswith(("share", "balance")) and n.dim == COUNT and n.value < 0.5):
         return "share"
-    return "FLOPs" if n.dim == FLOP and name != "compute.delivered" else NAMES.get(n.dim, "")
+    return NAMES.get(n.dim, "")
 
 
 def matches(n: Number, value: float) -> bool:
@@ -74,7 +76,9 @@ def judge_figure(figure: Figure, s: Statement, meaning: Meaning, c: Context) -> 
     def claim(verdict: Verdict, why: str, r: Reading | None = None, scope: Scope = likely) -> Claim:
         assumed = tuple(x for x in dict.fromkeys(r.needs if r else ()) if x in f.setting.assumed)
         quantity = label(meaning.name, scope)
-        return Claim(s.line, s.text, quantity, verdict, why, n.value, None if r is None else r.value, assumed, unit)
+        return Claim(
+            s.line_of(n.at), s.text, quantity, verdict, why, n.value, None if r is None else r.value, assumed, unit
+        )
 
     if not found:
         return claim(
@@ -129,7 +133,7 @@ def _elsewhere(figure: Figure, s: Statement, meaning: Meaning, c: Context) -> st
         return ""
     here = "layer" in meaning.explicit
     for st in c.find(n):
-        if st.name == meaning.name and st.line < s.line and ("layer" in st.explicit) != here:
+        if st.name == meaning.name and st.line < s.line_of(n.at) and ("layer" in st.explicit) != here:
             kinds = ("a layer", "a whole pass") if here else ("a whole pass", "a layer")
             return f"line {st.line} has {n.text} for {kinds[1]}; here it is used for {kinds[0]}"
     return ""
@@ -169,12 +173,13 @@ def _beyond(figure: Figure, meaning: Meaning, f: Facts) -> str:
 
 
 def _bound_how(why: str, f: Facts) -> str:
+    from moewright.cost.roofline import unit_of as unit_name
     from moewright.plan.evaluate import model_flops
 
     case, device = f.case, f.case.cluster.device
     if why.startswith("FLOPs"):
         total = sum(model_flops(case, case.workload.batch[0]).values())
-        peak = max(device.flops.values())
+        peak = device.flops[unit_name(case.model.precision, "experts", device)]
         return f"{format_quantity(total, 'FLOPs')} over {case.cluster.gpus} × {format_quantity(peak, 'FLOP/s')} × {device.mfu:g}"
     return why
 

@@ -147,6 +147,8 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
     else:
         levels = [own, s.key, *reversed(s.path[-3:])]
     topic = _topic(kind, levels)
+    if kind == "count" and figure.number.factor >= 1e6 and re.search(r"activ|param|激活|参数", own, re.IGNORECASE):
+        topic = "count.parameters"
     if topic is None:
         return None
     if topic == "communication":

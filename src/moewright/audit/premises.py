@@ -150,6 +150,9 @@ _DERIVED: Final = re.compile(
     r"memory utili|footprint|建议",
     re.IGNORECASE,
 )
+_WORK: Final = re.compile(
+    r"total|attention|expert|router|gating|layer|projection|required|总|注意力|专家|每层", re.IGNORECASE
+)
 #: phrases of running text, each with one number
 _PHRASES: Final[tuple[tuple[str, str], ...]] = (
     (r"(\d[\d,]*)\s*[x×]?\s*(?:\w*\d\w*\s)?(?:GPUs\b|accelerators\b|张(?:GPU|卡)|卡\b)", "cluster.gpus"),
@@ -191,6 +194,9 @@ _PHRASES: Final[tuple[tuple[str, str], ...]] = (
     (r"(\d+)[- ](?:way|路) (?:pipeline|流水)", "strategy.pp"),
 )
 _TEXT: Final = tuple((re.compile(pattern, re.IGNORECASE), field) for pattern, field in _PHRASES)
+_PER_GPU: Final = re.compile(
+    r"(?:each|per|every|an?|/) ?(?:gpu|device|rank|card)\b|每(?:张|个|块)?(?:gpu|卡)", re.IGNORECASE
+)
 _ASIDE: Final = re.compile(r"\([^()]*\)")
 _FORMAT: Final = re.compile(r"\b(fp8|fp4|bf16|bfloat16|fp16|fp32|int8|int4|mxfp4|nvfp4)\b", re.IGNORECASE)
 _DENSE_FORMATS: Final = {"bfloat16": "bf16", "fp4": "nvfp4"}
@@ -212,7 +218,10 @@ def premises_of(document: Document) -> list[Premise]:
 def _keyed(s: Statement) -> Iterator[Premise]:
     """The premise of a ``key: value``, or of a table's row."""
     key = _ASIDE.sub("", s.key).split(" | ")[0].strip()
-    if not key or len(key) > 48 or _DERIVED.search(s.key) or (len(key.split()) > 6):
+    sizes = re.match(r"(?:routed |active |activated |selected )?experts?(?: per|/)", key, re.IGNORECASE)
+    if not key or len(key) > 48 or (_DERIVED.search(s.key) and not sizes) or len(key.split()) > 6:
+        return
+    if sizes and re.search(r"gpu|device|card|rank|卡", s.key, re.IGNORECASE):
         return
     tokens = tokens_of(s.value)
     numbers = [t for t in tokens if t.number is not None]
@@ -221,12 +230,19 @@ def _keyed(s: Statement) -> Iterator[Premise]:
     for pattern, field, dims in _COMPILED:
         if not pattern.search(key):
             continue
-        fits = [t for t in numbers if t.number is not None and t.number.dim in dims]
+        if field == "cluster.device.flops" and _WORK.search(key):
+            return
+        fits = [t for t in numbers if t.number is not None and _fits(t.number, dims)]
         if fits and (fits[0] is tokens[0] or fits[0].at < 24):
             yield from _valued(field, fits[0].number, s)
         elif field.endswith("latency") or not fits:
             continue
         return
+
+
+def _fits(n: Number, dims: tuple[Dim, ...]) -> bool:
+    """FLOPs are a rate only where they are written so that they may be one."""
+    return n.dim in dims and (n.dim != FLOP or n.either)
 
 
 def _valued(field: str, n: Number | None, s: Statement) -> Iterator[Premise]:
@@ -242,7 +258,7 @@ def _valued(field: str, n: Number | None, s: Statement) -> Iterator[Premise]:
         value = int(value)
     if field == "cluster.device.memory" and value < 4e9:
         return
-    yield Premise(field, value, s.line, s.text)
+    yield Premise(field, value, s.line_of(n.at), s.text)
 
 
 def _computed(tokens: list[Token]) -> bool:
@@ -254,8 +270,13 @@ def _phrases(s: Statement) -> Iterator[Premise]:
     """Premises inside running text, such as "128 GPUs"; none inside what is worked out."""
     for pattern, field in _TEXT:
         for m in pattern.finditer(s.text):
-            yield Premise(field, int(m[1].replace(",", "")), s.line, s.text)
-            break
+            before, after = s.text[: m.start(1)].rstrip()[-1:], s.text[m.end(1) :].lstrip()[:1]
+            worked = m.start() == m.start(1) and before in tuple("=×÷/*+→≈.-")
+            worked |= m.end() == m.end(1) and after in tuple("×÷/*+=→≈.%^")
+            part = field == "model.experts.count" and _PER_GPU.search(s.text)
+            if not worked and not part and len(m[1]) < 10 and int(m[1].replace(",", "")):
+                yield Premise(field, int(m[1].replace(",", "")), s.line_of(m.start(), in_text=True), s.text)
+                break
 
 
 def _words(s: Statement) -> Iterator[Premise]:

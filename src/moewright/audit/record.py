@@ -133,7 +133,9 @@ def verdicts_of(text: str | None) -> tuple[Verdict, ...]:
         name = part.strip().lower().replace("_", " ").replace("-", " ")
         if name not in list(Verdict):
             known = ", ".join(str(v).replace(" ", "-") for v in Verdict)
-            raise SpecError(f"got {part.strip()[:40]!r}; expected some of {known}, with commas between", field="--fail-on")
+            raise SpecError(
+                f"got {part.strip()[:40]!r}; expected some of {known}, with commas between", field="--fail-on"
+            )
         found.append(Verdict(name))
     return tuple(found)
 

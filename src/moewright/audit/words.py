@@ -243,7 +243,14 @@ def judge_words(s: Statement, v: View) -> Iterator[Claim]:
                         f"the document gives no {', '.join(lacking)}; add it with --assume",
                     )
                 else:
-                    yield Claim(s.line, s.text, told.quantity, told.verdict, told.why, assumes=assumed)
+                    yield Claim(
+                        s.line_of(m.start(), in_text=True),
+                        s.text,
+                        told.quantity,
+                        told.verdict,
+                        told.why,
+                        assumes=assumed,
+                    )
             break
 
 

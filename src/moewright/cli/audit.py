@@ -27,7 +27,8 @@ def audit(
     ] = None,
     spec: Annotated[Path | None, typer.Option(help="A spec file that gives the whole case.")] = None,
     fail_on: Annotated[
-        str | None, typer.Option(help="Verdicts that make the exit status 1: impossible,wrong (default: all that fail).")
+        str | None,
+        typer.Option(help="Verdicts that make the exit status 1: impossible,wrong (default: all that fail)."),
     ] = None,
     annotate: Annotated[Path | None, typer.Option(help="Write a copy of DOCUMENT with the verdicts there.")] = None,
 ) -> None:
