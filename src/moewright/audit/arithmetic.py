@@ -15,6 +15,8 @@ from moewright.units import format_quantity
 
 #: what ≈ and ~ allow
 LOOSE: Final = 0.02
+#: half of the last place of a figure of one digit is much: no more than this is taken for rounding
+COARSE: Final = 0.1
 _POWERS: Final = tuple(base**k for base in (1000.0, 1024.0) for k in (-4, -3, -2, -1, 1, 2, 3, 4))
 
 DimOf = Callable[[Number], Dim | None]
@@ -36,7 +38,7 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
     division by zero."""
 
     def spread(n: Number) -> float:
-        return 0.0 if exact(n) else n.half
+        return 0.0 if exact(n) else min(n.half, COARSE * abs(n.value))
 
     left, right = evaluate(e.left, False, spread, dim_of), evaluate(e.right, False, spread, dim_of)
     middle = evaluate(e.left).low

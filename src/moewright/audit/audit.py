@@ -10,16 +10,16 @@ from typing import Final
 from moewright.audit.arithmetic import judge_equality, judge_split
 from moewright.audit.better import better_of
 from moewright.audit.case import Setting, parse_assume, setting_of, strategies
-from moewright.audit.clauses import Clauses, Equality, Figure, clauses_of
+from moewright.audit.clauses import Clauses, Equality, clauses_of
 from moewright.audit.document import Document, Statement, parse, read_text
 from moewright.audit.expressions import Node, Operation, numbers_in
 from moewright.audit.facts import Facts, facts_of
 from moewright.audit.judge import Context, Stated, judge_figure, unit_of
-from moewright.audit.meaning import Meaning, meaning_of
+from moewright.audit.meaning import meaning_of
 from moewright.audit.numbers import COUNT, FLOP, FLOP_RATE, Dim, Number
 from moewright.audit.premises import Premise, premises_of
 from moewright.audit.record import Audit, Better, Claim, Verdict
-from moewright.audit.restated import inferred, judge_premises
+from moewright.audit.restated import inferred, judge_premises, judge_strategy
 from moewright.audit.sums import Part, judge_sums
 from moewright.audit.words import View, judge_correct, judge_exactly, judge_words
 
@@ -50,7 +50,7 @@ def audit_document(document: Document, assumed: dict[str, object], spec: str | N
     facts = facts_of(setting, specs, reason)
     better = better_of(facts)
     claims = _claims(document, said, premises, facts, better[0], better[1])
-    shown = tuple(dict((p.field, p) for p in reversed(premises)).values())[::-1]
+    shown = tuple(dict((p.field, p) for p in reversed(premises) if "." in p.field).values())[::-1]
     return Audit(document.file, shown, tuple(setting.assumed.values()), setting.missing, tuple(claims), better[0])
 
 
@@ -81,6 +81,7 @@ def _claims(
     dim_of, exact = _dimensions(parts, setting), _exactness(setting)
     view = View(facts, facts.plan, best if isinstance(best, Plan) else None)
     restated = list(judge_premises(premises, setting))
+    restated += judge_strategy(premises, setting, facts.reason, bool(facts.plans))
     given = {(p.line, p.value) for p in premises}
     claims: list[Claim] = []
     sums = list(judge_sums(parts, facts))

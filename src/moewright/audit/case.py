@@ -119,6 +119,8 @@ def setting_of(premises: list[Premise], assumed: dict[str, Any], spec: str | Non
             values[field] = value
     missing = tuple(f for f in MISSING if f not in values and f not in known)
     values |= {f: MISSING[f] for f in missing}
+    if "workload.batch" in missing and isinstance(values["cluster.gpus"], int):
+        values["workload.batch"] = 64 * min(values["cluster.gpus"], 4096)  # that any strategy can divide
     raw = _raw(values, known)
     # a partial node is one node
     gpus, node = raw["cluster"]["gpus"], raw["cluster"]["gpus_per_node"]
@@ -244,7 +246,7 @@ def strategies(setting: Setting) -> tuple[dict[str, StrategySpec], str]:
             sizes[name] = found.value
     if not {"ep", "tp", "dp", "pp"} & set(sizes):
         return {}, "the document names no sizes of a strategy (EP, TP, DP or PP)"
-    lacking = [f for f in setting.missing if f.startswith(("model.", "workload.", "cluster.gpus"))]
+    lacking = [f for f in setting.missing if f.startswith(("model.", "cluster.gpus"))]
     if lacking:
         return {}, f"the document gives no {', '.join(lacking)}"
     found_readings: dict[str, StrategySpec] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from moewright.audit.expressions import Node, Operation, fold, numbers_in, prefix, suffix, whole
@@ -74,7 +74,7 @@ def _read(tokens: list[Token], text: str, found: Clauses, main: Number | None, d
     for a, b in equal:
         found.equalities.append(Equality(a, b, _span(text, a, b), a.approx))
     for clause in _split(plain):
-        _clause(clause, text, found, main)
+        _clause(clause, text, found, main, depth > 0)
     if depth < 4:
         for inner, anchor in remarks:
             _read(inner, text, found, anchor, depth + 1)
@@ -142,8 +142,7 @@ def _split(tokens: list[Token]) -> Iterator[list[Token]]:
         yield clause
 
 
-def _clause(tokens: list[Token], text: str, found: Clauses, main: Number | None) -> None:
-    remark = main is not None
+def _clause(tokens: list[Token], text: str, found: Clauses, main: Number | None, remark: bool) -> None:
     tokens = [t for t in tokens if t.kind != "remark"]
     parts: list[tuple[str, list[Token]]] = [("", [])]
     for token in tokens:
@@ -153,6 +152,7 @@ def _clause(tokens: list[Token], text: str, found: Clauses, main: Number | None)
             parts[-1][1].append(token)
     operands: dict[int, None] = {}
     results: dict[int, tuple[Number, ...]] = {}
+    loosely: set[int] = set()
     formula: tuple[Number, ...] = ()
     for i in range(1, len(parts)):
         sign, right_tokens = parts[i]
@@ -170,12 +170,13 @@ def _clause(tokens: list[Token], text: str, found: Clauses, main: Number | None)
             operands[n.at] = None
         if isinstance(right, Number):
             results[right.at] = formula
+            loosely |= {right.at} if sign in "≈≃" else set()
             operands.pop(right.at, None)
     lead = " ".join(t.text for t in tokens if t.kind == "word")
     for token in tokens:
         if token.number is None:
             continue
-        n = token.number
+        n = replace(token.number, approx=token.number.approx or token.number.at in loosely)
         if n.at in operands:
             found.figures.append(Figure(n, "operand", n.noun, remark, main))
         elif n.at in results:
@@ -191,7 +192,7 @@ def _in_expression(tokens: list[Token], token: Token) -> bool:
     at = tokens.index(token)
     sides = ((at - 1, at - 2), (at + 1, at + 2))
     return any(
-        0 <= min(sign, other)
+        min(sign, other) >= 0
         and max(sign, other) < len(tokens)
         and tokens[sign].kind == "op"
         and tokens[other].kind in ("number", "open", "close")
@@ -212,7 +213,7 @@ def _left(tokens: list[Token], first: bool) -> Node | None:
 
 def _span(text: str, left: Node, right: Node) -> str:
     """The part of ``text`` from ``left`` to the end of ``right``."""
-    first, last = list(numbers_in(left))[0], list(numbers_in(right))[-1]
+    first, last = next(numbers_in(left)), list(numbers_in(right))[-1]
     start, end = first.at, last.at + len(last.text)
     while start and text[start - 1] == "(":
         start -= 1

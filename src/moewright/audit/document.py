@@ -25,6 +25,8 @@ _PLAIN: Final = re.compile(
     r"(?:values?|figures?|settings?|sizes?|configuration|amount|numbers?|results?|数值|取值|值|配置|设置|)", re.I
 )
 _END: Final = re.compile(r"[.!?。;](?<![A-Za-z]\.[A-Za-z]\.)(?<!vs\.)(?<!e\.g\.)(?<!i\.e\.)\s+(?=[^a-z\s])")
+#: a number with a unit: what has one before its colon is a sentence, no key
+_MEASURED: Final = re.compile(r"\d\s?(?:[KMGTP]i?B|B|[mun]s|[KMGTP]?FLOP\w*|%)(?:\b|/|$)")
 _POWERS: Final = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _LATEX: Final = (
     (re.compile(r"\\(?:text|mathrm|mathbf|operatorname)\{([^{}]*)\}"), r"\1"),
@@ -127,7 +129,7 @@ def normal(text: str) -> str:
 def keyed(text: str) -> tuple[str, str]:
     """(key, value) of ``key: value``; an empty key where the text has none."""
     found = _KEY.match(text)
-    if not found:
+    if not found or _MEASURED.search(found[1] or found[3]):
         return "", text
     key, value = (found[1], found[2]) if found[1] is not None else (found[3], found[4])
     return key.strip(" *-"), value.strip()
@@ -172,11 +174,10 @@ def _statements(tokens: list[Token]) -> Iterator[Statement]:
             row.append((normal(token.content), first))
         elif kind == "inline":
             above = (*(h[1] for h in headings), *filter(None, items[:-1]))
-            for offset, raw in enumerate(token.content.split("\n")):
-                text = normal(raw)
-                yield from _made(
-                    text, first + offset, above, "heading" if level else "item" if items else "prose", group
-                )
+            kind = "heading" if level else "item" if items else "prose"
+            for text, offset, breaks in _sentences(token.content, kind == "prose"):
+                for made in _made(text, first + offset, above, kind, group):
+                    yield replace(made, breaks=breaks)
                 if level:
                     headings.append((level, text))
                 elif items and not items[-1]:
@@ -186,10 +187,11 @@ def _statements(tokens: list[Token]) -> Iterator[Statement]:
 def _sentences(content: str, split: bool) -> Iterator[tuple[str, int, tuple[int, ...]]]:
     """(text, lines before it, offsets where further lines begin) of a paragraph, sentence by sentence if ``split``;
     a line that is a ``key: value`` of its own stays one."""
-    text, start, breaks = "", 0, []
+    text, start = "", 0
+    breaks: list[int] = []
     for offset, raw in enumerate(content.split("\n")):
         line = normal(raw)
-        if text and split and (keyed(line)[0] or keyed(text)[0] and line[:1].isupper()):
+        if text and split and (keyed(line)[0] or (keyed(text)[0] and line[:1].isupper())):
             yield text, start, tuple(breaks)
             text, breaks = "", []
         if not text:

@@ -150,17 +150,17 @@ def evaluate(
     if isinstance(node, Number):
         value, half = (node.binary if binary else node.value), spread(node)
         known = dim_of(node)
-        dims = {node.dim if known is None else known}
+        may = {node.dim if known is None else known}
         if node.either and known is None:
-            dims.add(node.dim.times(Dim(0, 1), -1))
-        return Value(value - half, value + half, frozenset(dims))
+            may.add(node.dim.times(Dim(0, 1), -1))
+        return Value(value - half, value + half, frozenset(may))
     a, b = evaluate(node.left, binary, spread, dim_of), evaluate(node.right, binary, spread, dim_of)
     if node.sign in "+-":
         plain = {COUNT} in (set(a.dims), set(b.dims)) and a.dims != b.dims
-        dims = (a.dims | b.dims) - {COUNT} if plain and _bare(node) else a.dims & b.dims
+        both = (a.dims | b.dims) - {COUNT} if plain and _bare(node) else a.dims & b.dims
         if node.sign == "+":
-            return Value(a.low + b.low, a.high + b.high, frozenset(dims))
-        return Value(a.low - b.high, a.high - b.low, frozenset(dims))
+            return Value(a.low + b.low, a.high + b.high, both)
+        return Value(a.low - b.high, a.high - b.low, both)
     sign = 1 if node.sign == "×" else -1
     dims = {x.times(y, sign) for x in a.dims for y in b.dims}
     if sign < 0:

@@ -160,7 +160,7 @@ def _memory(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
             for label, p in _labelled(f):
                 yield Reading(p.memory.kv_cache / per, f"{how}, on the fullest GPU{label}", (*needs, *_WORK, *_PLAN))
     elif part in ("activations", "buffers", "total", "utilization", "headroom") and plan is not None:
-        needs = (*_FLOPS, *_BYTES, *_PLAN)
+        every = (*_FLOPS, *_BYTES, *_PLAN)
         for label, p in _labelled(f):
             m = p.memory
             whole = {
@@ -175,11 +175,11 @@ def _memory(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
             for value, how in whole:
                 if part in ("utilization", "headroom"):
                     used = value / m.capacity
-                    device = (*needs, "cluster.device.memory")
+                    device = (*every, "cluster.device.memory")
                     yield Reading(used if part == "utilization" else 1 - used, f"{how}, of the capacity{label}", device)
                 else:
                     times = 1 if "all" not in scope or "gpu" in scope else p.gpus
-                    yield Reading(value * times, how + label, needs)
+                    yield Reading(value * times, how + label, every)
     elif part == "free" and plan is not None:
         for label, p in _labelled(f):
             free = p.memory.capacity - p.memory.total
@@ -289,7 +289,7 @@ _KINDS: Final = {
 
 
 def _compute(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
-    case, plan = f.case, f.plan
+    case = f.case
     batch, model = case.workload.batch[0], case.model
     causal = case.workload.causal
     if part == "delivered":
@@ -335,7 +335,7 @@ def _compute(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
         if "token" in scope:
             tokens = batch * (1 if case.workload.kind is Kind.DECODE else case.workload.sequence)
             value, how = value / tokens, f"{how}, a token"
-        if "gpu" in scope and plan is not None:
+        if "gpu" in scope:
             for label, p in _labelled(f):
                 s = p.strategy
                 copies = s.attention.repeated if part not in ("experts",) else 1
@@ -478,6 +478,8 @@ def _count(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
     if part == "experts" and moe is not None:
         layers = len(model.moe_layers())
         needs = ("model.experts.count", "model.layers")
+        if "gpu" in scope and plan is None:
+            return
         if "gpu" in scope and plan is not None:
             s = plan.strategy
             each = moe.experts / s.experts.ep
@@ -524,7 +526,9 @@ def _count(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
     elif part in ("tokens", "sequences"):
         batch, w = case.workload.batch[0], case.workload
         total = batch * (w.sequence if part == "tokens" and w.kind is not Kind.DECODE else 1)
-        if "gpu" in scope and plan is not None:
+        if "gpu" in scope:
+            if plan is None:
+                return
             a = plan.strategy.attention
             groups = plan.strategy.replicas * a.dp
             yield Reading(total / groups, f"{total} / {groups} attention groups", (*_WORK, *_PLAN))

@@ -17,6 +17,8 @@ from moewright.units import format_quantity
 
 #: what ~ and ≈ allow before a figure of a known quantity
 LOOSE: Final = 0.05
+#: of a figure of one digit, half of its last place is much: no more than this is taken for rounding
+COARSE: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def unit_of(n: Number, name: str = "") -> str:
 def matches(n: Number, value: float) -> bool:
     """Whether ``value`` is what ``n`` says, within half of its last place (5 % where it is approximate)."""
     for said, half in ((n.value, n.half), (n.binary, n.half * (n.binary / n.value if n.value else 1))):
-        room = max(half, LOOSE * abs(said)) if n.approx else half
+        room = max(half, LOOSE * abs(said)) if n.approx else min(half, COARSE * abs(said))
         if n.whole and n.dim == COUNT and abs(said) < 1000 and not n.approx:
             room = 1e-6
         if abs(said - value) <= room * (1 + 1e-9) + 1e-12 * abs(value):

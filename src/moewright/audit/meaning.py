@@ -27,20 +27,24 @@ def _words(pattern: str) -> re.Pattern[str]:
 
 _SCOPES: Final = {
     "gpu": _words(
-        r"(?:per|/|each|an?|every|one|single)[- ]?(?:gpu|device|card|rank|accelerator)\b|gpu (?:holds|handles|stores|has|sends)"
+        r"(?:per|/|each|an?|every|one|single)[- ]?(?:gpu|device|card|rank|accelerator)\b|gpu (?:holds|"
+            r"handles|stores|has|sends|keeps|hosts|owns|serves|runs|processes|gets)"
         r"|每(?:个|张|块)?\s?(?:gpu|卡)|单卡|单\s?gpu|per-gpu|gpus? each|\bgpu\b.*\bon average"
     ),
     "layer": _words(
-        r"(?:per|/|each|an?|every|one|single)[- ]?(?:moe |transformer |attention )?layer\b|每(?:一)?(?:个)?(?:moe)?层|单层|layer-wise"
+        r"(?:per|/|each|an?|every|one|single)[- ]?(?:moe |transformer |attention )?layer\b|"
+            r"每(?:一)?(?:个)?(?:moe)?层|单层|layer-wise"
     ),
     "expert": _words(
-        r"(?:per|/|each|an|every|one|single)[- ]?(?:routed )?expert\b(?!s)|per instance|每(?:个)?专家|单个?专家|expert instance\b"
+        r"(?:per|/|each|an|every|one|single)[- ]?(?:routed )?expert\b(?!s)|per instance|每(?:个)?专家|单个?专家|"
+            r"expert instance\b"
     ),
     "token": _words(r"(?:per|/|each|every)[- ]?token\b|每(?:个)?\s?token"),
     "all": _words(r"in all\b|\btotal\b|all layers|whole|overall|forward pass|per pass|a pass\b|entire|整个|全部|总"),
     "active": _words(r"\bactive|activated|激活"),
 }
-_COMM: Final = r"all-?reduce|all-?to-?all|all-?gather|reduce-?scatter|a2a\b|communicat|\bcomm\b|traffic|transfer|exchang|\bsen[dt]s?\b|通信|聚合"
+_COMM: Final = r"all-?reduce|all-?to-?all|all-?gather|reduce-?scatter|a2a\b|communicat|\bcomm\b|traffic|"
+    r"transfer|exchang|\bsen[dt]s?\b|通信|聚合"
 _ATTENTION: Final = r"attention|attn|\bmha\b|\bgqa\b|\bmla\b|qkv|注意力"
 _EXPERTS: Final = r"expert|\bmoe\b|\bffn\b|feed-?forward|\bmlp\b|专家"
 _ROUTER: Final = r"router|gating|\bgate\b(?! proj)|门控|路由"
@@ -95,7 +99,8 @@ _TOPICS: Final[dict[str, tuple[tuple[re.Pattern[str], str], ...]]] = {
         (_words(r"bubble|气泡"), "share.bubble"),
         (
             _words(
-                r"(?:memory|vram|hbm|显存|内存).*(?:headroom|free|available|remain|余量|剩余|空闲)|(?:headroom|free|available|余量|剩余).*(?:memory|vram|显存)"
+                r"(?:memory|vram|hbm|显存|内存).*(?:headroom|free|available|remain|余量|剩余|空闲)|(?:headroom|free|"
+                    r"available|余量|剩余).*(?:memory|vram|显存)"
             ),
             "memory.headroom",
         ),
@@ -142,10 +147,8 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
         levels = [own] if own.strip() and _topic("count", [own]) else [own, s.key]
     elif figure.role == "operand":
         levels = [own]
-    elif figure.remark and not s.key:  # what the brackets stand behind says what their figure is of
-        levels = [own, s.text, *reversed(s.path[-3:])]
-    else:
-        levels = [own, s.key, *reversed(s.path[-3:])]
+    else:  # without a key, what the whole sentence says
+        levels = [own, s.key or s.text, *reversed(s.path[-3:])]
     topic = _topic(kind, levels)
     if kind == "count" and figure.number.factor >= 1e6 and re.search(r"activ|param|激活|参数", own, re.IGNORECASE):
         topic = "count.parameters"
@@ -155,7 +158,8 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
         topic += "." + (next((part for level in levels[:2] for p, part in _PART if p.search(level)), "total"))
         if re.search(r"\btotal\b|总", " ".join(levels[:2]), re.IGNORECASE):
             topic = "communication.total"
-    near = f"{own} | {s.key or (s.text if figure.remark else '')}"
+    sentence = "" if _topic(kind, [own]) else s.text
+    near = f"{own} | {s.key or sentence}"
     nouns = " | ".join(n.noun for n in figure.formula)
     if _SCOPES["gpu"].search(nouns) and not re.search(r"\bgpus\b", nouns, re.IGNORECASE):
         near += " | per GPU"  # a factor per GPU that no number of GPUs cancels

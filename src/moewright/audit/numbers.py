@@ -92,14 +92,16 @@ _UNIT: Final = re.compile(
     rf"|(?P<flops>[kKMGTPE]?|mega|giga|tera|peta)\s?(?P<flop>FLOPS?|FLOPs|[Ff]lop[sS]?|OPS)(?P<flopsec>{_SECOND})?(?![A-Za-z])"
     rf"|(?P<bytes>[KMGTPE]i?|k)?(?:B(?:ytes?)?|bytes?)(?P<bytesec>{_SECOND})?(?![A-Za-z])"
     rf"|(?P<zh>[KMGT])?字节"
-    r"|(?P<time>ns|us|µs|μs|μS|uS|ms|mS|s|secs?|seconds?|minutes?|min|hours?|microseconds?|milliseconds?)(?![A-Za-z/])"
+    r"|(?P<time>ns|us|µs|μs|μS|uS|ms|mS|s|secs?|seconds?|minutes?|min|hours?|microseconds?|"
+    r"milliseconds?)(?![A-Za-z/])"
     r"|(?P<zhtime>微秒|毫秒|纳秒|秒)"
     r"|(?P<percent>%|percent\b)"
     r"|(?P<count>[KMBTk](?![A-Za-z])|万|亿|thousand\b|million\b|billion\b|trillion\b)"
     r")"
 )
 _RATE: Final = re.compile(
-    r"\s?(?P<what>(?:tokens?|tok|sequences?|seqs?|samples?|requests?|req|prompts?|queries)\s?(?:/\s?(?:s(?:ec(?:ond)?)?)\b|per second\b|每秒)"
+    r"\s?(?P<what>(?:tokens?|tok|sequences?|seqs?|samples?|requests?|req|prompts?|"
+    r"queries)\s?(?:/\s?(?:s(?:ec(?:ond)?)?)\b|per second\b|每秒)"
     r"|(?:个\s?)?(?:tokens?|序列|请求)\s?/\s?(?:秒|s)|tps\b)",
     re.IGNORECASE,
 )
@@ -136,7 +138,8 @@ def tokens_of(text: str) -> list[Token]:
         if text[at].isspace():
             at += 1
             continue
-        number = number_at(text, at) if not (found and _glued(text, at)) else None
+        relation = text[at] in "≈≃" and bool(found) and found[-1].kind in ("number", "close", "word")
+        number = None if relation or (found and _glued(text, at)) else number_at(text, at)
         word = _WORD.match(text, at)
         if number:
             found.append(Token("number", number.text, at, number))
@@ -201,8 +204,9 @@ def _with_unit(n: Number, text: str, end: int) -> Number:
     unit = None if rate else _UNIT.match(text, end)
     if unit and unit["bytes"] is None and unit[0].strip() == "B" and not _is_byte(unit[0], n, text, unit.end()):
         rate = _RATE.match(text, unit.end())
-        n = _scaled(n, 1e9, 1e9, COUNT, text[n.at : unit.end()], whole=False)
-        unit, end = None, unit.end()
+        end = unit.end()
+        n = replace(_scaled(n, 1e9, 1e9, COUNT, text[n.at : end]), whole=False)
+        unit = None
     if unit:
         n, end = _applied(n, unit, text), unit.end()
         rate = _RATE.match(text, end) if unit["count"] else None
@@ -218,9 +222,16 @@ def _is_byte(unit: str, n: Number, text: str, end: int) -> bool:
     return unit[0].isspace() or n.value in (0.5, 1.0, 2.0, 4.0)
 
 
-def _scaled(n: Number, value: float, binary: float, dim: Dim, text: str, **more: bool) -> Number:
+def _scaled(n: Number, value: float, binary: float, dim: Dim, text: str, either: bool = False) -> Number:
     return replace(
-        n, text=text, value=n.value * value, binary=n.value * binary, half=n.half * value, dim=dim, factor=value, **more
+        n,
+        text=text,
+        value=n.value * value,
+        binary=n.value * binary,
+        half=n.half * value,
+        dim=dim,
+        factor=value,
+        either=either,
     )
 
 
@@ -229,7 +240,7 @@ def _applied(n: Number, u: re.Match[str], text: str) -> Number:
     written = text[n.at : u.end()]
     n = replace(n, whole=False)
     if u["percent"]:
-        return _scaled(n, 0.01, 0.01, COUNT, written, percent=True)
+        return replace(_scaled(n, 0.01, 0.01, COUNT, written), percent=True)
     if u["time"] or u["zhtime"]:
         name = u["time"] or u["zhtime"]
         factor = _TIMES.get(name) or _TIMES[{"mic": "us", "mil": "ms", "min": "min", "hou": "h"}.get(name[:3], "s")]

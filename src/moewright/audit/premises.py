@@ -35,12 +35,15 @@ class Premise:
 #: wording of a key → (field, dimensions its value may have); the first that matches counts
 _KEYS: Final[tuple[tuple[str, str, tuple[Dim, ...]], ...]] = (
     (
-        r"(?:gpus?|cards?|accelerators?|devices?)[ -]*(?:per|/|in (?:each|a))[ -]*(?:node|server|machine)|每(?:节点|机|台)\S*(?:卡|GPU)|单机\S*(?:卡|GPU)|node size|nvlink domain",
+        r"(?:gpus?|cards?|accelerators?|devices?)[ -]*(?:per|/|in (?:each|a))[ -]*(?:node|server|"
+        r"machine)|每(?:节点|机|台)\S*(?:卡|GPU)|单机\S*(?:卡|GPU)|node size|nvlink domain",
         "cluster.gpus_per_node",
         (COUNT,),
     ),
     (
-        r"^(?:number of |total |available |available total )?(?:gpus?|accelerators?)(?: resources| count| total|s)?(?: used| available)?$|gpu (?:resources|count|total)|world size|^cluster(?: size)?$|(?:GPU|卡)(?:总)?数量?|(?:total|number of) (?:gpus?|devices|cards)|^总?GPU数?$",
+        r"^(?:number of |total |available |available total )?(?:gpus?|accelerators?)(?: resources| count|"
+        r" total|s)?(?: used| available)?$|gpu (?:resources|count|total)|world size|^cluster(?: size)?$|"
+        r"(?:GPU|卡)(?:总)?数量?|(?:total|number of) (?:gpus?|devices|cards)|^总?GPU数?$",
         "cluster.gpus",
         (COUNT,),
     ),
@@ -51,17 +54,20 @@ _KEYS: Final[tuple[tuple[str, str, tuple[Dim, ...]], ...]] = (
         (COUNT,),
     ),
     (
-        r"(?:(?:vram|hbm|memory|dram)[ -]*)?(?:bandwidth|bw)[ -]*(?:utili[sz]ation|efficiency)|(?:显存|内存)?带宽(?:利用率|效率)",
+        r"(?:(?:vram|hbm|memory|dram)[ -]*)?(?:bandwidth|bw)[ -]*(?:utili[sz]ation|efficiency)|(?:显存|"
+        r"内存)?带宽(?:利用率|效率)",
         "cluster.device.bandwidth_utilization",
         (COUNT,),
     ),
     (
-        r"(?:nvlink|nvswitch|intra[- ]?node|scale[- ]?up|in[- ]node|机内|节点内|卡间).*latency|latency.*(?:nvlink|intra)|节点内.*(?:延迟|时延)",
+        r"(?:nvlink|nvswitch|intra[- ]?node|scale[- ]?up|in[- ]node|机内|节点内|卡间).*latency|"
+        r"latency.*(?:nvlink|intra)|节点内.*(?:延迟|时延)",
         "cluster.network.node.latency",
         (SECONDS,),
     ),
     (
-        r"(?:infiniband|\bib\b|roce|inter[- ]?node|scale[- ]?out|fabric|cross[- ]node|机间|节点间|跨节点|跨机).*(?:latency|延迟|时延)",
+        r"(?:infiniband|\bib\b|roce|inter[- ]?node|scale[- ]?out|fabric|cross[- ]node|机间|节点间|跨节点|"
+        r"跨机).*(?:latency|延迟|时延)",
         "cluster.network.fabric.latency",
         (SECONDS,),
     ),
@@ -71,7 +77,8 @@ _KEYS: Final[tuple[tuple[str, str, tuple[Dim, ...]], ...]] = (
         (BYTE_RATE,),
     ),
     (
-        r"infiniband|\bib\b|roce|inter[- ]?node|scale[- ]?out|fabric|cross[- ]node|机间|节点间|跨节点|跨机|^network(?: bandwidth)?$|网络带宽|\bnic\b|ethernet",
+        r"infiniband|\bib\b|roce|inter[- ]?node|scale[- ]?out|fabric|cross[- ]node|机间|节点间|跨节点|跨机|"
+        r"^network(?: bandwidth)?$|网络带宽|\bnic\b|ethernet",
         "cluster.network.fabric.bandwidth",
         (BYTE_RATE,),
     ),
@@ -81,37 +88,47 @@ _KEYS: Final[tuple[tuple[str, str, tuple[Dim, ...]], ...]] = (
         (BYTE_RATE,),
     ),
     (
-        r"computing power|compute power|peak|flops|tensor core|算力|峰值|compute(?: capability| throughput| performance)?$|performance$",
+        r"computing power|compute power|peak|flops|tensor core|算力|峰值|compute(?: capability| throughput|"
+        r" performance)?$|performance$",
         "cluster.device.flops",
         (FLOP, FLOP_RATE),
     ),
     (
-        r"(?:video )?(?:memory|vram|hbm\w*|显存|内存)(?: capacity| size|容量|大小)?(?: per (?:gpu|card|device))?$|memory capacity|显存",
+        r"(?:video )?(?:memory|vram|hbm\w*|显存|内存)(?: capacity| size|容量|大小)?(?: per (?:gpu|card|"
+        r"device))?$|memory capacity|显存",
         "cluster.device.memory",
         (BYTES,),
     ),
     (
-        r"^(?:num(?:ber of)?[ _])?(?:moe |transformer |total |model )?layers?$|num_hidden_layers|^层数|层数$|模型层数|^depth$|总层数",
+        r"^(?:num(?:ber of)?[ _])?(?:moe |transformer |total |model )?layers?$|num_hidden_layers|^层数|层数$|"
+        r"模型层数|^depth$|总层数",
         "model.layers",
         (COUNT,),
     ),
     (
-        r"(?:routed )?experts?(?: count)?(?: per | in each |/|_per_)(?:moe )?layer|^(?:num(?:ber of)?[ _])?(?:routed[ _]|local[ _]|total[ _])?experts?$|n_routed_experts|num_(?:local_)?experts|每层专家数|^专家(?:总)?数量?$|路由专家",
+        r"(?:routed )?experts?(?: count)?(?: per | in each |/|_per_)(?:moe )?layer|"
+        r"^(?:num(?:ber of)?[ _])?(?:routed[ _]|local[ _]|total[ _])?experts?$|n_routed_experts|"
+        r"num_(?:local_)?experts|每层专家数|^专家(?:总)?数量?$|路由专家",
         "model.experts.count",
         (COUNT,),
     ),
     (
-        r"top[-_ ]?k|experts? per token|active(?:d)? experts|num_experts_per_tok|experts? (?:chosen|selected|activated)|每(?:个)?token.*专家|激活专家",
+        r"top[-_ ]?k|experts? per token|active(?:d)? experts|num_experts_per_tok|experts? (?:chosen|"
+        r"selected|activated)|每(?:个)?token.*专家|激活专家",
         "model.experts.top_k",
         (COUNT,),
     ),
     (
-        r"(?:moe|expert|ffn|feed[- ]?forward|mlp|intermediate|moe_intermediate)[ _-]*(?:ffn |mlp |hidden |intermediate |inner )*(?:size|dim(?:ension)?|width|hidden)$|^(?:ffn|mlp|expert)[ -]?width|width of (?:an|each|the) expert|(?:专家|FFN|MoE|中间|MLP).*(?:维度|大小|宽度|隐藏)|^d_ff$",
+        r"(?:moe|expert|ffn|feed[- ]?forward|mlp|intermediate|moe_intermediate)[ _-]*(?:ffn |mlp |"
+        r"hidden |intermediate |inner )*(?:size|dim(?:ension)?|width|hidden)$|^(?:ffn|mlp|"
+        r"expert)[ -]?width|width of (?:an|each|the) expert|(?:专家|FFN|MoE|中间|MLP).*(?:维度|大小|宽度|隐藏)|^d_ff$",
         "model.experts.intermediate_size",
         (COUNT,),
     ),
     (
-        r"^(?:model |token |hidden |embedding |hidden_|d_?)(?:dim(?:ension)?|size|width|model|state size)s?$|hidden[ _](?:size|dim|width)|^d_model$|隐藏(?:层)?(?:维度|大小|尺寸)|token维度|模型维度|^hidden$|model width",
+        r"^(?:model |token |hidden |embedding |hidden_|d_?)(?:dim(?:ension)?|size|width|model|"
+        r"state size)s?$|hidden[ _](?:size|dim|width)|^d_model$|隐藏(?:层)?(?:维度|大小|尺寸)|token维度|模型维度|"
+        r"^hidden$|model width",
         "model.hidden_size",
         (COUNT,),
     ),
@@ -124,12 +141,14 @@ _KEYS: Final[tuple[tuple[str, str, tuple[Dim, ...]], ...]] = (
     ),
     (r"vocab|词表", "model.vocab_size", (COUNT,)),
     (
-        r"^(?:global )?(?:batch(?:[ _]size)?|concurrent sequences|sequences|concurrency|decode batch)(?: \(?global\)?)?$|批(?:次)?大小|^批量|batch size|并发(?:数|序列)",
+        r"^(?:global )?(?:batch(?:[ _]size)?|concurrent sequences|sequences|concurrency|"
+        r"decode batch)(?: \(?global\)?)?$|批(?:次)?大小|^批量|batch size|并发(?:数|序列)",
         "workload.batch",
         (COUNT,),
     ),
     (
-        r"(?:sequence|prompt|context|input|seq)[ _]*(?:len(?:gth)?|tokens)$|^seq_?len$|序列长度|上下文长度|提示长度|^context$|输入长度",
+        r"(?:sequence|prompt|context|input|seq)[ _]*(?:len(?:gth)?|tokens)$|^seq_?len$|序列长度|上下文长度|提示长度|"
+        r"^context$|输入长度",
         "workload.sequence",
         (COUNT,),
     ),
@@ -250,6 +269,8 @@ def _valued(field: str, n: Number | None, s: Statement) -> Iterator[Premise]:
         return
     value: Any = n.value
     share = field.endswith(("mfu", "bandwidth_utilization"))
+    if share and value > 1 and n.percent:
+        yield Premise("share above 1", value, s.line_of(n.at), s.text)
     if share and not 0 < value <= 1:
         return
     if not share and n.dim == COUNT:
@@ -272,7 +293,9 @@ def _phrases(s: Statement) -> Iterator[Premise]:
         for m in pattern.finditer(s.text):
             before, after = s.text[: m.start(1)].rstrip()[-1:], s.text[m.end(1) :].lstrip()[:1]
             worked = m.start() == m.start(1) and before in tuple("=×÷/*+→≈.-")
-            worked |= m.end() == m.end(1) and after in tuple("×÷/*+=→≈.%^")
+            worked = worked or (
+                m.end() == m.end(1) and bool(after in tuple("×÷/*+=→≈%^") or re.match(r"\.\d", s.text[m.end(1) :]))
+            )
             part = field == "model.experts.count" and _PER_GPU.search(s.text)
             if not worked and not part and len(m[1]) < 10 and int(m[1].replace(",", "")):
                 yield Premise(field, int(m[1].replace(",", "")), s.line_of(m.start(), in_text=True), s.text)
@@ -297,7 +320,8 @@ def _words(s: Statement) -> Iterator[Premise]:
     elif re.search(r"\bcausal|autoregressive|因果", low):
         yield Premise("workload.causal", True, s.line, s.text)
     if re.search(
-        r"broadcast(?:s|ed)? to (?:all|every)|replicated (?:on|to|across) (?:all|every)|every gpu (?:holds|sees|gets|receives) (?:all|every)|广播(?:到|至|给)(?:所有|全部|每)",
+        r"broadcast(?:s|ed)? to (?:all|every)|replicated (?:on|to|across) (?:all|every)|"
+        r"every gpu (?:holds|sees|gets|receives) (?:all|every)|广播(?:到|至|给)(?:所有|全部|每)",
         low,
     ):
         yield Premise("strategy.broadcast", True, s.line, s.text)
@@ -315,7 +339,7 @@ def _catalogued(s: Statement) -> Iterator[Premise]:
     from moewright.spec.catalogue_models import find_model
 
     words = re.findall(r"[A-Za-z][\w.]*(?:[-/][\w.]+)*", s.text[:1000])
-    for i, word in enumerate(words):
+    for i in range(len(words)):
         for size in (3, 2, 1):
             name = " ".join(words[i : i + size]).strip(".")
             if any(c.isdigit() for c in name) and i + size <= len(words) and (model := find_model(name)):

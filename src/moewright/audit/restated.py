@@ -54,6 +54,32 @@ def judge_premises(premises: list[Premise], setting: Setting) -> Iterator[Claim]
             )
 
 
+def judge_strategy(premises: list[Premise], setting: Setting, reason: str, priced: bool) -> Iterator[Claim]:
+    """A strategy whose sizes do not make the GPUs, or do not suit the model; nodes that the GPUs do not fill."""
+    given = setting.given
+    sizes = [given[f] for f in given if f.startswith("strategy.") and f != "strategy.broadcast"]
+    if not priced and sizes and not any(f.startswith(("model.", "cluster.gpus")) for f in setting.missing):
+        first = min(sizes, key=lambda p: p.line)
+        yield Claim(first.line, first.text, "strategy", Verdict.CONTRADICTED, f"no such strategy: {reason}")
+    gpus, node = given.get("cluster.gpus"), given.get("cluster.gpus_per_node")
+    if gpus and node and gpus.value > node.value and gpus.value % node.value:
+        why = f"{gpus.value} GPUs (line {gpus.line}) fill no whole number of nodes of {node.value}"
+        yield Claim(node.line, node.text, "premise cluster.gpus_per_node", Verdict.CONTRADICTED, why)
+    seen = {f for f in given if f.endswith(("mfu", "utilization"))}
+    for p in premises:
+        if p.field == "share above 1" and p.field not in seen:
+            yield Claim(
+                p.line,
+                p.text,
+                "premise share",
+                Verdict.IMPOSSIBLE,
+                "a utilization is at most 100%",
+                p.value,
+                1.0,
+                unit="share",
+            )
+
+
 def _known(setting: Setting) -> dict[str, Any]:
     model = setting.case.model
     attention = model.layers[0].attention

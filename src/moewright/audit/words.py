@@ -177,36 +177,54 @@ def _scalable(v: View, m: re.Match[str]) -> Told:
 
 _RULES: Final[tuple[tuple[str, Judge], ...]] = (
     (
-        r"top[-_ ]?(?:k|\d+)\b[^.;]{0,30}\b(?:ensur|guarant|provid|achiev|lead)\w*[^.;]{0,20}(?:balanc|even)|(?:routing|gating) (?:ensur|guarant)\w*[^.;]{0,20}(?:balanc|even)|(?:路由|top-?\d)[^。;]{0,10}(?:保证|确保)[^。;]{0,10}(?:均衡|平衡)",
+        r"top[-_ ]?(?:k|\d+)\b[^.;]{0,30}\b(?:ensur|guarant|provid|achiev|lead)\w*[^.;]{0,20}(?:balanc|"
+        r"even)|(?:routing|gating) (?:ensur|guarant)\w*[^.;]{0,20}(?:balanc|even)|(?:路由|"
+        r"top-?\d)[^。;]{0,10}(?:保证|确保)[^。;]{0,10}(?:均衡|平衡)",
         _ensures,
     ),
     (
-        r"(?:perfect\w*|100%|fully|ideal\w*|complete\w*|exact\w*)[ ,]+(?:\w+[ -]){0,3}?(?:load[- ]?)?(?:balanc\w*|even\w*)|(?:balanc\w*|distribution)[^.;|]{0,12}(?:: | is |\()?(?:perfect|100%)|evenly balanced|well[- ]balanced|(?:utili[sz]ed|loaded|used|work\w*) (?:equally|evenly)|±\s?0\s?%|(?:完美|完全|绝对|100%)[^。;]{0,6}(?:均衡|平衡)|负载均衡(?:良好|完美)",
+        r"(?:perfect\w*|100%|fully|ideal\w*|complete\w*|"
+        r"exact\w*)[ ,]+(?:\w+[ -]){0,3}?(?:load[- ]?)?(?:balanc\w*|even\w*)|(?:balanc\w*|"
+        r"distribution)[^.;|]{0,12}(?:: | is |\()?(?:perfect|100%)|evenly balanced|well[- ]balanced|"
+        r"(?:utili[sz]ed|loaded|used|work\w*) (?:equally|evenly)|±\s?0\s?%|(?:完美|完全|绝对|"
+        r"100%)[^。;]{0,6}(?:均衡|平衡)|负载均衡(?:良好|完美)",
         _balance,
     ),
     (
-        r"(?:negligible|minimal|insignificant|trivial|almost no|no significant)[^.;,]{0,12}(?:communicat\w*|comm\b|network|all-?\w+ overhead)|communicat\w*[^.;]{0,40}(?:negligible|insignificant|can be ignored|trivial)|通信[^。;]{0,12}(?:可忽略|可以忽略|忽略不计|极小)",
+        r"(?:negligible|minimal|insignificant|trivial|almost no|"
+        r"no significant)[^.;,]{0,12}(?:communicat\w*|comm\b|network|all-?\w+ overhead)|"
+        r"communicat\w*[^.;]{0,40}(?:negligible|insignificant|can be ignored|trivial)|"
+        r"通信[^。;]{0,12}(?:可忽略|可以忽略|忽略不计|极小)",
         _communication,
     ),
     (
-        r"no (?:pipeline )?bubbles?|without (?:pipeline )?bubbles?|zero (?:pipeline )?bubbles?|bubble[- ]free|no pipeline overhead|(?:无|没有)(?:流水线)?气泡",
+        r"no (?:pipeline )?bubbles?|without (?:pipeline )?bubbles?|zero (?:pipeline )?bubbles?|"
+        r"bubble[- ]free|no pipeline overhead|(?:无|没有)(?:流水线)?气泡",
         _bubbles,
     ),
     (
-        r"well (?:within|below|under)[^.;]{0,30}|(?:excellent|ample|large|huge|plenty of|high)[^.;,]{0,4} (?:memory|vram|hbm)[^.;,]{0,6}(?:headroom|room|space)?|fits? (?:comfortably |easily )?(?:in|into|within|on)\b[^.;,]{0,20}(?:gb\b|memory|hbm|vram|gpu|capacity)|远低于[^。;]{0,12}|显存(?:充足|足够|充裕)|放得下",
+        r"well (?:within|below|under)[^.;]{0,30}|(?:excellent|ample|large|huge|plenty of|"
+        r"high)[^.;,]{0,4} (?:memory|vram|hbm)[^.;,]{0,6}(?:headroom|room|space)?|fits? (?:comfortably |"
+        r"easily )?(?:in|into|within|on)\b[^.;,]{0,20}(?:gb\b|memory|hbm|vram|gpu|capacity)|"
+        r"远低于[^。;]{0,12}|显存(?:充足|足够|充裕)|放得下",
         _memory,
     ),
     (
-        r"optimal (?:choice|strategy|plan|configuration|layout|parallel)|(?:best|fastest) (?:choice|strategy|possible strategy|plan|configuration|layout)|\boptimally\b|is optimal|最优(?:策略|方案|选择|配置)|最佳(?:策略|方案|选择|配置)",
+        r"optimal (?:choice|strategy|plan|configuration|layout|parallel)|(?:best|fastest) (?:choice|"
+        r"strategy|possible strategy|plan|configuration|layout)|\boptimally\b|is optimal|最优(?:策略|方案|选择|"
+        r"配置)|最佳(?:策略|方案|选择|配置)",
         _optimal,
     ),
     (
-        r"(?:minimal|minimum|lowest|least|smallest)(?: possible| end-to-end)? latency|minimi[sz]\w+ (?:both )?latency|最低(?:的)?(?:延迟|时延)|(?:延迟|时延)最低",
+        r"(?:minimal|minimum|lowest|least|smallest)(?: possible| end-to-end)? latency|"
+        r"minimi[sz]\w+ (?:both )?latency|最低(?:的)?(?:延迟|时延)|(?:延迟|时延)最低",
         _latency,
     ),
     (r"(?:high|maximum|maximal|highest|max)(?: possible)? throughput|最(?:高|大)吞吐|高吞吐", _throughput),
     (
-        r"(?:attention and (?:moe|experts?|ffn|mlp)|(?:moe|experts?|ffn) and attention)[^.;]{0,12}(?::|are|run|in)?[^.;]{0,12}(?:overlap|parallel|concurren|simultan)\w*|parallel attention and (?:moe|experts?)|注意力[^。;]{0,4}专家[^。;]{0,6}并行(?:计算|执行)",
+        r"(?:attention and (?:moe|experts?|ffn|mlp)|(?:moe|experts?|ffn) and attention)[^.;]{0,12}(?::|"
+        r"are|run|in)?[^.;]{0,12}(?:overlap|parallel|concurren|simultan)\w*|"
+        r"parallel attention and (?:moe|experts?)|注意力[^。;]{0,4}专家[^。;]{0,6}并行(?:计算|执行)",
         _overlap,
     ),
     (r"compute[- ]bound|memory[- ](?:bandwidth[- ])?bound|计算(?:受限|瓶颈)|访存(?:受限|瓶颈)", _bound_by),
@@ -214,7 +232,8 @@ _RULES: Final[tuple[tuple[str, Judge], ...]] = (
 )
 _COMPILED: Final = tuple((re.compile(p, re.IGNORECASE), judge) for p, judge in _RULES)
 _CORRECT: Final = re.compile(
-    r"(?:all|every)[^.;]{0,20}(?:calculation|figure|number)s?[^.;]{0,24}(?:correct|verif|accurate)|correct mathematical|mathematically correct|(?:计算|数值)(?:均|全部)?(?:正确|准确)",
+    r"(?:all|every)[^.;]{0,20}(?:calculation|figure|number)s?[^.;]{0,24}(?:correct|verif|accurate)|"
+    r"correct mathematical|mathematically correct|(?:计算|数值)(?:均|全部)?(?:正确|准确)",
     re.IGNORECASE,
 )
 _NOT: Final = re.compile(
@@ -272,11 +291,8 @@ def judge_correct(statements: tuple[Statement, ...], claims: list[Claim]) -> Ite
     """ "All calculations are correct", by how many do not hold."""
     failing = [c for c in claims if c.verdict not in (Verdict.HOLDS, Verdict.NOT_CHECKED)]
     for s in statements:
-        if (
-            s.kind != "heading"
-            and _CORRECT.search(s.text)
-            and not _NOT.search(s.text[: _CORRECT.search(s.text).start()])
-        ):  # type: ignore[union-attr]
+        said = _CORRECT.search(s.text) if s.kind != "heading" else None
+        if said is not None and not _NOT.search(s.text[: said.start()]):
             verdict = Verdict.CONTRADICTED if failing else Verdict.HOLDS
             why = (
                 f"{len(failing)} of {len(claims)} claims do not hold, the first in line {min(c.line for c in failing)}"
