@@ -1,5 +1,5 @@
-"""Claims in YAML, for use in CI: ``claims: [{quantity: memory.total, value: 69 MB, per: gpu}]`` beside the sections of a
-spec file, or with ``spec: FILE``."""
+"""Claims in YAML, for use in CI: ``claims: [{quantity: memory.total, value: 69 MB, per: gpu}]`` beside the sections of
+a spec file, or with ``spec: FILE``."""
 
 from __future__ import annotations
 

@@ -7,9 +7,10 @@ from typing import Final
 
 from moewright.audit.clauses import Figure
 from moewright.audit.document import Statement
-from moewright.audit.facts import Facts, Reading, Scope, bounds, readings
+from moewright.audit.facts import Facts, Reading, Scope, bounds
 from moewright.audit.meaning import Meaning
 from moewright.audit.numbers import BYTE_RATE, BYTES, COUNT, FLOP, NAMES, SECONDS, Number
+from moewright.audit.quantities import readings
 from moewright.audit.record import Claim, Verdict
 from moewright.plan.describe import weight_bytes_total
 from moewright.spec.workload import Kind
@@ -182,7 +183,8 @@ def _bound_how(why: str, f: Facts) -> str:
     if why.startswith("FLOPs"):
         total = sum(model_flops(case, case.workload.batch[0]).values())
         peak = device.flops[unit_name(case.model.precision, "experts", device)]
-        return f"{format_quantity(total, 'FLOPs')} over {case.cluster.gpus} × {format_quantity(peak, 'FLOP/s')} × {device.mfu:g}"
+        rate = format_quantity(peak, "FLOP/s")
+        return f"{format_quantity(total, 'FLOPs')} over {case.cluster.gpus} × {rate} × {device.mfu:g}"
     return why
 
 

@@ -28,23 +28,25 @@ def _words(pattern: str) -> re.Pattern[str]:
 _SCOPES: Final = {
     "gpu": _words(
         r"(?:per|/|each|an?|every|one|single)[- ]?(?:gpu|device|card|rank|accelerator)\b|gpu (?:holds|"
-            r"handles|stores|has|sends|keeps|hosts|owns|serves|runs|processes|gets)"
+        r"handles|stores|has|sends|keeps|hosts|owns|serves|runs|processes|gets)"
         r"|每(?:个|张|块)?\s?(?:gpu|卡)|单卡|单\s?gpu|per-gpu|gpus? each|\bgpu\b.*\bon average"
     ),
     "layer": _words(
         r"(?:per|/|each|an?|every|one|single)[- ]?(?:moe |transformer |attention )?layer\b|"
-            r"每(?:一)?(?:个)?(?:moe)?层|单层|layer-wise"
+        r"每(?:一)?(?:个)?(?:moe)?层|单层|layer-wise"
     ),
     "expert": _words(
         r"(?:per|/|each|an|every|one|single)[- ]?(?:routed )?expert\b(?!s)|per instance|每(?:个)?专家|单个?专家|"
-            r"expert instance\b"
+        r"expert instance\b"
     ),
     "token": _words(r"(?:per|/|each|every)[- ]?token\b|每(?:个)?\s?token"),
     "all": _words(r"in all\b|\btotal\b|all layers|whole|overall|forward pass|per pass|a pass\b|entire|整个|全部|总"),
     "active": _words(r"\bactive|activated|激活"),
 }
-_COMM: Final = r"all-?reduce|all-?to-?all|all-?gather|reduce-?scatter|a2a\b|communicat|\bcomm\b|traffic|"
+_COMM: Final = (
+    r"all-?reduce|all-?to-?all|all-?gather|reduce-?scatter|a2a\b|communicat|\bcomm\b|traffic|"
     r"transfer|exchang|\bsen[dt]s?\b|通信|聚合"
+)
 _ATTENTION: Final = r"attention|attn|\bmha\b|\bgqa\b|\bmla\b|qkv|注意力"
 _EXPERTS: Final = r"expert|\bmoe\b|\bffn\b|feed-?forward|\bmlp\b|专家"
 _ROUTER: Final = r"router|gating|\bgate\b(?! proj)|门控|路由"
@@ -100,7 +102,7 @@ _TOPICS: Final[dict[str, tuple[tuple[re.Pattern[str], str], ...]]] = {
         (
             _words(
                 r"(?:memory|vram|hbm|显存|内存).*(?:headroom|free|available|remain|余量|剩余|空闲)|(?:headroom|free|"
-                    r"available|余量|剩余).*(?:memory|vram|显存)"
+                r"available|余量|剩余).*(?:memory|vram|显存)"
             ),
             "memory.headroom",
         ),

@@ -110,7 +110,9 @@ def _judged(total: Part, rows: list[list[Part]], f: Facts) -> Claim:
                 if best is None or abs(value - said) < abs(best[0] - best[1]):
                     best = value, said, text
     assert best is not None
-    why = f"its own parts, lines {rows[0][0].statement.line} to {rows[-1][0].statement.line}, do not add up to it: {best[2]} = {format_quantity(best[0], unit)} at the nearest"
+    lines = f"lines {rows[0][0].statement.line} to {rows[-1][0].statement.line}"
+    nearest = f"{best[2]} = {format_quantity(best[0], unit)} at the nearest"
+    why = f"its own parts, {lines}, do not add up to it: {nearest}"
     return Claim(s.line, s.text, "sum", Verdict.CONTRADICTED, why, n.value, best[0], unit=unit)
 
 

@@ -69,8 +69,8 @@ def _balance(v: View, m: re.Match[str]) -> Told:
         else f"GPUs hold {held.min:g} to {held.max:g}"
     )
     how = (
-        f"{even}, but tokens choose: even under uniform routing the fullest GPU gets {v.plan.balance.straggler:.3f} times "
-        f"the mean (threshold {1 + limit:.2f})"
+        f"{even}, but tokens choose: even under uniform routing the fullest GPU gets "
+        f"{v.plan.balance.straggler:.3f} times the mean (threshold {1 + limit:.2f})"
     )
     if excess <= limit:
         return Told("words: balance", Verdict.HOLDS, how.replace("but tokens choose: even", "and"))
@@ -82,8 +82,8 @@ def _ensures(v: View, m: re.Match[str]) -> Told:
         ""
         if v.plan is None
         else (
-            f": under uniform routing already the fullest GPU is expected to get {v.plan.balance.straggler:.3f} times the mean, "
-            "under real routing more"
+            ": under uniform routing already the fullest GPU is expected to get "
+            f"{v.plan.balance.straggler:.3f} times the mean, under real routing more"
         )
     )
     return Told(
@@ -98,7 +98,8 @@ def _communication(v: View, m: re.Match[str]) -> Told:
         return _unknown("words: communication", v)
     spent = sum(o.seconds * o.count for o in v.plan.communication.operations)
     share = spent / v.plan.latency.seconds
-    why = f"{format_seconds(spent)} of {format_seconds(v.plan.latency.seconds)} a pass, {share:.1%} (threshold {NEGLIGIBLE:.0%})"
+    whole = format_seconds(v.plan.latency.seconds)
+    why = f"{format_seconds(spent)} of {whole} a pass, {share:.1%} (threshold {NEGLIGIBLE:.0%})"
     return Told("words: communication", Verdict.HOLDS if share <= NEGLIGIBLE else Verdict.WRONG, why, _TIME)
 
 
@@ -140,7 +141,8 @@ def _latency(v: View, m: re.Match[str]) -> Told:
     if v.plan is None or v.best is None:
         return _unknown("words: latency", v)
     ratio = v.plan.latency.seconds / v.best.latency.seconds
-    why = f"{format_seconds(v.plan.latency.seconds)} is {ratio:.2f} times the best strategy's {format_seconds(v.best.latency.seconds)} (threshold {MINIMAL:.2f})"
+    mine, best = (format_seconds(p.latency.seconds) for p in (v.plan, v.best))
+    why = f"{mine} is {ratio:.2f} times the best strategy's {best} (threshold {MINIMAL:.2f})"
     return Told("words: latency", Verdict.HOLDS if ratio <= MINIMAL else Verdict.WRONG, why, _TIME)
 
 
