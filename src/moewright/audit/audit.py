@@ -16,7 +16,7 @@ from moewright.audit.expressions import Node, Operation, numbers_in
 from moewright.audit.facts import Facts, facts_of
 from moewright.audit.judge import Context, Stated, judge_figure, unit_of
 from moewright.audit.meaning import meaning_of
-from moewright.audit.numbers import COUNT, FLOP, FLOP_RATE, Dim, Number
+from moewright.audit.numbers import BYTES, COUNT, FLOP, FLOP_RATE, Dim, Number
 from moewright.audit.premises import Premise, premises_of
 from moewright.audit.record import Audit, Better, Claim, Verdict
 from moewright.audit.restated import inferred, judge_premises, judge_strategy
@@ -208,10 +208,8 @@ def _figure(p: Part, context: Context, given: set[tuple[int, object]], setting: 
         if claim.verdict is Verdict.UNSUPPORTED and derived:
             return None  # judged where it is stated
         return None if claim.verdict is Verdict.HOLDS else claim
-    if _is_given(n, setting) and re.search(
-        r"limit|capacity|of\b|peak|上限|容量", f"{p.figure.words} {s.key}", re.IGNORECASE
-    ):
-        return None
+    if n.dim == BYTES and n.value == setting.case.cluster.device.memory and p.figure.role == "lone":
+        return None  # the capacity, restated
     if n.dim == COUNT and not n.percent and (p.figure.remark or not _plain(p)):
         return None if p.meaning.scopes == (frozenset(),) else _counted(p, context)
     return judge_figure(p.figure, s, p.meaning, context)
@@ -227,11 +225,12 @@ def _counted(p: Part, context: Context) -> Claim | None:
 
 
 def _is_given(n: Number, setting: Setting) -> bool:
-    """Whether ``n`` restates a figure of the premises."""
-    return any(
-        isinstance(p.value, float | int) and not isinstance(p.value, bool) and p.value == n.value and n.dim != COUNT
-        for p in setting.given.values()
-    )
+    """Whether ``n`` restates a figure of the premises or of the device."""
+    device, cluster = setting.case.cluster.device, setting.case.cluster
+    known = {p.value for p in setting.given.values() if isinstance(p.value, float | int)}
+    known |= {device.memory, device.memory_bandwidth, *device.flops.values()}
+    known |= {cluster.node.bandwidth, cluster.fabric.bandwidth}
+    return n.value in known and (n.dim != COUNT or n.percent)
 
 
 def _dimensions(parts: list[Part], setting: Setting) -> Callable[[Number], Dim | None]:

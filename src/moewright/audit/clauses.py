@@ -150,9 +150,9 @@ def _clause(tokens: list[Token], text: str, found: Clauses, main: Number | None,
             parts.append((token.text, []))
         else:
             parts[-1][1].append(token)
+    loosely = {t.at for sign, part in parts if sign in tuple("≈≃") for t in part[:1]}
     operands: dict[int, None] = {}
     results: dict[int, tuple[Number, ...]] = {}
-    loosely: set[int] = set()
     formula: tuple[Number, ...] = ()
     for i in range(1, len(parts)):
         sign, right_tokens = parts[i]
@@ -170,7 +170,6 @@ def _clause(tokens: list[Token], text: str, found: Clauses, main: Number | None,
             operands[n.at] = None
         if isinstance(right, Number):
             results[right.at] = formula
-            loosely |= {right.at} if sign in "≈≃" else set()
             operands.pop(right.at, None)
     lead = " ".join(t.text for t in tokens if t.kind == "word")
     for token in tokens:

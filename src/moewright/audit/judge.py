@@ -20,6 +20,8 @@ from moewright.units import format_quantity
 LOOSE: Final = 0.05
 #: of a figure of one digit, half of its last place is much: no more than this is taken for rounding
 COARSE: Final = 0.1
+#: most that rounded inputs of a formula may leave open
+INPUTS: Final = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +60,12 @@ def unit_of(n: Number, name: str = "") -> str:
     return NAMES.get(n.dim, "")
 
 
-def matches(n: Number, value: float) -> bool:
-    """Whether ``value`` is what ``n`` says, within half of its last place (5 % where it is approximate)."""
+def matches(n: Number, value: float, inputs: float = 0.0) -> bool:
+    """Whether ``value`` is what ``n`` says, within half of its last place (5 % where it is approximate), and what the
+    rounded ``inputs`` of its formula leave open (a share)."""
     for said, half in ((n.value, n.half), (n.binary, n.half * (n.binary / n.value if n.value else 1))):
         room = max(half, LOOSE * abs(said)) if n.approx else min(half, COARSE * abs(said))
+        room += inputs * abs(said)
         if n.whole and n.dim == COUNT and abs(said) < 1000 and not n.approx:
             room = 1e-6
         if abs(said - value) <= room * (1 + 1e-9) + 1e-12 * abs(value):
@@ -74,6 +78,7 @@ def judge_figure(figure: Figure, s: Statement, meaning: Meaning, c: Context) -> 
     n, f = figure.number, c.facts
     unit = unit_of(n, meaning.name)
     found = [(scope, r) for scope in meaning.scopes for r in readings(f, meaning.name, scope)]
+    inputs = min(INPUTS, max((x.slack for x in figure.formula if not x.whole and not x.percent), default=0.0))
     likely = found[0][0] if found else meaning.explicit
 
     def claim(verdict: Verdict, why: str, r: Reading | None = None, scope: Scope = likely) -> Claim:
@@ -94,7 +99,7 @@ def judge_figure(figure: Figure, s: Statement, meaning: Meaning, c: Context) -> 
     if lacking:
         return claim(Verdict.NOT_CHECKED, f"the document gives no {', '.join(lacking)}; add it with --assume")
     for scope, r in found:
-        if matches(n, r.value):
+        if matches(n, r.value, inputs):
             return claim(Verdict.HOLDS, f"{format_quantity(r.value, unit)}: {r.how}", r, scope)
     first = found[0][1]
     other = _elsewhere(figure, s, meaning, c)

@@ -22,7 +22,7 @@ class Meaning:
 
 
 def _words(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.IGNORECASE)
+    return re.compile(pattern, re.IGNORECASE | re.ASCII)
 
 
 _SCOPES: Final = {
@@ -67,7 +67,7 @@ _TOPICS: Final[dict[str, tuple[tuple[re.Pattern[str], str], ...]]] = {
         (_words(_ATTENTION), "memory.attention"),
         (_words(_EXPERTS), "memory.experts"),
         (_words(r"weight|param|checkpoint|权重|参数"), "memory.weights"),
-        (_words(r"memory|vram|\bhbm|footprint|显存|内存|total|合计|总"), "memory.total"),
+        (_words(r"memory|vram|\bhbm|footprint|显存|内存"), "memory.total"),
     ),
     "flops": (
         (_words(r"achiev|effective|deliver|sustain|usable|有效|实际"), "compute.delivered"),
@@ -76,7 +76,7 @@ _TOPICS: Final[dict[str, tuple[tuple[re.Pattern[str], str], ...]]] = {
         (_words(_ROUTER), "compute.router"),
         (_words(_ATTENTION), "compute.attention"),
         (_words(_EXPERTS), "compute.experts"),
-        (_words(r"flop|comput|\bwork|total|pass|model|per gpu|计算|总|模型"), "compute.total"),
+        (_words(r"flop|comput|\bwork|计算"), "compute.total"),
     ),
     "seconds": (
         (_words(r"bubble|气泡"), "time.bubble"),
@@ -129,10 +129,17 @@ _TOPICS: Final[dict[str, tuple[tuple[re.Pattern[str], str], ...]]] = {
         (_words(r"tokens? (?:per|/|each)|tokens?\b"), "count.tokens"),
         (_words(r"sequences?|prompts|序列"), "count.sequences"),
         (_words(r"\bheads?\b|头(?!寸)"), "count.heads"),
-        (_words(r"experts?\b|instances?\b|专家"), "count.experts"),
+        (
+            _words(
+                r"experts?\b(?![- ](?:parallel|width|size|dim|hidden|weight|tensor|tp|inter|ffn))|instances?\b|"
+                r"个(?:路由)?专家|专家(?:总)?数|专家实例"
+            ),
+            "count.experts",
+        ),
         (_words(r"layers?\b.*(?:stage|per gpu)|每级"), "count.layers"),
     ),
 }
+_TOTAL: Final = _words(r"\btotal|in all\b|per gpu|\bpass\b|\bmodel\b|合计|总|模型")
 _PART: Final = tuple((_words(p), part) for p, part in ((_ATTENTION, "attention"), (_EXPERTS, "experts")))
 _SPLIT_OFF: Final = _words(
     r"\bE?TP\b.*(?:reduc|halv|split|→|\bto\b)|(?:after|with) (?:tp|tensor)|tp ?= ?\d+ (?:gives|leaves)|切分后"
@@ -145,8 +152,8 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
     if kind is None:
         return None
     own = figure.words
-    if kind == "count":  # a bare number is what the words at it say, or a key that stands alone with it
-        levels = [own] if own.strip() and _topic("count", [own]) else [own, s.key]
+    if kind == "count":  # a bare number is what the words behind it say, its key, or what it is the result of
+        levels = [figure.number.noun, s.key, *([own] if figure.role == "result" else [])]
     elif figure.role == "operand":
         levels = [own]
     else:  # without a key, what the whole sentence says
@@ -154,14 +161,15 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
     topic = _topic(kind, levels)
     if kind == "count" and figure.number.factor >= 1e6 and re.search(r"activ|param|激活|参数", own, re.IGNORECASE):
         topic = "count.parameters"
+    if topic is None and kind in ("bytes", "flops") and _TOTAL.search(f"{own} {s.key}"):
+        topic = {"bytes": "memory.total", "flops": "compute.total"}[kind]
     if topic is None:
         return None
     if topic == "communication":
         topic += "." + (next((part for level in levels[:2] for p, part in _PART if p.search(level)), "total"))
         if re.search(r"\btotal\b|总", " ".join(levels[:2]), re.IGNORECASE):
             topic = "communication.total"
-    sentence = "" if _topic(kind, [own]) else s.text
-    near = f"{own} | {s.key or sentence}"
+    near = f"{own} | {s.key}" if s.key or _explicit(own, topic) else f"{own} | {s.text}"
     nouns = " | ".join(n.noun for n in figure.formula)
     if _SCOPES["gpu"].search(nouns) and not re.search(r"\bgpus\b", nouns, re.IGNORECASE):
         near += " | per GPU"  # a factor per GPU that no number of GPUs cancels
@@ -222,6 +230,8 @@ def _scopes(topic: str, figure: Figure, s: Statement, near: str) -> tuple[Scope,
         found.reverse()
     if "gpu" not in explicit and topic in ("memory.total", "memory.activations", "memory.buffers") and not whole:
         found.append(explicit | {"gpu"})
+    if figure.formula and topic.endswith(".experts") and not topic.startswith("count") and "expert" not in explicit:
+        found.append((explicit - {"gpu", "all"}) | {"expert"})
     implied = figure.formula and topic.startswith(("memory", "compute")) and "all" not in explicit
     if (implied or whole) and "layer" not in explicit | above:
         found = [f | {"layer"} for f in found] + found if whole else found + [f | {"layer"} for f in found]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from moewright.audit.document import Document, Statement
+from moewright.audit.document import Document, Statement, keyed
 from moewright.audit.numbers import (
     COUNT,
     FLOP,
@@ -16,7 +16,7 @@ from moewright.audit.numbers import (
     Token,
     tokens_of,
 )
-from moewright.audit.wordings import ASIDE, COMPILED, DENSE_FORMATS, DERIVED, FORMAT, PER_GPU, TEXT, WORK
+from moewright.audit.wordings import ASIDE, COMPILED, DENSE_FORMATS, DERIVED, FORMAT, MEASURES, PER_GPU, TEXT, WORK
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,25 @@ def premises_of(document: Document) -> list[Premise]:
     several times (then the first counts, and others that differ are contradictions)."""
     found: list[Premise] = []
     for s in document.statements:
-        found += _keyed(s)
+        for part in _parts(s):
+            found += _keyed(part)
     named = {p.field for p in found}
     for s in document.statements:
         found += [p for p in _phrases(s) if p.field not in named or p.field.startswith("strategy")]
+        found += [p for p in _measures(s) if p.field not in named]
         found += _words(s)
     return found
+
+
+def _parts(s: Statement) -> Iterator[Statement]:
+    """A statement, and where it gives several (``batch: 8, context: 4096``), each by itself."""
+    pieces = re.split(r"[,;](?!\d{3})\s*", s.value) if s.key and s.kind in ("item", "prose") else []
+    if not any(keyed(piece)[0] for piece in pieces[1:]):
+        yield s
+        return
+    for i, piece in enumerate(pieces):
+        key, value = (s.key, piece) if not i else keyed(piece)
+        yield replace(s, key=key, value=value)
 
 
 def _keyed(s: Statement) -> Iterator[Premise]:
@@ -110,11 +123,30 @@ def _phrases(s: Statement) -> Iterator[Premise]:
                 break
 
 
+def _measures(s: Statement) -> Iterator[Premise]:
+    """Figures of hardware inside running text, such as "80 GB of HBM"."""
+    if s.kind == "cell" or _computed(tokens_of(s.text)):
+        return
+    for token in tokens_of(s.text):
+        n = token.number
+        if n is None:
+            continue
+        for before, after, field, dims in MEASURES:
+            around = before.search(s.text[: n.at]) and after.search(s.text[n.at + len(n.text) :])
+            if around and _fits(n, dims) and (n.dim != COUNT or n.percent):
+                yield from _valued(field, n, replace(s, value=s.text))
+                break
+
+
 def _words(s: Statement) -> Iterator[Premise]:
     """Premises that are words: names, precision, kinds."""
     low = s.text.lower()
     key = s.key.lower()
-    if re.search(r"precision|dtype|data type|quanti[sz]|精度|数据类型", key or low) and (m := FORMAT.search(s.text)):
+    told = re.search(r"precision|dtype|data type|quanti[sz]|精度|数据类型", key or low)
+    told = told or re.search(
+        r"(?:weights|parameters|runs?|stored?|served?|deploy)\b[^.;]{0,60}\bin (?:fp|bf|int|mx|nv)\d", low
+    )
+    if told and (m := FORMAT.search(s.text)):
         name = m[1].lower()
         yield Premise("model.precision", DENSE_FORMATS.get(name, name), s.line, s.text)
     if re.search(
@@ -138,6 +170,14 @@ def _words(s: Statement) -> Iterator[Premise]:
             if re.search(words, low):
                 yield Premise("workload.kind", kind, s.line, s.text)
                 break
+    phase = re.search(
+        r"(?:for|during|in|of) (?:the )?(decode|prefill)|\b(decode|prefill)(?:ing)? (?:phase|stage|with|step|of|batch)|"
+        r"^(prefill|decod)|(解码|预填充)阶段",
+        low,
+    )
+    if phase and s.kind != "heading":
+        word = next(g for g in phase.groups() if g)
+        yield Premise("workload.kind", "prefill" if word in ("prefill", "预填充") else "decode", s.line, s.text)
     yield from _catalogued(s)
 
 
@@ -146,7 +186,7 @@ def _catalogued(s: Statement) -> Iterator[Premise]:
     from moewright.spec.catalogue_hardware import find_device
     from moewright.spec.catalogue_models import find_model
 
-    words = re.findall(r"[A-Za-z][\w.]*(?:[-/][\w.]+)*", s.text[:1000])
+    words = re.findall(r"[A-Za-z0-9][\w.]*(?:[-/][\w.]+)*", s.text[:1000], re.ASCII)
     for i in range(len(words)):
         for size in (3, 2, 1):
             name = " ".join(words[i : i + size]).strip(".")
@@ -155,6 +195,10 @@ def _catalogued(s: Statement) -> Iterator[Premise]:
                 break
         for size in (2, 1):
             name = " ".join(words[i : i + size]).strip(".")
-            if any(c.isdigit() for c in name) and i + size <= len(words) and (device := find_device(name)):
+            if (
+                any(c.isdigit() for c in name)
+                and i + size <= len(words)
+                and (device := find_device(name) or find_device(name.rstrip("s")))
+            ):
                 yield Premise("cluster.device.name", device, s.line, s.text)
                 break

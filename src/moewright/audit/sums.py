@@ -43,10 +43,24 @@ def judge_sums(parts: Sequence[Part], f: Facts) -> Iterator[Claim]:
         mine = [p for p in parts[:i] if _is_part(p, total)]
         if total.figure.formula and not mine:
             continue
+        mine = [p for p in mine if p is _foremost(p, mine, total)]
         rows = list({p.statement.line: p for p in mine}.values())
         if not 2 <= len(rows) <= MOST_PARTS:
             continue
         yield _judged(total, [[p for p in mine if p.statement.line == r.statement.line] for r in rows], f)
+
+
+def _foremost(p: Part, parts: list[Part], total: Part) -> Part:
+    """Of parts of the same quantity in different scopes, the one in the total's scope, else the last."""
+    if p.meaning is None:
+        return p
+    alike = [x for x in parts if x.meaning is not None and x.meaning.name == p.meaning.name]
+    lines = {x.statement.line for x in alike}
+    if len(lines) < 2:
+        return p
+    wanted = total.meaning.explicit if total.meaning else frozenset()
+    fitting = [x for x in alike if x.meaning is not None and x.meaning.explicit == wanted] or alike[-1:]
+    return p if p in fitting else fitting[0]
 
 
 def _is_part(p: Part, total: Part) -> bool:

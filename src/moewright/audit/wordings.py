@@ -136,7 +136,7 @@ KEYS: Final[tuple[tuple[str, str, tuple[Dim, ...]], ...]] = (
     (r"context[- ]?parallel|\bcp\b|上下文并行", "strategy.cp", (COUNT,)),
     (r"^(?:model )?replicas?(?: count)?$|副本", "strategy.replicas", (COUNT,)),
 )
-COMPILED: Final = tuple((re.compile(pattern, re.IGNORECASE), field, dims) for pattern, field, dims in KEYS)
+COMPILED: Final = tuple((re.compile(pattern, re.IGNORECASE | re.ASCII), field, dims) for pattern, field, dims in KEYS)
 #: what speaks of something derived or of a part, so that the figure is a claim and no premise
 DERIVED: Final = re.compile(
     r"achiev|effective|deliver|per (?:layer|token|expert|pass)|requirement|usage|used|needed|weights|"
@@ -152,12 +152,19 @@ PHRASES: Final[tuple[tuple[str, str], ...]] = (
     (r"(\d[\d,]*)\s*[x×]?\s*(?:\w*\d\w*\s)?(?:GPUs\b|accelerators\b|张(?:GPU|卡)|卡\b)", "cluster.gpus"),
     (r"(\d[\d,]*)\s*[x×]\s*(?:NVIDIA |AMD )?(?:[ABHL]\d{2,3}|GB[23]00|MI3)", "cluster.gpus"),
     (r"(\d+)\s*(?:GPUs?|cards?|卡)\s*(?:per|/|a|each)\s*(?:node|server)", "cluster.gpus_per_node"),
+    (r"(\d+)[- ](?:GPU|card|卡)[- ](?:nodes?|servers?)", "cluster.gpus_per_node"),
+    (r"每(?:台|节点|机)(?:服务器)?\s*(\d+)\s*(?:张|卡|块|GPU)", "cluster.gpus_per_node"),
     (r"(\d+)\s*nodes?\s*(?:of|with|×|x)", "nodes"),
+    (r"(\d+)\s*张", "cluster.gpus"),
     (r"(\d+)[ -]layers?(?: transformer| model| MoE|\b)", "model.layers"),
     (r"(\d+)\s*层", "model.layers"),
     (r"(?<![\d.])(\d+)\s*(?:routed )?experts?\s*(?:per|in each|a|/)\s*(?:MoE )?layer", "model.experts.count"),
     (r"每层\s*(?:有)?\s*(\d+)\s*个?(?:路由)?专家", "model.experts.count"),
+    (r"每层[^,;。]{0,4}?(\d+)\s*个(?:路由)?专家", "model.experts.count"),
+    (r"(\d+)\s*(?:routed )?experts of (?:hidden |intermediate )?(?:width|size|dim\w*)", "model.experts.count"),
     (r"\btop[-_ ]?k\s*[=:of]*\s*(\d+)\b", "model.experts.top_k"),
+    (r"(\d+) of (?:which|them|these|those) (?:are )?(?:active|chosen|selected|activated)", "model.experts.top_k"),
+    (r"激活\s*(\d+)\s*个?(?:路由)?专家", "model.experts.top_k"),
     (r"\btop[- ]?(\d+)\b", "model.experts.top_k"),
     (r"(?:routes?|routed)(?: each token)? to (\d+) experts", "model.experts.top_k"),
     (
@@ -169,28 +176,78 @@ PHRASES: Final[tuple[tuple[str, str], ...]] = (
         r"(?:expert|intermediate|ffn) (?:hidden )?(?:size|dim(?:ension)?|width)\s*(?:of|is|=|:)?\s*(\d[\d,]*)",
         "model.experts.intermediate_size",
     ),
+    (r"experts of (?:hidden |intermediate )?(?:width|size|dim\w*)\s*(\d[\d,]*)", "model.experts.intermediate_size"),
+    (r"(?:专家|FFN|MoE)(?:中间|隐藏)?(?:层)?维度\s*[:为是=]?\s*(\d+)", "model.experts.intermediate_size"),
+    (r"(?<!专家)隐藏(?:层)?维度\s*[:为是=]?\s*(\d+)", "model.hidden_size"),
+    (r"批(?:次)?大小\s*[:为是=]?\s*(\d+)", "workload.batch"),
+    (r"(?:上下文|序列|提示|输入)长度\s*[:为是=]?\s*(\d+)", "workload.sequence"),
     (r"(\d+)\s*(?:attention |query )?heads\b", "model.attention.heads"),
+    (r"(\d+)\s*个?注意力头", "model.attention.heads"),
     (r"(\d+)\s*(?:kv|key[- ]value) heads\b", "model.attention.kv_heads"),
     (r"heads?\s*(?:×|x|of|with)\s*(?:dim(?:ension)?\s*)?(\d+)\b", "model.attention.head_dim"),
     (r"batch(?: size)?\s*(?:of|is|=|:)?\s*(\d[\d,]*)", "workload.batch"),
     (r"(\d[\d,]*)\s*(?:concurrent )?(?:sequences|prompts|requests)\b(?!\s*/)", "workload.batch"),
     (r"(?:sequence length|prompt length|context(?: length)?)\s*(?:of|is|=|:)?\s*(\d[\d,]*)", "workload.sequence"),
     (r"(?:prompts|sequences|requests) of (\d[\d,]*) tokens", "workload.sequence"),
+    (r"(?:each|each of|context of|length of)\s*(\d[\d,]*)\s*tokens", "workload.sequence"),
+    (r"(\d[\d,]*)\s*tokens (?:each|per (?:prompt|sequence|request))", "workload.sequence"),
     (r"(\d[\d,]*)[- ]token(?:s)?(?: each| prompts?| sequences?| context)", "workload.sequence"),
     (r"\bEP\s*[=:-]?\s*(\d+)\b", "strategy.ep"),
     (r"\bE?TP\s*[=:-]?\s*(\d+)\b", "strategy.tp"),
     (r"\bPP\s*[=:-]?\s*(\d+)\b", "strategy.pp"),
     (r"\bDP\s*[=:-]?\s*(\d+)\b", "strategy.dp"),
     (r"\bCP\s*[=:-]?\s*(\d+)\b", "strategy.cp"),
+    (r"expert[- ]parallel(?:ism)?(?: size| degree)?\s*(?:of|is|=|:)?\s*(\d+)", "strategy.ep"),
+    (r"tensor[- ]parallel(?:ism)?(?: size| degree)?\s*(?:of|is|=|:)?\s*(\d+)", "strategy.tp"),
+    (r"pipeline[- ]parallel(?:ism)?(?: size| degree)?\s*(?:of|is|=|:)?\s*(\d+)", "strategy.pp"),
+    (r"data[- ]parallel(?:ism)?(?: size| degree)?\s*(?:of|is|=|:)?\s*(\d+)", "strategy.dp"),
+    (r"micro[- ]?batches\s*[:=]?\s*(\d+)", "strategy.micro_batches"),
     (r"(\d+)[- ](?:way|路) (?:expert|专家)", "strategy.ep"),
     (r"(\d+)[- ](?:way|路) (?:tensor|张量)", "strategy.tp"),
     (r"(\d+)[- ](?:way|路) (?:data|数据)", "strategy.dp"),
     (r"(\d+)[- ](?:way|路) (?:pipeline|流水)", "strategy.pp"),
 )
-TEXT: Final = tuple((re.compile(pattern, re.IGNORECASE), field) for pattern, field in PHRASES)
+TEXT: Final = tuple((re.compile(pattern, re.IGNORECASE | re.ASCII), field) for pattern, field in PHRASES)
 PER_GPU: Final = re.compile(
     r"(?:each|per|every|an?|/) ?(?:gpu|device|rank|card)\b|每(?:张|个|块)?(?:gpu|卡)", re.IGNORECASE
 )
 ASIDE: Final = re.compile(r"\([^()]*\)")
-FORMAT: Final = re.compile(r"\b(fp8|fp4|bf16|bfloat16|fp16|fp32|int8|int4|mxfp4|nvfp4)\b", re.IGNORECASE)
+FORMAT: Final = re.compile(r"\b(fp8|fp4|bf16|bfloat16|fp16|fp32|int8|int4|mxfp4|nvfp4)\b", re.IGNORECASE | re.ASCII)
 DENSE_FORMATS: Final = {"bfloat16": "bf16", "fp4": "nvfp4"}
+#: figures of a device or a network inside running text: what stands around the number, its field, its dimensions
+MEASURES: Final = tuple(
+    (re.compile(before, re.IGNORECASE | re.ASCII), re.compile(after, re.IGNORECASE | re.ASCII), field, dims)
+    for before, after, field, dims in (
+        (
+            r"",
+            r"^ ?(?:of )?(?:HBM\w*|VRAM|(?:GPU |device )?memory|显存)(?! bandwidth)",
+            "cluster.device.memory",
+            (BYTES,),
+        ),
+        (
+            r"(?:HBM\w*|VRAM|memory|显存)(?: (?:at|of|with|bandwidth|is|带宽))* ?$",
+            r"",
+            "cluster.device.memory_bandwidth",
+            (BYTE_RATE,),
+        ),
+        (r"", r"^ ?(?:of )?(?:HBM\w*|VRAM|memory)(?: bandwidth)?", "cluster.device.memory_bandwidth", (BYTE_RATE,)),
+        (
+            r"(?:NVLink|NVSwitch|inside a node|intra-node|节点内)[^.;,]{0,24}$",
+            r"",
+            "cluster.network.node.bandwidth",
+            (BYTE_RATE,),
+        ),
+        (
+            r"(?:InfiniBand|RoCE|between nodes|inter-node|fabric|节点间)[^.;,]{0,24}$",
+            r"",
+            "cluster.network.fabric.bandwidth",
+            (BYTE_RATE,),
+        ),
+        (r"", r"^ ?(?:NVLink|NVSwitch)", "cluster.network.node.bandwidth", (BYTE_RATE,)),
+        (r"", r"^ ?(?:InfiniBand|RoCE|Ethernet)", "cluster.network.fabric.bandwidth", (BYTE_RATE,)),
+        (r"(?:peaks? (?:at|of)|peak|算力)[^.;,]{0,12}$", r"", "cluster.device.flops", (FLOP, FLOP_RATE)),
+        (r"", r"^ ?(?:peak|of peak|in (?:FP8|BF16|FP16))", "cluster.device.flops", (FLOP, FLOP_RATE)),
+        (r"(?:MFU|算力利用率)(?: (?:of|is|at))? ?$", r"", "cluster.device.mfu", (COUNT,)),
+        (r"", r"^ ?MFU", "cluster.device.mfu", (COUNT,)),
+    )
+)

@@ -232,7 +232,7 @@ _RULES: Final[tuple[tuple[str, Judge], ...]] = (
     (r"compute[- ]bound|memory[- ](?:bandwidth[- ])?bound|计算(?:受限|瓶颈)|访存(?:受限|瓶颈)", _bound_by),
     (r"scal(?:able|es) (?:to|well|linear)\w*|可扩展", _scalable),
 )
-_COMPILED: Final = tuple((re.compile(p, re.IGNORECASE), judge) for p, judge in _RULES)
+_COMPILED: Final = tuple((re.compile(p, re.IGNORECASE | re.ASCII), judge) for p, judge in _RULES)
 _CORRECT: Final = re.compile(
     r"(?:all|every)[^.;]{0,20}(?:calculation|figure|number)s?[^.;]{0,24}(?:correct|verif|accurate)|"
     r"correct mathematical|mathematically correct|(?:计算|数值)(?:均|全部)?(?:正确|准确)",

@@ -26,6 +26,7 @@ from moewright.plan.evaluate import model_flops
 from moewright.plan.plan import Plan
 from moewright.spec.case import Case
 from moewright.spec.precision import element_bytes
+from moewright.spec.tensors import active_parameters
 from moewright.spec.workload import Kind
 
 _KINDS: Final = {
@@ -38,65 +39,78 @@ _KINDS: Final = {
 
 
 def compute(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
-    case = f.case
-    batch, model = case.workload.batch[0], case.model
-    causal = case.workload.causal
+    """FLOPs of a part of the model; the delivered rate; the utilization reached and what is left of it."""
     if part == "delivered":
-        device = case.cluster.device
+        device = f.case.cluster.device
         for unit, peak in device.flops.items():
-            if not model.precision.default.startswith(unit) and len(device.flops) > 1 and unit not in ("fp8", "bf16"):
-                continue
             yield Reading(peak * device.mfu, f"{unit} peak × mfu {device.mfu:g}", DEVICE)
-        return
-    if part in ("utilization", "headroom"):
+    elif part in ("utilization", "headroom"):
         for label, p in labelled(f):
+            reached = p.compute.utilization
             for value, over in (
-                (p.compute.utilization, "all GPUs' peaks"),
-                (p.compute.utilization / case.cluster.device.mfu, "the delivered rate"),
+                (reached, "all GPUs' peaks"),
+                (reached / f.case.cluster.device.mfu, "the delivered rate"),
             ):
-                used = value if part == "utilization" else 1 - value
-                yield Reading(
-                    used, f"{'' if part == 'utilization' else '1 less '}all FLOPs over {over} in the pass{label}", TIME
-                )
-        return
-    masks = (causal, not causal) if "workload.causal" in f.setting.assumed else (causal,)
-    for mask in masks:
-        work = model_flops(replace(case, workload=replace(case.workload, causal=mask)), batch)
-        value = sum(v for kind, v in work.items() if part == "total" or kind in _KINDS.get(part, ()))
-        layers = len(model.moe_layers()) if part in ("experts", "router") and model.moe else len(model.layers)
-        note = (
-            ""
-            if len(masks) == 1 or part in ("experts", "router", "projections")
-            else " (causal)"
-            if mask
-            else " (full mask)"
+                how = f"all FLOPs over {over} in the pass{label}"
+                yield Reading(value, how, TIME) if part == "utilization" else Reading(1 - value, f"1 less {how}", TIME)
+    else:
+        causal = f.case.workload.causal
+        masks = (causal, not causal) if "workload.causal" in f.setting.assumed else (causal,)
+        for mask in masks:
+            case = replace(f.case, workload=replace(f.case.workload, causal=mask))
+            noted = len(masks) > 1 and part not in ("experts", "router", "projections")
+            note = (" (causal)" if mask else " (full mask)") if noted else ""
+            for value, how in _works(case, part):
+                yield from _scoped(f, part, scope, value, how + note)
+
+
+def _works(case: Case, part: str) -> Iterator[tuple[float, str]]:
+    """(FLOPs of a pass, how); of a total also the usual estimates that leave something out."""
+    batch, w = case.workload.batch[0], case.workload
+    work = model_flops(case, batch)
+    yield (
+        sum(v for kind, v in work.items() if part == "total" or kind in _KINDS.get(part, ())),
+        _work_formula(case, part),
+    )
+    if part == "total":
+        tokens = batch * (1 if w.kind is Kind.DECODE else w.sequence)
+        yield (
+            sum(work.values()) - work["attention_scores"],
+            f"all products of {tokens} tokens but the attention's scores",
         )
-        how = _work_formula(case, part) + note
-        if part in ("experts", "router"):
-            needs: tuple[str, ...] = (*EXPERT, *WORK, "model.experts.top_k")
-        else:
-            needs = FLOPS if part == "total" else (*MODEL, *WORK, "workload.causal")
-        if "layer" in scope:
-            value, how = value / layers, f"{how}, a layer"
-        if "expert" in scope and model.moe is not None:
-            instances = model.moe.experts * (1 if "layer" in scope else layers)
-            value, how = value / instances, f"{how}, over {model.moe.experts} experts"
-        if "token" in scope:
-            tokens = batch * (1 if case.workload.kind is Kind.DECODE else case.workload.sequence)
-            value, how = value / tokens, f"{how}, a token"
-        if "gpu" in scope:
-            for label, p in labelled(f):
-                s = p.strategy
-                copies = s.attention.repeated if part not in ("experts",) else 1
-                if "expert" in scope:
-                    yield Reading(value / s.experts.tp, f"{how}, over the experts' tp {s.experts.tp}", (*needs, *PLAN))
-                    continue
-                pp = s.pp if "layer" in scope else 1
-                yield Reading(value * copies * pp / p.gpus, f"{how}, over {p.gpus} GPUs{label}", (*needs, *PLAN))
-                if part == "total" and "layer" not in scope:
-                    yield Reading(p.compute.flops_per_gpu, f"of the fullest GPU{label}", (*needs, *PLAN))
-        else:
-            yield Reading(value, how, needs)
+        yield 2.0 * active_parameters(case.model) * tokens, f"2 × active parameters × {tokens} tokens"
+        yield work.get("experts", 0.0) + work.get("attention", 0.0) + work["attention_scores"], "attention and experts"
+
+
+def _scoped(f: Facts, part: str, scope: Scope, value: float, how: str) -> Iterator[Reading]:
+    """Work of a whole pass, in a scope of it."""
+    case, model = f.case, f.case.model
+    layers = len(model.moe_layers()) if part in ("experts", "router") and model.moe else len(model.layers)
+    if part in ("experts", "router"):
+        needs: tuple[str, ...] = (*EXPERT, *WORK, "model.experts.top_k")
+    else:
+        needs = FLOPS if part == "total" else (*MODEL, *WORK, "workload.causal")
+    if "layer" in scope:
+        value, how = value / layers, f"{how}, a layer"
+    if "expert" in scope and model.moe is not None:
+        instances = model.moe.experts * (1 if "layer" in scope else layers)
+        value, how = value / instances, f"{how}, over {model.moe.experts} experts"
+    if "token" in scope:
+        tokens = case.workload.batch[0] * (1 if case.workload.kind is Kind.DECODE else case.workload.sequence)
+        value, how = value / tokens, f"{how}, a token"
+    if "gpu" not in scope:
+        yield Reading(value, how, needs)
+        return
+    for label, p in labelled(f):
+        s = p.strategy
+        if "expert" in scope:
+            yield Reading(value / s.experts.tp, f"{how}, over the experts' tp {s.experts.tp}", (*needs, *PLAN))
+            continue
+        copies = s.attention.repeated if part != "experts" else 1
+        pp = s.pp if "layer" in scope else 1
+        yield Reading(value * copies * pp / p.gpus, f"{how}, over {p.gpus} GPUs{label}", (*needs, *PLAN))
+        if part == "total" and "layer" not in scope:
+            yield Reading(p.compute.flops_per_gpu, f"of the fullest GPU{label}", (*needs, *PLAN))
 
 
 def _work_formula(case: Case, part: str) -> str:
