@@ -19,6 +19,7 @@ from moewright.spec.strategy import (
     Strategy,
     StrategySpec,
 )
+from moewright.spec.workload import Kind
 
 Scope = frozenset[str]
 
@@ -61,13 +62,18 @@ class Facts:
         return next(iter(self.plans.values()), None)
 
 
+def masks_of(setting: Setting) -> tuple[bool, ...]:
+    """The causal masks to reckon with: both where it is assumed and matters, which it does not for decode."""
+    causal = setting.case.workload.causal
+    open_ = "workload.causal" in setting.assumed and setting.case.workload.kind is not Kind.DECODE
+    return (causal, not causal) if open_ else (causal,)
+
+
 def facts_of(setting: Setting, specs: dict[str, StrategySpec], reason: str) -> Facts:
     """Plans of every reading; both masks where the mask is assumed."""
     plans = {}
-    causal = setting.case.workload.causal
-    masks = (causal, not causal) if "workload.causal" in setting.assumed else (causal,)
     for name, spec in specs.items():
-        for mask in masks:
+        for mask in masks_of(setting):
             case = replace(setting.case, workload=replace(setting.case.workload, causal=mask))
             plans[name, mask] = detail(case, strategy_of(spec), case.workload.batch[0])
     return Facts(setting, plans, reason)
@@ -88,21 +94,21 @@ def moe_layer(case: Case) -> Layer:
 
 def bounds(f: Facts) -> dict[bool, tuple[float, str]]:
     """Causal mask or not → (seconds that no strategy beats, why)."""
-    causal = f.case.workload.causal
-    masks = (causal, not causal) if "workload.causal" in f.setting.assumed else (causal,)
-    return {m: _bound(f.case, m) for m in masks}
+    return {m: _bound(f.case, m) for m in masks_of(f.setting)}
 
 
 def _bound(case: Case, causal: bool) -> tuple[float, str]:
     return bound_seconds(replace(case, workload=replace(case.workload, causal=causal)), case.workload.batch[0])
 
 
-def labelled(f: Facts) -> list[tuple[str, Plan]]:
-    """Plans with a remark on the reading, where there are several."""
+def labelled(f: Facts, by_mask: bool = True) -> list[tuple[str, Plan]]:
+    """Plans with a remark on the reading, where there are several; ``by_mask`` False: for what no mask changes."""
     several = len({name for name, _ in f.plans}) > 1
-    masks = len({mask for _, mask in f.plans}) > 1
+    masks = by_mask and len({mask for _, mask in f.plans}) > 1
     found = []
     for (name, mask), plan in f.plans.items():
+        if not by_mask and mask != f.case.workload.causal:
+            continue
         notes = []
         if several:
             notes.append({"split": "tokens split", "broadcast": "all tokens on every GPU"}[name])

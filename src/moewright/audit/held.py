@@ -34,16 +34,16 @@ def memory(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
         if "token" in scope:
             yield Reading(token / per, f"{how}, a token", needs)
         elif "gpu" in scope:
-            for label, p in labelled(f):
+            for label, p in labelled(f, by_mask=False):
                 yield Reading(p.memory.kv_cache / per, f"{how}, on the fullest GPU{label}", (*needs, *WORK, *PLAN))
         else:
             tokens = case.workload.batch[0] * case.workload.sequence
             yield Reading(token * tokens / per, f"{how}, {tokens} tokens", (*needs, *WORK))
-            for label, p in labelled(f):
+            for label, p in labelled(f, by_mask=False):
                 yield Reading(p.memory.kv_cache / per, f"{how}, on the fullest GPU{label}", (*needs, *WORK, *PLAN))
     elif part in ("activations", "buffers", "total", "utilization", "headroom") and plan is not None:
         every = (*FLOPS, *BYTES, *PLAN)
-        for label, p in labelled(f):
+        for label, p in labelled(f, by_mask=False):
             m = p.memory
             whole = {
                 "activations": [(m.activations, "the residual stream twice and the widest operation")],
@@ -63,7 +63,7 @@ def memory(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
                     times = 1 if "all" not in scope or "gpu" in scope else p.gpus
                     yield Reading(value * times, how + label, every)
     elif part == "free" and plan is not None:
-        for label, p in labelled(f):
+        for label, p in labelled(f, by_mask=False):
             free = p.memory.capacity - p.memory.total
             yield Reading(free, f"capacity less what is held{label}", (*FLOPS, *BYTES, *PLAN, "cluster.device.memory"))
 
@@ -89,7 +89,7 @@ def _weights(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
         one = sum(t.parameters * element_bytes(model.precision.weight(t.kind)) for t in experts) / moe.experts
         shape = f"{_expert_shape(model.hidden_size, moe)} × {width}"
         if "gpu" in scope:
-            for label, p in labelled(f):
+            for label, p in labelled(f, by_mask=False):
                 etp = p.strategy.experts.tp
                 yield Reading(one / etp, f"{shape} / {etp} (the experts' tp){label}", (*EXPERT, *BYTES, *PLAN))
         else:
@@ -99,7 +99,7 @@ def _weights(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
                 yield Reading(one * layers, f"{shape} × {layers} layers", (*EXPERT, *BYTES))
         return
     if "gpu" in scope:
-        for label, p in labelled(f):
+        for label, p in labelled(f, by_mask=False):
             if "layer" in scope:
                 table = Table.one(p.strategy, p.batch)
                 value = float(weight_bytes(tensors, layer.attention, model.precision, table))

@@ -169,7 +169,7 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
         topic += "." + (next((part for level in levels[:2] for p, part in _PART if p.search(level)), "total"))
         if re.search(r"\btotal\b|总", " ".join(levels[:2]), re.IGNORECASE):
             topic = "communication.total"
-    near = f"{own} | {s.key}" if s.key or _explicit(own, topic) else f"{own} | {s.text}"
+    near = f"{own} | {s.key}" if s.key or _explicit(own, topic) else f"{own} | {_SCOPES['active'].sub('', s.text)}"
     nouns = " | ".join(n.noun for n in figure.formula)
     if _SCOPES["gpu"].search(nouns) and not re.search(r"\bgpus\b", nouns, re.IGNORECASE):
         near += " | per GPU"  # a factor per GPU that no number of GPUs cancels

@@ -187,18 +187,14 @@ def _catalogued(s: Statement) -> Iterator[Premise]:
     from moewright.spec.catalogue_models import find_model
 
     words = re.findall(r"[A-Za-z0-9][\w.]*(?:[-/][\w.]+)*", s.text[:1000], re.ASCII)
-    for i in range(len(words)):
-        for size in (3, 2, 1):
-            name = " ".join(words[i : i + size]).strip(".")
-            if any(c.isdigit() for c in name) and i + size <= len(words) and (model := find_model(name)):
-                yield Premise("model.name", model, s.line, s.text)
-                break
-        for size in (2, 1):
-            name = " ".join(words[i : i + size]).strip(".")
-            if (
-                any(c.isdigit() for c in name)
-                and i + size <= len(words)
-                and (device := find_device(name) or find_device(name.rstrip("s")))
-            ):
-                yield Premise("cluster.device.name", device, s.line, s.text)
-                break
+    names = [
+        (" ".join(words[i : i + n]).strip("."), n) for i in range(len(words)) for n in (3, 2, 1) if i + n <= len(words)
+    ]
+    for name, size in names:
+        if not any(c.isdigit() for c in name):
+            continue
+        if model := find_model(name):
+            yield Premise("model.name", model, s.line, s.text)
+        device = (find_device(name) or find_device(name.rstrip("s"))) if size < 3 else None
+        if device:
+            yield Premise("cluster.device.name", device, s.line, s.text)

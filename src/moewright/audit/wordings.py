@@ -214,40 +214,36 @@ PER_GPU: Final = re.compile(
 ASIDE: Final = re.compile(r"\([^()]*\)")
 FORMAT: Final = re.compile(r"\b(fp8|fp4|bf16|bfloat16|fp16|fp32|int8|int4|mxfp4|nvfp4)\b", re.IGNORECASE | re.ASCII)
 DENSE_FORMATS: Final = {"bfloat16": "bf16", "fp4": "nvfp4"}
-#: figures of a device or a network inside running text: what stands around the number, its field, its dimensions
+#: figures of a device or a network inside running text: what stands before the number, behind it, field, dimensions
+_AROUND: Final = (
+    ("", r"^ ?(?:of )?(?:HBM\w*|VRAM|(?:GPU |device )?memory|显存)(?! bandwidth)", "device.memory", (BYTES,)),
+    (
+        r"(?:HBM\w*|VRAM|memory|显存)(?: (?:at|of|with|bandwidth|is|带宽))* ?$",
+        "",
+        "device.memory_bandwidth",
+        (BYTE_RATE,),
+    ),
+    ("", r"^ ?(?:of )?(?:HBM\w*|VRAM|memory)(?: bandwidth)?", "device.memory_bandwidth", (BYTE_RATE,)),
+    (r"(?:NVLink|NVSwitch|inside a node|intra-node|节点内)[^.;,]{0,24}$", "", "network.node.bandwidth", (BYTE_RATE,)),
+    (
+        r"(?:InfiniBand|RoCE|between nodes|inter-node|fabric|节点间)[^.;,]{0,24}$",
+        "",
+        "network.fabric.bandwidth",
+        (BYTE_RATE,),
+    ),
+    ("", r"^ ?(?:NVLink|NVSwitch)", "network.node.bandwidth", (BYTE_RATE,)),
+    ("", r"^ ?(?:InfiniBand|RoCE|Ethernet)", "network.fabric.bandwidth", (BYTE_RATE,)),
+    (r"(?:peaks? (?:at|of)|peak|算力)[^.;,]{0,12}$", "", "device.flops", (FLOP, FLOP_RATE)),
+    ("", r"^ ?(?:peak|of peak|in (?:FP8|BF16|FP16))", "device.flops", (FLOP, FLOP_RATE)),
+    (r"(?:MFU|算力利用率)(?: (?:of|is|at))? ?$", "", "device.mfu", (COUNT,)),
+    ("", r"^ ?MFU", "device.mfu", (COUNT,)),
+)
 MEASURES: Final = tuple(
-    (re.compile(before, re.IGNORECASE | re.ASCII), re.compile(after, re.IGNORECASE | re.ASCII), field, dims)
-    for before, after, field, dims in (
-        (
-            r"",
-            r"^ ?(?:of )?(?:HBM\w*|VRAM|(?:GPU |device )?memory|显存)(?! bandwidth)",
-            "cluster.device.memory",
-            (BYTES,),
-        ),
-        (
-            r"(?:HBM\w*|VRAM|memory|显存)(?: (?:at|of|with|bandwidth|is|带宽))* ?$",
-            r"",
-            "cluster.device.memory_bandwidth",
-            (BYTE_RATE,),
-        ),
-        (r"", r"^ ?(?:of )?(?:HBM\w*|VRAM|memory)(?: bandwidth)?", "cluster.device.memory_bandwidth", (BYTE_RATE,)),
-        (
-            r"(?:NVLink|NVSwitch|inside a node|intra-node|节点内)[^.;,]{0,24}$",
-            r"",
-            "cluster.network.node.bandwidth",
-            (BYTE_RATE,),
-        ),
-        (
-            r"(?:InfiniBand|RoCE|between nodes|inter-node|fabric|节点间)[^.;,]{0,24}$",
-            r"",
-            "cluster.network.fabric.bandwidth",
-            (BYTE_RATE,),
-        ),
-        (r"", r"^ ?(?:NVLink|NVSwitch)", "cluster.network.node.bandwidth", (BYTE_RATE,)),
-        (r"", r"^ ?(?:InfiniBand|RoCE|Ethernet)", "cluster.network.fabric.bandwidth", (BYTE_RATE,)),
-        (r"(?:peaks? (?:at|of)|peak|算力)[^.;,]{0,12}$", r"", "cluster.device.flops", (FLOP, FLOP_RATE)),
-        (r"", r"^ ?(?:peak|of peak|in (?:FP8|BF16|FP16))", "cluster.device.flops", (FLOP, FLOP_RATE)),
-        (r"(?:MFU|算力利用率)(?: (?:of|is|at))? ?$", r"", "cluster.device.mfu", (COUNT,)),
-        (r"", r"^ ?MFU", "cluster.device.mfu", (COUNT,)),
+    (
+        re.compile(before, re.IGNORECASE | re.ASCII),
+        re.compile(after, re.IGNORECASE | re.ASCII),
+        f"cluster.{field}",
+        dims,
     )
+    for before, after, field, dims in _AROUND
 )

@@ -21,6 +21,7 @@ from moewright.audit.facts import (
     Scope,
     bounds,
     labelled,
+    masks_of,
 )
 from moewright.plan.evaluate import model_flops
 from moewright.plan.plan import Plan
@@ -54,8 +55,7 @@ def compute(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
                 how = f"all FLOPs over {over} in the pass{label}"
                 yield Reading(value, how, TIME) if part == "utilization" else Reading(1 - value, f"1 less {how}", TIME)
     else:
-        causal = f.case.workload.causal
-        masks = (causal, not causal) if "workload.causal" in f.setting.assumed else (causal,)
+        masks = masks_of(f.setting)
         for mask in masks:
             case = replace(f.case, workload=replace(f.case.workload, causal=mask))
             noted = len(masks) > 1 and part not in ("experts", "router", "projections")
@@ -165,7 +165,10 @@ def time(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
     if part == "bound":
         for mask, (value, why) in bounds(f).items():
             note = f" ({'causal' if mask else 'full mask'})" if len(bounds(f)) > 1 else ""
-            yield Reading(value / per, why + note, tuple(n for n in TIME if n not in NETWORK))
+            needs = tuple(n for n in TIME if n not in NETWORK)
+            yield Reading(value / per, why + note, needs)
+            if why.startswith("FLOPs"):
+                yield Reading(value / per * case.cluster.device.mfu, f"FLOPs at the peak of all GPUs{note}", needs)
         return
     for label, p in labelled(f):
         t = p.latency
