@@ -27,6 +27,8 @@ _PLAIN: Final = re.compile(
 _END: Final = re.compile(r"[.!?。;](?<![A-Za-z]\.[A-Za-z]\.)(?<!vs\.)(?<!e\.g\.)(?<!i\.e\.)\s+(?=[^a-z\s])")
 #: a number with a unit: what has one before its colon is a sentence, no key
 _MEASURED: Final = re.compile(r"\d\s?(?:[KMGTP]i?B|B|[mun]s|[KMGTP]?FLOP\w*|%)(?:\b|/|$)")
+#: no figure has so many digits, no word so many letters
+_RUN: Final = re.compile(r"(\d{40})\d+|([A-Za-z_]{60})\w+")
 _POWERS: Final = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _LATEX: Final = (
     (re.compile(r"\\(?:text|mathrm|mathbf|operatorname)\{([^{}]*)\}"), r"\1"),
@@ -110,7 +112,7 @@ def parse(text: str, file: str) -> Document:
 
 def normal(text: str) -> str:
     """One line as it is read: entities, emphasis, code marks, LaTeX and full-width signs made plain."""
-    text = html.unescape(text[:MOST_LINE]).replace("：", ": ")
+    text = _RUN.sub(r"\1\2", html.unescape(text[:MOST_LINE])).replace("：", ": ")
     text = re.sub(r"<sup>([^<]*)</sup>", r"^\1", text)
     text = re.sub(r"<[^<>]{0,40}>", " ", text) if re.search(r"</|<br|<b>|<i>|<sub>", text) else text
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda m: "^" + m[0].translate(_POWERS), text)

@@ -149,7 +149,7 @@ WORK: Final = re.compile(
 )
 #: phrases of running text, each with one number
 PHRASES: Final[tuple[tuple[str, str], ...]] = (
-    (r"(\d[\d,]*)\s*[x×]?\s*(?:\w*\d\w*\s)?(?:GPUs\b|accelerators\b|张(?:GPU|卡)|卡\b)", "cluster.gpus"),
+    (r"(\d[\d,]*)\s*[x×]?\s*(?:\w{0,12}\d\w{0,12}\s)?(?:GPUs\b|accelerators\b|张(?:GPU|卡)|卡\b)", "cluster.gpus"),
     (r"(\d[\d,]*)\s*[x×]\s*(?:NVIDIA |AMD )?(?:[ABHL]\d{2,3}|GB[23]00|MI3)", "cluster.gpus"),
     (r"(\d+)\s*(?:GPUs?|cards?|卡)\s*(?:per|/|a|each)\s*(?:node|server)", "cluster.gpus_per_node"),
     (r"(\d+)[- ](?:GPU|card|卡)[- ](?:nodes?|servers?)", "cluster.gpus_per_node"),
