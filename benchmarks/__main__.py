@@ -1,4 +1,4 @@
-"""python -m benchmarks [speed|published]: print the tables, and keep them under benchmarks/results with the date."""
+"""python -m benchmarks [speed|published|audit]: print the tables, and keep them under benchmarks/results with the date."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks import published, speed
+from benchmarks import audit, published, speed
 
 RESULTS = Path(__file__).parent / "results"
-PARTS = {"speed": speed.run, "published": published.run}
+PARTS = {"speed": speed.run, "published": published.run, "audit": audit.run}
 
 
 def main() -> int:

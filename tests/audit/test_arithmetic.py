@@ -66,7 +66,8 @@ def test_wrong(text, why):
 
 
 @pytest.mark.parametrize(
-    "text", ["EP=64", "TP = 2, EP = 64", "with 64 experts and TP=2", "batch = 128", "GPU 0-127: 8 instances", "5 ÷ 0 = 5"]
+    "text",
+    ["EP=64", "TP = 2, EP = 64", "with 64 experts and TP=2", "batch = 128", "GPU 0-127: 8 instances", "5 ÷ 0 = 5"],
 )
 def test_no_equality(text):
     assert [o for o in outcomes(text) if o is not None] == []
