@@ -1,4 +1,4 @@
-"""python -m benchmarks [speed|published|audit]: print the tables, and keep them under benchmarks/results with the date."""
+"""python -m benchmarks [speed|published|audit]: print the tables, kept under benchmarks/results with the date."""
 
 from __future__ import annotations
 

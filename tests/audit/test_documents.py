@@ -13,12 +13,20 @@ DOCUMENTS = Path(__file__).parent / "documents"
 CORRECT = {
     "correct-bullets.md": 34,
     "correct-chinese.md": 18,
+    "correct-formulas.md": 30,
     "correct-latex.md": 9,
     "correct-prose.md": 10,
     "correct-tables.md": 20,
 }
 #: flawed document → (line, quantity, verdict) of every claim that does not hold
 FLAWED = {
+    "flawed-node.md": {
+        (19, "time.total", "impossible"),
+        (19, "throughput.tokens", "impossible"),
+        (20, "memory.utilization", "wrong"),
+    },
+    "flawed-decode.md": {(19, "time.total", "impossible"), (19, "throughput.tokens", "impossible")},
+    "flawed-memo.md": {(16, "words: pipeline bubbles", "wrong")},
     "flawed-prose.md": {
         (6, "count.experts per layer per GPU", "wrong"),
         (6, "arithmetic", "wrong"),

@@ -1,10 +1,10 @@
 """One number of a correct document changed, in value, exponent or unit: the change is caught."""
 
 import pytest
+from benchmarks.audit import caught, correct_documents, judged, mutations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.audit import caught, correct_documents, judged, mutations
 from moewright.audit.record import FAILING
 
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in correct_documents()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from moewright.audit.facts import EXPERT, MODEL, PLAN, WORK, Facts, Reading, Scope, moe_layer
-from moewright.spec.tensors import active_parameters, layer_tensors, total_parameters
+from moewright.spec.tensors import active_parameters, all_tensors, layer_tensors, total_parameters
 from moewright.spec.workload import Kind
 
 
@@ -76,6 +76,14 @@ def count(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
             yield Reading(total, f"{batch} sequences × {w.sequence}" if part == "tokens" else "the batch", WORK)
     elif part == "parameters":
         yield from _parameters(f, scope)
+    elif part.startswith("parameters."):
+        kind = part.partition(".")[2]
+        layer = sum(t.parameters for t in layer_tensors(moe_layer(case), model.hidden_size) if t.kind == kind)
+        whole = sum(t.parameters * n for t, n in all_tensors(model) if t.kind == kind)
+        fields = MODEL if kind == "attention" else EXPERT
+        found = [(float(layer), f"{kind} of a layer"), (float(whole), f"{kind} of all layers")]
+        for value, how in found if "layer" in scope else reversed(found):
+            yield Reading(value, how, fields)
 
 
 def _parameters(f: Facts, scope: Scope) -> Iterator[Reading]:

@@ -24,6 +24,7 @@ _KEY: Final = re.compile(r"^\s*(?:[-*•✅✓☑]\s*)?([^:=]{1,60}?)\s*:\s+(.*)
 _PLAIN: Final = re.compile(
     r"(?:values?|figures?|settings?|sizes?|configuration|amount|numbers?|results?|数值|取值|值|配置|设置|)", re.I
 )
+_FORMULA: Final = re.compile(r"formula|calculation|derivation|computation$|公式|计算过程|推导|算式", re.I)
 _END: Final = re.compile(r"[.!?。;](?<![A-Za-z]\.[A-Za-z]\.)(?<!vs\.)(?<!e\.g\.)(?<!i\.e\.)\s+(?=[^a-z\s])")
 #: a number with a unit: what has one before its colon is a sentence, no key
 _MEASURED: Final = re.compile(r"\d\s?(?:[KMGTP]i?B|B|[mun]s|[KMGTP]?FLOP\w*|%)(?:\b|/|$)")
@@ -216,8 +217,13 @@ def _row(header: list[str], row: list[tuple[str, int]], path: tuple[str, ...], g
     if len(row) < 2:
         return
     name = row[0][0]
+    formula = ""
     for column, (cell, line) in enumerate(row[1:], 1):
         title = header[column] if column < len(header) else ""
+        if _FORMULA.search(title) and column + 1 < len(row) and "=" not in cell:
+            formula = cell  # what the next column is the value of
+            continue
+        cell, formula = (f"{formula} = {cell}", "") if formula else (cell, "")
         plain = _PLAIN.fullmatch(title)
         key = name if plain else f"{name} | {title}"
         if cell:

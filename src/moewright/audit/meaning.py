@@ -80,7 +80,13 @@ _TOPICS: Final[dict[str, tuple[tuple[re.Pattern[str], str], ...]]] = {
     ),
     "seconds": (
         (_words(r"bubble|气泡"), "time.bubble"),
-        (_words(r"bound|at (?:best|least)|ideal|minimum possible|floor|roofline|下界|下限|理想"), "time.bound"),
+        (
+            _words(
+                r"bound|at (?:best|least)|\bideal|minimum (?:\w+ )?time|minimum possible|theoretical|floor|"
+                r"roofline|下界|下限|理想"
+            ),
+            "time.bound",
+        ),
         (_words(r"dispatch|派发|分发"), "time.dispatch"),
         (_words(r"\bcombine|合并"), "time.combine"),
         (_words(_COMM), "time.communication"),
@@ -139,6 +145,10 @@ _TOPICS: Final[dict[str, tuple[tuple[re.Pattern[str], str], ...]]] = {
         (_words(r"layers?\b.*(?:stage|per gpu)|每级"), "count.layers"),
     ),
 }
+_BOUND: Final = _words(
+    r"bound|at (?:best|least|most)|\bideal|minimum (?:\w+ )?time|theoretical|floor|ceiling|roofline|"
+    r"下界|下限|上限|理想|理论"
+)
 _TOTAL: Final = _words(r"\btotal|in all\b|per gpu|\bpass\b|\bmodel\b|合计|总|模型")
 _PART: Final = tuple((_words(p), part) for p, part in ((_ATTENTION, "attention"), (_EXPERTS, "experts")))
 _SPLIT_OFF: Final = _words(
@@ -165,6 +175,11 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
         topic = {"bytes": "memory.total", "flops": "compute.total"}[kind]
     if topic is None:
         return None
+    if topic in ("time.total", "throughput.tokens") and _BOUND.search(f"{own} {s.key}"):
+        topic = {"time.total": "time.bound"}.get(topic, "throughput.most")
+    if topic == "count.parameters" and not _explicit(own, topic) & {"active", "expert"}:
+        part = next((part for p, part in _PART if p.search(own)), None)
+        topic = f"count.parameters.{part}" if part else topic
     if topic == "communication":
         topic += "." + (next((part for level in levels[:2] for p, part in _PART if p.search(level)), "total"))
         if re.search(r"\btotal\b|总", " ".join(levels[:2]), re.IGNORECASE):
@@ -222,7 +237,8 @@ def _scopes(topic: str, figure: Figure, s: Statement, near: str) -> tuple[Scope,
         above -= {"gpu"}
     if whole:  # a remark says what tensor parallelism leaves of it
         above -= {"gpu"}
-    if figure.remark and _SPLIT_OFF.search(f"{figure.words} {s.value}"):
+    left = figure.remark and bool(_SPLIT_OFF.search(f"{figure.words} {s.value}"))
+    if left:
         explicit |= {"gpu"}
     first = [explicit | above] if above - explicit else []
     found = [*first, explicit]
@@ -230,6 +246,8 @@ def _scopes(topic: str, figure: Figure, s: Statement, near: str) -> tuple[Scope,
         found.reverse()
     if "gpu" not in explicit and topic in ("memory.total", "memory.activations", "memory.buffers") and not whole:
         found.append(explicit | {"gpu"})
+    if left and topic.startswith(("memory", "compute")):  # of a layer, where what the bracket stands behind is
+        found.append(explicit | {"layer"})
     if figure.formula and topic.endswith(".experts") and not topic.startswith("count") and "expert" not in explicit:
         found.append((explicit - {"gpu", "all"}) | {"expert"})
     implied = figure.formula and topic.startswith(("memory", "compute")) and "all" not in explicit

@@ -72,6 +72,8 @@ def _keyed(s: Statement) -> Iterator[Premise]:
             continue
         if field == "cluster.device.flops" and WORK.search(key):
             return
+        if field.startswith("model.") and PER_GPU.search(s.key):
+            return
         fits = [t for t in numbers if t.number is not None and _fits(t.number, dims)]
         if fits and (fits[0] is tokens[0] or fits[0].at < 24):
             yield from _valued(field, fits[0].number, s)
@@ -117,7 +119,7 @@ def _phrases(s: Statement) -> Iterator[Premise]:
             worked = worked or (
                 m.end() == m.end(1) and bool(after in tuple("×÷/*+=→≈%^") or re.match(r"\.\d", s.text[m.end(1) :]))
             )
-            part = field == "model.experts.count" and PER_GPU.search(s.text)
+            part = field.startswith("model.") and not field.endswith("size") and PER_GPU.search(s.text)
             if not worked and not part and len(m[1]) < 10 and int(m[1].replace(",", "")):
                 yield Premise(field, int(m[1].replace(",", "")), s.line_of(m.start(), in_text=True), s.text)
                 break

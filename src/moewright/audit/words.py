@@ -21,12 +21,10 @@ OPTIMAL: Final = 1.01  # times the best
 MINIMAL: Final = 1.05
 HIGH: Final = 0.9  # of the best throughput
 
-_TIME: Final = (
-    "cluster.network.node.bandwidth",
-    "cluster.network.fabric.bandwidth",
-    "workload.causal",
-    "cluster.gpus_per_node",
-)
+_WORK: Final = ("workload.batch", "workload.sequence")
+_DEVICE: Final = ("cluster.device.flops", "cluster.device.memory", "cluster.device.memory_bandwidth")
+_NETWORK: Final = ("cluster.network.node.bandwidth", "cluster.network.fabric.bandwidth", "cluster.gpus_per_node")
+_TIME: Final = (*_WORK, *_DEVICE, *_NETWORK, "workload.causal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +71,8 @@ def _balance(v: View, m: re.Match[str]) -> Told:
         f"{v.plan.balance.straggler:.3f} times the mean (threshold {1 + limit:.2f})"
     )
     if excess <= limit:
-        return Told("words: balance", Verdict.HOLDS, how.replace("but tokens choose: even", "and"))
-    return Told("words: balance", Verdict.WRONG, how)
+        return Told("words: balance", Verdict.HOLDS, how.replace("but tokens choose: even", "and"), _WORK)
+    return Told("words: balance", Verdict.WRONG, how, _WORK)
 
 
 def _ensures(v: View, m: re.Match[str]) -> Told:
@@ -124,7 +122,9 @@ def _memory(v: View, m: re.Match[str]) -> Told:
     limit = 1 - v.facts.case.cluster.reserve if fits else WELL_WITHIN
     share = held.total / held.capacity
     why = f"{format_bytes(held.total)} of {format_bytes(held.capacity)} is {share:.2%} (threshold {limit:.0%})"
-    return Told("words: memory", Verdict.HOLDS if share <= limit else Verdict.WRONG, why, ("cluster.device.memory",))
+    return Told(
+        "words: memory", Verdict.HOLDS if share <= limit else Verdict.WRONG, why, (*_WORK, "cluster.device.memory")
+    )
 
 
 def _optimal(v: View, m: re.Match[str]) -> Told:
@@ -170,7 +170,7 @@ def _bound_by(v: View, m: re.Match[str]) -> Told:
     lowest = bounds(v.facts)[v.facts.case.workload.causal]
     found = "compute" if lowest[1].startswith("FLOPs") else "memory"
     why = f"the larger bound, {format_seconds(lowest[0])}, is of {lowest[1]}"
-    return Told("words: bound", Verdict.HOLDS if kind == found else Verdict.WRONG, why)
+    return Told("words: bound", Verdict.HOLDS if kind == found else Verdict.WRONG, why, (*_WORK, *_DEVICE))
 
 
 def _scalable(v: View, m: re.Match[str]) -> Told:
@@ -229,7 +229,7 @@ _RULES: Final[tuple[tuple[str, Judge], ...]] = (
         r"parallel attention and (?:moe|experts?)|注意力[^。;]{0,4}专家[^。;]{0,6}并行(?:计算|执行)",
         _overlap,
     ),
-    (r"compute[- ]bound|memory[- ](?:bandwidth[- ])?bound|计算(?:受限|瓶颈)|访存(?:受限|瓶颈)", _bound_by),
+    (r"compute[- ]bound|memory[- ](?:bandwidth[- ])?bound|计算受限|(?:访存|带宽)受限", _bound_by),
     (r"scal(?:able|es) (?:to|well|linear)\w*|可扩展", _scalable),
 )
 _COMPILED: Final = tuple((re.compile(p, re.IGNORECASE | re.ASCII), judge) for p, judge in _RULES)
@@ -254,7 +254,7 @@ def judge_words(s: Statement, v: View) -> Iterator[Claim]:
             if told.quantity not in told_before:
                 told_before.add(told.quantity)
                 assumed = tuple(x for x in told.needs if x in v.facts.setting.assumed)
-                lacking = [x for x in v.facts.setting.missing if told.verdict is not Verdict.UNSUPPORTED]
+                lacking = [x for x in told.needs if x in v.facts.setting.missing]
                 if lacking and told.verdict is not Verdict.NOT_CHECKED:
                     yield Claim(
                         s.line,
