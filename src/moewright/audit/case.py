@@ -77,6 +77,7 @@ class Setting:
     given: dict[str, Premise]
     assumed: dict[str, Assumption]
     missing: tuple[str, ...]
+    from_spec: bool = False
 
 
 def parse_assume(texts: Iterable[str]) -> dict[str, Any]:
@@ -145,7 +146,7 @@ def _from_spec(case: Case, given: dict[str, Premise], assumed: dict[str, Any], s
             value = getattr(case.strategy, name)
             if value is not None and f"strategy.{name}" not in given:
                 taken[f"strategy.{name}"] = Assumption(f"strategy.{name}", value, spec)
-    return Setting(replace(case, strategy=None), given, taken, ())
+    return Setting(replace(case, strategy=None), given, taken, (), from_spec=True)
 
 
 def _from_catalogue(values: dict[str, Any], taken: dict[str, Assumption]) -> set[str]:

@@ -65,7 +65,9 @@ class Facts:
 def masks_of(setting: Setting) -> tuple[bool, ...]:
     """The causal masks to reckon with: both where it is assumed and matters, which it does not for decode."""
     causal = setting.case.workload.causal
-    open_ = "workload.causal" in setting.assumed and setting.case.workload.kind is not Kind.DECODE
+    open_ = (
+        "workload.causal" in setting.assumed and not setting.from_spec and setting.case.workload.kind is not Kind.DECODE
+    )
     return (causal, not causal) if open_ else (causal,)
 
 

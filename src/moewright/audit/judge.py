@@ -40,6 +40,13 @@ class Context:
 
     facts: Facts
     stated: list[Stated] = field(default_factory=list)
+    known: dict[tuple[str, Scope], list[Reading]] = field(default_factory=dict)
+
+    def readings(self, name: str, scope: Scope) -> list[Reading]:
+        """Readings of a quantity, derived once."""
+        if (name, scope) not in self.known:
+            self.known[name, scope] = readings(self.facts, name, scope)
+        return self.known[name, scope]
 
     def find(self, n: Number) -> list[Stated]:
         """Earlier statements of the same figure."""
@@ -77,7 +84,7 @@ def judge_figure(figure: Figure, s: Statement, meaning: Meaning, c: Context) -> 
     """The verdict on a figure of a known quantity."""
     n, f = figure.number, c.facts
     unit = unit_of(n, meaning.name)
-    found = [(scope, r) for scope in meaning.scopes for r in readings(f, meaning.name, scope)]
+    found = [(scope, r) for scope in meaning.scopes for r in c.readings(meaning.name, scope)]
     inputs = min(INPUTS, max((x.slack for x in figure.formula if not x.whole and not x.percent), default=0.0))
     likely = found[0][0] if found else meaning.explicit
 
@@ -88,6 +95,9 @@ def judge_figure(figure: Figure, s: Statement, meaning: Meaning, c: Context) -> 
             s.line_of(n.at), s.text, quantity, verdict, why, n.value, None if r is None else r.value, assumed, unit
         )
 
+    unbroken = not f.setting.missing and figure.role != "operand"
+    if not found and unbroken and (limit := _beyond(figure, meaning, f)):
+        return claim(Verdict.IMPOSSIBLE, f"{n.text} is {limit}, whatever the strategy")
     if not found:
         return claim(
             Verdict.NOT_CHECKED,

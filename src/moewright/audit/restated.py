@@ -34,7 +34,11 @@ _COMPARED: Final = (
 
 def judge_premises(premises: list[Premise], setting: Setting) -> Iterator[Claim]:
     """Premises that differ from where they were given first, and sizes that differ from a named model's."""
-    known = _known(setting) if "model.name" in setting.given else {}
+    known = _known(setting) if "model.name" in setting.given or setting.from_spec else {}
+    if setting.from_spec:
+        w = setting.case.workload
+        known |= {"cluster.gpus": setting.case.cluster.gpus, "workload.sequence": w.sequence}
+        known |= {"workload.batch": w.batch[0]} if len(w.batch) == 1 else {}
     seen: set[tuple[int, str]] = set()
     for p in premises:
         if p.field not in _COMPARED or (p.line, p.field) in seen:
@@ -45,7 +49,8 @@ def judge_premises(premises: list[Premise], setting: Setting) -> Iterator[Claim]
         if p.field in known:
             right = known[p.field]
             if p.value != right:
-                why = f"{setting.case.model.name} has {right} ({p.field.rpartition('.')[2]})"
+                source = setting.case.file if setting.from_spec else setting.case.model.name
+                why = f"{source} has {right} ({p.field.rpartition('.')[2]})"
                 yield Claim(p.line, p.text, f"premise {p.field}", Verdict.WRONG, why, p.value, right, unit=unit)
         elif first is not None and p.value != first.value:
             why = f"line {first.line} gives {first.value} for {p.field}"
