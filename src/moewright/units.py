@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import re
 
-_PREFIX = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
-_BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50}
-_TIME = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
+PREFIX = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
+BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50}
+TIME = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 _NUMBER = re.compile(r"^([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*)$", re.ASCII)
 
 DIMENSIONS = {
@@ -54,7 +54,7 @@ def parse(value: object, dimension: str) -> float:
 def _factor(unit: str, dimension: str) -> float | None:
     unit = unit.replace(" ", "")
     if dimension == "seconds":
-        return _TIME.get(unit)
+        return TIME.get(unit)
     if dimension == "price":
         return 1.0 if unit in ("USD/h", "EUR/h", "/h", "$/h") else None
     if dimension == "bytes/s":
@@ -66,14 +66,14 @@ def _factor(unit: str, dimension: str) -> float | None:
         return _prefix(unit[:-1]) if unit.endswith("B") else None
     if dimension == "FLOP/s":
         for end in ("FLOPS", "FLOPs/s", "FLOP/s", "Flops", "flops", "OPS"):
-            if unit.endswith(end) and unit[: -len(end)] in _PREFIX:
-                return _PREFIX[unit[: -len(end)]]
+            if unit.endswith(end) and unit[: -len(end)] in PREFIX:
+                return PREFIX[unit[: -len(end)]]
         return None
     return {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9}.get(unit) if dimension == "count" else None
 
 
 def _prefix(prefix: str) -> float | None:
-    return _PREFIX.get(prefix, _BINARY.get(prefix))
+    return PREFIX.get(prefix, BINARY.get(prefix))
 
 
 def _scaled(value: float, unit: str, digits: int) -> str:
@@ -122,3 +122,25 @@ def format_seconds(value: float, digits: int = 4) -> str:
         if abs(value) >= factor * (1 - 0.5 * 10.0**-digits):
             return f"{_significant(value / factor, digits)} {unit}"
     return f"{_significant(value / 1e-9, digits)} ns"
+
+
+def format_quantity(value: float, dimension: str, digits: int = 4) -> str:
+    """A value of ``dimension`` (as ``DIMENSIONS`` names them; FLOPs for work, share for a percentage) as a text;
+    a whole count in full."""
+    match dimension:
+        case "bytes":
+            return format_bytes(value, digits)
+        case "bytes/s":
+            return format_rate(value, digits)
+        case "seconds":
+            return format_seconds(value, digits)
+        case "FLOPs":
+            return format_flops(value, digits)
+        case "FLOP/s":
+            return _scaled(value, "FLOP/s", digits)
+        case "share":
+            return f"{value:.4g}" if abs(value) > 10 else f"{_significant(100 * value, digits)}%"
+        case "per second":
+            return f"{format_count(value, digits)}/s"
+    whole = abs(value) < 1e7 and value == round(value)
+    return f"{round(value):,}" if whole else f"{value:.6g}" if abs(value) < 1e7 else format_count(value, digits)

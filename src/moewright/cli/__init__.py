@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 
-from moewright.cli import plan, run  # noqa: F401  verbs join the app, and --help shows them, in this order
+from moewright.cli import plan, audit, run  # noqa: F401  verbs join the app, and --help shows them, in this order
 from moewright.cli import catalogue  # noqa: F401
 from moewright.cli.app import app
 from moewright.errors import MoewrightError

@@ -1,0 +1,161 @@
+"""Equalities of a document: right, wrong by a factor, wrong in dimension, or unlike things added."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from moewright.audit.clauses import Equality, Split
+from moewright.audit.expressions import Node, Operation, Value, evaluate, numbers_in
+from moewright.audit.numbers import COUNT, FLOP, FLOP_RATE, NAMES, PER_SECOND, Dim, Number
+from moewright.audit.record import Verdict
+from moewright.units import format_quantity
+
+#: what ≈ and ~ allow
+LOOSE: Final = 0.02
+#: half of the last place of a figure of one digit is much: no more than this is taken for rounding
+COARSE: Final = 0.1
+_POWERS: Final = tuple(base**k for base in (1000.0, 1024.0) for k in (-4, -3, -2, -1, 1, 2, 3, 4))
+
+DimOf = Callable[[Number], Dim | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The verdict on an equality; ``claimed`` its right side, ``computed`` its left (SI)."""
+
+    verdict: Verdict
+    why: str
+    claimed: float
+    computed: float
+    unit: str
+
+
+def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) -> Outcome | None:
+    """Evaluate both sides of ``e`` within the rounding they show. None where they cannot be compared, as for a
+    division by zero."""
+
+    def spread(n: Number) -> float:
+        return 0.0 if exact(n) else min(n.half, COARSE * abs(n.value))
+
+    left, right = evaluate(e.left, False, spread, dim_of), evaluate(e.right, False, spread, dim_of)
+    middle = evaluate(e.left).low
+    claimed = evaluate(e.right).low
+    if not all(map(math.isfinite, (left.low, right.low, middle, claimed))):
+        return None
+    unit = "share" if any(n.percent for n in numbers_in(e.right)) else _unit(left.dims, right.dims)
+    last = list(numbers_in(e.right))[-1]
+    if (
+        left.dims == {COUNT} and right.dims != {COUNT} and abs(middle * last.factor / claimed - 1) < 0.3
+        if claimed
+        else False
+    ):
+        middle *= last.factor  # bare numbers in the unit of the result
+    wrong = _dimension(e, left, right, dim_of)
+    if wrong:
+        return Outcome(Verdict.WRONG, wrong, claimed, middle, unit)
+    for a in (False, True):
+        for b in (False, True):
+            if _agree(evaluate(e.left, a, spread, dim_of), evaluate(e.right, b, spread, dim_of), e):
+                return Outcome(
+                    Verdict.HOLDS, f"{format_quantity(middle, unit)} by the numbers written", claimed, middle, unit
+                )
+    return Outcome(Verdict.WRONG, _astray(e, middle, claimed, unit), claimed, middle, unit)
+
+
+def _dimension(e: Equality, left: Value, right: Value, dim_of: DimOf) -> str:
+    """What is wrong with the dimensions of ``e``, or an empty text."""
+    for side, value in ((e.left, left), (e.right, right)):
+        if not value.dims:
+            return "it adds quantities of different dimensions: " + ", ".join(
+                sorted({name(n.dim) for n in numbers_in(side) if n.dim != COUNT})
+            )
+    if left.dims & right.dims or left.dims == {COUNT}:
+        return ""
+    bare = right.dims == {COUNT} and not any(n.percent for n in numbers_in(e.right))
+    if bare or (right.dims <= {PER_SECOND} and left.dims <= {COUNT}):
+        return ""
+    a, b = (" or ".join(sorted(name(d) for d in dims)) for dims in (left.dims, right.dims))
+    terms = ", ".join(f"{n.text} ({_told(n, dim_of(n))})" for n in numbers_in(e.left) if n.dim != COUNT)
+    share = " (a utilization is a rate over a rate)" if any(n.percent for n in numbers_in(e.right)) else ""
+    return f"wrong in dimension: the left is in {a}, the right is {b}{share}; written are {terms}"
+
+
+def name(dim: Dim) -> str:
+    """A dimension in words."""
+    if dim in NAMES:
+        return NAMES[dim]
+    parts = [f"{unit}^{power}" for unit, power in zip(("B", "s", "FLOP"), dim, strict=True) if power]
+    return "·".join(parts)
+
+
+def _told(n: Number, known: Dim | None) -> str:
+    return "work or a rate" if n.either and known is None else name(known or n.dim)
+
+
+def _unit(left: frozenset[Dim], right: frozenset[Dim]) -> str:
+    """The unit in which both sides are printed."""
+    for dims in (left & right, right - {COUNT}, left - {COUNT}):
+        for dim in (FLOP, FLOP_RATE, *NAMES):
+            if dim in dims:
+                return NAMES[dim]
+    return NAMES[COUNT]
+
+
+def _agree(left: Value, right: Value, e: Equality) -> bool:
+    """Whether the ranges of both sides meet, the right in the left's unit where it is written bare."""
+    last = list(numbers_in(e.right))[-1]
+    scales = [1.0]
+    if left.dims == {COUNT} and right.dims != {COUNT}:
+        scales.append(1 / last.factor)
+    elif right.dims == {COUNT} and left.dims != {COUNT}:
+        scales += _POWERS
+    return any(_meet(left, Value(right.low * s, right.high * s, right.dims), e) for s in scales)
+
+
+def _meet(a: Value, b: Value, e: Equality) -> bool:
+    slack = 1e-9 * max(abs(a.low), abs(b.low))
+    numbers = list(numbers_in(e.right))
+    if isinstance(e.right, Number) and e.right.whole and abs(e.right.value) >= 100 and _divides(e.left):
+        slack += e.right.half
+    if e.loose or (isinstance(e.right, Number) and e.right.approx):
+        slack += max(LOOSE * abs(b.low), numbers[-1].half)
+    return a.low <= b.high + slack and b.low <= a.high + slack
+
+
+def _divides(node: Node) -> bool:
+    return isinstance(node, Operation) and (node.sign == "÷" or _divides(node.left) or _divides(node.right))
+
+
+def _astray(e: Equality, computed: float, claimed: float, unit: str) -> str:
+    """Why an equality is wrong: the right value, and the factor if it is a known one."""
+    right = format_quantity(computed, unit)
+    if not computed:
+        return f"the left side is {right}"
+    ratio = claimed / computed
+    last = list(numbers_in(e.right))[-1]
+    for power in _POWERS:
+        if power > 0 and abs(ratio / power - 1) <= last.slack + 0.03:
+            step = f"{power:.4g}" if power >= 1 else f"1/{1 / power:.4g}"
+            return f"the left side is {right}: wrong by a factor of {step}"
+    return f"the left side is {right}; {claimed / computed:.4g} times that is written"
+
+
+def judge_split(s: Split, divisors: dict[str, int], words: str) -> Outcome | None:
+    """``16 heads → 8``: the first divided by a size of the strategy; None where nothing tells by which."""
+    if s.before.dim != s.after.dim or not s.after.value or not s.before.value:
+        return None
+    unit = NAMES.get(s.before.dim, "")
+    named = [k for k in divisors if k in words.lower().split("=")[0]] or list(divisors)
+    for key in named:
+        expected = s.before.value / divisors[key]
+        if abs(expected - s.after.value) <= 1e-9 * expected + (0 if s.after.whole else s.after.half):
+            return Outcome(Verdict.HOLDS, f"{s.before.text} / {key} {divisors[key]}", s.after.value, expected, unit)
+    if not named:
+        return None
+    key = named[0]
+    expected = s.before.value / divisors[key]
+    why = f"{s.before.text} / {key} {divisors[key]} is {format_quantity(expected, unit)}"
+    return Outcome(Verdict.WRONG, why, s.after.value, expected, unit)

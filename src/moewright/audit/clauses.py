@@ -1,0 +1,222 @@
+"""A statement → its clauses: equalities, splits (``16 heads → 8``), and figures with the words around them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from moewright.audit.expressions import Node, Operation, fold, numbers_in, prefix, suffix, whole
+from moewright.audit.numbers import COUNT, Number, Token, tokens_of
+
+#: words behind a bare number that may stand before its "="; anything else there is a name that is given a value
+_NOUNS: Final = re.compile(
+    r"(?:experts?|instances?|layers?|gpus?|heads?|tokens?|sequences?|modules?|tensors?|dim(?:ension)?s?|total|"
+    r"matrices|bytes?|elements?|params?|parameters?|nodes?|groups?|stages?|ranks?|copies|requests?|samples?|"
+    r"positions?|cards?|devices?|deep|wide|long|slots?|replicas?|[\u4e00-\u9fff]+)$",
+    re.IGNORECASE,
+)
+_SYMBOL: Final = re.compile(r"(?:^|\s|/)(?:[A-Za-z]{1,2}|[EDTPC]P|batch|size|top_?k)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Equality:
+    """``left = right`` as written; ``loose`` where it is ≈."""
+
+    left: Node
+    right: Node
+    text: str
+    loose: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """``before → after``."""
+
+    before: Number
+    after: Number
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A number with what is said of it. ``role``: result (of an equality), operand, or lone. ``words``: the words
+    of its clause; ``remark``: it stands in brackets behind another figure, ``main``. ``formula``: the numbers it
+    is computed from."""
+
+    number: Number
+    role: str
+    words: str
+    remark: bool = False
+    main: Number | None = None
+    formula: tuple[Number, ...] = ()
+
+
+@dataclass(slots=True)
+class Clauses:
+    """What a statement says in numbers."""
+
+    equalities: list[Equality] = field(default_factory=list)
+    splits: list[Split] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
+
+
+def clauses_of(text: str) -> Clauses:
+    """Everything that ``text`` says in numbers."""
+    found = Clauses()
+    _read(tokens_of(text), text, found, None)
+    return found
+
+
+def _read(tokens: list[Token], text: str, found: Clauses, main: Number | None, depth: int = 0) -> None:
+    plain, remarks, equal = _without_remarks(fold(tokens))
+    for a, b in equal:
+        found.equalities.append(Equality(a, b, _span(text, a, b), a.approx))
+    for clause in _split(plain):
+        _clause(clause, text, found, main, depth > 0)
+    if depth < 4:
+        for inner, anchor in remarks:
+            _read(inner, text, found, anchor, depth + 1)
+
+
+def _without_remarks(
+    tokens: list[Token],
+) -> tuple[list[Token], list[tuple[list[Token], Number | None]], list[tuple[Number, Node]]]:
+    """(tokens outside remarks, remarks with the number they stand behind, brackets that restate a number)."""
+    out: list[Token] = []
+    remarks: list[tuple[list[Token], Number | None]] = []
+    equal: list[tuple[Number, Node]] = []
+    i = 0
+    while i < len(tokens):
+        end = _closing(tokens, i) if tokens[i].kind == "open" else 0
+        if not end:
+            if tokens[i].kind != "close" or any(t.kind == "open" for t in out):
+                out.append(tokens[i])
+            i += 1
+            continue
+        inner = tokens[i + 1 : end]
+        before = next((t.number for t in reversed(out) if t.kind != "word"), None) if out else None
+        ahead = tokens[end + 1].kind if end + 1 < len(tokens) else ""
+        node = whole(inner)
+        if node is not None and (not out or out[-1].kind in ("op", "eq", "open") or ahead == "op"):
+            out += tokens[i : end + 1]
+        elif node is not None and before is not None and _restates(before, node):
+            equal.append((before, node))
+            remarks.append((inner, before))
+        else:
+            remarks.append((inner, before))
+            out.append(Token("remark", "", tokens[i].at))
+        i = end + 1
+    return out, remarks, equal
+
+
+def _restates(before: Number, node: Node) -> bool:
+    if isinstance(node, Operation):
+        return True
+    if node.noun or node.dim != before.dim or node.dim == COUNT or not before.value:
+        return False
+    ratio = node.value / before.value
+    return any(abs(ratio / scale - 1) < 0.25 for scale in (1, 1000, 1e-3))
+
+
+def _closing(tokens: list[Token], at: int) -> int:
+    depth = 0
+    for i in range(at, len(tokens)):
+        depth += {"open": 1, "close": -1}.get(tokens[i].kind, 0)
+        if not depth:
+            return i
+    return 0
+
+
+def _split(tokens: list[Token]) -> Iterator[list[Token]]:
+    clause: list[Token] = []
+    for token in tokens:
+        if token.kind == "stop" and token.text in ",;.:|!?":
+            if clause:
+                yield clause
+            clause = []
+        else:
+            clause.append(token)
+    if clause:
+        yield clause
+
+
+def _clause(tokens: list[Token], text: str, found: Clauses, main: Number | None, remark: bool) -> None:
+    tokens = [t for t in tokens if t.kind != "remark"]
+    parts: list[tuple[str, list[Token]]] = [("", [])]
+    for token in tokens:
+        if token.kind in ("eq", "arrow"):
+            parts.append((token.text, []))
+        else:
+            parts[-1][1].append(token)
+    loosely = {t.at for sign, part in parts if sign in tuple("≈≃") for t in part[:1]}
+    operands: dict[int, None] = {}
+    results: dict[int, tuple[Number, ...]] = {}
+    formula: tuple[Number, ...] = ()
+    for i in range(1, len(parts)):
+        sign, right_tokens = parts[i]
+        left = _left(parts[i - 1][1], first=i == 1)
+        right, _ = prefix(right_tokens)
+        if left is None or right is None:
+            continue
+        if sign == "→" and isinstance(left, Number) and isinstance(right, Number):
+            found.splits.append(Split(left, right, _span(text, left, right)))
+        else:
+            loose = sign in "≈≃"
+            found.equalities.append(Equality(left, right, _span(text, left, right), loose))
+        formula = (*formula, *(n for n in numbers_in(left)))
+        for n in numbers_in(left):
+            operands[n.at] = None
+        if isinstance(right, Number):
+            results[right.at] = formula
+            operands.pop(right.at, None)
+    lead = " ".join(t.text for t in tokens if t.kind == "word")
+    for token in tokens:
+        if token.number is None:
+            continue
+        n = replace(token.number, approx=token.number.approx or token.number.at in loosely)
+        if n.at in operands:
+            found.figures.append(Figure(n, "operand", n.noun, remark, main))
+        elif n.at in results:
+            found.figures.append(Figure(n, "result", f"{n.noun} {lead}", remark, main, results[n.at]))
+        else:
+            before = " ".join(t.text for t in tokens if t.kind == "word" and t.at < n.at)
+            inside = _in_expression(tokens, token)
+            role = "operand" if inside else "lone"
+            found.figures.append(Figure(n, role, n.noun if inside else f"{n.noun} {before}".strip(), remark, main))
+
+
+def _in_expression(tokens: list[Token], token: Token) -> bool:
+    at = tokens.index(token)
+    sides = ((at - 1, at - 2), (at + 1, at + 2))
+    return any(
+        min(sign, other) >= 0
+        and max(sign, other) < len(tokens)
+        and tokens[sign].kind == "op"
+        and tokens[other].kind in ("number", "open", "close")
+        for sign, other in sides
+    )
+
+
+def _left(tokens: list[Token], first: bool) -> Node | None:
+    """The expression before a sign, unless the words before it name what is given a value."""
+    node = suffix(tokens)
+    if node is None:
+        return None
+    last = list(numbers_in(node))[-1].noun
+    if isinstance(node, Number):
+        return node if not last or _NOUNS.search(last) else None
+    return None if last and _SYMBOL.search(last) and not _NOUNS.search(last) else node
+
+
+def _span(text: str, left: Node, right: Node) -> str:
+    """The part of ``text`` from ``left`` to the end of ``right``."""
+    first, last = next(numbers_in(left)), list(numbers_in(right))[-1]
+    start, end = first.at, last.at + len(last.text)
+    while start and text[start - 1] == "(":
+        start -= 1
+    missing = text[start:end].count("(") - text[start:end].count(")")
+    for _ in range(missing):
+        end = text.find(")", end) + 1 or len(text)
+    return text[start:end].strip()

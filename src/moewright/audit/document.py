@@ -1,0 +1,236 @@
+"""A document → statements: pieces of text with their line, their key, and the headings they stand under."""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from moewright.errors import SpecError
+
+if TYPE_CHECKING:
+    from markdown_it.token import Token
+
+#: a document larger than this is none that a person reads
+MOST_BYTES: Final = 1 << 20
+#: a line is read up to here
+MOST_LINE: Final = 4000
+_KEY: Final = re.compile(r"^\s*(?:[-*•✅✓☑]\s*)?([^:=]{1,60}?)\s*:\s+(.*)$|^\s*([^:=]{1,60}?)\s*:(?=\D)(.*)$")
+#: titles of a column that say nothing of what is in it
+_PLAIN: Final = re.compile(
+    r"(?:values?|figures?|settings?|sizes?|configuration|amount|numbers?|results?|数值|取值|值|配置|设置|)", re.I
+)
+_FORMULA: Final = re.compile(r"formula|calculation|derivation|computation$|公式|计算过程|推导|算式", re.I)
+_END: Final = re.compile(r"[.!?。;](?<![A-Za-z]\.[A-Za-z]\.)(?<!vs\.)(?<!e\.g\.)(?<!i\.e\.)\s+(?=[^a-z\s])")
+#: a number with a unit: what has one before its colon is a sentence, no key
+_MEASURED: Final = re.compile(r"\d\s?(?:[KMGTP]i?B|B|[mun]s|[KMGTP]?FLOP\w*|%)(?:\b|/|$)")
+#: no figure has so many digits, no word so many letters
+_RUN: Final = re.compile(r"(\d{40})\d+|([A-Za-z_]{60})\w+")
+_POWERS: Final = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+_LATEX: Final = (
+    (re.compile(r"\\(?:text|mathrm|mathbf|operatorname)\{([^{}]*)\}"), r"\1"),
+    (re.compile(r"\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}"), r"(\1)/(\2)"),
+    (re.compile(r"\\times"), "×"),
+    (re.compile(r"\\cdot"), "·"),
+    (re.compile(r"\\div"), "÷"),
+    (re.compile(r"\\(?:approx|simeq)"), "≈"),
+    (re.compile(r"\\(?:to|rightarrow|Rightarrow)"), "→"),
+    (re.compile(r"\\(?:left|right|,|;|!|quad)"), ""),
+    (re.compile(r"\\%"), "%"),
+    (re.compile(r"\^\{([^{}]*)\}"), r"^\1"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One piece of text: ``line`` of the document (from 1), ``key`` where it is written ``key: value``,
+    ``path`` the headings and parent items above it, outermost first. ``group`` numbers the list or table it is in,
+    ``breaks`` where in the text a further line begins."""
+
+    line: int
+    text: str
+    key: str
+    value: str
+    path: tuple[str, ...]
+    kind: str  # heading | item | cell | prose | code
+    group: int = 0
+    breaks: tuple[int, ...] = ()
+
+    def line_of(self, at: int, in_text: bool = False) -> int:
+        """The line of the document that character ``at`` of the value (or of the text) comes from."""
+        if not self.breaks:
+            return self.line
+        at += 0 if in_text else len(self.text) - len(self.value)
+        return self.line + sum(b <= at for b in self.breaks)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """``lines`` as the file has them."""
+
+    file: str
+    lines: tuple[str, ...]
+    statements: tuple[Statement, ...]
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a document. Raises SpecError for one that is missing, empty, too large or not text in UTF-8."""
+    file, shown = Path(path), str(path)[:200]
+    try:
+        if file.is_dir():
+            raise SpecError("is a folder; expected a document in Markdown or claims in YAML", file=shown)
+        with file.open("rb") as stream:
+            content = stream.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        raise SpecError("no such file", file=shown) from None
+    except (OSError, ValueError) as error:
+        raise SpecError(f"cannot be read: {getattr(error, 'strerror', None) or error}", file=shown) from None
+    if len(content) > MOST_BYTES:
+        raise SpecError(f"is larger than {MOST_BYTES >> 10} KiB; no strategy document is", file=shown)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        byte = content[error.start]
+        raise SpecError(f"is not text in UTF-8: byte {error.start} is {byte:#04x}", file=shown) from None
+    if "\0" in text:
+        raise SpecError(f"is not text: character {text.index(chr(0))} is NUL", file=shown)
+    if not text.strip():
+        raise SpecError("is empty; there is nothing to check", file=shown)
+    return text
+
+
+def parse(text: str, file: str) -> Document:
+    """The statements of a Markdown ``text``."""
+    from markdown_it import MarkdownIt
+
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    return Document(file, tuple(text.splitlines()), tuple(_statements(tokens)))
+
+
+def normal(text: str) -> str:
+    """One line as it is read: entities, emphasis, code marks, LaTeX and full-width signs made plain."""
+    text = _RUN.sub(r"\1\2", html.unescape(text[:MOST_LINE])).replace("：", ": ")
+    text = re.sub(r"<sup>([^<]*)</sup>", r"^\1", text)
+    text = re.sub(r"<[^<>]{0,40}>", " ", text) if re.search(r"</|<br|<b>|<i>|<sub>", text) else text
+    text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda m: "^" + m[0].translate(_POWERS), text)
+    text = unicodedata.normalize("NFKC", text).replace("−", "-").replace("–", "-").replace("—", ", ")
+    if "\\" in text:
+        for pattern, plain in _LATEX:
+            text = pattern.sub(plain, text)
+        text = text.replace("\\", "")
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    text = text.replace("**", "").replace("__", "").replace("`", "").replace("$", "")
+    text = re.sub(r"(?<![\d)\s])\*|\*(?![\d(\s])", "", text)  # emphasis, not a product
+    text = text.replace("，", ",").replace("。", ". ").replace("；", ";").replace("、", ",")
+    return " ".join(text.split())
+
+
+def keyed(text: str) -> tuple[str, str]:
+    """(key, value) of ``key: value``; an empty key where the text has none."""
+    found = _KEY.match(text)
+    if not found or _MEASURED.search(found[1] or found[3]):
+        return "", text
+    key, value = (found[1], found[2]) if found[1] is not None else (found[3], found[4])
+    return key.strip(" *-"), value.strip()
+
+
+def _statements(tokens: list[Token]) -> Iterator[Statement]:
+    headings: list[tuple[int, str]] = []
+    items: list[str] = []
+    header: list[str] = []
+    row: list[tuple[str, int]] = []
+    group = level = 0
+    in_cell = in_head = False
+    for token in tokens:
+        kind, first = token.type, (token.map or [0])[0] + 1
+        if kind == "heading_open":
+            level = int(token.tag[1])
+            headings = [h for h in headings if h[0] < level]
+        elif kind == "heading_close":
+            level = 0
+        elif kind in ("bullet_list_open", "ordered_list_open", "table_open"):
+            group += 1
+        elif kind == "list_item_open":
+            items.append("")
+        elif kind == "list_item_close":
+            items.pop()
+        elif kind in ("thead_open", "thead_close"):
+            in_head = kind == "thead_open"
+        elif kind == "tr_open":
+            row = []
+        elif kind == "tr_close" and in_head:
+            header = [cell for cell, _ in row]
+        elif kind == "tr_close":
+            yield from _row(header, row, tuple(h[1] for h in headings), group)
+        elif kind in ("th_open", "td_open", "th_close", "td_close"):
+            in_cell = kind.endswith("_open")
+        elif kind in ("fence", "code_block"):
+            group += 1
+            above = (*(h[1] for h in headings), *filter(None, items))
+            for offset, raw in enumerate(token.content.splitlines(), 1 if kind == "fence" else 0):
+                yield from _made(normal(raw).lstrip("-*•# "), first + offset, above, "code", group)
+        elif kind == "inline" and in_cell:
+            row.append((normal(token.content), first))
+        elif kind == "inline":
+            above = (*(h[1] for h in headings), *filter(None, items[:-1]))
+            kind = "heading" if level else "item" if items else "prose"
+            for text, offset, breaks in _sentences(token.content, kind == "prose"):
+                for made in _made(text, first + offset, above, kind, group):
+                    yield replace(made, breaks=breaks)
+                if level:
+                    headings.append((level, text))
+                elif items and not items[-1]:
+                    items[-1] = text[:200]
+
+
+def _sentences(content: str, split: bool) -> Iterator[tuple[str, int, tuple[int, ...]]]:
+    """(text, lines before it, offsets where further lines begin) of a paragraph, sentence by sentence if ``split``;
+    a line that is a ``key: value`` of its own stays one."""
+    text, start = "", 0
+    breaks: list[int] = []
+    for offset, raw in enumerate(content.split("\n")):
+        line = normal(raw)
+        if text and split and (keyed(line)[0] or (keyed(text)[0] and line[:1].isupper())):
+            yield text, start, tuple(breaks)
+            text, breaks = "", []
+        if not text:
+            start = offset
+        elif line:
+            text += " "
+            breaks.append(len(text))
+        text += line
+        while split and (end := _END.search(text)):
+            yield text[: end.start() + 1], start, tuple(b for b in breaks if b <= end.start())
+            passed = sum(b <= end.end() for b in breaks)
+            breaks = [b - end.end() for b in breaks[passed:]]
+            text, start = text[end.end() :], start + passed
+    if text:
+        yield text, start, tuple(breaks)
+
+
+def _row(header: list[str], row: list[tuple[str, int]], path: tuple[str, ...], group: int) -> Iterator[Statement]:
+    """Cells of a table row; the first names what the others are of."""
+    if len(row) < 2:
+        return
+    name = row[0][0]
+    formula = ""
+    for column, (cell, line) in enumerate(row[1:], 1):
+        title = header[column] if column < len(header) else ""
+        if _FORMULA.search(title) and column + 1 < len(row) and "=" not in cell:
+            formula = cell  # what the next column is the value of
+            continue
+        cell, formula = (f"{formula} = {cell}", "") if formula else (cell, "")
+        plain = _PLAIN.fullmatch(title)
+        key = name if plain else f"{name} | {title}"
+        if cell:
+            yield Statement(line, f"{key}: {cell}", key, cell, path, "cell", group)
+
+
+def _made(text: str, line: int, path: tuple[str, ...], kind: str, group: int) -> Iterator[Statement]:
+    if text:
+        key, value = keyed(text) if kind != "heading" else ("", text)
+        yield Statement(line, text, key, value, path, kind, group)

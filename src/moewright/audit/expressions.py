@@ -1,0 +1,176 @@
+"""Tokens → expressions, and their values: intervals of the rounding that the text shows, with dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from moewright.audit.numbers import COUNT, Dim, Number, Token
+
+#: nesting and length that an expression of a document does not exceed
+MOST_TOKENS: Final = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """``left sign right``; signs are + - × ÷."""
+
+    sign: str
+    left: Node
+    right: Node
+
+
+Node = Number | Operation
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What an expression may be, from ``low`` to ``high`` (SI), and the dimensions it may have: several where
+    FLOPS is written, none where a sum mixes them."""
+
+    low: float
+    high: float
+    dims: frozenset[Dim]
+
+
+def numbers_in(node: Node) -> Iterator[Number]:
+    """The numbers of an expression, left to right."""
+    if isinstance(node, Number):
+        yield node
+    else:
+        yield from numbers_in(node.left)
+        yield from numbers_in(node.right)
+
+
+def fold(tokens: list[Token]) -> list[Token]:
+    """Words behind a number become its noun (with units such as expert/layer); numbers keep the rest."""
+    out: list[Token] = []
+    i = 0
+    while i < len(tokens):
+        token = tokens[i]
+        i += 1
+        if token.kind != "number" or token.number is None:
+            out.append(token)
+            continue
+        words = [token.number.noun] if token.number.noun else []
+        while i < len(tokens):
+            ahead = tokens[i + 1].kind if i + 1 < len(tokens) else ""
+            if tokens[i].kind == "word":
+                words.append(tokens[i].text)
+            elif tokens[i].text == "/" and ahead == "word":
+                words.append("/")
+            elif tokens[i].kind == "open" and (end := _words_only(tokens, i)):
+                words += [t.text for t in tokens[i + 1 : end]]
+                i = end
+            else:
+                break
+            i += 1
+        out.append(replace(token, number=replace(token.number, noun=" ".join(words).replace(" / ", "/"))))
+    return out
+
+
+def _words_only(tokens: list[Token], at: int) -> int:
+    """Position of the bracket that closes a group of nothing but words, else 0."""
+    for i in range(at + 1, min(at + 8, len(tokens))):
+        if tokens[i].kind == "close":
+            return i if i > at + 1 else 0
+        if tokens[i].kind != "word":
+            return 0
+    return 0
+
+
+def whole(tokens: list[Token]) -> Node | None:
+    """The expression that ``tokens`` are, all of them, or None."""
+    node, end = prefix(tokens)
+    return node if end == len(tokens) else None
+
+
+def prefix(tokens: list[Token]) -> tuple[Node | None, int]:
+    """The longest expression that ``tokens`` begin with, and where it ends."""
+    return _sum(tokens[:MOST_TOKENS], 0)
+
+
+def suffix(tokens: list[Token]) -> Node | None:
+    """The longest expression that ``tokens`` end with."""
+    for start in range(max(0, len(tokens) - MOST_TOKENS), len(tokens)):
+        if tokens[start].kind in ("number", "open") and (start == 0 or tokens[start - 1].kind not in ("op", "number")):
+            node = whole(tokens[start:])
+            if node is not None:
+                return node
+    return None
+
+
+def _sum(tokens: list[Token], at: int) -> tuple[Node | None, int]:
+    return _series(tokens, at, "+-", _product)
+
+
+def _product(tokens: list[Token], at: int) -> tuple[Node | None, int]:
+    return _series(tokens, at, "×÷/", _atom)
+
+
+Parser = Callable[[list[Token], int], tuple[Node | None, int]]
+
+
+def _series(tokens: list[Token], at: int, signs: str, part: Parser) -> tuple[Node | None, int]:
+    node, end = part(tokens, at)
+    while node is not None and end < len(tokens) and tokens[end].kind == "op" and tokens[end].text in signs:
+        right, after = part(tokens, end + 1)
+        if right is None:
+            break
+        node, end = Operation(tokens[end].text.replace("/", "÷"), node, right), after
+    return node, end
+
+
+def _atom(tokens: list[Token], at: int) -> tuple[Node | None, int]:
+    if at >= len(tokens):
+        return None, at
+    token = tokens[at]
+    if token.kind == "number":
+        return token.number, at + 1
+    if token.kind != "open":
+        return None, at
+    node, end = _sum(tokens, at + 1)
+    if node is None or end >= len(tokens) or tokens[end].kind != "close":
+        return None, at
+    end += 1
+    while end < len(tokens) and tokens[end].kind == "word":
+        end += 1
+    return node, end
+
+
+def evaluate(
+    node: Node,
+    binary: bool = False,
+    spread: Callable[[Number], float] = lambda n: 0.0,
+    dim_of: Callable[[Number], Dim | None] = lambda n: None,
+) -> Value:
+    """The value of ``node``. ``binary``: K, M, G of bytes are powers of 1024. ``spread``: half the range a number
+    may lie in. ``dim_of``: the dimension a number is known to have (None: as written)."""
+    if isinstance(node, Number):
+        value, half = (node.binary if binary else node.value), spread(node)
+        known = dim_of(node)
+        may = {node.dim if known is None else known}
+        if node.either and known is None:
+            may.add(node.dim.times(Dim(0, 1), -1))
+        return Value(value - half, value + half, frozenset(may))
+    a, b = evaluate(node.left, binary, spread, dim_of), evaluate(node.right, binary, spread, dim_of)
+    if node.sign in "+-":
+        plain = {COUNT} in (set(a.dims), set(b.dims)) and a.dims != b.dims
+        both = (a.dims | b.dims) - {COUNT} if plain and _bare(node) else a.dims & b.dims
+        if node.sign == "+":
+            return Value(a.low + b.low, a.high + b.high, both)
+        return Value(a.low - b.high, a.high - b.low, both)
+    sign = 1 if node.sign == "×" else -1
+    dims = {x.times(y, sign) for x in a.dims for y in b.dims}
+    if sign < 0:
+        if b.low <= 0 <= b.high:
+            return Value(float("nan"), float("nan"), frozenset(dims))
+        b = Value(1 / b.high, 1 / b.low, b.dims)
+    ends = (a.low * b.low, a.low * b.high, a.high * b.low, a.high * b.high)
+    return Value(min(ends), max(ends), frozenset(dims))
+
+
+def _bare(node: Operation) -> bool:
+    """A sum in which one side is 0 may mix units."""
+    return any(isinstance(side, Number) and side.value == 0 for side in (node.left, node.right))

@@ -1,0 +1,264 @@
+"""Text → tokens: numbers with their unit, dimension and precision, operators, words."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+from moewright.units import BINARY, PREFIX, TIME
+
+
+class Dim(NamedTuple):
+    """Exponents of byte, second and FLOP; counts have none."""
+
+    bytes: int = 0
+    seconds: int = 0
+    flops: int = 0
+
+    def times(self, other: Dim, sign: int = 1) -> Dim:
+        return Dim(*(a + sign * b for a, b in zip(self, other, strict=True)))
+
+
+COUNT: Final = Dim()
+BYTES: Final = Dim(1)
+SECONDS: Final = Dim(0, 1)
+FLOP: Final = Dim(0, 0, 1)
+FLOP_RATE: Final = Dim(0, -1, 1)
+BYTE_RATE: Final = Dim(1, -1)
+PER_SECOND: Final = Dim(0, -1)
+NAMES: Final = {
+    COUNT: "a plain number",
+    BYTES: "bytes",
+    SECONDS: "seconds",
+    FLOP: "FLOPs",
+    FLOP_RATE: "FLOP/s",
+    BYTE_RATE: "bytes/s",
+    PER_SECOND: "per second",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number as written. ``value`` in SI; ``binary`` where K, M, G before bytes are read as powers of 1024;
+    ``half`` half a unit of its last place (SI). ``either``: FLOPS, which people write for work and for a rate."""
+
+    text: str
+    value: float
+    binary: float
+    half: float
+    dim: Dim = COUNT
+    either: bool = False
+    approx: bool = False
+    percent: bool = False
+    whole: bool = False  # written without decimals, prefix or unit
+    noun: str = ""  # the words behind it
+    at: int = 0
+    factor: float = 1.0  # of its unit
+
+    @property
+    def slack(self) -> float:
+        """Half of the last place relative to the value."""
+        return self.half / abs(self.value) if self.value else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """``kind``: number, op, eq, arrow, open, close, word or stop."""
+
+    kind: str
+    text: str
+    at: int
+    number: Number | None = None
+
+
+_COUNTS: Final = {
+    "K": 1e3,
+    "k": 1e3,
+    "M": 1e6,
+    "B": 1e9,
+    "T": 1e12,
+    "万": 1e4,
+    "亿": 1e8,
+    "thousand": 1e3,
+    "million": 1e6,
+    "billion": 1e9,
+    "trillion": 1e12,
+}
+_SECOND: Final = r"(?:/\s?s(?:ec(?:ond)?)?\b|\s?per second\b|ps\b|/秒|每秒)"
+_UNIT: Final = re.compile(
+    r"\s?(?:"
+    rf"(?P<bits>[KMGT]?)(?:bit/s|bits/s|bps\b)"
+    rf"|(?P<flops>[kKMGTPE]?|mega|giga|tera|peta)\s?(?P<flop>FLOPS?|FLOPs|[Ff]lop[sS]?|OPS)(?P<flopsec>{_SECOND})?(?![A-Za-z])"
+    rf"|(?P<bytes>[KMGTPE]i?|k)?(?:B(?:ytes?)?|bytes?)(?P<bytesec>{_SECOND})?(?![A-Za-z])"
+    rf"|(?P<zh>[KMGT])?字节"
+    r"|(?P<time>ns|us|µs|μs|μS|uS|ms|mS|s|secs?|seconds?|minutes?|min|hours?|microseconds?|"
+    r"milliseconds?)(?![A-Za-z/])"
+    r"|(?P<zhtime>微秒|毫秒|纳秒|秒)"
+    r"|(?P<percent>%|percent\b)"
+    r"|(?P<count>[KMBTk](?![A-Za-z])|万|亿|thousand\b|million\b|billion\b|trillion\b)"
+    r")"
+)
+_RATE: Final = re.compile(
+    r"\s?(?P<what>(?:tokens?|tok|sequences?|seqs?|samples?|requests?|req|prompts?|"
+    r"queries)\s?(?:/\s?(?:s(?:ec(?:ond)?)?)\b|per second\b|每秒)"
+    r"|(?:个\s?)?(?:tokens?|序列|请求)\s?/\s?(?:秒|s)|tps\b)",
+    re.IGNORECASE,
+)
+_NUMBER: Final = re.compile(
+    r"(?P<approx>[~≈≃约]\s*)?(?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
+    r"(?P<power>[eE][+-]?\d{1,3}(?![\w.])|\s?[×x*·]\s?10\^-?\d{1,3}|\^-?\d{1,3})?",
+)
+_TIMES: Final = {
+    **TIME,
+    "μS": 1e-6,
+    "uS": 1e-6,
+    "mS": 1e-3,
+    "微秒": 1e-6,
+    "毫秒": 1e-3,
+    "纳秒": 1e-9,
+    "秒": 1.0,
+}
+_BIG: Final = {"mega": 1e6, "giga": 1e9, "tera": 1e12, "peta": 1e15}
+_WORD: Final = re.compile(r"[A-Za-z_α-ωΑ-Ω][\w']*(?:-\w+)*|[\u4e00-\u9fff]+")
+_SIGNS: Final = {
+    **dict.fromkeys("×*·∙+-÷/", "op"),
+    **dict.fromkeys("=≈≃", "eq"),
+    **dict.fromkeys("→⇒➜", "arrow"),
+    **dict.fromkeys("([{", "open"),
+    **dict.fromkeys(")]}", "close"),
+}
+
+
+def tokens_of(text: str) -> list[Token]:
+    """The tokens of one statement, in order; words behind a number are its noun."""
+    found: list[Token] = []
+    at = 0
+    while at < len(text):
+        if text[at].isspace():
+            at += 1
+            continue
+        relation = text[at] in "≈≃" and bool(found) and found[-1].kind in ("number", "close", "word")
+        number = None if relation or (found and _glued(text, at)) else number_at(text, at)
+        word = _WORD.match(text, at)
+        if number:
+            found.append(Token("number", number.text, at, number))
+            at += len(number.text)
+        elif text.startswith(("->", "=>"), at):
+            found.append(Token("arrow", "→", at))
+            at += 2
+        elif text.startswith(("~=", "=="), at):
+            found.append(Token("eq", "=", at))
+            at += 2
+        elif text[at] in "xX" and _between(found, text, at):
+            found.append(Token("op", "×", at))
+            at += 1
+        elif word:
+            found.append(Token("word", word[0], at))
+            at = word.end()
+        else:
+            sign = text[at]
+            kind = _SIGNS.get(sign, "stop")
+            if sign == "-" and found and found[-1].kind == "number" and text[at + 1 : at + 2].isalpha():
+                kind = "joiner"  # 16-layer
+            if kind != "joiner":
+                found.append(Token(kind, "×" if sign in "*·∙" else sign, at))
+            at += 1
+    return found
+
+
+def _glued(text: str, at: int) -> bool:
+    """A digit inside a word, as in FP8, is no number."""
+    return at > 0 and (text[at - 1].isalpha() and text[at - 1].isascii()) and text[at].isdigit()
+
+
+def _between(found: list[Token], text: str, at: int) -> bool:
+    """An x that stands for ×: behind a number or a bracket, before a number or a bracket."""
+    ahead = text[at + 1 :].lstrip()[:1]
+    return bool(found) and found[-1].kind in ("number", "close") and (ahead.isdigit() or ahead == "(")
+
+
+def number_at(text: str, at: int) -> Number | None:
+    """The number that starts at ``at``, with its unit."""
+    m = _NUMBER.match(text, at)
+    if not m:
+        return None
+    digits = m["digits"].replace(",", "")
+    decimals = len(digits.partition(".")[2])
+    value, half, end = float(digits), 0.5 * 10.0**-decimals, m.end()
+    power = m["power"]
+    if power and power.startswith("^"):
+        exponent = int(power[1:])
+        if abs(exponent) * max(1, len(digits)) > 300:
+            return None
+        value, half = value**exponent, 0.0
+    elif power:
+        factor = 10.0 ** int(re.sub(r"^(?:[eE]|.*\^)", "", power))
+        value, half = value * factor, half * factor
+    plain = Number(m[0], value, value, half, approx=bool(m["approx"]), whole=not decimals and not power, at=at)
+    return _with_unit(plain, text, end)
+
+
+def _with_unit(n: Number, text: str, end: int) -> Number:
+    rate = _RATE.match(text, end)
+    unit = None if rate else _UNIT.match(text, end)
+    if unit and unit["bytes"] is None and unit[0].strip() == "B" and not _is_byte(unit[0], n, text, unit.end()):
+        rate = _RATE.match(text, unit.end())
+        end = unit.end()
+        n = replace(_scaled(n, 1e9, 1e9, COUNT, text[n.at : end]), whole=False)
+        unit = None
+    if unit:
+        n, end = _applied(n, unit, text), unit.end()
+        rate = _RATE.match(text, end) if unit["count"] else None
+    if rate:
+        n = replace(n, text=text[n.at : rate.end()], dim=PER_SECOND, noun=rate["what"].lower(), whole=False)
+    return n
+
+
+def _is_byte(unit: str, n: Number, text: str, end: int) -> bool:
+    """A bare B: bytes behind a space or a size of an element; else 10⁹, as in 671B parameters."""
+    if re.match(r"\s?(?:total |active |activated )?(?:param|tokens?\b|参数)", text[end:], re.IGNORECASE):
+        return False
+    return unit[0].isspace() or n.value in (0.5, 1.0, 2.0, 4.0)
+
+
+def _scaled(n: Number, value: float, binary: float, dim: Dim, text: str, either: bool = False) -> Number:
+    return replace(
+        n,
+        text=text,
+        value=n.value * value,
+        binary=n.value * binary,
+        half=n.half * value,
+        dim=dim,
+        factor=value,
+        either=either,
+    )
+
+
+def _applied(n: Number, u: re.Match[str], text: str) -> Number:
+    """``n`` in the unit that ``u`` matched."""
+    written = text[n.at : u.end()]
+    n = replace(n, whole=False)
+    if u["percent"]:
+        return replace(_scaled(n, 0.01, 0.01, COUNT, written), percent=True)
+    if u["time"] or u["zhtime"]:
+        name = u["time"] or u["zhtime"]
+        factor = _TIMES.get(name) or _TIMES[{"mic": "us", "mil": "ms", "min": "min", "hou": "h"}.get(name[:3], "s")]
+        return _scaled(n, factor, factor, SECONDS, written)
+    if u["count"]:
+        factor = _COUNTS[u["count"]]
+        return _scaled(n, factor, factor, COUNT, written)
+    if u["bits"] is not None:
+        factor = PREFIX[u["bits"]] / 8
+        return _scaled(n, factor, factor, BYTE_RATE, written)
+    if u["flop"]:
+        factor = PREFIX.get(u["flops"]) or _BIG[u["flops"]]
+        plural = u["flop"][-1] in "sS"
+        if u["flopsec"]:
+            return _scaled(n, factor, factor, FLOP_RATE, written)
+        return _scaled(n, factor, factor, FLOP, written, either=plural)
+    prefix = u["bytes"] or u["zh"] or ""
+    value = PREFIX.get(prefix) or BINARY[prefix]
+    if u["bytesec"]:
+        return _scaled(n, value, value, BYTE_RATE, written)
+    return _scaled(n, value, BINARY.get(prefix.upper() + "i", value), BYTES, written)

@@ -1,0 +1,202 @@
+"""What a document takes for given: hardware, model, workload, strategy, by the field's usual wordings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from moewright.audit.document import Document, Statement, keyed
+from moewright.audit.numbers import (
+    COUNT,
+    FLOP,
+    Dim,
+    Number,
+    Token,
+    tokens_of,
+)
+from moewright.audit.wordings import ASIDE, COMPILED, DENSE_FORMATS, DERIVED, FORMAT, MEASURES, PER_GPU, TEXT, WORK
+
+
+@dataclass(frozen=True, slots=True)
+class Premise:
+    """One field of a case with its value (SI), where the document gives it, and in which words."""
+
+    field: str
+    value: Any
+    line: int
+    text: str
+
+
+def premises_of(document: Document) -> list[Premise]:
+    """Every premise in the order of the document, first those that are written ``key: value``; a field may come
+    several times (then the first counts, and others that differ are contradictions)."""
+    found: list[Premise] = []
+    for s in document.statements:
+        for part in _parts(s):
+            found += _keyed(part)
+    named = {p.field for p in found}
+    for s in document.statements:
+        found += [p for p in _phrases(s) if p.field not in named or p.field.startswith("strategy")]
+        found += [p for p in _measures(s) if p.field not in named]
+        found += _words(s)
+    return found
+
+
+def _parts(s: Statement) -> Iterator[Statement]:
+    """A statement, and where it gives several (``batch: 8, context: 4096``), each by itself."""
+    pieces = re.split(r"[,;](?!\d{3})\s*", s.value) if s.key and s.kind in ("item", "prose") else []
+    if not any(keyed(piece)[0] for piece in pieces[1:]):
+        yield s
+        return
+    for i, piece in enumerate(pieces):
+        key, value = (s.key, piece) if not i else keyed(piece)
+        yield replace(s, key=key, value=value)
+
+
+def _keyed(s: Statement) -> Iterator[Premise]:
+    """The premise of a ``key: value``, or of a table's row."""
+    key = ASIDE.sub("", s.key).split(" | ")[0].strip()
+    sizes = re.match(r"(?:routed |active |activated |selected )?experts?(?: per|/)", key, re.IGNORECASE)
+    if not key or len(key) > 48 or (DERIVED.search(s.key) and not sizes) or len(key.split()) > 6:
+        return
+    if sizes and re.search(r"gpu|device|card|rank|卡", s.key, re.IGNORECASE):
+        return
+    tokens = tokens_of(s.value)
+    numbers = [t for t in tokens if t.number is not None]
+    if not numbers or _computed(tokens):
+        return
+    for pattern, field, dims in COMPILED:
+        if not pattern.search(key):
+            continue
+        if field == "cluster.device.flops" and WORK.search(key):
+            return
+        if field.startswith("model.") and PER_GPU.search(s.key):
+            return
+        fits = [t for t in numbers if t.number is not None and _fits(t.number, dims)]
+        if fits and (fits[0] is tokens[0] or fits[0].at < 24):
+            yield from _valued(field, fits[0].number, s)
+        elif field.endswith("latency") or not fits:
+            continue
+        return
+
+
+def _fits(n: Number, dims: tuple[Dim, ...]) -> bool:
+    """FLOPs are a rate only where they are written so that they may be one."""
+    return n.dim in dims and (n.dim != FLOP or n.either)
+
+
+def _valued(field: str, n: Number | None, s: Statement) -> Iterator[Premise]:
+    if n is None:
+        return
+    value: Any = n.value
+    share = field.endswith(("mfu", "bandwidth_utilization"))
+    if share and value > 1 and n.percent:
+        yield Premise("share above 1", value, s.line_of(n.at), s.text)
+    if share and not 0 < value <= 1:
+        return
+    if not share and n.dim == COUNT:
+        if n.percent or value != int(value) or not value:
+            return
+        value = int(value)
+    if field == "cluster.device.memory" and value < 4e9:
+        return
+    yield Premise(field, value, s.line_of(n.at), s.text)
+
+
+def _computed(tokens: list[Token]) -> bool:
+    """A value that is worked out, not given."""
+    return any(t.kind in ("eq", "arrow") for t in tokens[1:]) and tokens[0].kind != "eq"
+
+
+def _phrases(s: Statement) -> Iterator[Premise]:
+    """Premises inside running text, such as "128 GPUs"; none inside what is worked out."""
+    for pattern, field in TEXT:
+        for m in pattern.finditer(s.text):
+            before, after = s.text[: m.start(1)].rstrip()[-1:], s.text[m.end(1) :].lstrip()[:1]
+            worked = m.start() == m.start(1) and before in tuple("=×÷/*+→≈.-")
+            worked = worked or (
+                m.end() == m.end(1) and bool(after in tuple("×÷/*+=→≈%^") or re.match(r"\.\d", s.text[m.end(1) :]))
+            )
+            part = field.startswith("model.") and not field.endswith("size") and PER_GPU.search(s.text)
+            if not worked and not part and len(m[1]) < 10 and int(m[1].replace(",", "")):
+                yield Premise(field, int(m[1].replace(",", "")), s.line_of(m.start(), in_text=True), s.text)
+                break
+
+
+def _measures(s: Statement) -> Iterator[Premise]:
+    """Figures of hardware inside running text, such as "80 GB of HBM"."""
+    if s.kind == "cell" or _computed(tokens_of(s.text)):
+        return
+    for token in tokens_of(s.text):
+        n = token.number
+        if n is None:
+            continue
+        for before, after, field, dims in MEASURES:
+            around = before.search(s.text[: n.at]) and after.search(s.text[n.at + len(n.text) :])
+            if around and _fits(n, dims) and (n.dim != COUNT or n.percent):
+                yield from _valued(field, n, replace(s, value=s.text))
+                break
+
+
+def _words(s: Statement) -> Iterator[Premise]:
+    """Premises that are words: names, precision, kinds."""
+    low = s.text.lower()
+    key = s.key.lower()
+    told = re.search(r"precision|dtype|data type|quanti[sz]|精度|数据类型", key or low)
+    told = told or re.search(
+        r"(?:weights|parameters|runs?|stored?|served?|deploy)\b[^.;]{0,60}\bin (?:fp|bf|int|mx|nv)\d", low
+    )
+    if told and (m := FORMAT.search(s.text)):
+        name = m[1].lower()
+        yield Premise("model.precision", DENSE_FORMATS.get(name, name), s.line, s.text)
+    if re.search(
+        r"swiglu|geglu|\bglu\b|gate[d_ ]|three matri|3 matri|gate_proj|门控线性|三个矩阵", low
+    ) and not re.search(r"gating network|moe gate|router|not gated|ungated|non-gated", low):
+        yield Premise("model.experts.gated", True, s.line, s.text)
+    if re.search(r"two matri|2 matri|\bgelu\b|not gated|ungated|non-gated|up and down|two-matrix|两个矩阵|无门控", low):
+        yield Premise("model.experts.gated", False, s.line, s.text)
+    if re.search(r"non-?causal|bidirectional|full mask|not causal|双向", low):
+        yield Premise("workload.causal", False, s.line, s.text)
+    elif re.search(r"\bcausal|autoregressive|因果", low):
+        yield Premise("workload.causal", True, s.line, s.text)
+    if re.search(
+        r"broadcast(?:s|ed)? to (?:all|every)|replicated (?:on|to|across) (?:all|every)|"
+        r"every gpu (?:holds|sees|gets|receives) (?:all|every)|广播(?:到|至|给)(?:所有|全部|每)",
+        low,
+    ):
+        yield Premise("strategy.broadcast", True, s.line, s.text)
+    if s.kind == "heading" or re.search(r"workload|phase|mode|stage|scenario|阶段|场景|负载", key):
+        for kind, words in (("decode", r"decod|解码|generation"), ("prefill", r"prefill|预填充")):
+            if re.search(words, low):
+                yield Premise("workload.kind", kind, s.line, s.text)
+                break
+    phase = re.search(
+        r"(?:for|during|in|of) (?:the )?(decode|prefill)|\b(decode|prefill)(?:ing)? (?:phase|stage|with|step|of|batch)|"
+        r"^(prefill|decod)|(解码|预填充)阶段",
+        low,
+    )
+    if phase and s.kind != "heading":
+        word = next(g for g in phase.groups() if g)
+        yield Premise("workload.kind", "prefill" if word in ("prefill", "预填充") else "decode", s.line, s.text)
+    yield from _catalogued(s)
+
+
+def _catalogued(s: Statement) -> Iterator[Premise]:
+    """Models and devices of the catalogue, by name."""
+    from moewright.spec.catalogue_hardware import find_device
+    from moewright.spec.catalogue_models import find_model
+
+    words = re.findall(r"[A-Za-z0-9][\w.]*(?:[-/][\w.]+)*", s.text[:1000], re.ASCII)
+    names = [
+        (" ".join(words[i : i + n]).strip("."), n) for i in range(len(words)) for n in (3, 2, 1) if i + n <= len(words)
+    ]
+    for name, size in names:
+        if not any(c.isdigit() for c in name):
+            continue
+        if model := find_model(name):
+            yield Premise("model.name", model, s.line, s.text)
+        device = (find_device(name) or find_device(name.rstrip("s"))) if size < 3 else None
+        if device:
+            yield Premise("cluster.device.name", device, s.line, s.text)

@@ -1,0 +1,145 @@
+"""The record of an audit: what ``audit --json`` prints."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from moewright.audit.case import Assumption
+from moewright.audit.premises import Premise
+from moewright.errors import SpecError
+
+
+class Verdict(StrEnum):
+    HOLDS = "holds"
+    WRONG = "wrong"
+    IMPOSSIBLE = "impossible"
+    UNSUPPORTED = "unsupported"
+    CONTRADICTED = "contradicted"
+    NOT_CHECKED = "not checked"
+
+
+#: verdicts that fail an audit where nothing else is asked for
+FAILING = (Verdict.WRONG, Verdict.IMPOSSIBLE, Verdict.UNSUPPORTED, Verdict.CONTRADICTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One claim and its verdict. ``claimed`` and ``computed`` in SI, ``ratio`` the one over the other; ``assumes``:
+    fields that the document did not give and the verdict needs."""
+
+    line: int
+    text: str
+    quantity: str
+    verdict: Verdict
+    why: str
+    claimed: float | None = None
+    computed: float | None = None
+    assumes: tuple[str, ...] = ()
+    unit: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        if self.claimed is None or not self.computed:
+            return None
+        return self.claimed / self.computed
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """One strategy of the better plan: seconds of a pass, and the document's reading it is of (or best)."""
+
+    reading: str
+    name: str
+    seconds: float
+    tokens_per_second: float
+    memory: float
+    ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class Better:
+    """What the planner finds for the same premises; ``plan`` is the best as ``plan --json`` prints it."""
+
+    strategies: tuple[Priced, ...]
+    bound: float
+    bound_reason: str
+    plan: dict[str, Any] | None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Everything found in a document."""
+
+    file: str
+    premises: tuple[Premise, ...]
+    assumptions: tuple[Assumption, ...]
+    missing: tuple[str, ...]
+    claims: tuple[Claim, ...]
+    better: Better | None
+    note: str = ""
+
+    @property
+    def summary(self) -> dict[str, int]:
+        counts = Counter(str(c.verdict) for c in self.claims)
+        return {str(v): counts[v] for v in Verdict if counts[v]}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        better = self.better
+        return {
+            "file": self.file,
+            "premises": [{"field": p.field, "value": p.value, "line": p.line, "text": p.text} for p in self.premises],
+            "assumptions": [{"field": a.field, "value": a.value, "source": a.source} for a in self.assumptions],
+            "missing": list(self.missing),
+            "claims": [
+                {
+                    "line": c.line,
+                    "text": c.text,
+                    "quantity": c.quantity,
+                    "claimed": c.claimed,
+                    "computed": c.computed,
+                    "ratio": c.ratio,
+                    "verdict": str(c.verdict),
+                    "why": c.why,
+                    "assumes": list(c.assumes),
+                    "unit": c.unit,
+                }
+                for c in self.claims
+            ],
+            "summary": self.summary,
+            "better": None
+            if better is None
+            else {
+                "strategies": [{name: getattr(p, name) for name in Priced.__slots__} for p in better.strategies],
+                "bound_seconds": better.bound,
+                "bound_reason": better.bound_reason,
+                "note": better.note,
+                "plan": better.plan,
+            },
+            "note": self.note,
+        }
+
+
+def verdicts_of(text: str | None) -> tuple[Verdict, ...]:
+    """The verdicts that ``--fail-on`` names; those that fail by default where it is None. Raises SpecError."""
+    if text is None:
+        return FAILING
+    found = []
+    for part in text.split(","):
+        name = part.strip().lower().replace("_", " ").replace("-", " ")
+        if name not in list(Verdict):
+            known = ", ".join(str(v).replace(" ", "-") for v in Verdict)
+            raise SpecError(
+                f"got {part.strip()[:40]!r}; expected some of {known}, with commas between", field="--fail-on"
+            )
+        found.append(Verdict(name))
+    return tuple(found)
+
+
+def fails(audit: Audit, verdicts: tuple[Verdict, ...]) -> bool:
+    """Whether any claim has one of ``verdicts``."""
+    return any(c.verdict in verdicts for c in audit.claims)

@@ -1,0 +1,136 @@
+"""Premises that a document gives twice, or that a catalogue knows: they must agree."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from moewright.audit.case import Setting
+from moewright.audit.clauses import Clauses
+from moewright.audit.document import Statement
+from moewright.audit.expressions import Node, Operation, numbers_in
+from moewright.audit.premises import Premise
+from moewright.audit.record import Claim, Verdict
+from moewright.spec.model import LatentAttention, SoftmaxAttention
+
+_COMPARED: Final = (
+    "cluster.gpus",
+    "model.layers",
+    "model.experts.count",
+    "model.experts.top_k",
+    "model.hidden_size",
+    "model.experts.intermediate_size",
+    "model.attention.heads",
+    "model.attention.kv_heads",
+    "workload.batch",
+    "workload.sequence",
+    "strategy.ep",
+    "strategy.tp",
+    "strategy.pp",
+    "strategy.dp",
+)
+
+
+def judge_premises(premises: list[Premise], setting: Setting) -> Iterator[Claim]:
+    """Premises that differ from where they were given first, and sizes that differ from a named model's."""
+    known = _known(setting) if "model.name" in setting.given or setting.from_spec else {}
+    if setting.from_spec:
+        w = setting.case.workload
+        known |= {"cluster.gpus": setting.case.cluster.gpus, "workload.sequence": w.sequence}
+        known |= {"workload.batch": w.batch[0]} if len(w.batch) == 1 else {}
+    seen: set[tuple[int, str]] = set()
+    for p in premises:
+        if p.field not in _COMPARED or (p.line, p.field) in seen:
+            continue
+        seen.add((p.line, p.field))
+        first = setting.given.get(p.field)
+        unit = "a plain number"
+        if p.field in known:
+            right = known[p.field]
+            if p.value != right:
+                source = setting.case.file if setting.from_spec else setting.case.model.name
+                why = f"{source} has {right} ({p.field.rpartition('.')[2]})"
+                yield Claim(p.line, p.text, f"premise {p.field}", Verdict.WRONG, why, p.value, right, unit=unit)
+        elif first is not None and p.value != first.value:
+            why = f"line {first.line} gives {first.value} for {p.field}"
+            yield Claim(
+                p.line, p.text, f"premise {p.field}", Verdict.CONTRADICTED, why, p.value, first.value, unit=unit
+            )
+
+
+def judge_strategy(premises: list[Premise], setting: Setting, reason: str, priced: bool) -> Iterator[Claim]:
+    """A strategy whose sizes do not make the GPUs, or do not suit the model; nodes that the GPUs do not fill."""
+    given = setting.given
+    sizes = [given[f] for f in given if f.startswith("strategy.") and f != "strategy.broadcast"]
+    if not priced and sizes and not any(f.startswith(("model.", "cluster.gpus")) for f in setting.missing):
+        first = min(sizes, key=lambda p: p.line)
+        yield Claim(first.line, first.text, "strategy", Verdict.CONTRADICTED, f"no such strategy: {reason}")
+    gpus, node = given.get("cluster.gpus"), given.get("cluster.gpus_per_node")
+    if gpus and node and gpus.value > node.value and gpus.value % node.value:
+        why = f"{gpus.value} GPUs (line {gpus.line}) fill no whole number of nodes of {node.value}"
+        yield Claim(node.line, node.text, "premise cluster.gpus_per_node", Verdict.CONTRADICTED, why)
+    seen = {f for f in given if f.endswith(("mfu", "utilization"))}
+    for p in premises:
+        if p.field == "share above 1" and p.field not in seen:
+            yield Claim(
+                p.line,
+                p.text,
+                "premise share",
+                Verdict.IMPOSSIBLE,
+                "a utilization is at most 100%",
+                p.value,
+                1.0,
+                unit="share",
+            )
+
+
+def _known(setting: Setting) -> dict[str, Any]:
+    model = setting.case.model
+    attention = model.layers[0].attention
+    found: dict[str, Any] = {"model.layers": len(model.layers), "model.hidden_size": model.hidden_size}
+    found["model.attention.heads"] = attention.heads
+    if isinstance(attention, SoftmaxAttention) and not isinstance(attention, LatentAttention):
+        found["model.attention.kv_heads"] = attention.kv_heads
+    if model.moe is not None:
+        found["model.experts.count"] = model.moe.experts
+        found["model.experts.top_k"] = model.moe.top_k
+        found["model.experts.intermediate_size"] = model.moe.width
+    return found
+
+
+def inferred(said: list[tuple[Statement, Clauses]], premises: list[Premise]) -> list[Premise]:
+    """Whether experts are gated, from the document's own product for an expert's weights, where it says it in no words:
+    a sum of two or three products of hidden size and expert width, or one with a factor 3."""
+    values = {p.field: p.value for p in reversed(premises)}
+    hidden, width = values.get("model.hidden_size"), values.get("model.experts.intermediate_size")
+    if "model.experts.gated" in values or "model.name" in values or hidden is None or width is None:
+        return []
+    for s, clauses in said:
+        if not re.search(r"expert|moe|ffn|专家", f"{s.key} {s.text[:80]}", re.IGNORECASE):
+            continue
+        for e in clauses.equalities:
+            matrices = _matrices(e.left, hidden, width)
+            if matrices in (2, 3):
+                return [Premise("model.experts.gated", matrices == 3, s.line, s.text)]
+    return []
+
+
+def _matrices(node: Node, hidden: int, width: int) -> int:
+    terms: list[Node] = []
+
+    def walk(part: Node) -> None:
+        if isinstance(part, Operation) and part.sign == "+":
+            walk(part.left)
+            walk(part.right)
+        else:
+            terms.append(part)
+
+    walk(node)
+    both = [t for t in terms if {hidden, width} <= {n.value for n in numbers_in(t)}]
+    if len(both) != len(terms) or not both:
+        return 0
+    if len(both) > 1:
+        return len(both)
+    values = [n.value for n in numbers_in(both[0])]
+    return 3 if 3.0 in values else 0

@@ -1,0 +1,304 @@
+"""Claims in words, judged by the quantity they speak of and a threshold that the verdict states."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from moewright.audit.document import Statement
+from moewright.audit.facts import Facts, bounds
+from moewright.audit.record import Claim, Verdict
+from moewright.plan.plan import Plan
+from moewright.units import format_bytes, format_count, format_seconds
+
+PERFECT: Final = 0.01  # of the mean, that a perfectly balanced load may exceed it
+BALANCED: Final = 0.10
+NEGLIGIBLE: Final = 0.05  # of the pass, that negligible communication takes
+WELL_WITHIN: Final = 0.5  # of the capacity
+OPTIMAL: Final = 1.01  # times the best
+MINIMAL: Final = 1.05
+HIGH: Final = 0.9  # of the best throughput
+
+_WORK: Final = ("workload.batch", "workload.sequence")
+_DEVICE: Final = ("cluster.device.flops", "cluster.device.memory", "cluster.device.memory_bandwidth")
+_NETWORK: Final = ("cluster.network.node.bandwidth", "cluster.network.fabric.bandwidth", "cluster.gpus_per_node")
+_TIME: Final = (*_WORK, *_DEVICE, *_NETWORK, "workload.causal")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A verdict on words: the quantity, why, and the fields it needs."""
+
+    quantity: str
+    verdict: Verdict
+    why: str
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What words are judged against: the document's plan and the best (None where there is none)."""
+
+    facts: Facts
+    plan: Plan | None
+    best: Plan | None
+
+
+Judge = Callable[[View, re.Match[str]], Told]
+
+
+def _unknown(quantity: str, v: View) -> Told:
+    reason = v.facts.reason or "the premises do not make a strategy"
+    return Told(quantity, Verdict.NOT_CHECKED, f"not known without a strategy: {reason}")
+
+
+def _balance(v: View, m: re.Match[str]) -> Told:
+    if v.plan is None:
+        return _unknown("words: balance", v)
+    perfect = re.search(r"perfect|100%|exact|fully|equal|完美|完全|±0|绝对", m[0], re.IGNORECASE)
+    limit = PERFECT if perfect else BALANCED
+    excess = v.plan.balance.straggler - 1
+    held = v.plan.balance.experts_per_gpu
+    even = (
+        f"every GPU holds {held.max:g} experts' worth"
+        if held.min == held.max
+        else f"GPUs hold {held.min:g} to {held.max:g}"
+    )
+    how = (
+        f"{even}, but tokens choose: even under uniform routing the fullest GPU gets "
+        f"{v.plan.balance.straggler:.3f} times the mean (threshold {1 + limit:.2f})"
+    )
+    if excess <= limit:
+        return Told("words: balance", Verdict.HOLDS, how.replace("but tokens choose: even", "and"), _WORK)
+    return Told("words: balance", Verdict.WRONG, how, _WORK)
+
+
+def _ensures(v: View, m: re.Match[str]) -> Told:
+    known = (
+        ""
+        if v.plan is None
+        else (
+            ": under uniform routing already the fullest GPU is expected to get "
+            f"{v.plan.balance.straggler:.3f} times the mean, under real routing more"
+        )
+    )
+    return Told(
+        "words: balance",
+        Verdict.UNSUPPORTED,
+        f"choosing k experts a token says nothing of how many tokens each gets{known}",
+    )
+
+
+def _communication(v: View, m: re.Match[str]) -> Told:
+    if v.plan is None:
+        return _unknown("words: communication", v)
+    spent = sum(o.seconds * o.count for o in v.plan.communication.operations)
+    share = spent / v.plan.latency.seconds
+    whole = format_seconds(v.plan.latency.seconds)
+    why = f"{format_seconds(spent)} of {whole} a pass, {share:.1%} (threshold {NEGLIGIBLE:.0%})"
+    return Told("words: communication", Verdict.HOLDS if share <= NEGLIGIBLE else Verdict.WRONG, why, _TIME)
+
+
+def _bubbles(v: View, m: re.Match[str]) -> Told:
+    if v.plan is None:
+        return _unknown("words: pipeline bubbles", v)
+    s = v.plan.strategy
+    share = (s.pp - 1) / (s.micro_batches + s.pp - 1)
+    why = (
+        "one stage has no bubble"
+        if s.pp == 1
+        else f"(p − 1) / (m + p − 1) = {share:.1%} with pp {s.pp}, m {s.micro_batches}"
+    )
+    return Told("words: pipeline bubbles", Verdict.HOLDS if share <= PERFECT else Verdict.WRONG, why)
+
+
+def _memory(v: View, m: re.Match[str]) -> Told:
+    if v.plan is None:
+        return _unknown("words: memory", v)
+    held = v.plan.memory
+    fits = re.search(r"\bfits?\b|enough|足够|放得下", m[0], re.IGNORECASE) and not re.search("well|easily|plenty", m[0])
+    limit = 1 - v.facts.case.cluster.reserve if fits else WELL_WITHIN
+    share = held.total / held.capacity
+    why = f"{format_bytes(held.total)} of {format_bytes(held.capacity)} is {share:.2%} (threshold {limit:.0%})"
+    return Told(
+        "words: memory", Verdict.HOLDS if share <= limit else Verdict.WRONG, why, (*_WORK, "cluster.device.memory")
+    )
+
+
+def _optimal(v: View, m: re.Match[str]) -> Told:
+    if v.plan is None or v.best is None:
+        return _unknown("words: optimal", v)
+    ratio = v.plan.latency.seconds / v.best.latency.seconds
+    why = (
+        f"{format_seconds(v.plan.latency.seconds)}, {ratio:.2f} times the best, {v.best.name} (threshold {OPTIMAL:.2f})"
+    )
+    return Told("words: optimal", Verdict.HOLDS if ratio <= OPTIMAL else Verdict.WRONG, why, _TIME)
+
+
+def _latency(v: View, m: re.Match[str]) -> Told:
+    if v.plan is None or v.best is None:
+        return _unknown("words: latency", v)
+    ratio = v.plan.latency.seconds / v.best.latency.seconds
+    mine, best = (format_seconds(p.latency.seconds) for p in (v.plan, v.best))
+    why = f"{mine} is {ratio:.2f} times the best strategy's {best} (threshold {MINIMAL:.2f})"
+    return Told("words: latency", Verdict.HOLDS if ratio <= MINIMAL else Verdict.WRONG, why, _TIME)
+
+
+def _throughput(v: View, m: re.Match[str]) -> Told:
+    if v.plan is None or v.best is None:
+        return _unknown("words: throughput", v)
+    a, b = v.plan.throughput.tokens_per_second, v.best.throughput.tokens_per_second
+    why = f"{format_count(a)} tokens/s is {a / b:.0%} of the best strategy's {format_count(b)} (threshold {HIGH:.0%})"
+    return Told("words: throughput", Verdict.HOLDS if a >= HIGH * b else Verdict.WRONG, why, _TIME)
+
+
+def _overlap(v: View, m: re.Match[str]) -> Told:
+    if re.search(r"two.batch|dual.batch|micro.?batch|双批|ping.?pong|half|chunk", m.string, re.IGNORECASE):
+        return Told(
+            "words: overlap",
+            Verdict.NOT_CHECKED,
+            "overlap of batches is not judged in words; plan prices it as two-batch",
+        )
+    why = "a layer's experts need its attention's output: inside one batch the two follow each other"
+    return Told("words: overlap", Verdict.UNSUPPORTED, why)
+
+
+def _bound_by(v: View, m: re.Match[str]) -> Told:
+    kind = "compute" if re.search(r"comput|计算", m[0], re.IGNORECASE) else "memory"
+    lowest = bounds(v.facts)[v.facts.case.workload.causal]
+    found = "compute" if lowest[1].startswith("FLOPs") else "memory"
+    why = f"the larger bound, {format_seconds(lowest[0])}, is of {lowest[1]}"
+    return Told("words: bound", Verdict.HOLDS if kind == found else Verdict.WRONG, why, (*_WORK, *_DEVICE))
+
+
+def _scalable(v: View, m: re.Match[str]) -> Told:
+    return Told("words: scaling", Verdict.NOT_CHECKED, "no larger model or cluster is given to scale to")
+
+
+_RULES: Final[tuple[tuple[str, Judge], ...]] = (
+    (
+        r"top[-_ ]?(?:k|\d+)\b[^.;]{0,30}\b(?:ensur|guarant|provid|achiev|lead)\w*[^.;]{0,20}(?:balanc|"
+        r"even)|(?:routing|gating) (?:ensur|guarant)\w*[^.;]{0,20}(?:balanc|even)|(?:路由|"
+        r"top-?\d)[^。;]{0,10}(?:保证|确保)[^。;]{0,10}(?:均衡|平衡)",
+        _ensures,
+    ),
+    (
+        r"(?:perfect\w*|100%|fully|ideal\w*|complete\w*|"
+        r"exact\w*)[ ,]+(?:\w+[ -]){0,3}?(?:load[- ]?)?(?:balanc\w*|even\w*)|(?:balanc\w*|"
+        r"distribution)[^.;|]{0,12}(?:: | is |\()?(?:perfect|100%)|evenly balanced|well[- ]balanced|"
+        r"(?:utili[sz]ed|loaded|used|work\w*) (?:equally|evenly)|±\s?0\s?%|(?:完美|完全|绝对|"
+        r"100%)[^。;]{0,6}(?:均衡|平衡)|负载均衡(?:良好|完美)",
+        _balance,
+    ),
+    (
+        r"(?:negligible|minimal|insignificant|trivial|almost no|"
+        r"no significant)[^.;,]{0,12}(?:communicat\w*|comm\b|network|all-?\w+ overhead)|"
+        r"communicat\w*[^.;]{0,40}(?:negligible|insignificant|can be ignored|trivial)|"
+        r"通信[^。;]{0,12}(?:可忽略|可以忽略|忽略不计|极小)",
+        _communication,
+    ),
+    (
+        r"no (?:pipeline )?bubbles?|without (?:pipeline )?bubbles?|zero (?:pipeline )?bubbles?|"
+        r"bubble[- ]free|no pipeline overhead|(?:无|没有)(?:流水线)?气泡",
+        _bubbles,
+    ),
+    (
+        r"well (?:within|below|under)[^.;]{0,30}|(?:excellent|ample|large|huge|plenty of|"
+        r"high)[^.;,]{0,4} (?:memory|vram|hbm)[^.;,]{0,6}(?:headroom|room|space)?|fits? (?:comfortably |"
+        r"easily )?(?:in|into|within|on)\b[^.;,]{0,20}(?:gb\b|memory|hbm|vram|gpu|capacity)|"
+        r"远低于[^。;]{0,12}|显存(?:充足|足够|充裕)|放得下",
+        _memory,
+    ),
+    (
+        r"optimal (?:choice|strategy|plan|configuration|layout|parallel)|(?:best|fastest) (?:choice|"
+        r"strategy|possible strategy|plan|configuration|layout)|\boptimally\b|is optimal|最优(?:策略|方案|选择|"
+        r"配置)|最佳(?:策略|方案|选择|配置)",
+        _optimal,
+    ),
+    (
+        r"(?:minimal|minimum|lowest|least|smallest)(?: possible| end-to-end)? latency|"
+        r"minimi[sz]\w+ (?:both )?latency|最低(?:的)?(?:延迟|时延)|(?:延迟|时延)最低",
+        _latency,
+    ),
+    (r"(?:high|maximum|maximal|highest|max)(?: possible)? throughput|最(?:高|大)吞吐|高吞吐", _throughput),
+    (
+        r"(?:attention and (?:moe|experts?|ffn|mlp)|(?:moe|experts?|ffn) and attention)[^.;]{0,12}(?::|"
+        r"are|run|in)?[^.;]{0,12}(?:overlap|parallel|concurren|simultan)\w*|"
+        r"parallel attention and (?:moe|experts?)|注意力[^。;]{0,4}专家[^。;]{0,6}并行(?:计算|执行)",
+        _overlap,
+    ),
+    (r"compute[- ]bound|memory[- ](?:bandwidth[- ])?bound|计算受限|(?:访存|带宽)受限", _bound_by),
+    (r"scal(?:able|es) (?:to|well|linear)\w*|可扩展", _scalable),
+)
+_COMPILED: Final = tuple((re.compile(p, re.IGNORECASE | re.ASCII), judge) for p, judge in _RULES)
+_CORRECT: Final = re.compile(
+    r"(?:all|every)[^.;]{0,20}(?:calculation|figure|number)s?[^.;]{0,24}(?:correct|verif|accurate)|"
+    r"correct mathematical|mathematically correct|(?:计算|数值)(?:均|全部)?(?:正确|准确)",
+    re.IGNORECASE,
+)
+_NOT: Final = re.compile(
+    r"\b(?:not|no longer|never|nor|isn't|is not|far from|不是|并非|不)\s*(?:the |a |an )?$", re.IGNORECASE
+)
+
+
+def judge_words(s: Statement, v: View) -> Iterator[Claim]:
+    """The claims that statement ``s`` makes in words, one for each kind."""
+    told_before: set[str] = set()
+    for pattern, judge in _COMPILED:
+        for m in pattern.finditer(s.text):
+            if _NOT.search(s.text[: m.start()]):
+                continue
+            told = judge(v, m)
+            if told.quantity not in told_before:
+                told_before.add(told.quantity)
+                assumed = tuple(x for x in told.needs if x in v.facts.setting.assumed)
+                lacking = [x for x in told.needs if x in v.facts.setting.missing]
+                if lacking and told.verdict is not Verdict.NOT_CHECKED:
+                    yield Claim(
+                        s.line,
+                        s.text,
+                        told.quantity,
+                        Verdict.NOT_CHECKED,
+                        f"the document gives no {', '.join(lacking)}; add it with --assume",
+                    )
+                else:
+                    yield Claim(
+                        s.line_of(m.start(), in_text=True),
+                        s.text,
+                        told.quantity,
+                        told.verdict,
+                        told.why,
+                        assumes=assumed,
+                    )
+            break
+
+
+def judge_exactly(s: Statement, claims: list[Claim]) -> Iterator[Claim]:
+    """ "Exactly" of what is a fraction of whole things, or an average."""
+    if not re.search(r"\bexactly\b|恰好|正好", s.text, re.IGNORECASE):
+        return
+    for c in claims:
+        value = c.claimed
+        if value is not None and c.quantity.startswith("count.modules") and value != int(value):
+            why = f"modules are whole: no GPU holds exactly {value:g}; it is an average"
+            yield Claim(
+                s.line, s.text, "words: exactly", Verdict.CONTRADICTED, why, value, value, unit="a plain number"
+            )
+            return
+
+
+def judge_correct(statements: tuple[Statement, ...], claims: list[Claim]) -> Iterator[Claim]:
+    """ "All calculations are correct", by how many do not hold."""
+    failing = [c for c in claims if c.verdict not in (Verdict.HOLDS, Verdict.NOT_CHECKED)]
+    for s in statements:
+        said = _CORRECT.search(s.text) if s.kind != "heading" else None
+        if said is not None and not _NOT.search(s.text[: said.start()]):
+            verdict = Verdict.CONTRADICTED if failing else Verdict.HOLDS
+            why = (
+                f"{len(failing)} of {len(claims)} claims do not hold, the first in line {min(c.line for c in failing)}"
+                if failing
+                else "every claim that could be checked holds"
+            )
+            yield Claim(s.line, s.text, "words: correct", verdict, why)

@@ -1,0 +1,99 @@
+"""Equalities as people write them."""
+
+import pytest
+
+from moewright.audit.arithmetic import judge_equality
+from moewright.audit.clauses import clauses_of
+from moewright.audit.document import normal
+from moewright.audit.numbers import BYTE_RATE, BYTES, COUNT, FLOP, FLOP_RATE, PER_SECOND, SECONDS, number_at
+
+
+def outcomes(text):
+    found = clauses_of(normal(text)).equalities
+    return [judge_equality(e, lambda n: None, lambda n: n.whole) for e in found]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "64 × 16 = 1024",
+        "1040 ÷ 128 = 8.125",
+        "16 × 64μs = 1.024ms",
+        "20MB ÷ 1.8TBps ÷ 0.8 = 14μS",
+        "2 * 3 * 4 = 24",
+        "4 × 1024² × 1 B = 4 MiB",
+        "1024×1024×2 = 2MB",
+        "(4.3TFLOPS/2) + (0.5 expert/layer × 1TFLOPS × 16 layers) = 2.15 + 8 = 10.15TFLOPS",
+        "57.45 TFLOP / (128 × 240 TFLOP/s) = 1.870 ms",
+        "128 sequences / 1.024ms = 125K sequences/sec",
+        "125K × 1024 = 128M tokens/sec",
+        "1.07×10^9 FLOP × 2 = 2.14 GFLOP",
+        "~50μs (compute) + 14μs (comm) = 64μs",
+        "8 expert instances (0.5 expert per layer × 16 layers)",
+        "32 MiB (33.55 MB)",
+        "69MB ÷ 64GB = 0.11%",
+        "8 × 352.3 MB ≈ 2.82 GB",
+        "400 Gbps = 50 GB/s",
+        r"$\frac{1024}{128} = 8$",
+        "32 × 24 ＝ 768",
+        "1,024 ÷ 3 = 341",
+    ],
+)
+def test_right(text):
+    found = outcomes(text)
+    assert found
+    assert all(o.verdict == "holds" for o in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("2×128×1024×1024×16 = 4.3TFLOPS", "factor of 1000"),
+        ("64 × 16 = 1042", "1,024"),
+        ("10 TFLOP ÷ 400 TFLOP/s = 2.5%", "dimension"),
+        ("16 × 64μs = 1.024s", "factor of 1000"),
+        ("20MB ÷ 1.8TBps = 14 MB", "dimension"),
+        ("4 GB + 2 ms = 6 GB", "different dimensions"),
+        ("32 MiB (33.55 GB)", "factor of"),
+        ("1040 ÷ 128 = 8", "8.125"),
+        ("8 × 352.3 MB ≈ 2.28 GB", "2.818 GB"),
+    ],
+)
+def test_wrong(text, why):
+    (o,) = outcomes(text)
+    assert o.verdict == "wrong"
+    assert why in o.why
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["EP=64", "TP = 2, EP = 64", "with 64 experts and TP=2", "batch = 128", "GPU 0-127: 8 instances", "5 ÷ 0 = 5"],
+)
+def test_no_equality(text):
+    assert [o for o in outcomes(text) if o is not None] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "dim"),
+    [
+        ("400TFlops", 400e12, FLOP),
+        ("240 TFLOP/s", 240e12, FLOP_RATE),
+        ("1.8TBps", 1.8e12, BYTE_RATE),
+        ("400 Gb/s", 50e9, BYTE_RATE) if False else ("400 Gbit/s", 50e9, BYTE_RATE),
+        ("14μS", 14e-6, SECONDS),
+        ("64 GiB", 64 * 2**30, BYTES),
+        ("256KB", 256e3, BYTES),
+        ("671B parameters", 671e9, COUNT),
+        ("2 B", 2, BYTES),
+        ("60%", 0.6, COUNT),
+        ("128M tokens/sec", 128e6, PER_SECOND),
+        ("5690万 tokens/秒", 56.9e6, PER_SECOND),
+        ("2.3 毫秒", 2.3e-3, SECONDS),
+        ("1,024", 1024, COUNT),
+        ("1.07e9", 1.07e9, COUNT),
+    ],
+)
+def test_numbers_with_units(text, value, dim):
+    n = number_at(text, 0)
+    assert n.value == pytest.approx(value)
+    assert n.dim == dim
