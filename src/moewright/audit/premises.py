@@ -127,11 +127,13 @@ def _phrases(s: Statement) -> Iterator[Premise]:
 
 def _measures(s: Statement) -> Iterator[Premise]:
     """Figures of hardware inside running text, such as "80 GB of HBM"."""
-    if s.kind == "cell" or _computed(tokens_of(s.text)):
+    if s.kind == "cell":
         return
-    for token in tokens_of(s.text):
+    tokens = tokens_of(s.text)
+    for i, token in enumerate(tokens):
         n = token.number
-        if n is None:
+        beside = {t.kind for t in (*tokens[max(i - 1, 0) : i], *tokens[i + 1 : i + 2])}
+        if n is None or beside & {"eq", "op", "arrow"}:  # part of a sum
             continue
         for before, after, field, dims in MEASURES:
             around = before.search(s.text[: n.at]) and after.search(s.text[n.at + len(n.text) :])

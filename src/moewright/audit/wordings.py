@@ -234,7 +234,12 @@ _AROUND: Final = (
     ("", r"^ ?(?:NVLink|NVSwitch)", "network.node.bandwidth", (BYTE_RATE,)),
     ("", r"^ ?(?:InfiniBand|RoCE|Ethernet)", "network.fabric.bandwidth", (BYTE_RATE,)),
     (r"(?:peaks? (?:at|of)|peak|算力)[^.;,]{0,12}$", "", "device.flops", (FLOP, FLOP_RATE)),
-    ("", r"^ ?(?:peak|of peak|in (?:FP8|BF16|FP16))", "device.flops", (FLOP, FLOP_RATE)),
+    (
+        "",
+        r"^ ?(?:peak|of peak|(?:(?:in|of|dense) )*(?:FP4|FP8|BF16|FP16|FP32|INT8)\b)",
+        "device.flops",
+        (FLOP, FLOP_RATE),
+    ),
     (r"(?:MFU|算力利用率)(?: (?:of|is|at))? ?$", "", "device.mfu", (COUNT,)),
     ("", r"^ ?MFU", "device.mfu", (COUNT,)),
 )
