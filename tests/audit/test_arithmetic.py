@@ -97,3 +97,22 @@ def test_numbers_with_units(text, value, dim):
     n = number_at(text, 0)
     assert n.value == pytest.approx(value)
     assert n.dim == dim
+
+
+@pytest.mark.parametrize(
+    ("words", "verdict"),
+    [
+        ("at least 10 GB", "holds"),
+        ("at least 12 GB", "wrong"),
+        ("at most 12 GB", "holds"),
+        ("no more than 9.5 GB", "wrong"),
+    ],
+)
+def test_limits_of_a_quantity(tmp_path, words, verdict):
+    """32 layers of one expert of 3 × 4096 × 14336 in bf16 are 11.27 GB."""
+    from moewright.audit.audit import audit
+
+    text = "Mixtral-8x7B in bf16 on 8 H100 GPUs with TP=1 and EP=8, batch 8, sequence length 1024.\n\n"
+    (tmp_path / "limits.md").write_text(text + f"Each GPU holds {words} of expert weights.\n")
+    found = [c for c in audit(str(tmp_path / "limits.md")).claims if c.quantity.startswith("memory.experts")]
+    assert [str(c.verdict) for c in found] == [verdict]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -22,6 +23,10 @@ LOOSE: Final = 0.05
 COARSE: Final = 0.1
 #: most that rounded inputs of a formula may leave open
 INPUTS: Final = 0.03
+
+#: words before a figure that make it a lower or an upper limit of what it speaks of
+_LEAST: Final = r"\b(?:at least|(?:no|not) (?:less|fewer) than|(?<!no )(?<!not )more than)\b|至少|不少于|不低于"
+_MOST: Final = r"\b(?:at most|(?:no|not) more than|(?<!no )(?<!not )(?:less|fewer) than)\b|至多|不超过|不高于"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,9 @@ def judge_figure(figure: Figure, s: Statement, meaning: Meaning, c: Context) -> 
         if matches(n, r.value, inputs):
             return claim(Verdict.HOLDS, f"{format_quantity(r.value, unit)}: {r.how}", r, scope)
     first = found[0][1]
+    side = _side(figure)
+    if side and any((r.value >= n.value) if side == "least" else (r.value <= n.value) for _, r in found):
+        return claim(Verdict.HOLDS, f"{_right(first, unit)}, and {n.text} is said to be what it is at {side}", first)
     other = _elsewhere(figure, s, meaning, c)
     if other:
         return claim(Verdict.CONTRADICTED, f"{other}; right is {_right(first, unit)}", first)
@@ -126,6 +134,12 @@ def judge_figure(figure: Figure, s: Statement, meaning: Meaning, c: Context) -> 
     if link:
         return claim(Verdict.UNSUPPORTED, f"{link}; right is {_right(first, unit)}", first)
     return claim(Verdict.WRONG, f"{n.text}, but right is {_right(first, unit)}{_step(n, figure, found, f)}", first)
+
+
+def _side(figure: Figure) -> str:
+    """Whether a figure is said to be the least of its quantity, or the most, or ("") the quantity itself."""
+    least, most = (re.search(pattern, figure.words, re.IGNORECASE) for pattern in (_LEAST, _MOST))
+    return "" if bool(least) == bool(most) else "least" if least else "most"
 
 
 def label(name: str, scope: Scope) -> str:
