@@ -211,3 +211,18 @@ def test_planning_needs_no_torch():
     code = "import sys, moewright; moewright.plan(moewright.load(sys.argv[1])); assert 'torch' not in sys.modules"
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     subprocess.run([sys.executable, "-c", code, str(EXAMPLES / "paper.yaml")], check=True, env=environment)
+
+
+def test_place_writes_what_it_prints_and_starts_from_it(tmp_path):
+    loads = tmp_path / "loads.csv"
+    loads.write_text("5,1,1,1\n0,0,0,0\n")
+    first = run("place", loads, "--slots", 6, "--gpus", 2, "--json", "--output", tmp_path / "p.json")
+    assert first.returncode == 0, first.stderr
+    found = json.loads(first.stdout)
+    assert json.loads((tmp_path / "p.json").read_text()) == found
+    assert found["layer_balancedness"] == [1.0, 1.0]
+    again = run("place", loads, "--slots", 6, "--gpus", 2, "--previous", tmp_path / "p.json")
+    assert "Moved" in again.stdout
+    bad = run("place", loads, "--slots", 3, "--gpus", 3)
+    assert bad.returncode == 2
+    assert bad.stderr == "moewright: slots: got 3; 4 experts need at least 4\n"

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from moewright.errors import InfeasibleError, MoewrightError, SpecError
 
 if TYPE_CHECKING:
+    from moewright.place.solve import ExpertPlacement
     from moewright.plan.plan import Check, Comparison, Plan, Result
     from moewright.spec.case import Case
     from moewright.spec.cluster import Cluster, Device, Tier
@@ -34,6 +35,7 @@ _LAZY = {
     **dict.fromkeys(("Cluster", "Device", "Tier"), "moewright.spec.cluster"),
     **dict.fromkeys(("Goal", "Routing", "Workload"), "moewright.spec.workload"),
     "Case": "moewright.spec.case",
+    "ExpertPlacement": "moewright.place.solve",
     "ModelSpec": "moewright.spec.model",
 }
 
@@ -45,6 +47,7 @@ __all__ = [
     "Comparison",
     "Device",
     "ExpertParallel",
+    "ExpertPlacement",
     "Goal",
     "InfeasibleError",
     "ModelSpec",
@@ -60,6 +63,7 @@ __all__ = [
     "__version__",
     "evaluate",
     "load",
+    "place",
     "plan",
 ]
 
@@ -77,6 +81,14 @@ def plan(case: Case, compare: Sequence[StrategySpec] = (), top: int = 5) -> Resu
     from moewright.plan.search import plan as run
 
     return run(case, compare, top)
+
+
+def place(loads: Any, **options: Any) -> ExpertPlacement:
+    """Where the experts of ``loads`` [layers, experts] live: ``slots=``, ``gpus=``, and as ``place.solve.place`` has
+    it. Raises SpecError."""
+    from moewright.place.solve import place as run
+
+    return run(loads, **options)
 
 
 def evaluate(case: Case, strategy: Strategy | StrategySpec, batch: int | None = None) -> Plan:

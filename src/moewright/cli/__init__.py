@@ -6,7 +6,8 @@ from __future__ import annotations
 import os
 import sys
 
-from moewright.cli import plan, audit, run  # noqa: F401  verbs join the app, and --help shows them, in this order
+# verbs join the app, and --help shows them, in this order
+from moewright.cli import plan, place, run, audit  # noqa: F401
 from moewright.cli import catalogue  # noqa: F401
 from moewright.cli.app import app
 from moewright.errors import MoewrightError

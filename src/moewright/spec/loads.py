@@ -15,12 +15,12 @@ _KINDS: Final = (".npy", ".npz", ".csv", ".json")
 _MOST_BYTES: Final = 1 << 28
 
 
-def read_loads(path: str | Path, key: str | None = None) -> np.ndarray:
+def read_loads(path: str | Path, key: str | None = None, idle: bool = False) -> np.ndarray:
     """Loads of shape [layers, experts], as float64, of any scale; a single row serves all layers. A .npz
     (or a JSON object) of several arrays needs ``key``; more than two dimensions are summed over the first.
 
     Raises SpecError for a file that cannot be read, and for loads that are negative, not finite, or all 0
-    in a layer.
+    in a layer (unless ``idle``).
     """
     file = Path(path)
     if file.suffix.lower() not in _KINDS:
@@ -42,7 +42,7 @@ def read_loads(path: str | Path, key: str | None = None) -> np.ndarray:
     if not np.isfinite(loads).all() or (loads < 0).any():
         raise SpecError("holds loads that are negative or not finite", file=str(path))
     empty = np.flatnonzero(loads.sum(axis=1) <= 0)
-    if len(empty):
+    if len(empty) and not idle:
         raise SpecError(f"holds only zeros in layer {int(empty[0])}", file=str(path))
     return loads
 
