@@ -20,6 +20,12 @@ CORRECT = {
 }
 #: flawed document → (line, quantity, verdict) of every claim that does not hold
 FLAWED = {
+    "flawed-pipeline.md": {(17, "throughput.most", "wrong"), (18, "words: communication", "wrong")},
+    "flawed-serving.md": {
+        (31, "time.total", "impossible"),
+        (32, "throughput.tokens", "impossible"),
+        (33, "share.communication", "wrong"),
+    },
     "flawed-node.md": {
         (19, "time.total", "impossible"),
         (19, "throughput.tokens", "impossible"),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from moewright.audit.numbers import COUNT, Dim, Number, Token
+from moewright.audit.numbers import COUNT, Dim, Number, Token, number_at
 
 #: nesting and length that an expression of a document does not exceed
 MOST_TOKENS: Final = 80
@@ -134,6 +134,9 @@ def _atom(tokens: list[Token], at: int) -> tuple[Node | None, int]:
     if node is None or end >= len(tokens) or tokens[end].kind != "close":
         return None, at
     end += 1
+    unit = number_at(f"1 {tokens[end].text}", 0) if end < len(tokens) and tokens[end].kind == "word" else None
+    if unit is not None and unit.factor != 1:  # (175.9 + 281.5) TFLOP
+        node = Operation("×", node, replace(unit, half=0.0, at=tokens[end].at, text=tokens[end].text))
     while end < len(tokens) and tokens[end].kind == "word":
         end += 1
     return node, end

@@ -186,7 +186,7 @@ def _beyond(figure: Figure, meaning: Meaning, f: Facts) -> str:
         if reach < least / layers:
             per = f", {format_quantity(least / layers, 'seconds')} a layer" if layers > 1 else ""
             return f"below the bound of {told}{per} ({_bound_how(why, f)})"
-    if meaning.name.startswith("throughput"):
+    if meaning.name in ("throughput.tokens", "throughput.sequences"):
         batch, w = case.workload.batch[0], case.workload
         amount = batch * (w.sequence if meaning.name == "throughput.tokens" and w.kind is not Kind.DECODE else 1)
         most = amount / least / (case.cluster.gpus if "gpu" in meaning.explicit else 1)

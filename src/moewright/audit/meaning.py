@@ -127,7 +127,7 @@ _TOPICS: Final[dict[str, tuple[tuple[re.Pattern[str], str], ...]]] = {
         (_words(r"headroom|available|余量"), "memory.headroom"),
     ),
     "count": (
-        (_words(r"straggler|imbalance|fullest|不均衡"), "share.straggler"),
+        (_words(r"straggler|imbalance|fullest|times the (?:mean|average)|不均衡"), "share.straggler"),
         (_words(r"attention modules?|注意力模块"), "count.modules.attention"),
         (_words(r"expert modules?|专家模块"), "count.modules.experts"),
         (_words(r"modules?\b|模块"), "count.modules"),

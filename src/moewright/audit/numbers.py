@@ -109,6 +109,7 @@ _NUMBER: Final = re.compile(
     r"(?P<approx>[~≈≃约]\s*)?(?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
     r"(?P<power>[eE][+-]?\d{1,3}(?![\w.])|\s?[×x*·]\s?10\^-?\d{1,3}|\^-?\d{1,3})?",
 )
+_ABOUT: Final = ("about", "roughly", "approximately", "around", "approx", "nearly", "大约", "约", "近")
 _TIMES: Final = {
     **TIME,
     "μS": 1e-6,
@@ -142,6 +143,8 @@ def tokens_of(text: str) -> list[Token]:
         number = None if relation or (found and _glued(text, at)) else number_at(text, at)
         word = _WORD.match(text, at)
         if number:
+            if found and found[-1].text.lower() in _ABOUT:
+                number = replace(number, approx=True)
             found.append(Token("number", number.text, at, number))
             at += len(number.text)
         elif text.startswith(("->", "=>"), at):

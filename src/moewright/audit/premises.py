@@ -147,9 +147,7 @@ def _words(s: Statement) -> Iterator[Premise]:
     low = s.text.lower()
     key = s.key.lower()
     told = re.search(r"precision|dtype|data type|quanti[sz]|精度|数据类型", key or low)
-    told = told or re.search(
-        r"(?:weights|parameters|runs?|stored?|served?|deploy)\b[^.;]{0,60}\bin (?:fp|bf|int|mx|nv)\d", low
-    )
+    told = told or re.search(r"(?:weights|runs?|stored?|served?|deploy)\b[^.;()]{0,60}\bin (?:fp|bf|int|mx|nv)\d", low)
     if told and (m := FORMAT.search(s.text)):
         name = m[1].lower()
         yield Premise("model.precision", DENSE_FORMATS.get(name, name), s.line, s.text)

@@ -41,7 +41,7 @@ def judge_sums(parts: Sequence[Part], f: Facts) -> Iterator[Claim]:
         if not _TOTAL.search(s.key or total.figure.words) or s.kind not in ("item", "cell"):
             continue
         mine = [p for p in parts[:i] if _is_part(p, total)]
-        if total.figure.formula and not mine:
+        if total.figure.formula:  # it says itself what it is the sum of
             continue
         mine = [p for p in mine if p is _foremost(p, mine, total)]
         rows = list({p.statement.line: p for p in mine}.values())

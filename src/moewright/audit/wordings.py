@@ -202,6 +202,7 @@ PHRASES: Final[tuple[tuple[str, str], ...]] = (
     (r"pipeline[- ]parallel(?:ism)?(?: size| degree)?\s*(?:of|is|=|:)?\s*(\d+)", "strategy.pp"),
     (r"data[- ]parallel(?:ism)?(?: size| degree)?\s*(?:of|is|=|:)?\s*(\d+)", "strategy.dp"),
     (r"micro[- ]?batches\s*[:=]?\s*(\d+)", "strategy.micro_batches"),
+    (r"(\d+)\s*micro[- ]?batches", "strategy.micro_batches"),
     (r"(\d+)[- ](?:way|路) (?:expert|专家)", "strategy.ep"),
     (r"(\d+)[- ](?:way|路) (?:tensor|张量)", "strategy.tp"),
     (r"(\d+)[- ](?:way|路) (?:data|数据)", "strategy.dp"),
@@ -236,12 +237,13 @@ _AROUND: Final = (
     (r"(?:peaks? (?:at|of)|peak|算力)[^.;,]{0,12}$", "", "device.flops", (FLOP, FLOP_RATE)),
     (
         "",
-        r"^ ?(?:peak|of peak|(?:(?:in|of|dense) )*(?:FP4|FP8|BF16|FP16|FP32|INT8)\b)",
+        r"^ ?(?:(?:dense |of )?peak|(?:(?:in|of|dense) )*(?:FP4|FP8|BF16|FP16|FP32|INT8)\b)",
         "device.flops",
         (FLOP, FLOP_RATE),
     ),
     (r"(?:MFU|算力利用率)(?: (?:of|is|at))? ?$", "", "device.mfu", (COUNT,)),
     ("", r"^ ?MFU", "device.mfu", (COUNT,)),
+    (r"(?:bandwidth utili[sz]ation|带宽利用率)(?: (?:of|is|at))? ?$", "", "device.bandwidth_utilization", (COUNT,)),
 )
 MEASURES: Final = tuple(
     (

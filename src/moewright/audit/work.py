@@ -138,25 +138,24 @@ def _operations(plan: Plan, part: str) -> list[tuple[float, float]]:
 
 
 def communication(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
-    case = f.case
+    """Bytes that a GPU sends: as the planner counts them, and every routed copy of its tokens, the usual estimate."""
+    case, model = f.case, f.case.model
     needs = (*FLOPS, *BYTES, *PLAN)
+    moe = model.moe
     for label, p in labelled(f):
-        layers = (
-            len(case.model.moe_layers() if part not in ("total", "attention") else case.model.layers) / p.strategy.pp
-        )
-        per = max(layers, 1) if "layer" in scope else 1
-        value = sum(b for b, _ in _operations(p, part)) / per
+        held = model.layers if part in ("total", "attention") else model.moe_layers()
+        layers = max(len(held) / p.strategy.pp, 1)
+        value = sum(b for b, _ in _operations(p, part)) / (layers if "layer" in scope else 1)
         where = "a layer" if "layer" in scope else "a pass"
         yield Reading(value, f"what a GPU sends {where}{label}", needs)
-        moe = case.model.moe
-        if part in ("dispatch", "combine") and moe is not None:
+        ways = [way for way in ("dispatch", "combine") if part in (way, "experts", "total")]
+        if moe is not None and ways and p.strategy.experts.ep > 1 and p.strategy.attention.repeated == 1:
             tokens = p.batch * (1 if case.workload.kind is Kind.DECODE else case.workload.sequence) / p.gpus
-            form = getattr(case.model.precision, part)
-            size = tokens * moe.top_k * case.model.hidden_size * element_bytes(form)
-            times = 1 if "layer" in scope else layers
-            yield Reading(
-                size * times, f"{tokens:g} tokens × top {moe.top_k} × {case.model.hidden_size} × {form}{label}", needs
-            )
+            size = sum(element_bytes(getattr(model.precision, way)) for way in ways)
+            copies = tokens * moe.top_k * model.hidden_size * size
+            times = 1 if "layer" in scope else len(model.moe_layers()) / p.strategy.pp
+            how = f"{tokens:g} tokens × top {moe.top_k} × {model.hidden_size} × {size:g} B{label}"
+            yield Reading(copies * times, f"{how} ({' and '.join(ways)})", needs)
 
 
 def time(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:

@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from moewright.run.numerics import Numerics
-from moewright.run.products import grouped, linear, one_by_one
+from moewright.run.products import grouped, linear, one_by_one, round_up
 from moewright.spec.model import MoeFfn
 
 
@@ -112,7 +112,8 @@ def experts(
     of_slot = zip(torch.split(token, counts.tolist()), torch.split(share, counts.tolist()), strict=True)
     for slot, (mine, parts) in enumerate(of_slot):
         if len(mine):
-            out.index_add_(0, mine, _one(x[mine], slot, w, ffn, n, columns).mul_(parts))
+            done = _one(x[round_up(mine)], slot, w, ffn, n, columns)[: len(mine)]
+            out.index_add_(0, mine, done.mul_(parts))
     return out
 
 

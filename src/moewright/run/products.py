@@ -31,10 +31,18 @@ def linear(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.linear(x, w, bias)
 
 
+def round_up(rows: Tensor) -> Tensor:
+    """The numbers of some rows, and more of them (row 0 again) until 32 divide their count. oneDNN compiles a kernel
+    for every count that it meets, which takes as long as the product of a small expert."""
+    return rows if len(rows) <= FEW else F.pad(rows, (0, -len(rows) % 32))
+
+
 def one_by_one(x: Tensor, matrices: Tensor, counts: Tensor) -> bool:
-    """Whether experts with ``counts`` rows [slots] are best taken one after another: on a CPU in fp32, unless most of
-    them have a few rows and are small."""
-    return x.device.type == "cpu" and x.dtype == torch.float32 and not _together(x, matrices, counts)
+    """Whether experts with ``counts`` rows [slots] are best taken one after another: on a CPU, unless most of them
+    have a few rows and are small, and in bf16 where they have a few rows."""
+    if x.device.type != "cpu" or _together(x, matrices, counts):
+        return False
+    return x.dtype == torch.float32 or int(counts.sum()) > FEW * len(matrices)
 
 
 def _together(x: Tensor, matrices: Tensor, counts: Tensor) -> bool:
