@@ -94,7 +94,10 @@ def prefix(tokens: list[Token]) -> tuple[Node | None, int]:
 def suffix(tokens: list[Token]) -> Node | None:
     """The longest expression that ``tokens`` end with."""
     for start in range(max(0, len(tokens) - MOST_TOKENS), len(tokens)):
-        if tokens[start].kind in ("number", "open") and (start == 0 or tokens[start - 1].kind not in ("op", "number")):
+        before = tokens[start - 1] if start else None
+        # a number before it belongs to it, unless there are words between
+        apart = before is None or (before.kind not in ("op", "number") or bool(before.number and before.number.noun))
+        if tokens[start].kind in ("number", "open") and apart:
             node = whole(tokens[start:])
             if node is not None:
                 return node

@@ -27,6 +27,8 @@ INPUTS: Final = 0.03
 #: words before a figure that make it a lower or an upper limit of what it speaks of
 _LEAST: Final = r"\b(?:at least|(?:no|not) (?:less|fewer) than|(?<!no )(?<!not )more than)\b|至少|不少于|不低于"
 _MOST: Final = r"\b(?:at most|(?:no|not) more than|(?<!no )(?<!not )(?:less|fewer) than)\b|至多|不超过|不高于"
+#: numbers with a unit each, and signs between them
+_EXPRESSION: Final = r"(?>\s*+(?:[\d.,]++\s*+[A-Za-zμ/%]*+|[×÷/*+=()≈~-])){0,24}?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ def judge_figure(figure: Figure, s: Statement, meaning: Meaning, c: Context) -> 
         if matches(n, r.value, inputs):
             return claim(Verdict.HOLDS, f"{format_quantity(r.value, unit)}: {r.how}", r, scope)
     first = found[0][1]
-    side = _side(figure)
+    side = _side(figure, s)
     if side and any((r.value >= n.value) if side == "least" else (r.value <= n.value) for _, r in found):
         return claim(Verdict.HOLDS, f"{_right(first, unit)}, and {n.text} is said to be what it is at {side}", first)
     other = _elsewhere(figure, s, meaning, c)
@@ -136,10 +138,16 @@ def judge_figure(figure: Figure, s: Statement, meaning: Meaning, c: Context) -> 
     return claim(Verdict.WRONG, f"{n.text}, but right is {_right(first, unit)}{_step(n, figure, found, f)}", first)
 
 
-def _side(figure: Figure) -> str:
-    """Whether a figure is said to be the least of its quantity, or the most, or ("") the quantity itself."""
-    least, most = (re.search(pattern, figure.words, re.IGNORECASE) for pattern in (_LEAST, _MOST))
-    return "" if bool(least) == bool(most) else "least" if least else "most"
+def _side(figure: Figure, s: Statement) -> str:
+    """Whether a figure is said to be the least of its quantity, or the most, or ("") the quantity itself: in the words
+    before it, or before the expression that it is the result of."""
+
+    def said(pattern: str) -> bool:
+        formula = rf"(?:{pattern}){_EXPRESSION}\s*{re.escape(figure.number.text)}"
+        return bool(re.search(pattern, figure.words, re.IGNORECASE) or re.search(formula, s.text, re.IGNORECASE))
+
+    least, most = said(_LEAST), said(_MOST)
+    return "" if least == most else "least" if least else "most"
 
 
 def label(name: str, scope: Scope) -> str:

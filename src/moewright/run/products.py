@@ -38,11 +38,9 @@ def round_up(rows: Tensor) -> Tensor:
 
 
 def one_by_one(x: Tensor, matrices: Tensor, counts: Tensor) -> bool:
-    """Whether experts with ``counts`` rows [slots] are best taken one after another: on a CPU, unless most of them
-    have a few rows and are small, and in bf16 where they have a few rows."""
-    if x.device.type != "cpu" or _together(x, matrices, counts):
-        return False
-    return x.dtype == torch.float32 or int(counts.sum()) > FEW * len(matrices)
+    """Whether experts with ``counts`` rows [slots] are best taken one after another: on a CPU in fp32, unless most of
+    them have a few rows and are small."""
+    return x.device.type == "cpu" and x.dtype == torch.float32 and not _together(x, matrices, counts)
 
 
 def _together(x: Tensor, matrices: Tensor, counts: Tensor) -> bool:
