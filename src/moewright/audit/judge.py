@@ -119,7 +119,8 @@ def judge_figure(figure: Figure, s: Statement, meaning: Meaning, c: Context) -> 
         if matches(n, r.value, inputs):
             return claim(Verdict.HOLDS, f"{format_quantity(r.value, unit)}: {r.how}", r, scope)
     first = found[0][1]
-    side = _side(figure, s)
+    # of the most throughput itself "at most" is a name, and the figure is to be right
+    side = "" if meaning.name == "throughput.most" else _side(figure, s)
     if side and any((r.value >= n.value) if side == "least" else (r.value <= n.value) for _, r in found):
         return claim(Verdict.HOLDS, f"{_right(first, unit)}, and {n.text} is said to be what it is at {side}", first)
     other = _elsewhere(figure, s, meaning, c)
