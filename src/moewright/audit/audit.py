@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from moewright.audit.arithmetic import judge_equality, judge_split
+from moewright.audit.arithmetic import Outcome, judge_equality, judge_split
 from moewright.audit.better import better_of
 from moewright.audit.case import Setting, parse_assume, setting_of, strategies
 from moewright.audit.clauses import Clauses, Equality, clauses_of
@@ -115,19 +115,12 @@ def _arithmetic(
     for e in equalities:
         o = judge_equality(e, dim_of, exact)
         if o is not None:
-            found.append(
-                Claim(
-                    s.line_of(next(numbers_in(e.left)).at),
-                    e.text,
-                    "arithmetic",
-                    o.verdict,
-                    o.why,
-                    o.claimed,
-                    o.computed,
-                    unit=o.unit,
-                )
-            )
+            found.append(_judged(s.line_of(next(numbers_in(e.left)).at), e.text, "arithmetic", o))
     return found
+
+
+def _judged(line: int, text: str, quantity: str, o: Outcome) -> Claim:
+    return Claim(line, text, quantity, o.verdict, o.why, o.claimed, o.computed, unit=o.unit)
 
 
 def _splits(s: Statement, found: Clauses, facts: Facts) -> list[Claim]:
@@ -144,18 +137,7 @@ def _splits(s: Statement, found: Clauses, facts: Facts) -> list[Claim]:
         sizes = {"tp": st.attention.tp, "ep": st.experts.ep, "dp": st.attention.dp, "pp": st.pp, "cp": st.attention.cp}
         o = judge_split(split, {k: v for k, v in sizes.items() if v > 1}, f"{s.key} {' '.join(s.path[-1:])}")
         if o is not None:
-            claims.append(
-                Claim(
-                    s.line_of(split.before.at),
-                    split.text,
-                    "split",
-                    o.verdict,
-                    o.why,
-                    o.claimed,
-                    o.computed,
-                    unit=o.unit,
-                )
-            )
+            claims.append(_judged(s.line_of(split.before.at), split.text, "split", o))
     return claims
 
 
