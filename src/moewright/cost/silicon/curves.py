@@ -64,9 +64,7 @@ class Surface:
     @classmethod
     def of(cls, first: np.ndarray, second: np.ndarray, seconds: np.ndarray) -> Surface:
         keys = np.unique(first)
-        return cls(
-            keys.astype(float), tuple(Curve.of(second[first == k], seconds[first == k]) for k in keys)
-        )
+        return cls(keys.astype(float), tuple(Curve.of(second[first == k], seconds[first == k]) for k in keys))
 
     def __call__(self, first: np.ndarray | float, second: np.ndarray | float) -> np.ndarray:
         """Seconds at points of equal shape; linear in the logarithms of both, in proportion beyond the last."""

@@ -68,7 +68,8 @@ def find_table(folder: Path, system: str, name: str, engine: str) -> list[Source
     """Tables ``name`` (such as ``gemm_perf``) of ``system``, the best first: the engine asked for before others,
     new versions before old ones."""
     found = [
-        Source(path, path.parent.parent.name, path.parent.name) for path in folder.glob(f"{system}/*/*/*/{name}.parquet")
+        Source(path, path.parent.parent.name, path.parent.name)
+        for path in folder.glob(f"{system}/*/*/*/{name}.parquet")
     ]
     order = _OTHERS.get(engine, (engine,))
     ranked = [s for s in found if s.engine in order]
