@@ -55,7 +55,7 @@ class KernelSteps:
                 total[name] = total.get(name, np.asarray(0.0)) + seconds * len(positions)
         if self.model.vocab_size:
             total["head"] = self._head(s)
-        return np.asarray(total)
+        return total
 
     def _layer(self, layer: Layer, s: Step) -> list[tuple[str, Array]]:
         k, lay, hidden = self.kernels, self.layout, self.model.hidden_size
