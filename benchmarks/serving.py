@@ -100,58 +100,83 @@ def layout_key(f: Facts) -> str:
     return "|".join((r.model, r.system, r.engine, r.precision, str(r.apart), f.prefill_layout.name, f.layout.name))
 
 
+KINDS: dict[str, Callable[[Facts], str]] = {
+    "layout": layout_key,
+    "system": lambda f: f.row.system,
+    "model": lambda f: f.row.model,
+}
+
+
 def _line(name: str, predicted: np.ndarray, measured: np.ndarray) -> None:
     ape = np.abs(predicted / measured - 1)
     p = np.percentile(ape, [50, 90])
-    print(f"{name:34s} {len(ape):5d} rows  median {p[0]:6.1%}  mean {ape.mean():6.1%}  p90 {p[1]:6.1%}")
+    print(f"{name:58s} {len(ape):5d} rows  median {p[0]:6.1%}  mean {ape.mean():6.1%}  p90 {p[1]:6.1%}")
 
 
 def main(arguments: list[str]) -> None:
     path = Path(arguments[0])
     rows, skipped, _ = read_rows(path)
-    folder = default_folder(None)
-    facts = [facts_of(row, folder) for row in rows]
+    print(f"{len(rows)} rows, {len(skipped)} skipped")
+    sets: dict[str, object] = {}
+    for name, folder in (("tables", default_folder(None)), ("roofline", None)):
+        if name == "tables" and folder is None:
+            raise SystemExit("no measured tables: pip install 'moewright[silicon]'")
+        print(f"\nPriced with: {name}")
+        sets[name] = one_set([facts_of(row, folder) for row in rows], full=name == "tables")
+    if "--write" in arguments:
+        write(sets, len(rows), path.name)
+
+
+def one_set(facts: list[Facts], full: bool) -> dict[str, object]:
+    """Held-out errors printed, constants of all rows and intervals returned. ``full``: systems and models too."""
     x = Batch.of(facts)
     tpot, ttft = np.array([f.row.tpot for f in facts]), np.array([f.row.ttft for f in facts])
     moe = np.array([model_of(f.row.model).moe is not None for f in facts])
-    kinds: dict[str, Callable[[Facts], str]] = {
-        "layout": layout_key,
-        "system": lambda f: f.row.system,
-        "model": lambda f: f.row.model,
+    stated = moe & x.apart & (x.workers > 0)
+    masks = {
+        "together": moe & ~x.apart,
+        "apart": moe & x.apart,
+        "apart, workers stated": stated,
+        "all but workers not stated": moe & (~x.apart | stated),
+        "all": moe,
     }
-    print(f"{len(rows)} rows, {len(skipped)} skipped")
     out: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    for kind, key in kinds.items():
+    for kind, key in list(KINDS.items())[: None if full else 1]:
         out[kind] = held_out(x, tpot, ttft, np.array([key(f) for f in facts]))
-        for name, mask in (("all together", moe & ~x.apart), ("apart", moe & x.apart), ("all", moe)):
+        for name, mask in masks.items():
             _line(f"TPOT, MoE {name}, {kind} held out", out[kind][0][mask], tpot[mask])
             _line(f"TTFT, MoE {name}, {kind} held out", out[kind][1][mask], ttft[mask])
     constants = fit(x, tpot, ttft)
     for f in fields(Constants):
-        print(f.name, getattr(constants, f.name))
-    np.savez("/tmp/heldout.npz", tp=out["layout"][0], tt=out["layout"][1]) if "--keep" in arguments else None
-    if "--write" in arguments:
-        write(constants, x, out["layout"], tpot, ttft, path.name)
+        print(f"  {f.name} = {_rounded(getattr(constants, f.name))}")
+    return {
+        "constants": {f.name: _rounded(getattr(constants, f.name)) for f in fields(Constants)},
+        "intervals": intervals(x, out["layout"], tpot, ttft),
+    }
 
 
-def write(
-    c: Constants, x: Batch, out: tuple[np.ndarray, np.ndarray], tpot: np.ndarray, ttft: np.ndarray, source: str
-) -> None:
-    """Keep the constants, and the 10th and 90th percentile of measured over predicted, by kind of row."""
-    intervals: dict[str, dict[str, list[float]]] = {}
-    for name, mask in (("together", ~x.apart), ("apart", x.apart)):
-        intervals[name] = {
+def intervals(
+    x: Batch, out: tuple[np.ndarray, np.ndarray], tpot: np.ndarray, ttft: np.ndarray
+) -> dict[str, dict[str, list[float]]]:
+    """The 10th and 90th percentile of measured over predicted, by kind of row."""
+    kinds = {"together": ~x.apart, "apart": x.apart & (x.workers == 0), "apart_stated": x.apart & (x.workers > 0)}
+    return {
+        name: {
             metric: [float(round(v, 3)) for v in np.percentile(measured[mask] / predicted[mask], [10, 90])]
             for metric, predicted, measured in (("tpot", out[0], tpot), ("ttft", out[1], ttft))
         }
-    values = {f.name: _rounded(getattr(c, f.name)) for f in fields(c)}
+        for name, mask in kinds.items()
+    }
+
+
+def write(sets: dict[str, object], rows: int, source: str) -> None:
+    """Keep both sets beside the code that reads them."""
     about = (
-        f"fitted on {len(tpot)} rows of {source} (NVIDIA AIConfigurator's collection, Apache-2.0) on {date.today()}; "
-        "engines in the order vllm, sglang, trtllm; intervals: 10th and 90th percentile of measured over predicted, "
-        "layouts held out"
+        f"fitted on {rows} rows of {source} (NVIDIA AIConfigurator's collection, Apache-2.0) on {date.today()}; "
+        "intervals: 10th and 90th percentile of measured over predicted, layouts held out"
     )
     target = Path(__file__).parents[1] / "src" / "moewright" / "serve" / "fitted.yaml"
-    text = yaml.safe_dump({"source": about, "constants": values, "intervals": intervals}, sort_keys=False, width=110)
+    text = yaml.safe_dump({"source": about, **sets}, sort_keys=False, width=110)
     target.write_text(text, encoding="utf-8")
 
 

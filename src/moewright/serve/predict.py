@@ -32,18 +32,29 @@ class Prediction:
     tags: dict[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """The constants of the closed form, the intervals (measured over predicted) by kind of row and metric, and what
+    they were fitted on."""
+
+    constants: Constants
+    intervals: dict[str, dict[str, tuple[float, float]]]
+    source: str
+
+
 @cache
-def fitted() -> tuple[Constants, dict[str, dict[str, tuple[float, float]]], str]:
-    """The constants, the intervals (measured over predicted) by kind and metric, and what they were fitted on."""
+def fitted(tables: bool) -> Fitted:
+    """Those for steps priced with measured tables, or by the roofline."""
     import yaml
 
     raw: dict[str, Any] = yaml.safe_load(FITTED.read_text(encoding="utf-8"))
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw["constants"].items()}
+    found = raw["tables" if tables else "roofline"]
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in found["constants"].items()}
     intervals = {
         kind: {metric: (float(low), float(high)) for metric, (low, high) in of.items()}
-        for kind, of in raw["intervals"].items()
+        for kind, of in found["intervals"].items()
     }
-    return Constants(**values), intervals, str(raw["source"])
+    return Fitted(Constants(**values), intervals, str(raw["source"]))
 
 
 def predict(
@@ -60,13 +71,18 @@ def predict(
         tell((i + 1) / len(rows))
     if not facts:
         return [], skipped
-    constants, intervals, _ = fitted()
-    tpot, ttft = tpot_ttft(Batch.of(facts), constants)
+    constants = fitted(folder is not None)
+    tpot, ttft = tpot_ttft(Batch.of(facts), constants.constants)
     found = []
     for f, output, first in zip(facts, tpot, ttft, strict=True):
-        around = intervals["apart" if f.row.apart else "together"]
-        found.append(_prediction(f, float(output), float(first), around))
+        found.append(_prediction(f, float(output), float(first), constants.intervals[_kind(f.row)]))
     return found, skipped
+
+
+def _kind(row: Row) -> str:
+    if not row.apart:
+        return "together"
+    return "apart" if row.decode.workers is None else "apart_stated"
 
 
 def _prediction(f: Facts, tpot: float, ttft: float, around: dict[str, tuple[float, float]]) -> Prediction:

@@ -44,7 +44,7 @@ def scoreboard(
         "ttft": {**errors(found, "ttft"), "covered": covered(found, "ttft")} if found else None,
         "ranking": asdict(ranking(found)),
         "kernels": _origin(found) if folder else "the roofline (without measured tables)",
-        "fitted": fitted()[2],
+        "fitted": fitted(folder is not None).source,
     }
     return board, found
 

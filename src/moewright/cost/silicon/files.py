@@ -77,9 +77,10 @@ def find_table(folder: Path, system: str, name: str, engine: str) -> list[Source
 
 
 def _version(text: str) -> tuple[tuple[int, int], ...]:
-    """``1.3.0rc20`` → comparable numbers, a release candidate before its release."""
+    """``1.3.0rc20`` → comparable numbers; a release candidate comes before its release, a post-release after it."""
+    rank = {"rc": -1, "": 0, "post": 1}
     parts = re.findall(r"(rc|post)?(\d+)", text)
-    return tuple((-1 if kind == "rc" else 0, int(number)) for kind, number in parts)
+    return (*((rank[kind], int(number)) for kind, number in parts), (0, -1))
 
 
 @lru_cache(maxsize=64)

@@ -30,12 +30,9 @@ def _gemm(tables: Tables, n: int, k: int, dtype: str) -> Found | None:
     curves = [(table.curve((int(a), int(b)), "m"), w / total) for a, b, w in corners]
     rows = curves[0][0].size
     logs = sum((np.log(c(rows)) * w for c, w in curves), start=np.zeros(len(rows)))
-    blend = Curve.of(rows, np.exp(logs))
-    # corners that are missing shift the centre: their work is made up for
+    # the blend's own product: n · k where all corners were measured and surround it, so that the factor is 1
     work = np.exp(sum(np.log(a * b) * w / total for a, b, w in corners))
-    factor = max(n, 1) * k / work if n * k > widths[-1] * depths[-1] or total < 0.999 else 1.0
-    factor *= 1.0 if total < 0.999 else max(n / at_n, 1.0) * max(k / at_k, 1.0) / (factor or 1.0)
-    return Found(blend, factor, "interpolated", table.source)
+    return Found(Curve.of(rows, np.exp(logs)), float(n * k / work), "interpolated", table.source)
 
 
 def _axis(table: Family, position: int) -> np.ndarray:
@@ -44,6 +41,8 @@ def _axis(table: Family, position: int) -> np.ndarray:
 
 def _between(axis: np.ndarray, value: float) -> list[tuple[float, float]]:
     """The knots around ``value`` with their weights, linear in the logarithm."""
+    if len(axis) == 1:
+        return [(float(axis[0]), 1.0)]
     i = int(np.clip(np.searchsorted(axis, value, side="right") - 1, 0, len(axis) - 2))
     low, high = axis[i], axis[i + 1]
     w = float(np.log(value / low) / np.log(high / low))
