@@ -83,7 +83,10 @@ def _engine(o: Outcome) -> Table:
         for p in o.pools
     )
     return facts(
-        ("Throughput", f"{format_count(o.requests_per_second)} requests/s, {format_count(o.total_per_gpu)} tokens/s a GPU"),
+        (
+            "Throughput",
+            f"{format_count(o.requests_per_second)} requests/s, {format_count(o.total_per_gpu)} tokens/s a GPU",
+        ),
         ("Running", f"{o.running:.1f} in the mean; the caches hold {o.held} at mean length"),
         ("Queued", f"{o.queued:.1f} in the mean" + (f"; the first waits for {waits} of the steps" if waits else "")),
         ("KV cache", f"{caches}; at most {o.kv_peak:.0%} used"),
@@ -101,14 +104,17 @@ def _shares(o: Outcome) -> Table:
 
 
 def _chart(o: Outcome, width: int) -> Table:
-    """A line each of queue, batch and cache, from its least to its most."""
+    """A line each of queue, batch and cache, from none to its most."""
     points = max(10, min(72, width - _LABEL))
     rows = []
-    for name, key, form in (("queued", "queued", "{:.0f}"), ("running", "running", "{:.0f}"), ("KV cache", "kv", "{:.0%}")):
+    for name, key, form in (
+        ("queued", "queued", "{:.0f}"),
+        ("running", "running", "{:.0f}"),
+        ("KV cache", "kv", "{:.0%}"),
+    ):
         values = o.series[key]
         most = max(values)
-        top = 1.0 if key == "kv" else most
         cells = [values[i * len(values) // points] for i in range(points)]
-        bars = "".join(_BARS[round(8 * v / top) if top else 0] for v in cells)
+        bars = "".join(_BARS[round(8 * v / most) if most else 0] for v in cells)
         rows.append((name, bars, f"at most {form.format(most)}"))
     return Table(("", "", ""), tuple(rows))

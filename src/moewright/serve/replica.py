@@ -138,7 +138,9 @@ class Replica:
         end, one = span.start + seconds, span.start + span.first
         waiting = sum(len(r.waiting) for r in self.ranks)
         running = sum(len(r.decoding) for r in self.ranks)
-        cached = sum(r.context - len(r.decoding) + sum(s.input + s.made - s.left for s in r.prefilling) for r in self.ranks)
+        cached = sum(
+            r.context - len(r.decoding) + sum(s.input + s.made - s.left for s in r.prefilling) for r in self.ranks
+        )
         starved = next((r.starved for r in self.ranks if r.starved), "")
         mean = span.context + span.growth * (span.steps - 1) / 2
         self.log.append(

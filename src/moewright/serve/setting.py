@@ -90,7 +90,9 @@ def engine_strategy(case: Case, want: StrategySpec) -> Strategy:
     if want.dispatch is None and full.dp == 1 and full.cp == 1 and stage > 1:
         full = replace(full, dispatch=Dispatch.REPLICATED)
     if (full.cp or 1) > 1:
-        raise SpecError("got more than 1; decode has no context parallelism", file=case.file, field="strategy.attention.cp")
+        raise SpecError(
+            "got more than 1; decode has no context parallelism", file=case.file, field="strategy.attention.cp"
+        )
     # overlap needs an even batch, which a step has or has not: legal here
     batch = 2 * (full.replicas or 1) * (full.dp or 1)
     step = Workload(Kind.DECODE, (batch,), case.workload.sequence)
@@ -120,7 +122,9 @@ def _workers(case: Case, engine: Engine, name: str, pool: Pool) -> Workers:
     for part in ("strategy", "gpus", "replicas"):
         if getattr(pool, part) is None:
             raise SpecError(
-                "is missing; required are gpus (of one worker), strategy and replicas", file=case.file, field=f"{field}.{part}"
+                "is missing; required are gpus (of one worker), strategy and replicas",
+                file=case.file,
+                field=f"{field}.{part}",
             )
     return workers_of(worker_case(case, pool.gpus or 1, field), pool.strategy or StrategySpec(), engine, pool.replicas)
 

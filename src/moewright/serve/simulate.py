@@ -230,10 +230,12 @@ def _binds(parts: dict[str, float], causes: dict[str, float], steps: int) -> str
     """The longest part; and what kept requests waiting in more than a tenth of the steps."""
     name, share = next(iter(parts.items()))
     text = f"{name}, {share:.0%} of the busy time"
-    words = {"kv": "the KV cache is full", "sequences": "max_num_seqs is reached", "budget": "the token budget is spent"}
+    words = {
+        "kv": "the KV cache is full",
+        "sequences": "max_num_seqs is reached",
+        "budget": "the token budget is spent",
+    }
     cause = max(words, key=lambda c: causes[c])
     if causes[cause] > 0.1 * steps:
         text += f"; requests wait since {words[cause]} in {causes[cause] / steps:.0%} of the steps"
     return text
-
-
