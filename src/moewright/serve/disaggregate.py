@@ -153,7 +153,7 @@ def _decode(own: Case, table: Table, engine: Engine, s: Serving) -> list[Worker]
             int(held[i]),
             0.0,
         )
-        for i in np.flatnonzero(good)
+        for i in np.flatnonzero(good).tolist()
     ]
 
 

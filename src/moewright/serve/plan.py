@@ -199,7 +199,8 @@ def _within(case: Case, choices: list[Choice], rejected: Counter[str]) -> list[C
         if not good:
             fastest = min(getattr(c, name) for c in choices)
             raise InfeasibleError(
-                f"no strategy meets limits.{name} of {format_seconds(limit)}: the fastest takes {format_seconds(fastest)}"
+                f"no strategy meets limits.{name} of {format_seconds(limit)}: "
+                f"the fastest takes {format_seconds(fastest)}"
             )
         rejected[f"slower than limits.{name}"] += len(choices) - len(good)
         choices = good
@@ -217,7 +218,8 @@ def _ranked(case: Case, choices: list[Choice], top: int) -> tuple[Choice, list[C
     # what holds the concurrency asked for goes first; the others are shown with what they hold
     order = sorted(choices, key=lambda c: (not c.holds and case.goal.objective is not Objective.LATENCY, *key(c)))
     best = order[0]
-    seen, others = {best.name}, []
+    seen = {best.name}
+    others: list[Choice] = []
     for c in order:
         if c.name not in seen and len(others) < top:
             seen.add(c.name)

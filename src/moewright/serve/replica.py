@@ -143,10 +143,9 @@ class Replica:
         )
         starved = next((r.starved for r in self.ranks if r.starved), "")
         mean = span.context + span.growth * (span.steps - 1) / 2
-        self.log.append(
-            (span.start, seconds, span.steps, span.prefill, span.pairs, span.decode, mean, waiting, running, cached)
-            + (_STARVED.index(starved), sum(n for r in self.ranks for _, n in r.chunks))
-        )
+        cause, prompts = STARVED.index(starved), sum(n for r in self.ranks for _, n in r.chunks)
+        whole = (span.start, seconds, span.steps, span.prefill, span.pairs, span.decode, mean)
+        self.log.append((*whole, waiting, running, cached, cause, prompts))
         firsts, ended = [], []
         for r in self.ranks:
             if r.decodes:
@@ -169,4 +168,4 @@ class Replica:
 
 
 #: why the head of a queue was not taken, by number in the log
-_STARVED = ("", "sequences", "kv", "budget")
+STARVED = ("", "sequences", "kv", "budget")

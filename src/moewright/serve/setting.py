@@ -1,4 +1,4 @@
-"""A case's serving side made ready: the engine, the strategy as engines run it, pools, and what concurrency they hold."""
+"""A case's serving side made ready: the engine, the strategy as engines run it, pools, and what they hold."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ def workers_of(case: Case, want: StrategySpec, engine: Engine, count: int | None
         c = model.capacity
         need = float(c.weights + c.activations + longest(s) * c.token_bytes)
         raise InfeasibleError(
-            f"{strategy_name(strategy, case.model)} does not hold one request of {longest(s)} tokens beside its weights: "
-            f"that needs {format_bytes(need)} on a GPU of {format_bytes(case.cluster.device.memory)}, of which "
-            f"{engine.name} takes {engine.gpu_memory_utilization:.0%}"
+            f"{strategy_name(strategy, case.model)} does not hold one request of {longest(s)} tokens "
+            f"beside its weights: that needs {format_bytes(need)} on a GPU of "
+            f"{format_bytes(case.cluster.device.memory)}, of which {engine.name} takes {engine.gpu_memory_utilization:.0%}"
         )
     return Workers(case, strategy, count or strategy.replicas, model)
 
@@ -134,7 +134,8 @@ def worker_case(case: Case, gpus: int, field: str = "workload.disaggregated") ->
     node = case.cluster.gpus_per_node
     if gpus > case.cluster.gpus or (gpus > node and gpus % node) or (gpus < node and node % gpus):
         raise SpecError(
-            f"got {gpus}; expected part of a node of {node} that divides it, or whole nodes, of {case.cluster.gpus} GPUs",
+            f"got {gpus}; expected a part of a node of {node} that divides it, or whole nodes, "
+            f"of {case.cluster.gpus} GPUs",
             file=case.file,
             field=f"{field}.gpus",
         )

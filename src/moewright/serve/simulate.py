@@ -13,7 +13,7 @@ from moewright.serve.grid import StepTable
 from moewright.serve.loop import Pools, run
 from moewright.serve.outcome import Outcome, Pooled, Served, Summary
 from moewright.serve.rank import Rank, Sequence
-from moewright.serve.replica import _STARVED, Replica
+from moewright.serve.replica import STARVED, Replica
 from moewright.serve.requests import Requests, draw
 from moewright.serve.series import series_of
 from moewright.serve.setting import Workers, engine_of, pools_of, serving_of, workers_of
@@ -34,7 +34,7 @@ def simulate(case: Case, concurrency: int | None = None, tell: Tell = lambda sha
     """
     s, engine = serving_of(case), engine_of(case)
     if s.disaggregated is not None:
-        pools = pools_of(case, engine)
+        pools: tuple[Workers, ...] = pools_of(case, engine)
     elif case.strategy is not None:
         pools = (workers_of(case, case.strategy, engine),)
     else:
@@ -126,10 +126,11 @@ def _outcome(
     series, means = series_of(logs, max(r.done for r in served), window, _kv(pools))
     gpus = sum(w.gpus for w in pools)
     steps = sum(int(log[:, STEPS].sum()) for log in logs)
-    causes = {name: sum(float(log[log[:, CAUSE] == i, STEPS].sum()) for log in logs) for i, name in enumerate(_STARVED)}
+    causes = {name: sum(float(log[log[:, CAUSE] == i, STEPS].sum()) for log in logs) for i, name in enumerate(STARVED)}
     first = Summary.of([r.ttft for r in measured])
     whole = Summary.of([r.e2e for r in measured])
-    assert first is not None and whole is not None
+    assert first is not None
+    assert whole is not None
     return Outcome(
         engine.name,
         tuple(_pooled(w, phase, s, engine) for w, phase in zip(pools, phases, strict=True)),
@@ -203,7 +204,8 @@ def _rates(served: tuple[Served, ...], window: tuple[float, float]) -> tuple[flo
 
 
 def _parts(pools: tuple[Workers, ...], replicas: list[list[Replica]]) -> dict[str, float]:
-    """Busy seconds by group of operations, of the mean step with prompts and of the mean one without, and of the host."""
+    """Shares of the busy seconds by group of operations, of the mean step with prompts, the mean one without, and
+    the host."""
     found: dict[str, float] = {}
     for w, pool in zip(pools, replicas, strict=True):
         log = np.concatenate([np.array(r.log, dtype=float).reshape(-1, 12) for r in pool])
