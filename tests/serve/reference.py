@@ -92,8 +92,9 @@ class Engine:
             self.running[rank].append(r)
         return chunks, decoding if self.p.mixed or not chunks else []
 
-    def step(self, now):
-        """(end, requests done), or None where nothing is to be done."""
+    def step(self, now, deliver):
+        """(end, requests done), or None where nothing is to be done. ``deliver`` queues what arrives before the end,
+        while those that end with this step still count."""
         plans = [self.schedule(rank) for rank in range(len(self.running))]
         tokens = [sum(n for _, n in chunks) + len(decodes) for chunks, decodes in plans]
         if not any(tokens):
@@ -107,6 +108,7 @@ class Engine:
         gpu = self.seconds(prefill, pairs, padded, context, sum(tokens) / worked * (prefill + padded))
         host = self.p.host_step + self.p.host_sequence * (decode + max(len(c) for c, _ in plans))
         end, done = now + gpu + host, []
+        deliver(end)
         self.most_tokens = max(self.most_tokens, *tokens)
         for rank, (chunks, decodes) in enumerate(plans):
             self.peak = max(
@@ -145,17 +147,21 @@ def serve(engine, inputs, outputs, concurrency):
 
     for _ in range(concurrency):
         submit(0.0)
-    while True:
+
+    def deliver(until):
         coming.sort(key=lambda c: c[:2])
-        while coming and coming[0][0] <= now:
+        while coming and coming[0][0] <= until:
             loads = [len(w) + len(r) for w, r in zip(engine.waiting, engine.running, strict=True)]
             engine.waiting[loads.index(min(loads))].append(coming.pop(0)[2])
-        found = engine.step(now)
+
+    while True:
+        deliver(now)
+        found = engine.step(now, deliver)
         if found is None:
             if not coming:
                 return requests
             now = max(now, coming[0][0])
             continue
         now, done = found
-        for r in done:
+        for _ in done:
             submit(now)

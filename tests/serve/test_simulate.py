@@ -183,8 +183,9 @@ def test_a_cache_too_small_is_said_and_preempts():
 def test_apart_as_one_pool_each():
     pool = {"gpus": 2, "strategy": {"attention": {"tp": 2}}}
     apart = {"prefill": pool | {"replicas": 1}, "decode": pool | {"replicas": 1}}
-    found = simulate(case(disaggregated=apart, concurrency=16, requests=200))
-    together = simulate(case({"attention": {"tp": 2}}, gpus=2, concurrency=16, requests=200))
+    mixed = {"concurrency": 32, "requests": 300, "output": {"uniform": 128}}
+    found = simulate(case(disaggregated=apart, **mixed))
+    together = simulate(case({"attention": {"tp": 2}}, gpus=2, **mixed))
     assert [p.phase for p in found.pools] == ["prefill", "decode"]
     # decode steps are never longer for a prompt
     assert found.itl.p99 < together.itl.p99

@@ -42,7 +42,20 @@ def plan_sections(p: ServingPlan) -> list[Section]:
         found.append(Section("Search", (f"{text} Left out:", Table(("reason", "left out"), rows, (1,)))))
     else:
         found.append(Section("Search", (text,)))
+    found.append(Section("Conclusion", (_conclusion(p),)))
     return found
+
+
+def _conclusion(p: ServingPlan) -> str:
+    """What is chosen, and what the ends of the frontier give up."""
+    best, fast, full = p.best, p.frontier[0], p.frontier[-1]
+    text = f"{best.name} with {best.concurrency} in flight gives {format_count(best.output_per_gpu)} tokens/s a GPU."
+    if len(p.frontier) > 1:
+        text += (
+            f" A user gets from {full.per_user:.4g} tokens/s, where a GPU gives {format_count(full.output_per_gpu)}, to "
+            f"{fast.per_user:.4g}, where it gives {format_count(fast.output_per_gpu)}."
+        )
+    return text
 
 
 def _table(choices: tuple[Choice, ...]) -> Table:

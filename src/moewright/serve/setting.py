@@ -70,7 +70,8 @@ def workers_of(case: Case, want: StrategySpec, engine: Engine, count: int | None
         raise InfeasibleError(
             f"{strategy_name(strategy, case.model)} does not hold one request of {longest(s)} tokens "
             f"beside its weights: that needs {format_bytes(need)} on a GPU of "
-            f"{format_bytes(case.cluster.device.memory)}, of which {engine.name} takes {engine.gpu_memory_utilization:.0%}"
+            f"{format_bytes(case.cluster.device.memory)}, of which "
+            f"{engine.name} takes {engine.gpu_memory_utilization:.0%}"
         )
     return Workers(case, strategy, count or strategy.replicas, model)
 
