@@ -52,8 +52,8 @@ def _conclusion(p: ServingPlan) -> str:
     text = f"{best.name} with {best.concurrency} in flight gives {format_count(best.output_per_gpu)} tokens/s a GPU."
     if len(p.frontier) > 1:
         text += (
-            f" A user gets from {full.per_user:.4g} tokens/s, where a GPU gives {format_count(full.output_per_gpu)}, to "
-            f"{fast.per_user:.4g}, where it gives {format_count(fast.output_per_gpu)}."
+            f" A user gets from {full.per_user:.4g} tokens/s, where a GPU gives {format_count(full.output_per_gpu)}, "
+            f"to {fast.per_user:.4g}, where it gives {format_count(fast.output_per_gpu)}."
         )
     return text
 
