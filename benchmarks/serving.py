@@ -1,0 +1,164 @@
+"""Fit the constants of the serving closed form, few and physical, and judge them on rows they have not seen.
+
+Run: python -m benchmarks.serving FILE.csv [--write]. Constants minimise a soft absolute error of the logarithms of
+TPOT and TTFT; each is held near its prior (1 for a factor) by a weak penalty. Every error printed is that of rows
+whose layout, or whole system, or whole model was left out of the fit. ``--write`` keeps the constants of all rows and
+the intervals of the held-out errors in ``src/moewright/serve/fitted.yaml``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import yaml
+from scipy.optimize import least_squares
+
+from moewright.serve.closed_form import Batch, Constants, tpot_ttft
+from moewright.serve.facts import Facts, default_folder, facts_of, model_of
+from moewright.serve.rows import read_rows
+
+#: constant → (prior, spread): of the logarithm for factors and seconds, plain for exponents
+_PRIOR: dict[str, tuple[float, float]] = {
+    "speed": (1.0, 0.3),
+    "communication": (1.0, 0.3),
+    "small": (1.0, 0.3),
+    "interference": (1.0, 0.3),
+    "spread": (0.5, 0.5),
+    "accepted": (1.2, 0.3),
+    "apart_accepted": (2.0, 0.5),
+    "apart_workers": (16.0, 1.0),
+    "apart_growth": (0.3, 0.2),
+    "host": (0.02, 1.0),
+    "prompt": (1.0, 0.3),
+    "launch": (5e-4, 1.0),
+    "poll": (1.0, 1.0),
+    "queue": (0.1, 1.0),
+    "queue_spread": (0.5, 0.3),
+    "apart_host": (0.1, 1.0),
+    "apart_queue": (0.5, 1.0),
+    "apart_queue_growth": (0.7, 0.3),
+}
+_PLAIN = {"spread", "apart_growth", "queue_spread", "apart_queue_growth"}
+_ENGINES = {f.name for f in fields(Constants) if "tuple" in str(f.type)}
+
+
+def unpack(vector: np.ndarray) -> Constants:
+    """The constants that a vector of logarithms (exponents plain) stands for."""
+    values, at = {}, 0
+    for f in fields(Constants):
+        size = 3 if f.name in _ENGINES else 1
+        part = vector[at : at + size]
+        part = part if f.name in _PLAIN else np.exp(part)
+        values[f.name] = tuple(map(float, part)) if size == 3 else float(part[0])
+        at += size
+    return Constants(**values)
+
+
+def priors() -> tuple[np.ndarray, np.ndarray]:
+    """The prior's vector, and the spread of each entry."""
+    centre, spread = [], []
+    for f in fields(Constants):
+        value, width = _PRIOR[f.name]
+        size = 3 if f.name in _ENGINES else 1
+        centre += [value if f.name in _PLAIN else np.log(value)] * size
+        spread += [width] * size
+    return np.array(centre), np.array(spread)
+
+
+def fit(x: Batch, tpot: np.ndarray, ttft: np.ndarray) -> Constants:
+    """The constants of these rows."""
+    centre, spread = priors()
+
+    def residuals(vector: np.ndarray) -> np.ndarray:
+        a, b = tpot_ttft(x, unpack(vector))
+        return np.concatenate([np.log(a / tpot) / 0.05, np.log(b / ttft) / 0.15, (vector - centre) / spread * 2])
+
+    return unpack(least_squares(residuals, centre, loss="soft_l1").x)
+
+
+def held_out(x: Batch, tpot: np.ndarray, ttft: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions of every row by constants fitted without its group (at most eight folds of groups)."""
+    names = np.unique(groups)
+    fold = np.random.default_rng(0).permutation(len(names)) % min(8, len(names))
+    of = fold[np.searchsorted(names, groups)]
+    out = np.empty(len(groups)), np.empty(len(groups))
+    for k in np.unique(of):
+        rest, mine = np.flatnonzero(of != k), np.flatnonzero(of == k)
+        c = fit(x.take(rest), tpot[rest], ttft[rest])
+        out[0][mine], out[1][mine] = tpot_ttft(x.take(mine), c)
+    return out
+
+
+def layout_key(f: Facts) -> str:
+    r = f.row
+    return "|".join((r.model, r.system, r.engine, r.precision, str(r.apart), f.prefill_layout.name, f.layout.name))
+
+
+def _line(name: str, predicted: np.ndarray, measured: np.ndarray) -> None:
+    ape = np.abs(predicted / measured - 1)
+    p = np.percentile(ape, [50, 90])
+    print(f"{name:34s} {len(ape):5d} rows  median {p[0]:6.1%}  mean {ape.mean():6.1%}  p90 {p[1]:6.1%}")
+
+
+def main(arguments: list[str]) -> None:
+    path = Path(arguments[0])
+    rows, skipped, _ = read_rows(path)
+    folder = default_folder(None)
+    facts = [facts_of(row, folder) for row in rows]
+    x = Batch.of(facts)
+    tpot, ttft = np.array([f.row.tpot for f in facts]), np.array([f.row.ttft for f in facts])
+    moe = np.array([model_of(f.row.model).moe is not None for f in facts])
+    kinds: dict[str, Callable[[Facts], str]] = {
+        "layout": layout_key,
+        "system": lambda f: f.row.system,
+        "model": lambda f: f.row.model,
+    }
+    print(f"{len(rows)} rows, {len(skipped)} skipped")
+    out: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for kind, key in kinds.items():
+        out[kind] = held_out(x, tpot, ttft, np.array([key(f) for f in facts]))
+        for name, mask in (("all together", moe & ~x.apart), ("apart", moe & x.apart), ("all", moe)):
+            _line(f"TPOT, MoE {name}, {kind} held out", out[kind][0][mask], tpot[mask])
+            _line(f"TTFT, MoE {name}, {kind} held out", out[kind][1][mask], ttft[mask])
+    constants = fit(x, tpot, ttft)
+    for f in fields(Constants):
+        print(f.name, getattr(constants, f.name))
+    np.savez("/tmp/heldout.npz", tp=out["layout"][0], tt=out["layout"][1]) if "--keep" in arguments else None
+    if "--write" in arguments:
+        write(constants, x, out["layout"], tpot, ttft, path.name)
+
+
+def write(
+    c: Constants, x: Batch, out: tuple[np.ndarray, np.ndarray], tpot: np.ndarray, ttft: np.ndarray, source: str
+) -> None:
+    """Keep the constants, and the 10th and 90th percentile of measured over predicted, by kind of row."""
+    intervals: dict[str, dict[str, list[float]]] = {}
+    for name, mask in (("together", ~x.apart), ("apart", x.apart)):
+        intervals[name] = {
+            metric: [float(round(v, 3)) for v in np.percentile(measured[mask] / predicted[mask], [10, 90])]
+            for metric, predicted, measured in (("tpot", out[0], tpot), ("ttft", out[1], ttft))
+        }
+    values = {f.name: _rounded(getattr(c, f.name)) for f in fields(c)}
+    about = (
+        f"fitted on {len(tpot)} rows of {source} (NVIDIA AIConfigurator's collection, Apache-2.0) on {date.today()}; "
+        "engines in the order vllm, sglang, trtllm; intervals: 10th and 90th percentile of measured over predicted, "
+        "layouts held out"
+    )
+    target = Path(__file__).parents[1] / "src" / "moewright" / "serve" / "fitted.yaml"
+    text = yaml.safe_dump({"source": about, "constants": values, "intervals": intervals}, sort_keys=False, width=110)
+    target.write_text(text, encoding="utf-8")
+
+
+def _rounded(value: float | tuple[float, ...]) -> float | list[float]:
+    if isinstance(value, tuple):
+        return [float(f"{v:.4g}") for v in value]
+    return float(f"{value:.4g}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
