@@ -71,6 +71,19 @@ def test_a_cache_that_does_not_hold_it_is_shown_with_what_it_holds():
     assert found.to_dict()["holds"] is False
 
 
+def test_what_the_simulation_finds_too_slow_is_not_the_best():
+    lengths = {"input": {"uniform": 1024}, "output": {"uniform": 1024}}
+    sizes = [1, 4, 16, 64, 256]
+    free = plan_serving(case(goal={"objective": "throughput"}, concurrency=sizes, **lengths)).best
+    # a limit that the steady state meets and the simulation, whose prompts come in bursts, does not
+    between = (free.ttft + free.simulation.ttft.mean) / 2
+    assert free.ttft < between < free.simulation.ttft.mean
+    goal = {"objective": "throughput", "limits": {"ttft": between}}
+    found = plan_serving(case(goal=goal, concurrency=sizes, **lengths))
+    assert found.rejected["slower than the limits when simulated, or like one that was"] >= 1
+    assert found.best.simulation.ttft.mean <= between
+
+
 def test_prefill_and_decode_apart():
     goal = {"objective": "throughput", "limits": {"tpot": "30 ms", "ttft": "2 s"}}
     c = case(gpus=8, goal=goal, concurrency="auto", input=2048, output=256, disaggregated={})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,7 +27,9 @@ from moewright.units import format_seconds
 
 #: choices of the front that are simulated, and requests of each
 FRONT = 6
-MOST_REQUESTS = 2000
+#: choices that are simulated until one is within the limits
+TRIES = 24
+MOST_REQUESTS = 6000
 
 Tell = Callable[[float], None]
 
@@ -77,13 +79,23 @@ def plan_serving(case: Case, top: int = 5, tell: Tell = lambda share: None) -> S
     start = time.perf_counter()
     choices, rejected, count = search_serving(case)
     rejected += Counter()  # drops reasons that never applied
-    best, alternatives, frontier = _ranked(case, choices, top)
     tell(0.2)
-    chosen = list(dict.fromkeys((best, *frontier)))[: FRONT + 1]
-    found = {}
-    for i, choice in enumerate(chosen):
-        found[choice] = simulated(case, choice, MOST_REQUESTS)
-        tell(0.2 + 0.8 * (i + 1) / len(chosen))
+    found: dict[Choice, Choice] = {}
+    while True:  # what the steady state takes to be within the limits, the simulation may not
+        best, alternatives, frontier = _ranked(case, choices, top)
+        found[best] = simulated(case, best, MOST_REQUESTS)
+        if _meets(case, found[best]):
+            break
+        kept = _still(case, choices, found[best]) if len(found) < TRIES else []
+        rejected["slower than the limits when simulated, or like one that was"] += len(choices) - len(kept)
+        choices = kept
+        if not choices:
+            raise InfeasibleError(f"no strategy meets the limits when it is simulated: {_nearest(found.values())}")
+    tell(0.5)
+    for i, choice in enumerate(frontier[:FRONT]):
+        if choice not in found:
+            found[choice] = simulated(case, choice, MOST_REQUESTS)
+        tell(0.5 + 0.5 * (i + 1) / len(frontier))
     return ServingPlan(
         case,
         count,
@@ -205,6 +217,40 @@ def _within(case: Case, choices: list[Choice], rejected: Counter[str]) -> list[C
         rejected[f"slower than limits.{name}"] += len(choices) - len(good)
         choices = good
     return choices
+
+
+def _meets(case: Case, choice: Choice) -> bool:
+    """Whether the simulated means are within the limits."""
+    o, limits = choice.simulation, case.goal.limits
+    assert o is not None
+    slow = limits.ttft is not None and o.ttft.mean > limits.ttft
+    return not (slow or (limits.tpot is not None and o.tpot is not None and o.tpot.mean > limits.tpot))
+
+
+def _still(case: Case, choices: list[Choice], missed: Choice) -> list[Choice]:
+    """The choices left when ``missed`` was too slow: not itself, and of as many in flight or more only those that are
+    within the limits with as much on top of the steady state."""
+    o, limits = missed.simulation, case.goal.limits
+    assert o is not None
+    ttft = max(1.0, o.ttft.mean / missed.ttft)
+    tpot = max(1.0, o.tpot.mean / missed.tpot) if o.tpot else 1.0
+
+    def good(c: Choice) -> bool:
+        if c == missed:
+            return False
+        slow = limits.ttft is not None and c.ttft * ttft > limits.ttft
+        slow = slow or (limits.tpot is not None and c.tpot * tpot > limits.tpot)
+        return c.concurrency < missed.concurrency or not slow
+
+    return [c for c in choices if good(c)]
+
+
+def _nearest(found: Iterable[Choice]) -> str:
+    """What the fastest of the simulated take."""
+    runs = [c.simulation for c in found if c.simulation is not None]
+    tpot = min((o.tpot.mean for o in runs if o.tpot is not None), default=0.0)
+    ttft = min(o.ttft.mean for o in runs)
+    return f"the least TTFT of those tried is {format_seconds(ttft)}, the least TPOT {format_seconds(tpot)}"
 
 
 def _ranked(case: Case, choices: list[Choice], top: int) -> tuple[Choice, list[Choice], list[Choice]]:
