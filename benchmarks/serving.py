@@ -42,6 +42,7 @@ _PRIOR: dict[str, tuple[float, float]] = {
     "apart_host": (0.1, 1.0),
     "apart_queue": (0.5, 1.0),
     "apart_queue_growth": (0.7, 0.3),
+    "stated_queue": (0.3, 1.0),
 }
 _PLAIN = {"spread", "apart_growth", "queue_spread", "apart_queue_growth"}
 _ENGINES = {f.name for f in fields(Constants) if "tuple" in str(f.type)}

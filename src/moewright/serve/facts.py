@@ -19,8 +19,8 @@ from moewright.spec.catalogue_hardware import cluster_entry, load_cluster
 from moewright.spec.catalogue_models import load_model
 from moewright.spec.model import LatentAttention, ModelSpec
 
-#: decode workers that a row may have had where it does not say
-WORKERS = (1, 2, 4, 8, 16)
+#: decode steps are priced at the batch asked for, at half of it, a quarter …
+HALVINGS = 9
 PARTS = ("attention", "experts", "communication", "small", "router", "dense", "head")
 #: benchmarks of these nominal lengths draw each length evenly from 0.8 to 1.0 of it (InferenceMAX,
 #: ``--random-range-ratio 0.8``); others are taken as they are
@@ -30,9 +30,9 @@ _MEAN_DRAWN = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """``decode`` [workers, parts]: seconds of a decode step by part, for each count of ``WORKERS`` (a row that states
-    its workers has the same in all); ``prompt``: seconds of one prompt alone; ``packed``: of one among others in a full
-    step; ``batch``, ``held`` [workers]: sequences of an attention-dp rank asked for, and those that its KV holds."""
+    """``decode`` [halvings, parts]: seconds of a decode step by part, at ``running`` [halvings] sequences of an
+    attention-dp rank; ``prompt``: seconds of one prompt alone; ``packed``: of one among others in a full step;
+    ``asked``: sequences of a rank if the row had one decode worker or those it states; ``held``: what its KV holds."""
 
     row: Row
     prefill_layout: Layout
@@ -43,7 +43,8 @@ class Facts:
     decode: np.ndarray
     prompt: float
     packed: float
-    batch: np.ndarray
+    running: np.ndarray
+    asked: float
     held: float
     drafts: bool  # the model ships layers that predict further tokens
     tags: dict[str, int] = field(default_factory=dict)
@@ -103,13 +104,12 @@ def facts_of(row: Row, folder: Path | None) -> Facts:
     p, d = (grown(layout_of(w.sizes, moe, node), fits, moe, 72) for w in (row.prefill, row.decode))
     prompt, answer = mean_lengths(row)
     prefilling, decoding = steps(p), steps(d)
-    workers = np.full(len(WORKERS), row.decode.workers or 1.0) if row.decode.workers else np.array(WORKERS, dtype=float)
-    batch = np.maximum(row.concurrency / workers / d.dp, 1.0)
+    asked = max(row.concurrency / (row.decode.workers or 1) / d.dp, 1.0)
     context = prompt + answer / 2
     held = max(decoding.kv_tokens / context, 1.0)
-    running = np.minimum(batch, held)
+    running = np.maximum(min(asked, held) / 2.0 ** np.arange(HALVINGS), 1.0)
     tokens = np.minimum(running * d.dp, row.concurrency)
-    zero = np.zeros(len(WORKERS))
+    zero = np.zeros(HALVINGS)
     parts = decoding.parts(Step(zero, zero, running, running * context, tokens))
     alone, many = prompt, max(8192.0, prompt)
     at = np.array([alone, many])
@@ -122,10 +122,11 @@ def facts_of(row: Row, folder: Path | None) -> Facts:
         input=prompt,
         output=answer,
         layers=len(model.layers),
-        decode=np.stack([np.broadcast_to(parts.get(k, 0.0), (len(WORKERS),)) for k in PARTS], axis=1),
+        decode=np.stack([np.broadcast_to(parts.get(k, 0.0), (HALVINGS,)) for k in PARTS], axis=1),
         prompt=float(both[0]),
         packed=float(both[1]) * prompt / many,
-        batch=batch,
+        running=running,
+        asked=asked,
         held=held,
         drafts=model.prediction_layers > 0,
     )

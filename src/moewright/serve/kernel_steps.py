@@ -178,16 +178,22 @@ class KernelSteps:
             width = ffn.shared_width / lay.tp
             up = k.gemm(local, 2 * width, hidden, self.formats.dense)
             found.append(("dense", up + k.gemm(local, hidden, width, self.formats.dense)))
-        return [*found, ("communication", self._meet(local, tokens))]
+        return [*found, ("communication", self._meet(local, tokens, ffn.top_k))]
 
-    def _meet(self, local: Array, tokens: Array) -> Array:
+    def _meet(self, local: Array, tokens: Array, top_k: int) -> Array:
         """What brings tokens to the experts and their outputs back."""
         k, lay, hidden = self.kernels, self.layout, self.model.hidden_size
         if lay.dp == 1:
             return k.all_reduce(local * hidden * 2.0, lay.tp)
         ranks = lay.dp * lay.tp
         gathered = tokens * hidden
-        return k.all_gather(gathered * 1.0, ranks) + k.all_gather(gathered * 2.0, ranks)
+        everywhere = k.all_gather(gathered * 1.0, ranks) + k.all_gather(gathered * 2.0, ranks)
+        if lay.ep == 1:
+            return everywhere
+        # a token once to each rank that holds one of its experts, out in 8 bits and back in 16, where that is less
+        far = lay.ep * (1 - (1 - 1 / lay.ep) ** top_k) * (lay.ep - 1) / lay.ep
+        own = np.ceil(local / lay.tp) * hidden * far
+        return np.minimum(everywhere, k.exchange(own, lay.ep) + k.exchange(own * 2.0, lay.ep))
 
     def _head(self, s: Step) -> Array:
         rows = np.asarray(s.decode_sequences) + (np.asarray(s.prefill_tokens) > 0)

@@ -22,6 +22,7 @@ Array = np.ndarray
 #: how tokens choose experts in the measured tables: a power law of 1.2 is nearest to what the models' own
 #: routing shows without balancing (published loads of DeepSeek-V3: the fullest of 8 ranks 1.9 times the mean)
 SKEW = "power_law_1.2"
+BALANCED_FROM = 16
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,13 @@ class Kernels:
     def all_gather(self, size: Array, gpus: int) -> Array:
         """All-gather (or reduce-scatter) of ``size`` bytes in all over ``gpus`` neighbours."""
         return self._collective("all_gather", size, gpus)
+
+    def exchange(self, sent: Array, gpus: int) -> Array:
+        """All-to-all in which a rank sends ``sent`` bytes, evenly to the others of ``gpus``."""
+        self.tags["derived"] += 1
+        g = network.group("ep", np.asarray(gpus), np.asarray(1), self.cluster)
+        sent = np.asarray(sent, dtype=float)
+        return np.asarray(network.exchange_seconds(g, sent, sent, self.cluster, False)) + self.device.launch
 
     def stream(self, traffic: Array, launches: float = 1.0) -> Array:
         """Element-wise work: bytes through memory, and the launches."""

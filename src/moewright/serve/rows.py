@@ -148,7 +148,9 @@ def _model(path: str) -> str:
     found = find_model(path) or find_model(name)
     if found is None:
         near = get_close_matches(name.rpartition("/")[2], model_names(), 1, 0.3)
-        raise ValueError(f"model_path {path!r}: no such model in the catalogue" + (f"; nearest is {near[0]}" if near else ""))
+        raise ValueError(
+            f"model_path {path!r}: no such model in the catalogue" + (f"; nearest is {near[0]}" if near else "")
+        )
     return found
 
 

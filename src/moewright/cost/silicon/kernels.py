@@ -70,7 +70,7 @@ def experts(
                 wanted = (hidden, width, top_k, count, tp, ep)
                 key = table.nearest(wanted, (3.0, 3.0, 1.0, 1.0, 1.1, 1.0))
                 assert key is not None
-                h, f, k, e, t, p = key
+                h, f, k, _, t, p = key
                 factor = (hidden * width * top_k / (tp * ep)) / (h * f * k / (t * p))
                 distance = 0.0 if key == wanted else 1.0 + abs(float(np.log(factor)))
                 found = Found(

@@ -1,0 +1,85 @@
+"""TTFT and TPOT of measured rows, predicted, each with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from moewright.errors import MoewrightError
+from moewright.serve.closed_form import Batch, Constants, tpot_ttft
+from moewright.serve.facts import Facts, facts_of
+from moewright.serve.rows import Row, Skipped
+
+FITTED = Path(__file__).parent / "fitted.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Seconds, with the range that held 80 % of held-out rows of the kind; ``held``: clients that KV holds at once."""
+
+    row: Row
+    layout: str
+    gpus: int
+    ttft: float
+    tpot: float
+    ttft_range: tuple[float, float]
+    tpot_range: tuple[float, float]
+    held: float
+
+
+@cache
+def fitted() -> tuple[Constants, dict[str, dict[str, tuple[float, float]]], str]:
+    """The constants, the intervals (measured over predicted) by kind and metric, and what they were fitted on."""
+    import yaml
+
+    raw: dict[str, Any] = yaml.safe_load(FITTED.read_text(encoding="utf-8"))
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in raw["constants"].items()}
+    intervals = {
+        kind: {metric: (float(low), float(high)) for metric, (low, high) in of.items()}
+        for kind, of in raw["intervals"].items()
+    }
+    return Constants(**values), intervals, str(raw["source"])
+
+
+def predict(
+    rows: Sequence[Row], folder: Path | None, tell: Callable[[float], None] = lambda share: None
+) -> tuple[list[Prediction], list[Skipped]]:
+    """Predictions in the order of ``rows``, and the rows that could not be priced with the reason."""
+    facts: list[Facts] = []
+    skipped: list[Skipped] = []
+    for i, row in enumerate(rows):
+        try:
+            facts.append(facts_of(row, folder))
+        except MoewrightError as error:
+            skipped.append(Skipped(row.line, " ".join(str(error).split())))
+        tell((i + 1) / len(rows))
+    if not facts:
+        return [], skipped
+    constants, intervals, _ = fitted()
+    tpot, ttft = tpot_ttft(Batch.of(facts), constants)
+    found = []
+    for f, output, first in zip(facts, tpot, ttft, strict=True):
+        around = intervals["apart" if f.row.apart else "together"]
+        found.append(_prediction(f, float(output), float(first), around))
+    return found, skipped
+
+
+def _prediction(f: Facts, tpot: float, ttft: float, around: dict[str, tuple[float, float]]) -> Prediction:
+    name = f.layout.name
+    if f.row.apart:
+        name = f"prefill {f.prefill_layout.name}, decode {name}"
+    low, high = around["tpot"]
+    first_low, first_high = around["ttft"]
+    return Prediction(
+        f.row,
+        name,
+        f.layout.gpus + (f.prefill_layout.gpus if f.row.apart else 0),
+        ttft,
+        tpot,
+        (ttft * first_low, ttft * first_high),
+        (tpot * low, tpot * high),
+        f.held * f.layout.dp * (f.row.decode.workers or 1),
+    )
