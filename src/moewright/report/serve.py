@@ -77,7 +77,7 @@ def _latencies(o: Outcome) -> Table:
 
 
 def _engine(o: Outcome) -> Table:
-    waits = ", ".join(f"{_CAUSES[name]} {share:.0%}" for name, share in o.starved.items())
+    waits = ", ".join(f"{_CAUSES[name]} {share:.0%}" for name, share in o.starved.items() if share >= 0.005)
     caches = "; ".join(
         f"{_phase(p.phase)}{p.kv_tokens:,} tokens on each of {plural(p.attention_ranks * p.replicas, 'attention rank')}"
         for p in o.pools
