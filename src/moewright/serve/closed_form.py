@@ -156,7 +156,7 @@ def _ttft(x: Batch, c: Constants, step: Array, tpot: Array, running: Array, work
     # Little's law, closed loop: whoever does not decode waits for the first token
     waiting = np.maximum(x.concurrency * x.output * tpot / (running * x.dp * workers) - x.output * tpot, 0.0)
     alone = prompt + np.where(x.apart, moved, shared)
-    return np.maximum(alone, np.where(x.apart & ~stated, 0.0, waiting))
+    return np.asarray(np.maximum(alone, np.where(x.apart & ~stated, 0.0, waiting)))
 
 
 def _between(values: Array, at: Array) -> Array:

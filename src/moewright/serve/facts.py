@@ -47,7 +47,7 @@ class Facts:
     asked: float
     held: float
     drafts: bool  # the model ships layers that predict further tokens
-    tags: dict[str, int] = field(default_factory=dict)
+    tags: dict[str, float] = field(default_factory=dict)  # share of the decode steps' seconds by how they came to be
 
 
 @lru_cache(maxsize=64)
@@ -109,8 +109,9 @@ def facts_of(row: Row, folder: Path | None) -> Facts:
     held = max(decoding.kv_tokens / context, 1.0)
     running = np.maximum(min(asked, held) / 2.0 ** np.arange(HALVINGS), 1.0)
     tokens = np.minimum(running * d.dp, row.concurrency)
-    zero = np.zeros(HALVINGS)
+    zero, before = np.zeros(HALVINGS), dict(kernels.tags)
     parts = decoding.parts(Step(zero, zero, running, running * context, tokens))
+    spent = {tag: seconds - before[tag] for tag, seconds in kernels.tags.items()}
     alone, many = prompt, max(8192.0, prompt)
     at = np.array([alone, many])
     pairs = at * prompt / 2
@@ -129,6 +130,7 @@ def facts_of(row: Row, folder: Path | None) -> Facts:
         asked=asked,
         held=held,
         drafts=model.prediction_layers > 0,
+        tags={tag: seconds / max(sum(spent.values()), 1e-30) for tag, seconds in spent.items()},
     )
 
 

@@ -98,7 +98,7 @@ class KernelSteps:
             context = np.asarray(s.decode_context) / np.maximum(decode, 1)
             one = k.decode_attention(np.maximum(decode, 1), np.maximum(context, 1), heads, kv, a.head_dim, window, f.kv)
             total = total + np.where(decode > 0, one, 0.0)
-        return total
+        return np.asarray(total)
 
     def _latent(self, a: LatentAttention, s: Step) -> Array:
         k, f, hidden = self.kernels, self.formats, self.model.hidden_size
@@ -139,7 +139,7 @@ class KernelSteps:
                 "generation", b, context, heads, f.attention, f.kv, sparse, (flops, stored + b * seen * kv_bytes)
             )
             total = total + np.where(decode > 0, one, 0.0)
-        return total
+        return np.asarray(total)
 
     def _linear(self, a: LinearAttention, s: Step) -> Array:
         k, tp, hidden, f = self.kernels, self.layout.tp, self.model.hidden_size, self.formats
@@ -157,7 +157,7 @@ class KernelSteps:
                 )
                 one = k.linear(phase, n, keys, values, (6.0 * n * state, traffic))
                 total = total + np.where(size > 0, one, 0.0)
-        return total
+        return np.asarray(total)
 
     def _dense(self, ffn: DenseFfn, local: Array) -> list[tuple[str, Array]]:
         k, tp, hidden = self.kernels, self.layout.tp, self.model.hidden_size
@@ -189,11 +189,11 @@ class KernelSteps:
         gathered = tokens * hidden
         everywhere = k.all_gather(gathered * 1.0, ranks) + k.all_gather(gathered * 2.0, ranks)
         if lay.ep == 1:
-            return everywhere
+            return np.asarray(everywhere)
         # a token once to each rank that holds one of its experts, out in 8 bits and back in 16, where that is less
         far = lay.ep * (1 - (1 - 1 / lay.ep) ** top_k) * (lay.ep - 1) / lay.ep
         own = np.ceil(local / lay.tp) * hidden * far
-        return np.minimum(everywhere, k.exchange(own, lay.ep) + k.exchange(own * 2.0, lay.ep))
+        return np.asarray(np.minimum(everywhere, k.exchange(own, lay.ep) + k.exchange(own * 2.0, lay.ep)))
 
     def _head(self, s: Step) -> Array:
         rows = np.asarray(s.decode_sequences) + (np.asarray(s.prefill_tokens) > 0)

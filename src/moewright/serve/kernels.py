@@ -6,7 +6,6 @@ no figure may beat: a table's row that does is lifted to it.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,16 +22,18 @@ Array = np.ndarray
 #: routing shows without balancing (published loads of DeepSeek-V3: the fullest of 8 ranks 1.9 times the mean)
 SKEW = "power_law_1.2"
 BALANCED_FROM = 16
+TAGS = ("measured", "interpolated", "derived")
 
 
 @dataclass(frozen=True)
 class Kernels:
-    """``tables`` None: only the roofline. ``tags`` counts the figures by how they came to be."""
+    """``tables`` None: only the roofline. ``tags``: seconds given out so far by how they came to be: ``measured`` (the
+    shape's own series), ``interpolated`` between shapes, ``derived`` from another shape or by formula."""
 
     cluster: Cluster
     tables: Tables | None = None
     skew: str = SKEW
-    tags: Counter[str] = field(default_factory=Counter)
+    tags: dict[str, float] = field(default_factory=lambda: dict.fromkeys(TAGS, 0.0))
 
     @property
     def device(self) -> Device:
@@ -112,10 +113,14 @@ class Kernels:
 
     def exchange(self, sent: Array, gpus: int) -> Array:
         """All-to-all in which a rank sends ``sent`` bytes, evenly to the others of ``gpus``."""
-        self.tags["derived"] += 1
         g = network.group("ep", np.asarray(gpus), np.asarray(1), self.cluster)
         sent = np.asarray(sent, dtype=float)
-        return np.asarray(network.exchange_seconds(g, sent, sent, self.cluster, False)) + self.device.launch
+        seconds = network.exchange_seconds(g, sent, sent, self.cluster, False) + self.device.launch
+        return self._told("derived", np.asarray(seconds))
+
+    def _told(self, tag: str, seconds: Array) -> Array:
+        self.tags[tag] += float(np.sum(seconds))
+        return seconds
 
     def stream(self, traffic: Array, launches: float = 1.0) -> Array:
         """Element-wise work: bytes through memory, and the launches."""
@@ -133,12 +138,10 @@ class Kernels:
                 else collectives.exchange(self.tables, kind, gpus)
             )
         if found is not None and gpus <= self.cluster.gpus_per_node:
-            self.tags[found.tag] += 1
-            return found(size)
-        self.tags["derived"] += 1
+            return self._told(found.tag, found(size))
         g = network.group("tp", np.asarray(gpus), np.asarray(1), self.cluster)
         seconds = network.reduce_seconds if kind == "all_reduce" else network.gather_seconds
-        return np.asarray(seconds(g, np.asarray(size, dtype=float), self.cluster))
+        return self._told("derived", np.asarray(seconds(g, np.asarray(size, dtype=float), self.cluster)))
 
     def _seconds(
         self, found: Found | None, at: tuple[Array, ...], flops: Array, traffic: Array, form: str, lift: float = 1.0
@@ -147,12 +150,10 @@ class Kernels:
         d = self.device
         peak, reach = d.flops[unit(form, d)], d.memory_bandwidth
         if found is None:
-            self.tags["derived"] += 1
             busy = np.maximum(flops / (peak * d.mfu), traffic / (reach * d.bandwidth_utilization))
-            return np.asarray(np.where(busy > 0, busy + d.launch, 0.0))
-        self.tags[found.tag] += 1
+            return self._told("derived", np.asarray(np.where(busy > 0, busy + d.launch, 0.0)))
         floor = np.maximum(flops / peak, traffic / reach) * lift
-        return np.asarray(np.where(flops > 0, np.maximum(found(*at), floor), 0.0))
+        return self._told(found.tag, np.asarray(np.where(flops > 0, np.maximum(found(*at), floor), 0.0)))
 
 
 def table_format(form: str) -> str:

@@ -18,7 +18,8 @@ FITTED = Path(__file__).parent / "fitted.yaml"
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Seconds, with the range that held 80 % of held-out rows of the kind; ``held``: clients that KV holds at once."""
+    """Seconds, with the range that held 80 % of held-out rows of the kind; ``held``: clients that KV holds at
+    once; ``tags``: shares of the step's seconds that are measured, interpolated, derived."""
 
     row: Row
     layout: str
@@ -28,6 +29,7 @@ class Prediction:
     ttft_range: tuple[float, float]
     tpot_range: tuple[float, float]
     held: float
+    tags: dict[str, float]
 
 
 @cache
@@ -36,7 +38,7 @@ def fitted() -> tuple[Constants, dict[str, dict[str, tuple[float, float]]], str]
     import yaml
 
     raw: dict[str, Any] = yaml.safe_load(FITTED.read_text(encoding="utf-8"))
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in raw["constants"].items()}
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw["constants"].items()}
     intervals = {
         kind: {metric: (float(low), float(high)) for metric, (low, high) in of.items()}
         for kind, of in raw["intervals"].items()
@@ -82,4 +84,5 @@ def _prediction(f: Facts, tpot: float, ttft: float, around: dict[str, tuple[floa
         (ttft * first_low, ttft * first_high),
         (tpot * low, tpot * high),
         f.held * f.layout.dp * (f.row.decode.workers or 1),
+        f.tags,
     )

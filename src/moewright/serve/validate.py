@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from moewright.serve.kernels import TAGS
 from moewright.serve.predict import Prediction, fitted, predict
 from moewright.serve.rows import Row, Skipped
 from moewright.serve.score import covered, errors, ranking
@@ -23,6 +24,7 @@ ADDED = (
     "predicted_tpot_ms_low",
     "predicted_tpot_ms_high",
     "predicted_layout",
+    "predicted_from",
 )
 
 
@@ -41,10 +43,16 @@ def scoreboard(
         "tpot": {**errors(found, "tpot"), "covered": covered(found, "tpot")} if found else None,
         "ttft": {**errors(found, "ttft"), "covered": covered(found, "ttft")} if found else None,
         "ranking": asdict(ranking(found)),
-        "kernels": "measured tables" if folder else "the roofline (no measured tables installed)",
+        "kernels": _origin(found) if folder else "the roofline (without measured tables)",
         "fitted": fitted()[2],
     }
     return board, found
+
+
+def _origin(found: Sequence[Prediction]) -> str:
+    """Where the decode steps' seconds come from, in the mean over the rows."""
+    shares = {tag: sum(p.tags[tag] for p in found) / max(len(found), 1) for tag in TAGS}
+    return "; ".join(f"{share:.0%} {tag}" for tag, share in shares.items())
 
 
 def _reason(s: Skipped) -> str:
@@ -62,5 +70,6 @@ def with_predictions(rows: Sequence[Row], found: Sequence[Prediction], columns: 
         p = by_line.get(row.line)
         values = () if p is None else (p.ttft, p.tpot, *p.ttft_range, *p.tpot_range)
         added = {name: f"{v * 1e3:.6g}" for name, v in zip(ADDED, values, strict=False)}
-        writer.writerow({**row.raw, **added, "predicted_layout": p.layout if p else ""})
+        origin = ", ".join(f"{tag} {share:.0%}" for tag, share in p.tags.items() if share) if p else ""
+        writer.writerow({**row.raw, **added, "predicted_layout": p.layout if p else "", "predicted_from": origin})
     return out.getvalue()

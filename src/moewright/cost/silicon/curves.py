@@ -51,7 +51,7 @@ class Curve:
     def inside(self, size: np.ndarray | float) -> np.ndarray:
         """Whether ``size`` lies between measured points."""
         wanted = np.asarray(size, dtype=float)
-        return (wanted >= self.size[0]) & (wanted <= self.size[-1])
+        return np.asarray((wanted >= self.size[0]) & (wanted <= self.size[-1]))
 
 
 @dataclass(frozen=True, slots=True)
