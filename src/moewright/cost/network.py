@@ -72,7 +72,11 @@ def gather_seconds(g: Group, buffer: Numbers, cluster: Cluster) -> Numbers:
     Across nodes first, each rank its own shard (recursive doubling: log2 latency), then inside the node
     (all peers at once through the switch: one latency). The tiers' bytes add up to (n−1)/n · buffer.
     """
-    inside = np.where(g.local > 1, (g.local - 1) / g.local * buffer / cluster.node.bandwidth + cluster.node.latency, 0)
+    inside = np.where(
+        g.local > 1,
+        (g.local - 1) / g.local * buffer / cluster.node.bandwidth + cluster.node.latency + cluster.node.start,
+        0,
+    )
     steps = np.ceil(np.log2(g.nodes))
     across = (g.nodes - 1) * buffer / g.size / cluster.fabric.bandwidth + steps * cluster.fabric.latency
     return np.where(g.size > 1, inside + np.where(g.nodes > 1, across, 0), 0.0)
@@ -110,9 +114,11 @@ def exchange_seconds(g: Group, to_ranks: Numbers, to_nodes: Numbers, cluster: Cl
         slow = to_ranks * (n - local) / peers
         fast = to_ranks * (local - 1) / peers
     across = g.nodes > 1
-    latency = np.where(across, cluster.fabric.latency, cluster.node.latency)
+    latency = np.where(across, cluster.fabric.latency, cluster.node.latency + cluster.node.start)
     latency = latency + (np.where(across & (local > 1), cluster.node.latency, 0.0) if forwarding else 0.0)
-    busy = np.maximum(fast / cluster.node.bandwidth, np.where(across, slow, 0.0) / cluster.fabric.bandwidth)
+    busy = np.maximum(
+        fast / (cluster.node.bandwidth * cluster.node.exchange), np.where(across, slow, 0.0) / cluster.fabric.bandwidth
+    )
     return np.where(n > 1, busy + latency, 0.0)
 
 

@@ -8,11 +8,12 @@ replicated every rank of the stage holds all tokens; one all-reduce after attent
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from moewright.cost import network, routing
+from moewright.cost.efficiency import PADDING, latent_decode_seconds, passes_seconds, worked_flops
 from moewright.cost.network import Group
 from moewright.cost.roofline import compute_seconds, unit_of
 from moewright.cost.shapes import (
@@ -96,6 +97,7 @@ def _gemm(p: Pricing, name: str, tensors: list[Tensor], attention: Attention, ki
         flops = flops + gemm_flops(again, attention, t) * tokens * (t.cp - 1)
     act = element_bytes(precision.activations)
     traffic = weight_bytes(tensors, attention, precision, t)
+    products: dict[tuple[int, bool, bool], tuple[Numbers, Numbers, Numbers]] = {}
     for x in (x for x in tensors if x.gemm):
         # the divided axis is the input's for the second product of a pair, else the output's
         inner = x.name.endswith(("o_proj", "out_proj", "_down"))
@@ -103,7 +105,17 @@ def _gemm(p: Pricing, name: str, tensors: list[Tensor], attention: Attention, ki
         rows, columns = (1.0, share) if inner else (share, 1.0)
         worked = tokens * t.cp if x in again else tokens
         traffic = traffic + worked * (x.rows * rows * 2.0 + x.columns * columns * act)
-    return _compute(p, name, flops, traffic, kind)
+        # products of the same input are one kernel
+        key = (x.columns, inner, x in again)
+        wide = products[key][1] if key in products else 0.0
+        products[key] = (worked, wide + x.count * x.rows * rows, x.columns * columns)
+    device = p.case.cluster.device
+    if device.kernels is None:
+        return _compute(p, name, flops, traffic, kind)
+    seconds = compute_seconds(
+        worked_flops(products.values(), device), traffic, device, unit_of(precision, kind, device)
+    )
+    return Operation(name, np.where(flops > 0, seconds, 0.0), flops, traffic)
 
 
 def expanded_by_all(x: Tensor, attention: Attention) -> bool:
@@ -153,7 +165,10 @@ def _scores(p: Pricing, attention: Attention) -> Operation:
             traffic = traffic + p.shapes.sequences * (attention.indexer.dim + 4) * (w.sequence - read)
     else:
         traffic = p.shapes.tokens * (per_token + _query_bytes(attention) / p.table.tp)
-    return _compute(p, "attention", flops, traffic, "attention_scores")
+    operation = _compute(p, "attention", flops, traffic, "attention_scores")
+    if w.kind is Kind.DECODE and isinstance(attention, LatentAttention):
+        return replace(operation, seconds=operation.seconds + latent_decode_seconds(p.case.cluster.device))
+    return operation
 
 
 def _query_bytes(attention: Attention) -> float:
@@ -302,4 +317,14 @@ def _grouped_gemm(p: Pricing, ffn: MoeFfn, tensors: list[Tensor], load: Load) ->
     ups = 2 if ffn.gated else 1
     width = ffn.width / t.etp
     elements = act * (p.case.model.hidden_size + width) + 2.0 * (ups * width + p.case.model.hidden_size)
-    return _compute(p, "experts", 2.0 * one * copies, load.active * stored + copies * elements, "experts")
+    flops, traffic = 2.0 * one * copies, load.active * stored + copies * elements
+    device = p.case.cluster.device
+    if device.kernels is None:
+        return _compute(p, "experts", flops, traffic, "experts")
+    hidden, active = p.case.model.hidden_size, np.maximum(load.active, 1.0)
+    products = ((copies / active, ups * width, hidden), (copies / active, hidden, width))
+    worked = worked_flops(products, device, active, PADDING)
+    # fused kernels of replicated tokens keep room for every copy, whosever expert it goes to
+    room = np.where(t.replicated, s.routed * ffn.top_k, copies)
+    seconds = compute_seconds(worked, traffic, device, unit_of(precision, "experts", device))
+    return Operation("experts", seconds + passes_seconds(room, width, ups, hidden, device), flops, traffic)

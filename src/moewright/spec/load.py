@@ -176,6 +176,8 @@ def _device(value: Any, file: str, base: Device | None = None) -> Device:
         bandwidth_utilization=own(d.bandwidth_utilization, b.bandwidth_utilization),
         launch=own(d.launch, b.launch),
         price=b.price if d.price is None else d.price,
+        # a user's figures are the only ones: no efficiency by shape on top
+        kernels=b.kernels if {"flops", "memory_bandwidth", "mfu", "bandwidth_utilization"}.isdisjoint(value) else None,
     )
 
 
