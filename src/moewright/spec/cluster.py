@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from moewright.spec.profile import Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +26,8 @@ class Device:
     """One accelerator. ``flops``: matrix unit (fp4, fp8, int8, bf16, fp16, fp32) → dense peak FLOPs/s.
     ``mfu`` and ``bandwidth_utilization`` are what of the peaks a kernel gets; ``launch`` is the fixed
     seconds of starting one operation; ``price`` is currency per GPU-hour. ``kernels``: None where a user gave the
-    efficiencies, which then are the only ones."""
+    efficiencies, which then are the only ones. ``measured``: a profile's points, which take the
+    place of all rates."""
 
     name: str
     flops: dict[str, float]
@@ -34,6 +39,7 @@ class Device:
     price: float | None = None
     source: str = ""
     kernels: Kernels | None = None
+    measured: Profile | None = None
 
 
 @dataclass(frozen=True, slots=True)
