@@ -21,7 +21,20 @@ from moewright.units import format_seconds
 DOCS = Path(__file__).parents[1] / "docs"
 Row = dict[str, Any]
 Fit = tuple[str, str, list[tuple[float, ...]], Callable[[Cluster, Sequence[float]], Cluster]]
-COLOURS = ["#2f6f9f", "#d1603d", "#5b8c5a", "#8a5fa8", "#c9a227", "#4aa3a3", "#b04a6f", "#7a7a7a", "#305070", "#e09a5f", "#90b040", "#603030"]
+COLOURS = [
+    "#2f6f9f",
+    "#d1603d",
+    "#5b8c5a",
+    "#8a5fa8",
+    "#c9a227",
+    "#4aa3a3",
+    "#b04a6f",
+    "#7a7a7a",
+    "#305070",
+    "#e09a5f",
+    "#90b040",
+    "#603030",
+]
 #: ids → why no prediction is made
 UNPREDICTED = [
     (r"route-", "the skew of real routing: an input of a plan (`routing: FILE`), which no hardware predicts"),

@@ -17,7 +17,9 @@ ENDINGS = (".yaml", ".yml", ".json")
 
 @app.command()
 def measure(
-    source: Annotated[Path | None, typer.Argument(metavar="SPEC", help="Whose shapes to measure; none: a sweep.")] = None,
+    source: Annotated[
+        Path | None, typer.Argument(metavar="SPEC", help="Whose shapes to measure; none: a sweep.")
+    ] = None,
     device: Annotated[Devices, typer.Option(help="auto: CUDA where there is one.")] = Devices.AUTO,
     ranks: Annotated[
         int | None, typer.Option(min=1, max=4096, help="Processes that measure at once (default: the spec's, or 1).")
@@ -34,7 +36,9 @@ def measure(
     from moewright.spec.load import load
 
     if output is not None and output.suffix.lower() not in ENDINGS:
-        raise SpecError(f"got {output.name[:60]!r}; expected a file that ends in {', '.join(ENDINGS)}", field="--output")
+        raise SpecError(
+            f"got {output.name[:60]!r}; expected a file that ends in {', '.join(ENDINGS)}", field="--output"
+        )
     case = load(source) if source is not None else None
     count = ranks or (case.cluster.gpus if case else 1)
     try:

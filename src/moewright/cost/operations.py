@@ -330,7 +330,11 @@ def _experts(p: Pricing, ffn: MoeFfn, attention: Attention) -> list[Operation]:
         )
         etp_name = "expert_gather" if name == "dispatch" else "expert_reduce"
         etp_kind = "all_gather" if name == "dispatch" else "reduce_scatter"
-        operations.append(_collective(p, etp_name, etp_kind, s.etp, received * t.etp * width, ~replicated))
+        gathered = _collective(p, etp_name, etp_kind, s.etp, received * t.etp * width, ~replicated)
+        if name == "dispatch" and p.case.cluster.device.measured is not None:
+            counts = network.exchange_seconds(s.etp, 8.0 * t.etp, 0.0, p.case.cluster, False)
+            gathered = replace(gathered, seconds=gathered.seconds + np.where(replicated, 0.0, counts))
+        operations.append(gathered)
     operations.insert(4, _grouped_gemm(p, ffn, tensors, load))
     if shared:
         operations += [

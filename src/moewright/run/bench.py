@@ -17,6 +17,7 @@ from moewright.run.layers import experts as experts_pass
 from moewright.run.layers import rms_norm, route
 from moewright.run.numerics import Numerics
 from moewright.run.products import linear
+from moewright.run.traffic import _all_gather, _reduce_scatter
 from moewright.spec.model import MoeFfn
 
 Call = Callable[[], object]
@@ -38,6 +39,27 @@ def seconds_of(call: Call, device: torch.device, warmup: int, repetitions: int) 
     return found
 
 
+def after_work(call: Call, device: torch.device, warmup: int, repetitions: int) -> list[float]:
+    """Seconds that ``call`` adds to a loop of a product and it: ranks come to a collective from work of their own, not
+    from the collective before, and where they share cores they come one after another."""
+    x, w = torch.ones(64, 256, device=device), torch.ones(256, 256, device=device)
+
+    def work() -> object:
+        return [linear(x, w) for _ in range(8)]
+
+    def both() -> None:
+        work()
+        call()
+
+    alone = seconds_of(work, device, warmup, repetitions)
+    dist.barrier()
+    together = seconds_of(both, device, warmup, repetitions)
+    bare = seconds_of(call, device, warmup, repetitions)
+    least = sum(bare) / len(bare)
+    added = (sum(together) - sum(alone)) / repetitions
+    return [max(least, added)] * repetitions
+
+
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -51,7 +73,10 @@ def make(operation: str, key: tuple[int, ...], size: int, like: torch.Tensor, gr
     if operation == "experts":
         return _experts(key, size, like)
     if operation == "router":
-        x, w = torch.randn_like(like.new_empty(size, key[0])), {"router": torch.randn_like(like.new_empty(key[1], key[0]))}
+        x, w = (
+            torch.randn_like(like.new_empty(size, key[0])),
+            {"router": torch.randn_like(like.new_empty(key[1], key[0]))},
+        )
         ffn = MoeFfn(key[1], min(2, key[1]), 1)
         return lambda: route(x, w, ffn, Numerics())
     if operation == "norms":
@@ -109,10 +134,10 @@ def _collective(name: str, ranks: int, size: int, like: torch.Tensor, group: dis
         return lambda: dist.broadcast(x, src=dist.get_global_rank(group, 0), group=group)
     if name == "all_gather":
         mine = like.new_ones(count // ranks)
-        return lambda: dist.all_gather_into_tensor(x, mine, group=group)
+        return lambda: _all_gather(x, mine, group=group)
     if name == "reduce_scatter":
         mine = like.new_ones(count // ranks)
-        return lambda: dist.reduce_scatter_tensor(mine, x, group=group)
+        return lambda: _reduce_scatter(mine, x, group=group)
     if name == "all_to_all":  # the part that stays travels nowhere: size counts the others
         whole = like.new_ones(max(1, count // max(ranks - 1, 1)) * ranks)
         out = torch.empty_like(whole)

@@ -57,7 +57,10 @@ def items(case: Case | None, ranks: int, effort: Effort) -> list[Item]:
     found += [Item("router", key, rows) for key in sorted(routers)]
     scale = tuple(4**i for i in range(5, 13))
     for width in sorted(widths):
-        found += [Item("attention_prefill", (width,), tuple(64 * s for s in scale)), Item("attention_decode", (width,), scale)]
+        found += [
+            Item("attention_prefill", (width,), tuple(64 * s for s in scale)),
+            Item("attention_decode", (width,), scale),
+        ]
     moved = tuple(s for s in (4**i for i in range(5, 14)) if s <= effort.largest)
     found += [Item("norms", (), tuple(s for s in scale if s <= effort.largest)), Item("memory", (), moved)]
     for size in (n for n in range(2, ranks + 1) if ranks % n == 0):
@@ -66,7 +69,9 @@ def items(case: Case | None, ranks: int, effort: Effort) -> list[Item]:
     return found
 
 
-def _shapes(case: Case, ranks: int) -> tuple[set[tuple[int, int]], set[tuple[int, int]], set[tuple[int, int]], set[int]]:
+def _shapes(
+    case: Case, ranks: int
+) -> tuple[set[tuple[int, int]], set[tuple[int, int]], set[tuple[int, int]], set[int]]:
     """(products, experts, routers, head widths) of ``case``: undivided, and divided as its strategy says, or in two."""
     model, s = case.model, case.strategy
     products, experts, routers, widths = set(), set(), set(), set()
@@ -155,7 +160,8 @@ def _curve(item: Item, like: torch.Tensor, groups: dict[int, dist.ProcessGroup],
         call = bench.make(item.operation, item.key, size, like, groups[item.key[0]] if collective else None)
         if dist.get_world_size() > 1:
             dist.barrier()
-        seconds = bench.seconds_of(call, like.device, o.warmup, o.repetitions)
+        clock = bench.after_work if collective else bench.seconds_of
+        seconds = clock(call, like.device, o.warmup, o.repetitions)
         share = {"experts": 1 / bench.SLOTS, "send": 0.5}.get(item.operation, 1.0)
         rows.append([float(counted), *(s * share for s in seconds)])
     return rows

@@ -124,7 +124,9 @@ def _profiled_cluster(value: Any, file: str) -> Cluster:
     assert device.measured is not None
     gpus, most = c.gpus or device.measured.ranks, device.measured.ranks
     if gpus > most:
-        raise SpecError(f"got {gpus}; expected {most} at most, as {c.profile} measured", file=file, field="cluster.gpus")
+        raise SpecError(
+            f"got {gpus}; expected {most} at most, as {c.profile} measured", file=file, field="cluster.gpus"
+        )
     # rates of operations the profile has no points of
     tier = Tier(device.memory_bandwidth, max(device.launch, 1e-6))
     return Cluster(device.name, gpus, gpus, device, tier, tier, False, c.reserve, device.source)

@@ -11,7 +11,15 @@ from moewright.spec.precision import FORMATS
 
 RECORDS: tuple[type[d.Record], ...] = (
     *(d.ModelRecord, d.NamedModelRecord, d.SoftmaxRecord, d.LatentRecord, d.LinearRecord, d.PrecisionRecord),
-    *(d.ClusterRecord, d.ProfiledClusterRecord, d.NamedClusterRecord, d.DeviceRecord, d.WorkloadRecord, d.StrategyRecord, d.LimitsRecord),
+    *(
+        d.ClusterRecord,
+        d.ProfiledClusterRecord,
+        d.NamedClusterRecord,
+        d.DeviceRecord,
+        d.WorkloadRecord,
+        d.StrategyRecord,
+        d.LimitsRecord,
+    ),
     d.RoutingRecord,
 )
 
@@ -48,7 +56,12 @@ def schema() -> dict[str, Any]:
                 "description": "a catalogue name, a path to a config.json or its folder, or written out",
             },
             "cluster": {
-                "anyOf": [{**named, "examples": cluster_names()}, _ref(d.NamedClusterRecord), _ref(d.ProfiledClusterRecord), _ref(d.ClusterRecord)],
+                "anyOf": [
+                    {**named, "examples": cluster_names()},
+                    _ref(d.NamedClusterRecord),
+                    _ref(d.ProfiledClusterRecord),
+                    _ref(d.ClusterRecord),
+                ],
                 "description": "a catalogue name with a count of GPUs, or written out",
             },
             "workload": _ref(d.WorkloadRecord),
