@@ -180,7 +180,8 @@ def run() -> list[Row]:
     write_file(page, place(page.read_text(encoding="utf-8"), "published", part(rows, held)))
     for h in held:
         print(
-            f"{h['parameter']:20s} {h['figures']:3d} fitted {h['fitted']:.1%} held out {h['held_out']:.1%} {h['values']}"
+            f"{h['parameter']:20s} {h['figures']:3d} fitted {h['fitted']:.1%}, "
+            f"held out {h['held_out']:.1%}, {h['values']}"
         )
     return rows
 

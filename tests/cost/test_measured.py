@@ -65,7 +65,8 @@ def test_candidates_at_once_and_one_by_one_agree(tmp_path):
     profile = case(tmp_path).cluster.device.measured
     widths, rows = np.array([16, 64, 100, 64]), np.array([1.0, 3.0, 700.0, 0.0])
     together = measured.seconds(profile, "gemm", (widths, 32), rows)
-    assert together == pytest.approx([measured.seconds(profile, "gemm", (w, 32), r) for w, r in zip(widths, rows)])
+    alone = [float(measured.seconds(profile, "gemm", (w, 32), r)) for w, r in zip(widths, rows, strict=True)]
+    assert together == pytest.approx(alone)
 
 
 def test_a_collective_of_the_profile(tmp_path):

@@ -8,6 +8,7 @@ replicated every rank of the stage holds all tokens; one all-reduce after attent
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -28,6 +29,7 @@ from moewright.cost.shapes import (
 )
 from moewright.cost.table import Numbers, Table
 from moewright.spec.case import Case
+from moewright.spec.cluster import Cluster
 from moewright.spec.model import (
     Attention,
     DenseFfn,
@@ -236,7 +238,7 @@ def score_flops(attention: Attention, case: Case) -> float:
     return flops
 
 
-_SECONDS = {
+_SECONDS: dict[str, Callable[[Group, Numbers, Cluster], Numbers]] = {
     "all_reduce": network.reduce_seconds,
     "broadcast": network.broadcast_seconds,
     "reduce_scatter": partial(network.gather_seconds, collective="reduce_scatter"),

@@ -73,12 +73,7 @@ def make(operation: str, key: tuple[int, ...], size: int, like: torch.Tensor, gr
     if operation == "experts":
         return _experts(key, size, like)
     if operation == "router":
-        x, w = (
-            torch.randn_like(like.new_empty(size, key[0])),
-            {"router": torch.randn_like(like.new_empty(key[1], key[0]))},
-        )
-        ffn = MoeFfn(key[1], min(2, key[1]), 1)
-        return lambda: route(x, w, ffn, Numerics())
+        return _router(key, size, like)
     if operation == "norms":
         x, w = like.new_ones(max(1, size // 128), 128), like.new_ones(128)
         return lambda: rms_norm(x + x, w, 1e-6)
@@ -93,6 +88,15 @@ def make(operation: str, key: tuple[int, ...], size: int, like: torch.Tensor, gr
         return _attention(operation, key[0], size, like)
     assert group is not None
     return _collective(operation, key[0], size, like, group)
+
+
+def _router(key: tuple[int, ...], tokens: int, like: torch.Tensor) -> Call:
+    """The product, and the choice of two experts."""
+    hidden, experts = key
+    x = torch.randn_like(like.new_empty(tokens, hidden))
+    w = {"router": torch.randn_like(like.new_empty(experts, hidden))}
+    ffn = MoeFfn(experts, min(2, experts), 1)
+    return lambda: route(x, w, ffn, Numerics())
 
 
 def _experts(key: tuple[int, ...], rows: int, like: torch.Tensor) -> Call:

@@ -35,7 +35,10 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
     "launch": (),
     **{name: ("ranks",) for name in ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast", "send")},
 }
-FIELDS: Final = ["moewright_profile", "name", "machine", "date", "torch", "device", "threads", "ranks", "precision", "memory", "measured"]
+FIELDS: Final = (
+    *("moewright_profile", "name", "machine", "date", "torch", "device"),
+    *("threads", "ranks", "precision", "memory", "measured"),
+)
 
 
 @dataclass(frozen=True, slots=True)
