@@ -52,7 +52,7 @@ def _profile(name: str) -> Engine:
     raw: dict[str, Any] = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
     graphs, host = raw.pop("cuda_graphs"), raw.pop("host")
     sizes = {*graphs["first"], *range(graphs["step"], graphs["most"] + 1, graphs["step"])}
-    seconds = {f"host_{key}": parse(value, "seconds") for key, value in host.items()}
+    seconds: dict[str, Any] = {f"host_{key}": parse(value, "seconds") for key, value in host.items()}
     return Engine(**raw, **seconds, cuda_graph_sizes=tuple(sorted(sizes)))
 
 
@@ -64,4 +64,5 @@ def load_engine(spec: EngineSpec | str) -> Engine:
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise SpecError(f"got {name[:60]!r}{hint}; expected one of {', '.join(ENGINES)}", field="engine")
     profile = _profile(name)
-    return profile if isinstance(spec, str) else replace(profile, **dict(spec.overrides))
+    own: dict[str, Any] = {} if isinstance(spec, str) else dict(spec.overrides)
+    return replace(profile, **own)

@@ -85,7 +85,8 @@ class StepModel:
         parts = micro * np.where(t.two_batch, 2, 1)
         case = replace(self.case, workload=replace(self.case.workload, kind=kind))
         p = _pricing(case, t, _divided(step, parts), sequences / parts)
-        times, groups = [], {}
+        times: list[Numbers] = []
+        groups: dict[str, Numbers] = {}
         for layer, positions in case.model.layer_kinds():
             seconds, found = _layer(p, layer, _divided(step, parts))
             times.append(seconds)
@@ -112,7 +113,7 @@ def _pricing(case: Case, t: Table, step: Step, sequences: Numbers) -> Pricing:
     own = np.where(t.replicated, tokens, np.ceil(tokens / t.tp))
     routed = np.where(t.replicated, tokens, step.tokens)
     s: Shapes = replace(base, sequences=sequences, tokens=tokens, own=own, routed=routed)
-    return Pricing(case, t, s, {m: expert_load(case, t, *np.broadcast_arrays(routed), m) for m in moes(case)})
+    return Pricing(case, t, s, {m: expert_load(case, t, routed, m) for m in moes(case)})
 
 
 def _layer(p: Pricing, layer: Layer, step: Step) -> tuple[Numbers, dict[str, Numbers]]:

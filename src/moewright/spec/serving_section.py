@@ -85,9 +85,7 @@ def _lengths_rule(value: Any) -> Any:
     return whole(1, MOST_SEQUENCE).check(value)
 
 
-LengthsOrOne = Annotated[
-    Any, Rule(_lengths_rule, {"anyOf": [_LENGTH, {"$ref": "#/$defs/LengthsRecord"}]})
-]
+LengthsOrOne = Annotated[Any, Rule(_lengths_rule, {"anyOf": [_LENGTH, {"$ref": "#/$defs/LengthsRecord"}]})]
 
 
 class SpeculativeRecord(Record):
@@ -163,9 +161,7 @@ def read_serving(value: dict[str, Any], file: str, folder: Path) -> Serving:
         trace = read_trace(folder / w.trace, w.trace, file)
     elif w.input is None or w.output is None:
         missing = "input" if w.input is None else "output"
-        raise SpecError(
-            "is missing; required are input and output, or trace", file=file, field=f"workload.{missing}"
-        )
+        raise SpecError("is missing; required are input and output, or trace", file=file, field=f"workload.{missing}")
     if w.rate is not None and w.concurrency is not None:
         raise SpecError("contradicts workload.rate; give one of the two", file=file, field="workload.concurrency")
     if trace is None and w.rate is None and w.concurrency is None:

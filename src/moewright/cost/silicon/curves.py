@@ -51,7 +51,7 @@ class Curve:
     def inside(self, size: np.ndarray | float) -> np.ndarray:
         """Whether ``size`` lies between measured points."""
         wanted = np.asarray(size, dtype=float)
-        return (wanted >= self.size[0]) & (wanted <= self.size[-1])
+        return np.asarray((wanted >= self.size[0]) & (wanted <= self.size[-1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,7 @@ class Surface:
     @classmethod
     def of(cls, first: np.ndarray, second: np.ndarray, seconds: np.ndarray) -> Surface:
         keys = np.unique(first)
-        return cls(
-            keys.astype(float), tuple(Curve.of(second[first == k], seconds[first == k]) for k in keys)
-        )
+        return cls(keys.astype(float), tuple(Curve.of(second[first == k], seconds[first == k]) for k in keys))
 
     def __call__(self, first: np.ndarray | float, second: np.ndarray | float) -> np.ndarray:
         """Seconds at points of equal shape; linear in the logarithms of both, in proportion beyond the last."""

@@ -68,7 +68,8 @@ def find_table(folder: Path, system: str, name: str, engine: str) -> list[Source
     """Tables ``name`` (such as ``gemm_perf``) of ``system``, the best first: the engine asked for before others,
     new versions before old ones."""
     found = [
-        Source(path, path.parent.parent.name, path.parent.name) for path in folder.glob(f"{system}/*/*/*/{name}.parquet")
+        Source(path, path.parent.parent.name, path.parent.name)
+        for path in folder.glob(f"{system}/*/*/*/{name}.parquet")
     ]
     order = _OTHERS.get(engine, (engine,))
     ranked = [s for s in found if s.engine in order]
@@ -76,9 +77,10 @@ def find_table(folder: Path, system: str, name: str, engine: str) -> list[Source
 
 
 def _version(text: str) -> tuple[tuple[int, int], ...]:
-    """``1.3.0rc20`` → comparable numbers, a release candidate before its release."""
+    """``1.3.0rc20`` → comparable numbers; a release candidate comes before its release, a post-release after it."""
+    rank = {"rc": -1, "": 0, "post": 1}
     parts = re.findall(r"(rc|post)?(\d+)", text)
-    return tuple((-1 if kind == "rc" else 0, int(number)) for kind, number in parts)
+    return (*((rank[kind], int(number)) for kind, number in parts), (0, -1))
 
 
 @lru_cache(maxsize=64)

@@ -22,9 +22,7 @@ def _gemm(tables: Tables, n: int, k: int, dtype: str) -> Found | None:
         return Found(table.curve((n, k), "m"), 1.0, "measured", table.source)
     widths, depths = _axis(table, 0), _axis(table, 1)
     at_n, at_k = float(np.clip(n, widths[0], widths[-1])), float(np.clip(k, depths[0], depths[-1]))
-    corners = [
-        (a, b, wa * wb) for a, wa in _between(widths, at_n) for b, wb in _between(depths, at_k) if wa * wb > 0
-    ]
+    corners = [(a, b, wa * wb) for a, wa in _between(widths, at_n) for b, wb in _between(depths, at_k) if wa * wb > 0]
     corners = [(a, b, w) for a, b, w in corners if (a, b) in table.groups]
     if not corners:
         return None
@@ -32,12 +30,9 @@ def _gemm(tables: Tables, n: int, k: int, dtype: str) -> Found | None:
     curves = [(table.curve((int(a), int(b)), "m"), w / total) for a, b, w in corners]
     rows = curves[0][0].size
     logs = sum((np.log(c(rows)) * w for c, w in curves), start=np.zeros(len(rows)))
-    blend = Curve.of(rows, np.exp(logs))
-    # corners that are missing shift the centre: their work is made up for
+    # the blend's own product: n · k where all corners were measured and surround it, so that the factor is 1
     work = np.exp(sum(np.log(a * b) * w / total for a, b, w in corners))
-    factor = max(n, 1) * k / work if n * k > widths[-1] * depths[-1] or total < 0.999 else 1.0
-    factor *= 1.0 if total < 0.999 else max(n / at_n, 1.0) * max(k / at_k, 1.0) / (factor or 1.0)
-    return Found(blend, factor, "interpolated", table.source)
+    return Found(Curve.of(rows, np.exp(logs)), float(n * k / work), "interpolated", table.source)
 
 
 def _axis(table: Family, position: int) -> np.ndarray:
@@ -46,6 +41,8 @@ def _axis(table: Family, position: int) -> np.ndarray:
 
 def _between(axis: np.ndarray, value: float) -> list[tuple[float, float]]:
     """The knots around ``value`` with their weights, linear in the logarithm."""
+    if len(axis) == 1:
+        return [(float(axis[0]), 1.0)]
     i = int(np.clip(np.searchsorted(axis, value, side="right") - 1, 0, len(axis) - 2))
     low, high = axis[i], axis[i + 1]
     w = float(np.log(value / low) / np.log(high / low))
@@ -72,10 +69,12 @@ def experts(
                 wanted = (hidden, width, top_k, count, tp, ep)
                 key = table.nearest(wanted, (3.0, 3.0, 1.0, 1.0, 1.1, 1.0))
                 assert key is not None
-                h, f, k, e, t, p = key
+                h, f, k, _, t, p = key
                 factor = (hidden * width * top_k / (tp * ep)) / (h * f * k / (t * p))
                 distance = 0.0 if key == wanted else 1.0 + abs(float(np.log(factor)))
-                found = Found(table.curve(key, "num_tokens"), factor, "measured" if not distance else "derived", table.source)
+                found = Found(
+                    table.curve(key, "num_tokens"), factor, "measured" if not distance else "derived", table.source
+                )
                 if best is None or distance < best[0]:
                     best = distance, found
                 if not distance:
@@ -87,18 +86,16 @@ def experts(
     return tables.keep(("moe", hidden, width, top_k, count, tp, ep, dtype, skew), make)  # type: ignore[no-any-return]
 
 
-def prefill_attention(
-    tables: Tables, heads: int, kv_heads: int, head_dim: int, window: int, kv: str
-) -> Found | None:
+def prefill_attention(tables: Tables, heads: int, kv_heads: int, head_dim: int, window: int, kv: str) -> Found | None:
     """Surface over (sequences, tokens of each): causal attention of whole prompts."""
     return _attention(tables, "context_attention_perf", ("batch_size", "isl"), heads, kv_heads, head_dim, window, kv)
 
 
-def decode_attention(
-    tables: Tables, heads: int, kv_heads: int, head_dim: int, window: int, kv: str
-) -> Found | None:
+def decode_attention(tables: Tables, heads: int, kv_heads: int, head_dim: int, window: int, kv: str) -> Found | None:
     """Surface over (sequences, tokens of context of each): one new token each."""
-    return _attention(tables, "generation_attention_perf", ("batch_size", "step"), heads, kv_heads, head_dim, window, kv)
+    return _attention(
+        tables, "generation_attention_perf", ("batch_size", "step"), heads, kv_heads, head_dim, window, kv
+    )
 
 
 def _attention(
@@ -129,7 +126,10 @@ def latent_module(tables: Tables, phase: str, heads: int, dtype: str, kv: str, s
 
     def make() -> Found | None:
         name = f"{'dsa' if sparse else 'mla'}_{phase}_module_perf"
-        choose = {"gemm_type": GEMM_FORMATS[dtype], "kv_cache_dtype": ("fp8", "bfloat16") if kv == "fp8" else ("bfloat16", "fp8")}
+        choose = {
+            "gemm_type": GEMM_FORMATS[dtype],
+            "kv_cache_dtype": ("fp8", "bfloat16") if kv == "fp8" else ("bfloat16", "fp8"),
+        }
         if sparse:
             choose["model"] = (sparse,)
         if phase == "context":
@@ -140,7 +140,9 @@ def latent_module(tables: Tables, phase: str, heads: int, dtype: str, kv: str, s
         key = table.nearest((heads,), (1.0,))
         assert key is not None
         axes = ("batch_size", "isl" if phase == "context" else "step")
-        return Found(table.surface(key, *axes), heads / key[0], "measured" if key == (heads,) else "derived", table.source)
+        return Found(
+            table.surface(key, *axes), heads / key[0], "measured" if key == (heads,) else "derived", table.source
+        )
 
     return tables.keep(("mla", phase, heads, dtype, kv, sparse), make)  # type: ignore[no-any-return]
 
@@ -169,6 +171,8 @@ def linear_attention(tables: Tables, phase: str, key_heads: int, value_heads: in
             total = curve(grid) if total is None else total + curve(grid)
         assert total is not None
         factor = value_heads / key[1]
-        return Found(Curve.of(grid, total), factor, "measured" if key == (key_heads, value_heads) else "derived", table.source)
+        return Found(
+            Curve.of(grid, total), factor, "measured" if key == (key_heads, value_heads) else "derived", table.source
+        )
 
     return tables.keep(("gdn", phase, key_heads, value_heads), make)  # type: ignore[no-any-return]

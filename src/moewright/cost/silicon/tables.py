@@ -140,7 +140,9 @@ class Tables:
         """The same device's tables, one ``Tables`` for each engine, this one's first."""
         names = (self.engine, *(e for e in ENGINES if e != self.engine))
         return tuple(
-            self if n == self.engine else self.keep(("engine", n), partial(Tables, self.folder, self.system, n, self.tags))
+            self
+            if n == self.engine
+            else self.keep(("engine", n), partial(Tables, self.folder, self.system, n, self.tags))
             for n in names
         )
 
