@@ -1,4 +1,4 @@
-"""Make the "Published figures" part of docs/accuracy.md and its plot. Run: python -m benchmarks.accuracy"""
+"""Remake the parts of docs/accuracy.md and their plots. Run: python -m benchmarks.accuracy"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from benchmarks import published
+from benchmarks import accuracy_serving, published
 from moewright.cli.output import write_file
 from moewright.spec.cluster import Cluster
 from moewright.units import format_seconds
@@ -178,6 +178,10 @@ def run() -> list[Row]:
     write_file(DOCS / "accuracy-published.svg", plot(rows))
     page = DOCS / "accuracy.md"
     write_file(page, place(page.read_text(encoding="utf-8"), "published", part(rows, held)))
+    serving = accuracy_serving.newest()
+    write_file(DOCS / "accuracy-serving.svg", accuracy_serving.plot(serving))
+    write_file(DOCS / "accuracy-serving-groups.svg", accuracy_serving.bars(serving))
+    write_file(page, place(page.read_text(encoding="utf-8"), "serving", accuracy_serving.part(serving)))
     for h in held:
         print(
             f"{h['parameter']:20s} {h['figures']:3d} fitted {h['fitted']:.1%}, "
