@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from moewright.errors import SpecError
-from moewright.place.solve import ExpertPlacement
+from moewright.place.record import ExpertPlacement
 
 
 def read_previous(path: Path) -> Any:

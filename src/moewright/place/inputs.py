@@ -10,24 +10,37 @@ from moewright.errors import SpecError
 
 
 def checked_loads(loads: Any) -> np.ndarray:
-    """``loads`` as float64 [layers, experts]. Raises SpecError."""
+    """``loads`` as float64 [windows, layers, experts], one window where they have none. Raises SpecError."""
     try:
         table = np.asarray(loads, dtype=float)
     except (TypeError, ValueError) as error:
         raise SpecError(f"hold no table of numbers: {str(error)[:80]}", field="loads") from None
-    if table.ndim != 2 or not table.size:
-        raise SpecError(f"have shape {table.shape}; expected [layers, experts], neither of them 0", field="loads")
-    bad = np.argwhere(~np.isfinite(table) | (table < 0))
-    if len(bad):
-        layer, expert = (int(x) for x in bad[0])
+    if table.ndim == 2:
+        table = table[None]
+    if table.ndim != 3 or not table.size:
+        shape = np.shape(loads)
         raise SpecError(
-            f"got {table[layer, expert]} for layer {layer}, expert {expert}; expected a number of at least 0",
+            f"have shape {shape}; expected [layers, experts] or [windows, layers, experts], none of them 0",
             field="loads",
         )
+    bad = np.argwhere(~np.isfinite(table) | (table < 0))
+    if len(bad):
+        window, layer, expert = (int(x) for x in bad[0])
+        where = f" of window {window}" if len(table) > 1 else ""
+        raise SpecError(
+            f"got {table[window, layer, expert]} for layer {layer}, expert {expert}{where}; expected a number of at "
+            "least 0",
+            field="loads",
+        )
+    empty = np.flatnonzero(table.sum(axis=(1, 2)) <= 0)
+    if len(table) > 1 and len(empty):
+        raise SpecError(f"hold only zeros in window {int(empty[0])}; expected tokens in every window", field="loads")
     return table
 
 
-def check_sizes(experts: int, slots: int, gpus: int, nodes: int, groups: int, shares: str) -> None:
+def check_sizes(
+    experts: int, slots: int, gpus: int, nodes: int, groups: int, shares: str, moves: int | None
+) -> None:
     for name, value in (("slots", slots), ("gpus", gpus), ("nodes", nodes), ("groups", groups)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
             raise SpecError(f"got {value!r}; expected a whole number of at least 1", field=name)
@@ -43,6 +56,8 @@ def check_sizes(experts: int, slots: int, gpus: int, nodes: int, groups: int, sh
             f"{nodes} nodes, and whole slots",
             field="groups",
         )
+    if moves is not None and (isinstance(moves, bool) or not isinstance(moves, (int, np.integer)) or moves < 0):
+        raise SpecError(f"got {moves!r}; expected a whole number of at least 0", field="moves")
     if shares not in ("equal", "optimal"):
         raise SpecError(f"got {shares!r}; expected equal or optimal", field="shares")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from moewright.place.solve import ExpertPlacement
+from moewright.place.record import ExpertPlacement
 from moewright.report.blocks import Section, Table, facts
 from moewright.units import format_seconds
 
