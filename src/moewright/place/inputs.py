@@ -38,9 +38,7 @@ def checked_loads(loads: Any) -> np.ndarray:
     return table
 
 
-def check_sizes(
-    experts: int, slots: int, gpus: int, nodes: int, groups: int, shares: str, moves: int | None
-) -> None:
+def check_sizes(experts: int, slots: int, gpus: int, nodes: int, groups: int, shares: str, moves: int | None) -> None:
     for name, value in (("slots", slots), ("gpus", gpus), ("nodes", nodes), ("groups", groups)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
             raise SpecError(f"got {value!r}; expected a whole number of at least 1", field=name)

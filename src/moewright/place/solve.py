@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from moewright.errors import SpecError
 from moewright.place.balance import improve, pack, place_layer, replicate
-from moewright.place.compiled import COMPILED
+from moewright.place.compiled import compile_all
 from moewright.place.exact import MOST, exact_layer
-from moewright.place.inputs import checked_loads, checked_previous, check_sizes
+from moewright.place.inputs import check_sizes, checked_loads, checked_previous
 from moewright.place.joint import fill_parts, part_experts
 from moewright.place.record import ExpertPlacement, evenness, host_loads, load_before, make_record, moved_replicas
 from moewright.place.shares import water_fill
 from moewright.place.traffic import crossings
 from moewright.place.windows import steady
 
-#: moves tried in the walk over replica counts; without a compiler the same search would take minutes
-TRIES = 1200 if COMPILED else 0
-#: exchanges tried by the searches that choose at random
-RANDOM = 300_000 if COMPILED else 2_000
+#: slots of all layers above which starting the compiler pays; tries of a walk over replica counts, and exchanges of
+#: the searches that choose at random, compiled and not
+SMALL, TRIES, RANDOM = 48, (1200, 0), (300_000, 2_000)
+
+
+@dataclass(frozen=True, slots=True)
+class _Effort:
+    tries: int
+    random: int
+    seed: int
 
 
 def place(
@@ -66,22 +72,24 @@ def place(
     before = None if earlier is None else earlier.reshape(shape)
     table = np.where(total.sum(axis=1, keepdims=True) > 0, total, 1.0)  # no load at all: evenly
     most = max(1, round(0.15 * slots)) if moves is None else moves
+    fast = slots * layers > SMALL and compile_all()
+    effort = _Effort(TRIES[not fast], RANDOM[not fast], seed)
     held, share = np.empty(shape, dtype=np.int64), np.empty(shape)
     for i, load in enumerate(table):
         if before is not None:
-            found = _kept(load, before[i], most, seed)
+            found = _kept(load, before[i], most, effort)
         elif groups > 1:
-            found = _grouped(load, slots, hosts, nodes, groups, seed)
+            found = _grouped(load, slots, hosts, nodes, groups, effort)
             if traffic is not None:
-                found = _relaxed(load, found, nodes, groups, traffic, (top_k, top_groups), seed)
+                found = _relaxed(load, found, nodes, groups, traffic, (top_k, top_groups), effort)
         else:
-            found = _free(load, slots, hosts, seed)
+            found = _free(load, slots, hosts, effort)
         if len(windows) > 1 and groups == 1:
             origin = found if before is None else before[i]
-            found = _steady(windows[:, i], found, origin, slots if before is None else most, seed)
+            found = _steady(windows[:, i], found, origin, slots if before is None else most, effort)
         held[i], share[i] = found, _shares(load, found, shares)
         if shares == "optimal" and before is None and groups == 1 and len(windows) == 1:
-            held[i], share[i] = _joint(load, held[i], share[i], slots, seed)
+            held[i], share[i] = _joint(load, held[i], share[i], slots, effort)
     p = make_record(total, held, share, wide, start, load_before(total, before, hosts, wide))
     moved = None if before is None else moved_replicas(before, held)
     crossing: float | None = None
@@ -100,46 +108,46 @@ def place(
     )
 
 
-def _free(load: np.ndarray, slots: int, hosts: int, seed: int) -> np.ndarray:
-    found = place_layer(load, slots, hosts, TRIES, seed)
+def _free(load: np.ndarray, slots: int, hosts: int, effort: _Effort) -> np.ndarray:
+    found = place_layer(load, slots, hosts, effort.tries, effort.seed)
     if len(load) <= MOST[0] and slots <= MOST[1] and hosts <= MOST[2]:
         found = exact_layer(load, found)
     return np.asarray(found)
 
 
-def _kept(load: np.ndarray, before: np.ndarray, most: int, seed: int) -> np.ndarray:
+def _kept(load: np.ndarray, before: np.ndarray, most: int, effort: _Effort) -> np.ndarray:
     """``before`` with at most ``most`` replicas moved: out of the fullest GPU, or by chance, whichever is better."""
     found = before.copy()
     enough = load.sum() / len(before) * (1 + 2e-4)
     improve(load, found, np.bincount(found.ravel(), minlength=len(load)), 10 * most + 10, most, enough)
     if _largest(load, found) <= enough:
         return found
-    other = _steady(load[None], before, before, most, seed)
+    other = _steady(load[None], before, before, most, effort)
     left = most - moved_replicas(before[None], other[None])
     improve(load, other, np.bincount(other.ravel(), minlength=len(load)), 10 * most, left, enough)
     return other if _largest(load, other) < _largest(load, found) else found
 
 
-def _steady(windows: np.ndarray, held: np.ndarray, origin: np.ndarray, budget: int, seed: int) -> np.ndarray:
+def _steady(windows: np.ndarray, held: np.ndarray, origin: np.ndarray, budget: int, effort: _Effort) -> np.ndarray:
     """``held`` for all ``windows`` [windows, experts] with any load."""
     each = windows.sum(axis=1, keepdims=True) / len(held)
     used = windows[each[:, 0] > 0] / each[each[:, 0] > 0]
     if not len(used):
         return held
-    tries = max(RANDOM // (1 + len(used) // 4), 2_000)
-    rough = steady(np.ascontiguousarray(used), held, origin, budget, tries, 8.0, seed)
-    return np.asarray(steady(np.ascontiguousarray(used), rough, origin, budget, tries, 32.0, seed + 1))
+    tries = max(effort.random // (1 + len(used) // 4), 2_000)
+    rough = steady(np.ascontiguousarray(used), held, origin, budget, tries, 8.0, effort.seed)
+    return np.asarray(steady(np.ascontiguousarray(used), rough, origin, budget, tries, 32.0, effort.seed + 1))
 
 
 def _joint(
-    load: np.ndarray, held: np.ndarray, share: np.ndarray, slots: int, seed: int
+    load: np.ndarray, held: np.ndarray, share: np.ndarray, slots: int, effort: _Effort
 ) -> tuple[np.ndarray, np.ndarray]:
     """Counts and positions chosen for free shares, where they are better than ``held`` and ``share``."""
     hosts, each = held.shape
     extra = slots - len(load)
     if each < 2 or not 0 < extra < hosts or load.max() * slots <= load.sum():
         return held, share
-    part, width = part_experts(load, slots, hosts, RANDOM, seed)
+    part, width = part_experts(load, slots, hosts, effort.random, effort.seed)
     other = fill_parts(load, part, width, each)
     split = _shares(load, other, "optimal")
     if (load[other] * split).sum(axis=1).max() < (load[held] * share).sum(axis=1).max():
@@ -157,17 +165,17 @@ def _largest(load: np.ndarray, held: np.ndarray) -> float:
     return float((load[held] * _shares(load, held, "equal")).sum(axis=1).max())
 
 
-def _grouped(load: np.ndarray, slots: int, hosts: int, nodes: int, groups: int, seed: int) -> np.ndarray:
+def _grouped(load: np.ndarray, slots: int, hosts: int, nodes: int, groups: int, effort: _Effort) -> np.ndarray:
     """Groups packed whole on nodes, then every node for itself; the better of a searched and a plain packing."""
     members = np.arange(len(load)).reshape(groups, -1)
     whole = load[members].sum(axis=1)
     best, least = None, np.inf
-    for homes in (place_layer(whole, groups, nodes, 0, seed), pack(whole, replicate(whole, groups, 1), nodes)):
+    for homes in (place_layer(whole, groups, nodes, 0, effort.seed), pack(whole, replicate(whole, groups, 1), nodes)):
         parts = []
         for home in homes:
             inside = members[home].ravel()
             own = load[inside] if load[inside].sum() > 0 else np.ones(len(inside))
-            parts.append(inside[place_layer(own, slots // nodes, hosts // nodes, TRIES, seed)])
+            parts.append(inside[place_layer(own, slots // nodes, hosts // nodes, effort.tries, effort.seed)])
         found = np.concatenate(parts)
         if best is None or _largest(load, found) < least:
             best, least = found, _largest(load, found)
@@ -175,7 +183,7 @@ def _grouped(load: np.ndarray, slots: int, hosts: int, nodes: int, groups: int, 
 
 
 def _relaxed(
-    load: np.ndarray, held: np.ndarray, nodes: int, groups: int, weight: float, top: tuple[int, int], seed: int
+    load: np.ndarray, held: np.ndarray, nodes: int, groups: int, weight: float, top: tuple[int, int], effort: _Effort
 ) -> np.ndarray:
     """The placement of least (largest ÷ mean load) + ``weight`` · (copies between nodes ÷ tokens' copies), among
     ``held``, which keeps groups whole, what few and more moves make of it, and one that ignores nodes."""
@@ -183,7 +191,7 @@ def _relaxed(
     for most in (0, 1, 2, 4, 8, 16, 32, 64, 128, slots + 1):
         found = held.copy()
         if most > slots:
-            found = _free(load, slots, len(held), seed)
+            found = _free(load, slots, len(held), effort)
         elif most:
             counts = np.bincount(found.ravel(), minlength=len(load))
             improve(load, found, counts, 4 * most, most, mean * (1 + 2e-4))
