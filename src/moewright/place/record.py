@@ -62,6 +62,15 @@ def bound_of(load: np.ndarray, slots: int, gpus: int) -> float:
     return float(mean / high)
 
 
+def slots_for(loads: np.ndarray, gpus: int, balance: float) -> int:
+    """The least slots, a multiple of ``gpus``, at which no bound keeps the mean balancedness of ``loads`` [layers,
+    experts] below ``balance``."""
+    each = max(1, -(-loads.shape[1] // gpus))
+    while np.mean([bound_of(load, each * gpus, gpus) for load in loads]) < balance:
+        each += 1
+    return each * gpus
+
+
 def moved_replicas(before: np.ndarray, after: np.ndarray) -> int:
     """Replicas on a GPU that did not hold them before; both [layers, gpus, slots a GPU]."""
     moved = 0

@@ -16,12 +16,11 @@ _KINDS: Final = (".npy", ".npz", ".csv", ".json", ".pt")
 _MOST_BYTES: Final = 1 << 28
 
 
-def read_loads(
-    path: str | Path, key: str | None = None, idle: bool = False, windows: bool = False
-) -> np.ndarray:
+def read_loads(path: str | Path, key: str | None = None, idle: bool = False, windows: bool = False) -> np.ndarray:
     """Loads of shape [layers, experts], as float64, of any scale; a single row serves all layers. A .npz
-    (or a JSON object) of several arrays needs ``key``; more than two dimensions are summed over the first, but for the windows of
-    [windows, layers, experts] where ``windows``. A .pt file is a recording of an engine (``recordings.py``).
+    (or a JSON object) of several arrays needs ``key``; more than two dimensions are summed over the first, but
+    for the windows of [windows, layers, experts] where ``windows``. A .pt file is a recording of an engine
+    (``recordings.py``).
 
     Raises SpecError for a file that cannot be read, and for loads that are negative, not finite, or all 0
     in a layer (unless ``idle``).

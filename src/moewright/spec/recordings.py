@@ -1,10 +1,10 @@
-"""What engines record of expert loads, as [windows, layers, experts].
+"""What engines record of expert loads, as [windows, layers, experts]; formats as in the engines' sources of 2025.
 
-SGLang (v0.4.6 to v0.5): the expert distribution recorder writes ``expert_distribution_recorder_{time}.pt``. ``stat`` and
-``stat_approx``: ``logical_count`` [steps, layers, experts], summed over ranks. ``per_pass`` and ``per_token``: one file a
-rank, ``records`` of ``global_physical_count`` [layers, slots] (``per_token``: ``topk_ids_of_layer`` [layers, tokens, k],
-physical, padded with −1) and ``last_physical_to_logical_map`` [layers, slots].
-vLLM (v0.9 to v0.11): no file of its own. Saved copies of its ``expert_load_window`` [steps, layers, slots] with
+SGLang: the expert distribution recorder writes ``expert_distribution_recorder_{time}.pt``. ``stat`` and
+``stat_approx``: ``logical_count`` [steps, layers, experts], summed over ranks. ``per_pass`` and ``per_token``: one file
+a rank, ``records`` of ``global_physical_count`` [layers, slots] (``per_token``: ``topk_ids_of_layer`` [layers, tokens,
+k], physical, padded with −1) and ``last_physical_to_logical_map`` [layers, slots].
+vLLM (V1 engine): no file of its own. Saved copies of its ``expert_load_window`` [steps, layers, slots] with
 ``physical_to_logical_map`` [layers, slots] are read; so are the routed experts of ``--enable-return-routed-experts``
 [tokens, layers, k] under ``routed_experts``. Its log lines hold totals only (``read_vllm_log``).
 """
@@ -27,7 +27,9 @@ def read_torch(file: Path) -> Any:
     try:
         import torch
     except ImportError:
-        raise SpecError("is a .pt file, which takes torch to read; pip install moewright[run]", file=str(file)) from None
+        raise SpecError(
+            "is a .pt file, which takes torch to read; pip install moewright[run]", file=str(file)
+        ) from None
     try:
         return _plain(torch.load(file, map_location="cpu", weights_only=True))
     except FileNotFoundError:
