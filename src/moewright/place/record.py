@@ -68,7 +68,7 @@ def slots_for(loads: np.ndarray, gpus: int, balance: float) -> int:
     each = max(1, -(-loads.shape[1] // gpus))
     while np.mean([bound_of(load, each * gpus, gpus) for load in loads]) < balance:
         each += 1
-    return each * gpus
+    return int(each * gpus)
 
 
 def moved_replicas(before: np.ndarray, after: np.ndarray) -> int:

@@ -44,9 +44,9 @@ def read_loads(path: str | Path, key: str | None = None, idle: bool = False, win
         raise SpecError(f"holds an array of shape {loads.shape}; expected [layers, experts]", file=str(path))
     if not np.isfinite(loads).all() or (loads < 0).any():
         raise SpecError("holds loads that are negative or not finite", file=str(path))
-    empty = np.flatnonzero(loads.sum(axis=-1) <= 0) if loads.ndim == 2 else ()
+    empty = np.flatnonzero(loads.sum(axis=-1) <= 0)
     if len(empty) and not idle:
-        raise SpecError(f"holds only zeros in layer {int(empty[0])}", file=str(path))
+        raise SpecError(f"holds only zeros in layer {int(empty[0]) % loads.shape[-2]}", file=str(path))
     return loads
 
 

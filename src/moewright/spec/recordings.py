@@ -86,7 +86,7 @@ def _busy(steps: np.ndarray) -> np.ndarray:
     """``steps`` [steps, layers, experts] without those of zeros only, which buffers leave."""
     if steps.ndim != 3:
         raise ValueError(f"counts of shape {steps.shape}; expected [steps, layers, experts]")
-    used = steps[steps.sum(axis=(1, 2)) > 0]
+    used: np.ndarray = steps[steps.sum(axis=(1, 2)) > 0]
     if not len(used):
         raise ValueError("no step has any token")
     return used

@@ -45,7 +45,7 @@ def synthetic_loads(text: str, layers: int, experts: int, correlation: float = 0
         scores[layer] = correlation * last + math.sqrt(1 - correlation**2) * fresh if layer else fresh
     rank = np.argsort(np.argsort(-scores, axis=1), axis=1)
     if value is None:
-        loads = np.ones((layers, experts))
+        loads: np.ndarray = np.ones((layers, experts))
     elif name == "zipf":
         loads = (rank + 1.0) ** -value
     elif name == "lognormal":
