@@ -62,7 +62,7 @@ def _exchange(
     tries: int,
     seed: int,
 ) -> None:
-    """Swap experts, or give a GPU's experts to another part, where the load above the level does not grow; each
+    """Swap experts, or give a GPU's experts to another part, where the load above the level hardly grows; each
     time none is above it, the level falls to just below the fullest part."""
     np.random.seed(seed)
     parts, experts = len(total), len(load)
@@ -71,7 +71,10 @@ def _exchange(
     best = (total / width).max()
     level = max(best * (1 - 1e-3), least)
     over = np.maximum(total - level * width, 0).sum()
-    for _ in range(tries):
+    for turn in range(tries):
+        heat = (
+            1.28 / experts * level * (1 - turn / tries) ** 6 + 1e-12
+        )  # annealing: a little worse is taken too, ever more seldom
         e = np.random.randint(experts)
         a = part[e]
         if np.random.randint(4) == 0 and width[a] > 1 and each > 1:
@@ -89,7 +92,7 @@ def _exchange(
             before = max(total[a] - level * width[a], 0.0) + max(total[b] - level * width[b], 0.0)
             after = max(total[a] - shift - level * (width[a] - 1), 0.0)
             after += max(total[b] + shift - level * (width[b] + 1), 0.0)
-            if after > before:
+            if after > before and np.random.random() >= np.exp((before - after) / heat):
                 continue
             for _i in range(each - 1):
                 size[a] -= 1
@@ -107,7 +110,7 @@ def _exchange(
             shift = load[e] - load[f]
             before = max(total[a] - level * width[a], 0.0) + max(total[b] - level * width[b], 0.0)
             after = max(total[a] - shift - level * width[a], 0.0) + max(total[b] + shift - level * width[b], 0.0)
-            if after > before:
+            if after > before and np.random.random() >= np.exp((before - after) / heat):
                 continue
             members[a, place[e]], members[b, place[f]] = f, e
             place[e], place[f] = place[f], place[e]
