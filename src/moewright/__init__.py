@@ -20,6 +20,8 @@ from moewright.errors import InfeasibleError, MoewrightError, SpecError
 if TYPE_CHECKING:
     from moewright.place.record import ExpertPlacement
     from moewright.plan.plan import Check, Comparison, Plan, Result
+    from moewright.serve.outcome import Outcome
+    from moewright.serve.plan import ServingPlan
     from moewright.spec.case import Case
     from moewright.spec.cluster import Cluster, Device, Tier
     from moewright.spec.model import ModelSpec
@@ -37,6 +39,8 @@ _LAZY = {
     "Case": "moewright.spec.case",
     "ExpertPlacement": "moewright.place.record",
     "ModelSpec": "moewright.spec.model",
+    "Outcome": "moewright.serve.outcome",
+    "ServingPlan": "moewright.serve.plan",
 }
 
 __all__ = [
@@ -52,9 +56,11 @@ __all__ = [
     "InfeasibleError",
     "ModelSpec",
     "MoewrightError",
+    "Outcome",
     "Plan",
     "Result",
     "Routing",
+    "ServingPlan",
     "SpecError",
     "Strategy",
     "StrategySpec",
@@ -65,6 +71,8 @@ __all__ = [
     "load",
     "place",
     "plan",
+    "plan_serving",
+    "serve",
 ]
 
 
@@ -78,9 +86,28 @@ def load(path: str | Path) -> Case:
 def plan(case: Case, compare: Sequence[StrategySpec] = (), top: int = 5) -> Result:
     """The best strategy for ``case``, the ``top`` next layouts, the Pareto frontier, and why each strategy
     of ``compare`` loses. Raises SpecError, and InfeasibleError where nothing is legal, fits or meets the limits."""
+    if case.serving is not None:
+        raise SpecError("got 'serving'; moewright.plan_serving plans it", file=case.file, field="workload.kind")
     from moewright.plan.search import plan as run
 
     return run(case, compare, top)
+
+
+def plan_serving(case: Case, top: int = 5) -> ServingPlan:
+    """The best strategy and concurrency of a serving workload, and its frontier, whose front is simulated. Raises
+    SpecError, and InfeasibleError where nothing is legal, fits or meets the limits."""
+    from moewright.serve.plan import plan_serving as run
+
+    return run(case, top)
+
+
+def serve(case: Case, concurrency: int | None = None) -> Outcome:
+    """What users of the case's engine would see: a simulation of its strategy, or of the planner's best. Raises
+    SpecError, InfeasibleError."""
+    from moewright.serve.plan import chosen
+    from moewright.serve.simulate import simulate
+
+    return simulate(chosen(case), concurrency)
 
 
 def place(loads: Any, **options: Any) -> ExpertPlacement:

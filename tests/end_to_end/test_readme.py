@@ -41,6 +41,19 @@ def test_each_part_shown_first_is_in_the_output(printed):
         assert timeless(part) in printed
 
 
+def test_the_served_output_is_the_output():
+    (shown,) = re.findall(r"```\n(gpt-oss-120b served.*?)```", README, re.S)
+    done = subprocess.run(
+        [sys.executable, "-m", "moewright", "serve", "examples/serve-gpt-oss.yaml"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**{k: v for k, v in os.environ.items() if k != "COLUMNS"}, "PYTHONPATH": "src"},
+        check=True,
+    )
+    assert shown.strip() == done.stdout.strip()
+
+
 def test_the_python_runs():
     (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
     environment = {**os.environ, "PYTHONPATH": "src"}

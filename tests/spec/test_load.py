@@ -240,7 +240,7 @@ BAD = [
     ("cluster.network.node.bandwidth", "450 GB", "cluster.network.node.bandwidth", "bytes/s"),
     ("cluster.network.node.latency", "-2 us", "cluster.network.node.latency", "0 or more"),
     ("workload.kind", "prefil", "workload.kind", "did you mean prefill"),
-    ("workload.kind", "serving", "workload.kind", "forward, prefill or decode"),
+    ("workload.kind", "serving", "workload.batch", "unknown field"),
     ("workload.batch", 0, "workload.batch", "from 1 to"),
     ("workload.batch", [], "workload.batch", "a list"),
     ("workload.batch", [8, "x"], "workload.batch", "a list"),

@@ -38,10 +38,27 @@ def plan(
 
     kind = format_of(as_json, form, output)
     case = load(spec)
+    if case.serving is not None:
+        _serving(case, kind, output, top, bool(compare))
+        return
     wanted = [_compared(text, case) for text in compare or []]
     with progress(f"Planning {case.model.name} on {case.cluster.gpus} GPUs") as tell:
         result = search(case, wanted, top, tell)
     write(_report(result, kind, output, ranks), output)
+
+
+def _serving(case: Case, kind: Format, output: Path | None, top: int, compared: bool) -> None:
+    from moewright.report.serve_plan import plan_sections
+    from moewright.serve.plan import plan_serving
+
+    if compared:
+        raise SpecError("is of a pass's seconds; a serving workload has none to compare", field="--compare")
+    with progress(f"Planning {case.model.name} on {case.cluster.gpus} GPUs") as tell:
+        found = plan_serving(case, top, tell)
+    if kind is Format.JSON:
+        write(json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n", output)
+    else:
+        write(_written(plan_sections(found), kind, output), output)
 
 
 def _compared(text: str, case: Case) -> StrategySpec:
@@ -64,7 +81,10 @@ def _report(result: Result, kind: Format, output: Path | None, ranks: int) -> st
         return json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     from moewright.report.sections import sections
 
-    found = sections(result, ranks)
+    return _written(sections(result, ranks), kind, output)
+
+
+def _written(found: list[Section], kind: Format, output: Path | None) -> str | list[Section]:
     if kind is Format.MARKDOWN:
         from moewright.report.markdown import render
 

@@ -62,7 +62,7 @@ def evaluate_table(case: Case, table: Table) -> Evaluation:
     """Price every row of ``table`` (or its one row of scalars)."""
     check_units(case)
     s = shapes(case, table)
-    pricing = Pricing(case, table, s, {m: _load(case, table, s.routed, m) for m in _moes(case)})
+    pricing = Pricing(case, table, s, {m: expert_load(case, table, s.routed, m) for m in moes(case)})
     kinds = case.model.layer_kinds()
     layers = [_layer_times(pricing, layer_operations(pricing, layer)) for layer, _ in kinds]
     embedding, head = embedding_operations(pricing), head_operations(pricing)
@@ -113,7 +113,7 @@ def check_units(case: Case) -> None:
             ) from None
 
 
-def _moes(case: Case) -> list[MoeFfn]:
+def moes(case: Case) -> list[MoeFfn]:
     return list(dict.fromkeys(x.ffn for x in case.model.layers if isinstance(x.ffn, MoeFfn)))
 
 
@@ -121,7 +121,7 @@ def _total(operations: list[Operation]) -> Numbers:
     return sum((o.seconds for o in operations), start=0.0)
 
 
-def _load(case: Case, table: Table, routed: Numbers, moe: MoeFfn) -> Load:
+def expert_load(case: Case, table: Table, routed: Numbers, moe: MoeFfn) -> Load:
     slots = (moe.experts + table.redundant) / table.ep
     tokens, law = np.ceil(routed), routing.Router.of(moe)
     # an uneven routing touches fewer experts than a uniform one: its count is the safe side

@@ -130,6 +130,13 @@ class Found:
 
 def search(case: Case, progress: Progress = lambda share: None) -> Found:
     """Price every legal strategy of ``case`` and rank those that fit and meet the limits."""
+    if case.serving is not None:
+        raise SpecError(
+            "got 'serving', which has no single step; expected forward, prefill or decode (`moewright serve` and "
+            "`moewright plan` take serving)",
+            file=case.file,
+            field="workload.kind",
+        )
     check_units(case)
     _check_price(case)
     legal = space(case)

@@ -7,13 +7,15 @@ from typing import Any
 
 from moewright.spec.cluster import Cluster
 from moewright.spec.model import ModelSpec
+from moewright.spec.serving import Serving
 from moewright.spec.strategy import StrategySpec
 from moewright.spec.workload import Goal, Routing, Workload
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """``document``: the spec as it was written, for a plan's file, which must tell the same case again."""
+    """``document``: the spec as it was written, for a plan's file, which must tell the same case again.
+    ``serving``: where an engine serves requests; ``workload`` is then one decode step at mean context."""
 
     model: ModelSpec
     cluster: Cluster
@@ -22,4 +24,5 @@ class Case:
     routing: Routing = field(default_factory=Routing)
     strategy: StrategySpec | None = None
     file: str | None = None
+    serving: Serving | None = None
     document: dict[str, Any] | None = field(default=None, compare=False, repr=False)

@@ -334,7 +334,7 @@ class NamedClusterRecord(Record):
 class WorkloadRecord(Record):
     """What one step does."""
 
-    kind: Annotated[str, choice("forward", "prefill", "decode")]
+    kind: Annotated[str, choice("forward", "prefill", "decode", "serving")]
     batch: Batch = Field(description="sequences on the whole cluster; a list or auto: sizes to choose from")
     sequence: Annotated[int, whole(1, MOST_SEQUENCE)] = Field(
         description="tokens of a prompt; of the context for decode"

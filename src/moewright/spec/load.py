@@ -29,6 +29,7 @@ from moewright.spec.files import read_mapping
 from moewright.spec.model import ModelSpec
 from moewright.spec.model_section import read_model
 from moewright.spec.sections import section, unknown_field
+from moewright.spec.serving import Serving
 from moewright.spec.strategy import Dispatch, Gate, Overlap, StrategySpec
 from moewright.spec.workload import Goal, Kind, Limits, Objective, Routing, Workload
 
@@ -54,16 +55,31 @@ def case_of(raw: dict[str, Any], file: str) -> Case:
     folder = Path(file).parent
     model = read_model(raw["model"], file, folder)
     cluster = _cluster(raw["cluster"], file)
+    serving = _serving(raw["workload"], file, folder)
     return Case(
         model,
         cluster,
-        _workload(raw["workload"], file, cluster.gpus),
+        _decode_step(serving) if serving else _workload(raw["workload"], file, cluster.gpus),
         _goal(raw, file),
         _routing(raw.get("routing", "uniform"), model, file, folder),
         None if raw.get("strategy") is None else strategy_of(raw["strategy"], file),
         file,
+        serving,
         raw,
     )
+
+
+def _serving(value: Any, file: str, folder: Path) -> Serving | None:
+    if not (isinstance(value, dict) and value.get("kind") == "serving"):
+        return None
+    from moewright.spec.serving_section import read_serving
+
+    return read_serving(value, file, folder)
+
+
+def _decode_step(serving: Serving) -> Workload:
+    """The step that most of the time goes to: one token of each request in flight, at its mean context."""
+    return Workload(Kind.DECODE, serving.concurrency or (1,), max(1, round(serving.resident)))
 
 
 def _cluster(value: Any, file: str) -> Cluster:
@@ -164,12 +180,6 @@ def _device(value: Any, file: str, base: Device | None = None) -> Device:
 
 
 def _workload(value: Any, file: str, gpus: int) -> Workload:
-    if isinstance(value, dict) and value.get("kind") == "serving":
-        raise SpecError(
-            "got 'serving', which is not supported yet; expected forward, prefill or decode",
-            file=file,
-            field="workload.kind",
-        )
     w = section(WorkloadRecord, value, file, "workload")
     return Workload(Kind(w.kind), w.batch or auto_batches(gpus), w.sequence, w.causal)
 

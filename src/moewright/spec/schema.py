@@ -7,12 +7,13 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from moewright.spec import document as d
+from moewright.spec import serving_section as s
 from moewright.spec.precision import FORMATS
 
 RECORDS: tuple[type[d.Record], ...] = (
     *(d.ModelRecord, d.NamedModelRecord, d.SoftmaxRecord, d.LatentRecord, d.LinearRecord, d.PrecisionRecord),
     *(d.ClusterRecord, d.NamedClusterRecord, d.DeviceRecord, d.WorkloadRecord, d.StrategyRecord, d.LimitsRecord),
-    d.RoutingRecord,
+    *(d.RoutingRecord, s.ServingRecord, s.LengthsRecord, s.EngineRecord),
 )
 
 
@@ -35,6 +36,8 @@ def schema() -> dict[str, Any]:
     for record in ("ClusterRecord", "NamedClusterRecord"):
         defs[record]["properties"]["device"] = device
     defs["DeviceRecord"]["properties"]["flops"]["anyOf"][0]["propertyNames"] = {"enum": list(d.UNITS)}
+    # a reader that names its kinds names serving too; its fields are another record's
+    defs["WorkloadRecord"]["properties"]["kind"] = {"enum": ["forward", "prefill", "decode"]}
     named = {"type": "string", "minLength": 1}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -51,7 +54,7 @@ def schema() -> dict[str, Any]:
                 "anyOf": [{**named, "examples": cluster_names()}, _ref(d.NamedClusterRecord), _ref(d.ClusterRecord)],
                 "description": "a catalogue name with a count of GPUs, or written out",
             },
-            "workload": _ref(d.WorkloadRecord),
+            "workload": {"anyOf": [_ref(d.WorkloadRecord), _ref(s.ServingRecord)]},
             "strategy": _ref(d.StrategyRecord),
             "objective": {"enum": ["latency", "throughput", "cost"], "default": "latency"},
             "limits": _ref(d.LimitsRecord),

@@ -1,0 +1,190 @@
+"""Fit the constants of the serving closed form, few and physical, and judge them on rows they have not seen.
+
+Run: python -m benchmarks.serving FILE.csv [--write]. Constants minimise a soft absolute error of the logarithms of
+TPOT and TTFT; each is held near its prior (1 for a factor) by a weak penalty. Every error printed is that of rows
+whose layout, or whole system, or whole model was left out of the fit. ``--write`` keeps the constants of all rows and
+the intervals of the held-out errors in ``src/moewright/serve/fitted.yaml``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import yaml
+from scipy.optimize import least_squares
+
+from moewright.serve.closed_form import Batch, Constants, tpot_ttft
+from moewright.serve.facts import Facts, default_folder, facts_of, model_of
+from moewright.serve.rows import read_rows
+
+#: constant → (prior, spread): of the logarithm for factors and seconds, plain for exponents
+_PRIOR: dict[str, tuple[float, float]] = {
+    "speed": (1.0, 0.3),
+    "communication": (1.0, 0.3),
+    "small": (1.0, 0.3),
+    "interference": (1.0, 0.3),
+    "spread": (0.5, 0.5),
+    "accepted": (1.2, 0.3),
+    "apart_accepted": (2.0, 0.5),
+    "apart_workers": (16.0, 1.0),
+    "apart_growth": (0.3, 0.2),
+    "host": (0.02, 1.0),
+    "prompt": (1.0, 0.3),
+    "launch": (5e-4, 1.0),
+    "poll": (1.0, 1.0),
+    "queue": (0.1, 1.0),
+    "queue_spread": (0.5, 0.3),
+    "apart_host": (0.1, 1.0),
+    "apart_queue": (0.5, 1.0),
+    "apart_queue_growth": (0.7, 0.3),
+    "stated_queue": (0.3, 1.0),
+}
+_PLAIN = {"spread", "apart_growth", "queue_spread", "apart_queue_growth"}
+_ENGINES = {f.name for f in fields(Constants) if "tuple" in str(f.type)}
+
+
+def unpack(vector: np.ndarray) -> Constants:
+    """The constants that a vector of logarithms (exponents plain) stands for."""
+    values, at = {}, 0
+    for f in fields(Constants):
+        size = 3 if f.name in _ENGINES else 1
+        part = vector[at : at + size]
+        part = part if f.name in _PLAIN else np.exp(part)
+        values[f.name] = tuple(map(float, part)) if size == 3 else float(part[0])
+        at += size
+    return Constants(**values)
+
+
+def priors() -> tuple[np.ndarray, np.ndarray]:
+    """The prior's vector, and the spread of each entry."""
+    centre, spread = [], []
+    for f in fields(Constants):
+        value, width = _PRIOR[f.name]
+        size = 3 if f.name in _ENGINES else 1
+        centre += [value if f.name in _PLAIN else np.log(value)] * size
+        spread += [width] * size
+    return np.array(centre), np.array(spread)
+
+
+def fit(x: Batch, tpot: np.ndarray, ttft: np.ndarray) -> Constants:
+    """The constants of these rows."""
+    centre, spread = priors()
+
+    def residuals(vector: np.ndarray) -> np.ndarray:
+        a, b = tpot_ttft(x, unpack(vector))
+        return np.concatenate([np.log(a / tpot) / 0.05, np.log(b / ttft) / 0.15, (vector - centre) / spread * 2])
+
+    return unpack(least_squares(residuals, centre, loss="soft_l1").x)
+
+
+def held_out(x: Batch, tpot: np.ndarray, ttft: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions of every row by constants fitted without its group (at most eight folds of groups)."""
+    names = np.unique(groups)
+    fold = np.random.default_rng(0).permutation(len(names)) % min(8, len(names))
+    of = fold[np.searchsorted(names, groups)]
+    out = np.empty(len(groups)), np.empty(len(groups))
+    for k in np.unique(of):
+        rest, mine = np.flatnonzero(of != k), np.flatnonzero(of == k)
+        c = fit(x.take(rest), tpot[rest], ttft[rest])
+        out[0][mine], out[1][mine] = tpot_ttft(x.take(mine), c)
+    return out
+
+
+def layout_key(f: Facts) -> str:
+    r = f.row
+    return "|".join((r.model, r.system, r.engine, r.precision, str(r.apart), f.prefill_layout.name, f.layout.name))
+
+
+KINDS: dict[str, Callable[[Facts], str]] = {
+    "layout": layout_key,
+    "system": lambda f: f.row.system,
+    "model": lambda f: f.row.model,
+}
+
+
+def _line(name: str, predicted: np.ndarray, measured: np.ndarray) -> None:
+    ape = np.abs(predicted / measured - 1)
+    p = np.percentile(ape, [50, 90])
+    print(f"{name:58s} {len(ape):5d} rows  median {p[0]:6.1%}  mean {ape.mean():6.1%}  p90 {p[1]:6.1%}")
+
+
+def main(arguments: list[str]) -> None:
+    path = Path(arguments[0])
+    rows, skipped, _ = read_rows(path)
+    print(f"{len(rows)} rows, {len(skipped)} skipped")
+    sets: dict[str, object] = {}
+    for name, folder in (("tables", default_folder(None)), ("roofline", None)):
+        if name == "tables" and folder is None:
+            raise SystemExit("no measured tables: pip install 'moewright[silicon]'")
+        print(f"\nPriced with: {name}")
+        sets[name] = one_set([facts_of(row, folder) for row in rows], full=name == "tables")
+    if "--write" in arguments:
+        write(sets, len(rows), path.name)
+
+
+def one_set(facts: list[Facts], full: bool) -> dict[str, object]:
+    """Held-out errors printed, constants of all rows and intervals returned. ``full``: systems and models too."""
+    x = Batch.of(facts)
+    tpot, ttft = np.array([f.row.tpot for f in facts]), np.array([f.row.ttft for f in facts])
+    moe = np.array([model_of(f.row.model).moe is not None for f in facts])
+    stated = moe & x.apart & (x.workers > 0)
+    masks = {
+        "together": moe & ~x.apart,
+        "apart": moe & x.apart,
+        "apart, workers stated": stated,
+        "all but workers not stated": moe & (~x.apart | stated),
+        "all": moe,
+    }
+    out: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for kind, key in list(KINDS.items())[: None if full else 1]:
+        out[kind] = held_out(x, tpot, ttft, np.array([key(f) for f in facts]))
+        for name, mask in masks.items():
+            _line(f"TPOT, MoE {name}, {kind} held out", out[kind][0][mask], tpot[mask])
+            _line(f"TTFT, MoE {name}, {kind} held out", out[kind][1][mask], ttft[mask])
+    constants = fit(x, tpot, ttft)
+    for f in fields(Constants):
+        print(f"  {f.name} = {_rounded(getattr(constants, f.name))}")
+    return {
+        "constants": {f.name: _rounded(getattr(constants, f.name)) for f in fields(Constants)},
+        "intervals": intervals(x, out["layout"], tpot, ttft),
+    }
+
+
+def intervals(
+    x: Batch, out: tuple[np.ndarray, np.ndarray], tpot: np.ndarray, ttft: np.ndarray
+) -> dict[str, dict[str, list[float]]]:
+    """The 10th and 90th percentile of measured over predicted, by kind of row."""
+    kinds = {"together": ~x.apart, "apart": x.apart & (x.workers == 0), "apart_stated": x.apart & (x.workers > 0)}
+    return {
+        name: {
+            metric: [float(round(v, 3)) for v in np.percentile(measured[mask] / predicted[mask], [10, 90])]
+            for metric, predicted, measured in (("tpot", out[0], tpot), ("ttft", out[1], ttft))
+        }
+        for name, mask in kinds.items()
+    }
+
+
+def write(sets: dict[str, object], rows: int, source: str) -> None:
+    """Keep both sets beside the code that reads them."""
+    about = (
+        f"fitted on {rows} rows of {source} (NVIDIA AIConfigurator's collection, Apache-2.0) on {date.today()}; "
+        "intervals: 10th and 90th percentile of measured over predicted, layouts held out"
+    )
+    target = Path(__file__).parents[1] / "src" / "moewright" / "serve" / "fitted.yaml"
+    text = yaml.safe_dump({"source": about, **sets}, sort_keys=False, width=110)
+    target.write_text(text, encoding="utf-8")
+
+
+def _rounded(value: float | tuple[float, ...]) -> float | list[float]:
+    if isinstance(value, tuple):
+        return [float(f"{v:.4g}") for v in value]
+    return float(f"{value:.4g}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

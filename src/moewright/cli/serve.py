@@ -1,0 +1,77 @@
+"""``moewright serve``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from moewright.cli.app import Json, app
+from moewright.cli.output import print_json, progress, write_file
+from moewright.errors import SpecError
+
+if TYPE_CHECKING:
+    from moewright.spec.case import Case
+
+
+@app.command()
+def serve(
+    spec: Annotated[Path, typer.Argument(help="A spec file with a workload of kind serving.")],
+    as_json: Json = False,
+    requests: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="How many, instead of the spec's.")] = None,
+    engine: Annotated[str | None, typer.Option(help="vllm, sglang or trtllm, with its defaults.")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, max=1 << 24, help="Requests in flight.")] = None,
+    rate: Annotated[float | None, typer.Option(min=1e-9, help="Requests a second, instead of a concurrency.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of lengths and arrivals.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write a row a request there, as .csv.")] = None,
+) -> None:
+    """Simulate an engine that serves SPEC's requests: what its users would see, and what binds."""
+    from moewright.serve.outcome import rows_csv
+    from moewright.serve.plan import chosen
+    from moewright.serve.simulate import simulate
+    from moewright.spec.load import load
+
+    if output is not None and output.suffix.lower() != ".csv":
+        raise SpecError(f"ends in {output.suffix or 'nothing'!r}; expected .csv", file=str(output), field="--output")
+    case = _overridden(load(spec), requests, engine, concurrency, rate, seed)
+    with progress(f"Serving {case.model.name} on {case.cluster.gpus} GPUs") as tell:
+        case = chosen(case)
+        found = simulate(case, tell=tell)
+    if output is not None:
+        write_file(output, rows_csv(found.served))
+    if as_json:
+        print_json(found.to_dict())
+        return
+    from moewright.report.serve import serve_sections
+    from moewright.report.terminal import console, show
+
+    show(serve_sections(case, found, console().width))
+
+
+def _overridden(
+    case: Case, requests: int | None, engine: str | None, concurrency: int | None, rate: float | None, seed: int | None
+) -> Case:
+    """``case`` with what the command line sets otherwise."""
+    from moewright.serve.engine import load_engine
+    from moewright.serve.setting import serving_of
+    from moewright.spec.serving import EngineSpec
+
+    s = serving_of(case)
+    if engine is not None:
+        try:
+            load_engine(engine)
+        except SpecError as error:
+            raise SpecError(error.problem, field="--engine") from None
+        s = replace(s, engine=EngineSpec(engine))
+    if concurrency is not None and rate is not None:
+        raise SpecError("contradicts --rate; give one of the two", field="--concurrency")
+    if concurrency is not None:
+        s = replace(s, concurrency=(concurrency,), rate=None)
+    if rate is not None:
+        if s.trace is not None:
+            raise SpecError("contradicts workload.trace, which has arrivals of its own", field="--rate")
+        s = replace(s, concurrency=(), rate=rate)
+    s = replace(s, requests=requests or s.requests, seed=s.seed if seed is None else seed)
+    return replace(case, serving=s)

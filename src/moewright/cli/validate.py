@@ -1,0 +1,39 @@
+"""``moewright validate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moewright.cli.app import Json, app
+from moewright.cli.output import print_json, progress, write_file
+
+
+@app.command()
+def validate(
+    file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="Measured serving results, a row each.")],
+    tables: Annotated[Path | None, typer.Option(help="A folder of measured kernel tables.")] = None,
+    no_tables: Annotated[bool, typer.Option("--no-tables", help="Price by the roofline alone.")] = False,
+    as_json: Json = False,
+    output: Annotated[Path | None, typer.Option(help="A CSV of the rows with the predictions added.")] = None,
+) -> None:
+    """Predict TTFT and TPOT of measured serving results, and score the predictions."""
+    from moewright.serve.facts import default_folder
+    from moewright.serve.rows import read_rows
+    from moewright.serve.validate import scoreboard, with_predictions
+
+    rows, skipped, columns = read_rows(file)
+    folder = default_folder(tables, no_tables)
+    with progress("predicting", not as_json) as tell:
+        board, found = scoreboard(rows, skipped, folder, tell)
+    if output is not None:
+        write_file(output, with_predictions(rows, found, columns))
+    if as_json:
+        print_json(board)
+    elif output is None:
+        from moewright.report.terminal import show
+        from moewright.report.validate import validate_sections
+
+        show(validate_sections(board))

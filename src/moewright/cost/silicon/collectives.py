@@ -1,0 +1,67 @@
+"""Seconds of measured collectives. The tables give ``message_size`` in elements (2 bytes each in all that are read)
+and stop at one node: a larger group takes the largest measured one's time with the ratio of what a rank sends."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from moewright.cost.silicon.curves import Curve
+from moewright.cost.silicon.tables import Found, Tables
+
+
+def all_reduce(tables: Tables, gpus: int) -> Found | None:
+    """Curve over the bytes of the buffer: the engine's own all-reduce in a captured graph, or NCCL's where faster."""
+
+    def make() -> Found | None:
+        custom = tables.family("custom_allreduce_perf", ("num_gpus",))
+        ring = _nccl(tables, "all_reduce")
+        if custom is None and ring is None:
+            return None
+        options = []
+        for table in (custom, ring):
+            if table is None:
+                continue
+            key = table.nearest((gpus,), (1.0,))
+            assert key is not None
+            rows = table.groups[key]
+            if "kernel_source" in table.columns:  # launched one by one, a kernel shows its launch instead of itself
+                rows = rows[np.char.find(table.columns["kernel_source"][rows].astype(str), "eager") < 0]
+            size = table.columns["message_size"][rows] * 2.0
+            options.append((Curve.of(size, table.columns["seconds"][rows]), key[0], table.source))
+        curve, size_of, source = options[0]
+        if len(options) > 1:
+            other = options[1][0]
+            grid = np.union1d(curve.size, other.size)
+            curve = Curve.of(grid, np.minimum(_reach(curve, grid), _reach(other, grid)))
+        return Found(curve, _sent(gpus) / _sent(size_of), "measured" if size_of == gpus else "derived", source)
+
+    return tables.keep(("all_reduce", gpus), make)  # type: ignore[no-any-return]
+
+
+def _reach(curve: Curve, grid: np.ndarray) -> np.ndarray:
+    """Times on ``grid``, none beyond the curve's last point."""
+    return np.where(grid <= curve.size[-1], curve(grid), np.inf)
+
+
+def _sent(gpus: int) -> float:
+    return (gpus - 1) / gpus
+
+
+def _nccl(tables: Tables, operation: str):  # type: ignore[no-untyped-def]
+    nccl = Tables(tables.folder, tables.system, "nccl", tables.tags, tables._kept)
+    return nccl.family("nccl_perf", ("num_gpus",), {"op_name": (operation,), "nccl_dtype": ("half",)})
+
+
+def exchange(tables: Tables, operation: str, gpus: int) -> Found | None:
+    """Curve over the bytes of the whole buffer of NCCL's all_gather, reduce_scatter or alltoall."""
+
+    def make() -> Found | None:
+        table = _nccl(tables, operation)
+        if table is None:
+            return None
+        key = table.nearest((gpus,), (1.0,))
+        rows = table.groups[key]
+        curve = Curve.of(table.columns["message_size"][rows] * 2.0, table.columns["seconds"][rows])
+        return Found(curve, _sent(gpus) / _sent(key[0]), "measured" if key[0] == gpus else "derived", table.source)
+
+    return tables.keep((operation, gpus), make)  # type: ignore[no-any-return]

@@ -1,0 +1,103 @@
+"""Where measured kernel tables lie, and how one is read: Parquet files in folders ``system/family/engine/version``.
+
+The tables are those that the package aiconfigurator-core 0.12 ships (github.com/ai-dynamo/aiconfigurator, Apache-2.0);
+only its data are read, none of its code. A file read once is kept in memory; its latencies become seconds here (the
+files give milliseconds, those of DeepEP and of ``moe_a2a`` microseconds), message sizes stay elements.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moewright.errors import SpecError
+
+ENGINES = ("vllm", "sglang", "trtllm")
+#: catalogue devices → folder of the tables
+SYSTEMS = {
+    "a100-80": "a100_sxm",
+    "h100-sxm": "h100_sxm",
+    "h200": "h200_sxm",
+    "b200": "b200_sxm",
+    "b300": "b300_sxm",
+    "gb200": "gb200",
+    "gb300": "gb300",
+    "l40s": "l40s",
+    "h100-pcie": "h100_pcie",
+}
+#: engines of which a family is taken, in order, where the wanted engine has no table of it
+_OTHERS = {
+    "vllm": ("vllm", "trtllm", "sglang"),
+    "sglang": ("sglang", "trtllm", "vllm"),
+    "trtllm": ("trtllm", "sglang", "vllm"),
+    "nccl": ("nccl",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One table: its file and the engine and version it was measured with."""
+
+    path: Path
+    engine: str
+    version: str
+
+
+def tables_folder(given: Path | None = None) -> Path | None:
+    """The folder that holds a folder per system: ``given``, else that of the installed package, else None.
+    Raises SpecError where ``given`` holds no tables."""
+    if given is not None:
+        for folder in (given, given / "data", given / "systems" / "data"):
+            if any(folder.glob("*/gemm/*/*/gemm_perf.parquet")):
+                return folder
+        raise SpecError(f"--tables {given}: no folder SYSTEM/gemm/ENGINE/VERSION/gemm_perf.parquet in it")
+    spec = find_spec("aiconfigurator_core")
+    if spec is None or not spec.submodule_search_locations or find_spec("pyarrow") is None:
+        return None
+    folder = Path(next(iter(spec.submodule_search_locations))) / "systems" / "data"
+    return folder if folder.is_dir() else None
+
+
+def find_table(folder: Path, system: str, name: str, engine: str) -> list[Source]:
+    """Tables ``name`` (such as ``gemm_perf``) of ``system``, the best first: the engine asked for before others,
+    new versions before old ones."""
+    found = [
+        Source(path, path.parent.parent.name, path.parent.name)
+        for path in folder.glob(f"{system}/*/*/*/{name}.parquet")
+    ]
+    order = _OTHERS.get(engine, (engine,))
+    ranked = [s for s in found if s.engine in order]
+    return sorted(ranked, key=lambda s: (-order.index(s.engine), _version(s.version)), reverse=True)
+
+
+def _version(text: str) -> tuple[tuple[int, int], ...]:
+    """``1.3.0rc20`` → comparable numbers; a release candidate comes before its release, a post-release after it."""
+    rank = {"rc": -1, "": 0, "post": 1}
+    parts = re.findall(r"(rc|post)?(\d+)", text)
+    return (*((rank[kind], int(number)) for kind, number in parts), (0, -1))
+
+
+@lru_cache(maxsize=64)
+def read_table(path: Path) -> dict[str, np.ndarray]:
+    """Column → array; strings as numpy strings. ``seconds`` stands for ``latency`` in all files that have it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    columns: dict[str, np.ndarray] = {}
+    for column in table.column_names:
+        data: Any = table.column(column)
+        if pa.types.is_dictionary(data.type):
+            data = data.cast(data.type.value_type)
+        values = data.to_numpy(zero_copy_only=False)
+        columns[column] = values.astype(str) if values.dtype == object else values
+    if "latency" in columns:
+        micro = path.name == "moe_a2a_perf.parquet"
+        columns["seconds"] = columns["latency"].astype(float) * (1e-6 if micro else 1e-3)
+    return columns

@@ -1,0 +1,188 @@
+"""Seconds of kernels and collectives of one device and engine, out of its measured tables.
+
+Every look-up gives a curve (or surface) of seconds over the work, kept for the next call. A key that was measured is
+used as it is (``measured`` on a point of the grid, ``interpolated`` between points); for one that was not, the nearest
+measured key is taken and its time multiplied by the ratio of the two shapes' work, so that its efficiency carries
+over (``derived``).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moewright.cost.silicon.curves import Curve, Surface
+from moewright.cost.silicon.files import ENGINES, Source, find_table, read_table
+
+Key = tuple[Any, ...]
+#: formats of our own → names of the tables, the wanted one first
+GEMM_FORMATS = {
+    "bf16": ("bfloat16",),
+    "fp8": ("fp8", "fp8_block", "bfloat16"),
+    "fp8_block": ("fp8_block", "fp8", "bfloat16"),
+    "fp4": ("nvfp4", "fp8", "bfloat16"),
+    "mxfp4": ("bfloat16",),
+}
+MOE_FORMATS = {
+    "bf16": ("bfloat16",),
+    "fp8": ("fp8", "fp8_block", "bfloat16"),
+    "fp8_block": ("fp8_block", "fp8", "bfloat16"),
+    "fp4": ("nvfp4", "w4a8_mxfp4_mxfp8", "fp8_block", "fp8"),
+    "mxfp4": ("w4a8_mxfp4_mxfp8", "w4a16_mxfp4", "nvfp4", "bfloat16"),
+    "int4": ("int4_wo", "w4a16_mxfp4", "nvfp4", "fp8_block"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A curve or surface, the factor its seconds are to be multiplied by, and how the figure came to be."""
+
+    at: Callable[..., np.ndarray]
+    factor: float
+    tag: str  # measured | derived
+    source: Source
+
+    def __call__(self, *size: np.ndarray | float) -> np.ndarray:
+        return self.at(*size) * self.factor
+
+
+def fastest(found: Iterable[Found | None]) -> Found | None:
+    """The least of several figures of one thing at each size: engines share kernels, and a table that times each launch
+    on its own (vLLM's block-scaled products: 214 us whatever the size) shows the launch, not the kernel. The tag and
+    source are the first one's."""
+    options = [f for f in found if f is not None]
+    if not options:
+        return None
+    measured = [f for f in options if f.tag == "measured"] or options
+    if len(measured) == 1:
+        return measured[0]
+
+    def at(*size: np.ndarray | float) -> np.ndarray:
+        return np.asarray(np.minimum.reduce([f(*size) for f in measured]))
+
+    return Found(at, 1.0, measured[0].tag, measured[0].source)
+
+
+@dataclass(frozen=True)
+class Family:
+    """One table, its rows grouped by ``names``; ``choose`` keeps the rows in question."""
+
+    columns: dict[str, np.ndarray]
+    names: tuple[str, ...]
+    source: Source
+    rows: np.ndarray
+
+    @cached_property
+    def groups(self) -> dict[Key, np.ndarray]:
+        picked = [self.columns[n][self.rows] for n in self.names]
+        codes = [np.unique(p, return_inverse=True) for p in picked]
+        flat = np.zeros(len(self.rows), dtype=np.int64)
+        for values, inverse in codes:
+            flat = flat * len(values) + inverse
+        keys, where = np.unique(flat, return_inverse=True)
+        order = np.argsort(where, kind="stable")
+        parts = np.split(self.rows[order], np.cumsum(np.bincount(where))[:-1])
+        del keys
+        return {tuple(self.columns[n][part[0]].item() for n in self.names): part for part in parts}
+
+    def nearest(self, key: Key, weights: Iterable[float]) -> Key | None:
+        """The measured key nearest to ``key``: strings must be equal, numbers are near by their logarithms."""
+        if key in self.groups:
+            return key
+        best, distance = None, np.inf
+        scale = tuple(weights)
+        for other in self.groups:
+            total = 0.0
+            for wanted, has, weight in zip(key, other, scale, strict=True):
+                if isinstance(wanted, str):
+                    total += 0.0 if wanted == has else np.inf
+                else:
+                    total += weight * abs(np.log(max(wanted, 0.5) / max(has, 0.5)))
+            if total < distance:
+                best, distance = other, total
+        return best
+
+    def curve(self, key: Key, size: str) -> Curve:
+        rows = self.groups[key]
+        return Curve.of(*_fastest(self.columns[size][rows], self.columns["seconds"][rows]))
+
+    def surface(self, key: Key, first: str, second: str) -> Surface:
+        rows = self.groups[key]
+        return Surface.of(self.columns[first][rows], self.columns[second][rows], self.columns["seconds"][rows])
+
+
+def _fastest(size: np.ndarray, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of the kernels measured at one size, the fastest: an engine picks it when it tunes itself."""
+    keys, where = np.unique(size, return_inverse=True)
+    best = np.full(len(keys), np.inf)
+    np.minimum.at(best, where, seconds)
+    return keys, best
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The measured tables of one ``system`` (folder name) as one ``engine`` runs it. ``tags`` counts how the figures
+    asked for came to be."""
+
+    folder: Path
+    system: str
+    engine: str
+    tags: Counter[str] = field(default_factory=Counter)
+    _kept: dict[Key, Any] = field(default_factory=dict)
+
+    def others(self) -> tuple[Tables, ...]:
+        """The same device's tables, one ``Tables`` for each engine, this one's first."""
+        names = (self.engine, *(e for e in ENGINES if e != self.engine))
+        return tuple(
+            self
+            if n == self.engine
+            else self.keep(("engine", n), partial(Tables, self.folder, self.system, n, self.tags))
+            for n in names
+        )
+
+    def keep(self, key: Key, make: Callable[[], Any]) -> Any:
+        """``make()`` once for each ``key``."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
+
+    def family(
+        self, name: str, names: tuple[str, ...], choose: dict[str, tuple[Any, ...]] | None = None, own: bool = False
+    ) -> Family | None:
+        """The best table ``name`` that has rows with the values that ``choose`` allows (the first value of each that
+        any row has). ``own``: only the engine's own."""
+        wanted = choose or {}
+
+        def make() -> Family | None:
+            for source in find_table(self.folder, self.system, name, self.engine):
+                if own and source.engine != self.engine:
+                    continue
+                columns = read_table(source.path)
+                rows = _allowed(columns, wanted)
+                if len(rows) and all(n in columns for n in names):
+                    return Family(columns, names, source, rows)
+            return None
+
+        found = self.keep(("family", name, names, tuple(wanted.items()), own), make)
+        return found if isinstance(found, Family) else None
+
+
+def _allowed(columns: dict[str, np.ndarray], choose: dict[str, tuple[Any, ...]]) -> np.ndarray:
+    rows = np.arange(len(columns["seconds"]))
+    for name, values in choose.items():
+        if name not in columns:
+            continue
+        for value in values:
+            hit = rows[columns[name][rows] == value]
+            if len(hit):
+                rows = hit
+                break
+        else:
+            return rows[:0]
+    return rows

@@ -1,0 +1,64 @@
+"""The scoreboard on a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moewright.report.blocks import Section, Table, facts
+
+_SHOWN = 12
+
+
+def validate_sections(board: dict[str, Any]) -> list[Section]:
+    """Errors in all and by kind, the ranking of layouts, and the rows left out with the reasons."""
+    rank = board["ranking"]
+    lines = [
+        ("rows", f"{board['rows']} in the file, {board['predicted']} predicted"),
+        ("kernels", board["kernels"]),
+        ("constants", board["fitted"]),
+        ("best layout", _rank(rank)),
+    ]
+    for metric in ("tpot", "ttft"):
+        if board[metric]:
+            lines.append(
+                (f"{metric.upper()} range", f"holds {board[metric]['covered']:.0%} of the rows (made for 80 %)")
+            )
+    sections = [Section("Predicted against measured", (facts(*lines), _total(board)))]
+    for kind in ("model", "system", "backend", "layout"):
+        if board["tpot"]:
+            sections.append(Section(f"By {kind}", (_by(board, kind),)))
+    if board["skipped"]:
+        rows = tuple((str(count), reason) for reason, count in board["skipped"].items())
+        sections.append(Section("Rows not predicted", (Table(("rows", "reason"), rows, (0,)),)))
+    return sections
+
+
+def _rank(rank: dict[str, Any]) -> str:
+    if not rank["choices"]:
+        return "no two rows differ in layout only"
+    right = f"predicted right in {rank['agreement']:.0%} of {rank['choices']} choices"
+    return f"{right}; {rank['mean_loss']:.1%} lost in the mean"
+
+
+def _total(board: dict[str, Any]) -> Table:
+    rows = [(m.upper(), *_cells(board[m])) for m in ("tpot", "ttft") if board[m]]
+    return Table(("", "median error", "mean", "p90", "bias"), tuple(rows), (1, 2, 3, 4))
+
+
+def _by(board: dict[str, Any], kind: str) -> Table:
+    tpot, ttft = board["tpot"]["by"][kind], board["ttft"]["by"][kind]
+    names = list(tpot)[:_SHOWN]
+    rows = [(name, str(tpot[name]["rows"]), *_cells(tpot[name]), _percent(ttft[name]["median_ape"])) for name in names]
+    if len(tpot) > len(names):
+        rows.append((f"… and {len(tpot) - len(names)} more (--json has all)", "", "", "", "", "", ""))
+    head = (kind, "rows", "TPOT median error", "mean", "p90", "bias", "TTFT median error")
+    return Table(head, tuple(rows), tuple(range(1, 7)))
+
+
+def _cells(error: dict[str, Any]) -> tuple[str, str, str, str]:
+    bias = f"{error['bias']:+.1%}"
+    return _percent(error["median_ape"]), _percent(error["mean_ape"]), _percent(error["p90_ape"]), bias
+
+
+def _percent(value: float) -> str:
+    return f"{value:.1%}"

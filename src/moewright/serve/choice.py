@@ -1,0 +1,103 @@
+"""One choice of a serving plan: strategies, concurrency, what the steady state and the simulation say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from moewright.serve.outcome import Outcome
+from moewright.serve.setting import Workers, engine_of, serving_of, worker_case
+from moewright.serve.simulate import simulate_pools
+from moewright.serve.step import StepModel
+from moewright.spec.case import Case
+from moewright.spec.strategy import Strategy, StrategySpec
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """``strategies``: one, or a prefill and a decode worker's; ``gpus`` of each pool, ``replicas`` in it.
+    ``concurrency``: requests in flight that this is the prediction for: those ``asked`` for, or what the caches hold
+    where that is fewer. Seconds ``ttft`` and ``tpot``; ``rate``: requests a second of the whole cluster."""
+
+    name: str
+    strategies: tuple[Strategy, ...]
+    gpus: tuple[int, ...]
+    replicas: tuple[int, ...]
+    concurrency: int
+    asked: int | None
+    held: int
+    ttft: float
+    tpot: float
+    rate: float
+    output_per_gpu: float
+    simulation: Outcome | None = None
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.concurrency, self.ttft, self.tpot))
+
+    @property
+    def holds(self) -> bool:
+        """Whether the caches hold the concurrency asked for."""
+        return self.asked is None or self.held >= self.asked
+
+    @property
+    def per_user(self) -> float:
+        return 1 / self.tpot
+
+    @property
+    def specs(self) -> tuple[StrategySpec, ...]:
+        return tuple(spec_of(s) for s in self.strategies)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; of a simulation what its users see."""
+        plain: dict[str, Any] = {
+            "name": self.name,
+            "gpus": sum(self.gpus),
+            "concurrency": self.concurrency,
+            "concurrency_asked": self.asked,
+            "concurrency_held": self.held,
+            "holds": self.holds,
+            "prediction": {
+                "ttft": self.ttft,
+                "tpot": self.tpot,
+                "requests_per_second": self.rate,
+                "output_per_gpu": self.output_per_gpu,
+                "per_user": self.per_user,
+            },
+        }
+        if len(self.strategies) == 1:
+            plain["strategy"] = self.strategies[0].to_dict()
+        else:
+            for name, s, n, g in zip(("prefill", "decode"), self.strategies, self.replicas, self.gpus, strict=True):
+                plain[name] = {"strategy": s.to_dict(), "replicas": n, "gpus": g}
+        if self.simulation is not None:
+            keys = ("requests", "ttft", "tpot", "itl", "e2e", "output_per_gpu", "per_user", "held", "running", "binds")
+            found = self.simulation.to_dict()
+            plain["simulation"] = {k: found[k] for k in keys}
+        return plain
+
+
+def spec_of(s: Strategy) -> StrategySpec:
+    """``s`` as a user would write it in full."""
+    a, e = s.attention, s.experts
+    return StrategySpec(
+        *(s.replicas, s.pp, s.micro_batches, s.overlap, a.dp, a.cp, a.tp, a.repeated),
+        *(e.ep, e.tp, e.redundant, e.dispatch, e.gate),
+    )
+
+
+def simulated(case: Case, choice: Choice, most: int) -> Choice:
+    """``choice`` with its simulation, of ``most`` requests at most."""
+    s, engine = serving_of(case), engine_of(case)
+    if s.requests is None or s.requests > most:
+        wanted = max(200, min(most, 4 * choice.concurrency)) if s.concurrency else most
+        s = replace(s, requests=min(wanted, s.requests or wanted))
+    if s.concurrency:
+        s = replace(s, concurrency=(choice.concurrency,))
+    case = replace(case, serving=s)
+    split = len(choice.strategies) == 2
+    pools = []
+    for strategy, count, gpus in zip(choice.strategies, choice.replicas, choice.gpus, strict=True):
+        own = worker_case(case, gpus // count) if split else case
+        pools.append(Workers(own, strategy, count, StepModel.of(own, strategy, engine)))
+    return replace(choice, simulation=simulate_pools(case, tuple(pools)))

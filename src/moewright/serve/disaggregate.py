@@ -1,0 +1,211 @@
+"""Prefill and decode apart: which workers, and how many of each.
+
+A prefill worker computes prompts one budget after another; with n requests in flight a decode worker finishes
+n / (O·T) a second. Pools of x and y workers serve X = min(0.9·x·prefill rate, y·decode rate) requests a second, and a
+prompt waits as in a queue of random arrivals and fixed service (M/D/1, Pollaczek–Khinchine: ρ/2(1 − ρ) services).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from moewright.cost.table import Table
+from moewright.errors import InfeasibleError, SpecError
+from moewright.plan.complete import divisors
+from moewright.plan.describe import strategy_name
+from moewright.serve.choice import Choice
+from moewright.serve.engine import Engine
+from moewright.serve.setting import engine_of, longest, serving_of, worker_case
+from moewright.serve.steady import Terms, held_load
+from moewright.serve.step import StepModel
+from moewright.spec.case import Case
+from moewright.spec.serving import Pool, Serving
+from moewright.spec.strategy import Strategy
+
+#: most of a prefill pool's capacity that is used
+MOST_LOAD = 0.9
+#: decode workers of each size that are combined with prefill workers
+MOST_DECODES = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """``rate``: requests a second. Prefill: ``seconds`` of a prompt. Decode: seconds a token, with ``load`` requests
+    in flight on the worker, of ``held`` that fit."""
+
+    strategy: Strategy
+    gpus: int
+    rate: float
+    seconds: float
+    load: int
+    held: int
+    transfer: float
+
+
+def disaggregated_choices(case: Case) -> tuple[list[Choice], Counter[str], int]:
+    """Every pair of pools worth trying, as choices; what is left out; how many workers were priced."""
+    s, engine = serving_of(case), engine_of(case)
+    assert s.disaggregated is not None
+    if not s.concurrency:
+        raise SpecError(
+            "is missing; disaggregated plans are searched at a concurrency (a rate can be served with pools in full)",
+            file=case.file,
+            field="workload.concurrency",
+        )
+    rejected: Counter[str] = Counter()
+    prefills = _workers(case, s.disaggregated.prefill, "prefill", engine, s, rejected)
+    decodes = _workers(case, s.disaggregated.decode, "decode", engine, s, rejected)
+    if not prefills or not decodes:
+        raise InfeasibleError("no worker holds one request beside the weights in the GPUs that a pool may have")
+    fast = [w for w in prefills if case.goal.limits.ttft is None or w.seconds <= case.goal.limits.ttft]
+    best = {g: max((w for w in fast or prefills if w.gpus == g), key=lambda w: w.rate) for g in {w.gpus for w in fast}}
+    choices = [
+        c
+        for d in _front(decodes)
+        for p in best.values()
+        for c in _pairs(case, s, p, d, s.disaggregated.prefill.replicas, s.disaggregated.decode.replicas)
+    ]
+    return choices, +rejected, len(prefills) + len(decodes)
+
+
+def _workers(case: Case, pool: Pool, phase: str, engine: Engine, s: Serving, rejected: Counter[str]) -> list[Worker]:
+    """Workers of one phase: of every size that leaves GPUs for the other, or of the spec's."""
+    sizes = [pool.gpus] if pool.gpus else [g for g in divisors(case.cluster.gpus) if g < case.cluster.gpus]
+    found: list[Worker] = []
+    for gpus in sizes:
+        try:
+            own = worker_case(case, gpus, f"workload.disaggregated.{phase}")
+        except SpecError:
+            if pool.gpus:
+                raise
+            continue
+        found += _of_size(own, pool, phase, engine, s, rejected)
+    return found
+
+
+def _of_size(own: Case, pool: Pool, phase: str, engine: Engine, s: Serving, rejected: Counter[str]) -> list[Worker]:
+    from moewright.serve.plan import legal
+
+    want = pool.strategy
+    try:
+        table, excluded = legal(replace(own, strategy=want), engine)
+    except InfeasibleError as error:
+        if want is not None:
+            raise
+        rejected[str(error)] += 1
+        return []
+    rejected += excluded
+    table = table.take(table.replicas == 1)
+    if not len(table):
+        return []
+    model = StepModel(own, table, engine)
+    fits = np.atleast_1d(model.kv_tokens) >= longest(s)
+    rejected["does not hold one request beside the weights"] += int((~fits).sum())
+    if not fits.any():
+        return []
+    table = table.take(fits)
+    return _prefill(own, table, engine, s) if phase == "prefill" else _decode(own, table, engine, s)
+
+
+def _prefill(own: Case, table: Table, engine: Engine, s: Serving) -> list[Worker]:
+    """Prompts in full budgets on every attention-dp rank: their seconds, and those of one alone."""
+    model = StepModel(own, table, engine)
+    terms = Terms(model, s, engine)
+    budget = float(engine.max_num_batched_tokens)
+    together = max(1.0, budget // terms.prompt)  # prompts in a step
+    tokens = np.full(len(table), min(budget, together * terms.prompt))
+    none = np.zeros(len(table))
+    full = terms.seconds(tokens, none, model.dp * tokens)
+    chunks = terms.prompt / np.minimum(tokens, terms.prompt)
+    rate = model.dp * together / (full * chunks)
+    alone = terms.seconds(np.minimum(tokens, terms.prompt), none, np.minimum(tokens, terms.prompt)) * chunks
+    fabric = own.cluster.fabric
+    transfer = s.input.mean * model.capacity.token_bytes / fabric.bandwidth + fabric.latency
+    held = held_load(model, s, engine) * model.dp
+    return [
+        Worker(table.row(i)[0], own.cluster.gpus, float(rate[i]), float(alone[i]), 0, int(held[i]), float(transfer[i]))
+        for i in range(len(table))
+    ]
+
+
+def _decode(own: Case, table: Table, engine: Engine, s: Serving) -> list[Worker]:
+    """Decode alone, at powers of two of load up to what a worker holds."""
+    loads = np.array([1 << i for i in range(14)], dtype=float)
+    rows, asked = np.repeat(np.arange(len(table)), len(loads)), np.tile(loads, len(table))
+    table = table.take(rows)
+    model = StepModel(own, table, engine)
+    terms = Terms(model, s, engine)
+    held = held_load(model, s, engine) * model.dp
+    load = np.minimum(asked, held)
+    step = terms.seconds(np.zeros(len(load)), np.maximum(load, 1e-3) / model.dp)
+    rate = load / (terms.steps * step)
+    good = (load >= 1) & (asked < 2 * held)
+    return [
+        Worker(
+            table.row(i)[0],
+            own.cluster.gpus,
+            float(rate[i]),
+            float(step[i] / terms.each),
+            int(load[i]),
+            int(held[i]),
+            0.0,
+        )
+        for i in np.flatnonzero(good).tolist()
+    ]
+
+
+def _front(workers: list[Worker]) -> list[Worker]:
+    """Of each size, those that no other beats in seconds a token and in rate."""
+    kept: list[Worker] = []
+    for gpus in sorted({w.gpus for w in workers}):
+        best, mine = 0.0, []
+        for w in sorted((w for w in workers if w.gpus == gpus), key=lambda w: (w.seconds, -w.rate)):
+            if w.rate > best * (1 + 1e-9):
+                best = w.rate
+                mine.append(w)
+        kept += mine[-MOST_DECODES:]
+    return kept
+
+
+def _pairs(case: Case, s: Serving, p: Worker, d: Worker, most_x: int | None, most_y: int | None) -> list[Choice]:
+    """x prefill and y decode workers, for every y that leaves room; x as many as keep up, or all that fit."""
+    found = []
+    gpus = case.cluster.gpus
+    for y in [most_y] if most_y else range(1, (gpus - p.gpus) // d.gpus + 1):
+        room = (gpus - y * d.gpus) // p.gpus
+        x = most_x or min(room, max(1, int(np.ceil(y * d.rate / (MOST_LOAD * p.rate)))))
+        if room < 1 or x > room:
+            continue
+        rate = min(MOST_LOAD * x * p.rate, y * d.rate)
+        busy = rate / (x * p.rate)
+        ttft = p.seconds * (1 + busy / (2 * (1 - busy))) + p.transfer
+        flight = rate * (ttft + s.steps * d.seconds * (max(1.0, s.output.mean - 1) / s.steps))
+        asked = [c for c in s.concurrency if c >= flight * 0.999]
+        offered = max(1, round(flight))
+        if offered > max(s.concurrency):
+            continue  # more in flight than any client count offers
+        name = f"{x} × prefill {_name(case, p)} + {y} × decode {_name(case, d)}"
+        used = x * p.gpus + y * d.gpus
+        found.append(
+            Choice(
+                name,
+                (p.strategy, d.strategy),
+                (x * p.gpus, y * d.gpus),
+                (x, y),
+                offered,
+                min(asked) if asked and len(s.concurrency) == 1 else None,
+                y * d.held + int(np.ceil(rate * ttft)),  # beside those that decode, those still in prefill
+                ttft,
+                d.seconds,
+                rate,
+                rate * s.output.mean / used,
+            )
+        )
+    return found
+
+
+def _name(case: Case, w: Worker) -> str:
+    return strategy_name(w.strategy, case.model).removeprefix("R1 · ")

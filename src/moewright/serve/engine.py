@@ -1,0 +1,68 @@
+"""Engine profiles: scheduler defaults of vLLM, SGLang and TensorRT-LLM, each figure with its source."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from moewright.errors import SpecError
+from moewright.spec.serving import ENGINES, EngineSpec
+from moewright.units import parse
+
+FOLDER = Path(__file__).parent / "engines"
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """``max_num_batched_tokens``: the token budget of a step; ``max_num_seqs``: sequences in it; both of one
+    attention-dp rank. ``memory``: what ``gpu_memory_utilization`` is a share of (``capacity.py``). ``mixed``:
+    prompts and decodes share a step; else waiting prompts go first. ``reserve``: share of the answers to come for
+    which KV is kept free at admission. ``cuda_graph_sizes``: batches a decode step is padded to. Host seconds that
+    the GPU waits for: of a step, of each sequence in it; and of a request before it is queued."""
+
+    name: str
+    max_num_batched_tokens: int
+    max_num_seqs: int
+    kv_block: int
+    gpu_memory_utilization: float
+    memory: str
+    chunked_prefill: bool
+    mixed: bool
+    reserve: float
+    cuda_graph_sizes: tuple[int, ...]
+    host_step: float
+    host_sequence: float
+    host_request: float
+    sources: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    def padded(self, sequences: int) -> int:
+        """``sequences``, filled up to the next captured size; beyond the largest none."""
+        i = bisect_left(self.cuda_graph_sizes, sequences)
+        return self.cuda_graph_sizes[i] if i < len(self.cuda_graph_sizes) and sequences else sequences
+
+
+@cache
+def _profile(name: str) -> Engine:
+    import yaml
+
+    raw: dict[str, Any] = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    graphs, host = raw.pop("cuda_graphs"), raw.pop("host")
+    sizes = {*graphs["first"], *range(graphs["step"], graphs["most"] + 1, graphs["step"])}
+    seconds: dict[str, Any] = {f"host_{key}": parse(value, "seconds") for key, value in host.items()}
+    return Engine(**raw, **seconds, cuda_graph_sizes=tuple(sorted(sizes)))
+
+
+def load_engine(spec: EngineSpec | str) -> Engine:
+    """The profile of an engine, with a user's settings over it. Raises SpecError for a name that is not known."""
+    name = spec if isinstance(spec, str) else spec.name
+    if name not in ENGINES:
+        near = get_close_matches(name[:60], ENGINES, 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise SpecError(f"got {name[:60]!r}{hint}; expected one of {', '.join(ENGINES)}", field="engine")
+    profile = _profile(name)
+    own: dict[str, Any] = {} if isinstance(spec, str) else dict(spec.overrides)
+    return replace(profile, **own)

@@ -1,0 +1,104 @@
+"""TTFT and TPOT of measured rows, predicted, each with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from moewright.errors import MoewrightError
+from moewright.serve.closed_form import Batch, Constants, tpot_ttft
+from moewright.serve.facts import Facts, facts_of
+from moewright.serve.rows import Row, Skipped
+
+FITTED = Path(__file__).parent / "fitted.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Seconds, with the range that held 80 % of held-out rows of the kind; ``held``: clients that KV holds at
+    once; ``tags``: shares of the step's seconds that are measured, interpolated, derived."""
+
+    row: Row
+    layout: str
+    gpus: int
+    ttft: float
+    tpot: float
+    ttft_range: tuple[float, float]
+    tpot_range: tuple[float, float]
+    held: float
+    tags: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """The constants of the closed form, the intervals (measured over predicted) by kind of row and metric, and what
+    they were fitted on."""
+
+    constants: Constants
+    intervals: dict[str, dict[str, tuple[float, float]]]
+    source: str
+
+
+@cache
+def fitted(tables: bool) -> Fitted:
+    """Those for steps priced with measured tables, or by the roofline."""
+    import yaml
+
+    raw: dict[str, Any] = yaml.safe_load(FITTED.read_text(encoding="utf-8"))
+    found = raw["tables" if tables else "roofline"]
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in found["constants"].items()}
+    intervals = {
+        kind: {metric: (float(low), float(high)) for metric, (low, high) in of.items()}
+        for kind, of in found["intervals"].items()
+    }
+    return Fitted(Constants(**values), intervals, str(raw["source"]))
+
+
+def predict(
+    rows: Sequence[Row], folder: Path | None, tell: Callable[[float], None] = lambda share: None
+) -> tuple[list[Prediction], list[Skipped]]:
+    """Predictions in the order of ``rows``, and the rows that could not be priced with the reason."""
+    facts: list[Facts] = []
+    skipped: list[Skipped] = []
+    for i, row in enumerate(rows):
+        try:
+            facts.append(facts_of(row, folder))
+        except MoewrightError as error:
+            skipped.append(Skipped(row.line, " ".join(str(error).split())))
+        tell((i + 1) / len(rows))
+    if not facts:
+        return [], skipped
+    constants = fitted(folder is not None)
+    tpot, ttft = tpot_ttft(Batch.of(facts), constants.constants)
+    found = []
+    for f, output, first in zip(facts, tpot, ttft, strict=True):
+        found.append(_prediction(f, float(output), float(first), constants.intervals[_kind(f.row)]))
+    return found, skipped
+
+
+def _kind(row: Row) -> str:
+    if not row.apart:
+        return "together"
+    return "apart" if row.decode.workers is None else "apart_stated"
+
+
+def _prediction(f: Facts, tpot: float, ttft: float, around: dict[str, tuple[float, float]]) -> Prediction:
+    name = f.layout.name
+    if f.row.apart:
+        name = f"prefill {f.prefill_layout.name}, decode {name}"
+    low, high = around["tpot"]
+    first_low, first_high = around["ttft"]
+    return Prediction(
+        f.row,
+        name,
+        f.layout.gpus + (f.prefill_layout.gpus if f.row.apart else 0),
+        ttft,
+        tpot,
+        (ttft * first_low, ttft * first_high),
+        (tpot * low, tpot * high),
+        f.held * f.layout.dp * (f.row.decode.workers or 1),
+        f.tags,
+    )
