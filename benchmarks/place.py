@@ -16,7 +16,6 @@ import moewright
 from benchmarks.eplb import balanced, largest
 from moewright.place.joint import part_experts
 
-
 #: every so many layers is solved again with free shares, after a drift, and against EPLB layer by layer
 _STEP = 8
 

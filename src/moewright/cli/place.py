@@ -51,6 +51,9 @@ def place(
         float | None, typer.Option(min=0, help="Weight of copies between nodes beside balance, with --groups.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="Of the catalogue: bytes of an expert and of a token.")] = None,
+    width: Annotated[
+        int | None, typer.Option(min=1, help="Of an expert: compare slices, where slots are fewer than GPUs.")
+    ] = None,
     layers: Annotated[int, typer.Option(min=1, help="Of loads by name.")] = 1,
     experts: Annotated[int, typer.Option(min=1, help="Of loads by name.")] = 256,
     correlation: Annotated[float, typer.Option(help="Of each layer with the one before, loads by name.")] = 0.0,
@@ -90,11 +93,15 @@ def place(
         typer.echo(text, nl=False)
     elif output is None:
         from moewright.place.record import slots_for
-        from moewright.report.place import place_sections
+        from moewright.report.place import place_sections, slice_sections
         from moewright.report.terminal import show
 
         total = table.sum(axis=0) if table.ndim == 3 else table
         show(place_sections(found, slots_for(total, gpus, 0.95) if found.bound < 0.95 else None))
+        if width is not None and slots < gpus:
+            from moewright.place.slices import place_slices
+
+            show(slice_sections(place_slices(total, slots=slots, gpus=gpus, width=width)))
 
 
 def _loads(text: str, layers: int, experts: int, correlation: float, seed: int) -> np.ndarray:

@@ -72,7 +72,10 @@ def place(
     before = None if earlier is None else earlier.reshape(shape)
     table = np.where(total.sum(axis=1, keepdims=True) > 0, total, 1.0)  # no load at all: evenly
     most = max(1, round(0.15 * slots)) if moves is None else moves
-    fast = slots * layers > SMALL and compile_all()
+    # searches by chance draw other numbers uncompiled: whether they are compiled must not depend on what ran before
+    chance = len(windows) > 1 or before is not None or shares == "optimal"
+    fast = (chance or slots * layers > SMALL) and compile_all()
+    drawn = np.random.get_state()  # the caller's own draws go on as if nothing had happened
     effort = _Effort(TRIES[not fast], RANDOM[not fast], seed)
     held, share = np.empty(shape, dtype=np.int64), np.empty(shape)
     for i, load in enumerate(table):
@@ -90,6 +93,7 @@ def place(
         held[i], share[i] = found, _shares(load, found, shares)
         if shares == "optimal" and before is None and groups == 1 and len(windows) == 1:
             held[i], share[i] = _joint(load, held[i], share[i], slots, effort)
+    np.random.set_state(drawn)
     p = make_record(total, held, share, wide, start, load_before(total, before, hosts, wide))
     moved = None if before is None else moved_replicas(before, held)
     crossing: float | None = None

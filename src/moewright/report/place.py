@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from moewright.place.record import ExpertPlacement
+from moewright.place.slices import Sliced
 from moewright.report.blocks import Section, Table, facts
 from moewright.units import format_bytes, format_seconds
 
@@ -48,6 +49,22 @@ def place_sections(p: ExpertPlacement, reach: int | None = None) -> list[Section
         Section("Load of each GPU before", (Table(("layer", "balance", "GPUs"), old, (0, 1)),)),
         Section("Load of each GPU", (Table(("layer", "balance", "bound", "GPUs"), rows, (0, 1, 2)),)),
     ]
+
+
+def slice_sections(found: list[Sliced]) -> list[Section]:
+    """Numbers of slices an expert, cheapest first."""
+    rows = tuple(
+        (
+            str(s.slices),
+            f"{s.placement.balancedness:.4f}",
+            f"{s.placement.straggler:.4f}",
+            f"{s.padding:.3f}",
+            f"{s.cost:.4f}",
+        )
+        for s in found
+    )
+    head = ("slices", "balance", "straggler", "tile padding", "cost")
+    return [Section("Slices of an expert, each on a GPU of its own", (Table(head, rows, (0, 1, 2, 3, 4)),))]
 
 
 def _bytes(size: float | None) -> str:
