@@ -23,7 +23,32 @@ from moewright.serve.predict import fitted, predict
 from moewright.serve.rows import Row, read_rows
 from moewright.serve.score import error_of, ranking
 
-COLUMNS = ["id", "silicon_data_source", "backend", "model_path", "system", "precision", "mode", "isl", "osl", "batch_size", "tp_size", "pp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size", "prefill_num_workers", "prefill_tp_size", "prefill_moe_ep_size", "decode_num_workers", "decode_batch_size", "decode_tp_size", "decode_moe_ep_size", "silicon_ttft_ms", "silicon_tpot_ms"]
+COLUMNS = [
+    "id",
+    "silicon_data_source",
+    "backend",
+    "model_path",
+    "system",
+    "precision",
+    "mode",
+    "isl",
+    "osl",
+    "batch_size",
+    "tp_size",
+    "pp_size",
+    "attention_dp_size",
+    "moe_tp_size",
+    "moe_ep_size",
+    "prefill_num_workers",
+    "prefill_tp_size",
+    "prefill_moe_ep_size",
+    "decode_num_workers",
+    "decode_batch_size",
+    "decode_tp_size",
+    "decode_moe_ep_size",
+    "silicon_ttft_ms",
+    "silicon_tpot_ms",
+]
 
 
 def row(**values: object) -> dict[str, object]:

@@ -126,10 +126,16 @@ def _kept(load: np.ndarray, before: np.ndarray, most: int, effort: _Effort) -> n
     improve(load, found, np.bincount(found.ravel(), minlength=len(load)), 10 * most + 10, most, enough)
     if _largest(load, found) <= enough:
         return found
-    other = _steady(load[None], before, before, most, effort)
-    left = most - moved_replicas(before[None], other[None])
-    improve(load, other, np.bincount(other.ravel(), minlength=len(load)), 10 * most, left, enough)
-    return other if _largest(load, other) < _largest(load, found) else found
+    best, even = found, load[None] / (load.sum() / len(before))
+    for begin, powers in ((before, (8.0, 32.0)), (found, (64.0, 256.0)), (found, (16.0, 64.0, 256.0))):
+        other = begin
+        for power in powers:
+            other = steady(even, other, before, most, effort.random, power, effort.seed)
+            left = most - moved_replicas(before[None], other[None])
+            improve(load, other, np.bincount(other.ravel(), minlength=len(load)), 10 * most, left, enough)
+        if _largest(load, other) < _largest(load, best):
+            best = other
+    return np.asarray(best)
 
 
 def _steady(windows: np.ndarray, held: np.ndarray, origin: np.ndarray, budget: int, effort: _Effort) -> np.ndarray:
