@@ -100,6 +100,10 @@ def test_skewed_straggler_without_skew_is_the_uniform_one():
     assert routing.skewed_straggler(4096, Router(64, 2), np.full((1, 16), 1 / 16)) == pytest.approx(uniform)
 
 
+def test_one_rank_has_no_straggler():
+    assert routing.skewed_straggler(64, Router(8, 2), np.array([[1.0 + 1e-15]])) == pytest.approx(1)
+
+
 def test_zipf():
     loads = routing.zipf_loads(64, 1.0)
     assert loads.sum() == pytest.approx(1)

@@ -135,3 +135,28 @@ def test_a_placement_is_what_its_schema_says():
     jsonschema.validate(json.loads(json.dumps(p.to_dict())), schema())
     assert p.before.shape == p.gpu_load.shape
     assert (p.expert_of_slot.shape, p.moved_bytes, p.cross_node_bytes) == ((2, 8), None, None)
+
+
+def test_without_a_compiler_the_same_rules_run(monkeypatch):
+    """Greedy rules and swaps as plain Python: a layer no worse than EPLB, deterministic, and the caller's draws kept."""
+    from moewright.place import solve
+
+    monkeypatch.setattr(solve, "compile_all", lambda: False)
+    load = np.random.default_rng(5).lognormal(size=(1, 24))
+    np.random.seed(7)
+    first = np.random.random()
+    np.random.seed(7)
+    p = moewright.place(load, slots=32, gpus=8, shares="optimal")
+    assert np.random.random() == first
+    assert p.gpu_load.max() <= largest(load[0], balanced(load[0], 32, 8)) * (1 + 1e-5)
+    assert (p.expert_of_slot == moewright.place(load, slots=32, gpus=8, shares="optimal").expert_of_slot).all()
+
+
+def test_planner_places_by_the_same_search():
+    from moewright.place.experts import place_experts
+
+    loads = np.random.default_rng(6).lognormal(size=(2, 16))
+    held = place_experts(loads, 4, 4)
+    ours = moewright.place(loads, slots=20, gpus=4)
+    for layer in range(2):
+        assert largest(loads[layer], held[layer]) == pytest.approx(ours.gpu_load[layer].max())

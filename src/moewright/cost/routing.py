@@ -174,7 +174,7 @@ def skewed_straggler(tokens: float, r: Router, shares: np.ndarray) -> float:
 
 
 def _largest_sampled(copies: float, shares: np.ndarray) -> float:
-    spread = np.sqrt(shares * (1 - shares) / copies)
+    spread = np.sqrt(shares * np.maximum(1 - shares, 0) / copies)  # of one rank, a share may exceed 1 by rounding
     return float(np.maximum(shares + _noise(shares.shape[1]) * spread, 0).max(axis=2).mean())
 
 
