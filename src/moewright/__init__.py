@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from moewright.errors import InfeasibleError, MoewrightError, SpecError
 
 if TYPE_CHECKING:
-    from moewright.place.solve import ExpertPlacement
+    from moewright.place.record import ExpertPlacement
     from moewright.plan.plan import Check, Comparison, Plan, Result
     from moewright.serve.outcome import Outcome
     from moewright.serve.plan import ServingPlan
@@ -37,7 +37,7 @@ _LAZY = {
     **dict.fromkeys(("Cluster", "Device", "Tier"), "moewright.spec.cluster"),
     **dict.fromkeys(("Goal", "Routing", "Workload"), "moewright.spec.workload"),
     "Case": "moewright.spec.case",
-    "ExpertPlacement": "moewright.place.solve",
+    "ExpertPlacement": "moewright.place.record",
     "ModelSpec": "moewright.spec.model",
     "Outcome": "moewright.serve.outcome",
     "ServingPlan": "moewright.serve.plan",

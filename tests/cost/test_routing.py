@@ -91,13 +91,17 @@ def test_straggler_falls_with_tokens(power, ranks, top_k):
 
 def test_skewed_straggler_of_many_tokens_is_the_largest_share():
     shares = np.array([[0.4, 0.3, 0.2, 0.1], [0.25, 0.25, 0.25, 0.25]])
-    assert routing.skewed_straggler(1e12, 2, shares) == pytest.approx((1.6 + 1) / 2, rel=1e-4)
-    assert routing.skewed_straggler(100, 2, shares) > 1.3
+    assert routing.skewed_straggler(1e12, Router(16, 2), shares) == pytest.approx((1.6 + 1) / 2, rel=1e-4)
+    assert routing.skewed_straggler(100, Router(16, 2), shares) > 1.3
 
 
 def test_skewed_straggler_without_skew_is_the_uniform_one():
     uniform = float(routing.straggler(4096, Router(64, 2), 16))
-    assert routing.skewed_straggler(4096, 2, np.full((1, 16), 1 / 16)) == pytest.approx(uniform, rel=0.02)
+    assert routing.skewed_straggler(4096, Router(64, 2), np.full((1, 16), 1 / 16)) == pytest.approx(uniform)
+
+
+def test_one_rank_has_no_straggler():
+    assert routing.skewed_straggler(64, Router(8, 2), np.array([[1.0 + 1e-15]])) == pytest.approx(1)
 
 
 def test_zipf():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from moewright.cli.app import Json, Name, app
 from moewright.cli.output import print_json
@@ -13,11 +15,18 @@ if TYPE_CHECKING:
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    placement: Annotated[bool, typer.Option("--placement", help="Of a placement file instead.")] = False,
+) -> None:
     """Print the JSON Schema of a spec file, for editors."""
     from moewright.spec.schema import schema as of_spec
 
-    print_json(of_spec())
+    if placement:
+        from moewright.place.files import schema as of_placement
+
+        print_json(of_placement())
+    else:
+        print_json(of_spec())
 
 
 @app.command()

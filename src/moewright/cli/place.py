@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from moewright.cli.app import Json, app
 from moewright.cli.output import write_file
 from moewright.errors import SpecError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Shares(StrEnum):
@@ -29,7 +32,14 @@ class Engine(StrEnum):
 
 @app.command()
 def place(
-    loads: Annotated[str, typer.Argument(metavar="LOADS[:KEY]", help="Expert loads: .npz, .npy, .csv or .json.")],
+    loads: Annotated[
+        str,
+        typer.Argument(
+            metavar="LOADS[:KEY]",
+            help="Expert loads: .npz, .npy, .csv, .json, a recording .pt, or uniform, zipf:1.0, lognormal:1.0, "
+            "dirichlet:0.3.",
+        ),
+    ],
     slots: Annotated[int, typer.Option(help="Physical expert slots of a layer.")],
     gpus: Annotated[int, typer.Option(help="GPUs of a layer.")],
     nodes: Annotated[int, typer.Option(help="Nodes of equally many GPUs.")] = 1,
@@ -37,20 +47,29 @@ def place(
     shares: Annotated[Shares, typer.Option(help="Tokens of an expert over its replicas.")] = Shares.EQUAL,
     previous: Annotated[Path | None, typer.Option(help="A placement file to start from.")] = None,
     moves: Annotated[int | None, typer.Option(min=0, help="Replicas a layer that may move (15 %).")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the search.")] = 0,
+    traffic: Annotated[
+        float | None, typer.Option(min=0, help="Weight of copies between nodes beside balance, with --groups.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Of the catalogue: bytes of an expert and of a token.")] = None,
+    width: Annotated[
+        int | None, typer.Option(min=1, help="Of an expert: compare slices, where slots are fewer than GPUs.")
+    ] = None,
+    layers: Annotated[int, typer.Option(min=1, help="Of loads by name.")] = 1,
+    experts: Annotated[int, typer.Option(min=1, help="Of loads by name.")] = 256,
+    correlation: Annotated[float, typer.Option(help="Of each layer with the one before, loads by name.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the search, and of loads by name.")] = 0,
     as_json: Json = False,
     output: Annotated[Path | None, typer.Option(help="A placement file to write.")] = None,
     form: Annotated[Engine, typer.Option("--format", help="Whose file --output writes.")] = Engine.MOEWRIGHT,
     first_layer: Annotated[int, typer.Option(min=0, help="Of the model, for tensorrt-llm.")] = 0,
 ) -> None:
     """Decide how many replicas each expert gets, and on which GPU each lives."""
-    from moewright.place.files import engine_file, read_previous
+    from moewright.place.files import engine_file, model_sizes, read_previous
     from moewright.place.solve import place as solve
-    from moewright.spec.loads import read_loads
 
-    name, _, key = loads.rpartition(":") if ":" in loads[2:] else (loads, "", "")
-    table = read_loads(name or loads, key or None, idle=True)
+    table = _loads(loads, layers, experts, correlation, seed)
     before = None if previous is None else read_previous(previous)
+    sizes = {} if model is None else model_sizes(model, table.shape)
     try:
         found = solve(
             table,
@@ -61,7 +80,9 @@ def place(
             shares=str(shares),
             previous=before,
             moves=moves,
+            traffic=traffic,
             seed=seed,
+            **sizes,
         )
     except SpecError as error:
         raise error.inside(str(previous) if error.field == "previous" else None) from None
@@ -71,7 +92,23 @@ def place(
     if as_json:
         typer.echo(text, nl=False)
     elif output is None:
-        from moewright.report.place import place_sections
+        from moewright.place.record import slots_for
+        from moewright.report.place import place_sections, slice_sections
         from moewright.report.terminal import show
 
-        show(place_sections(found))
+        total = table.sum(axis=0) if table.ndim == 3 else table
+        show(place_sections(found, slots_for(total, gpus, 0.95) if found.bound < 0.95 else None))
+        if width is not None and slots < gpus:
+            from moewright.place.slices import place_slices
+
+            show(slice_sections(place_slices(total, slots=slots, gpus=gpus, width=width)))
+
+
+def _loads(text: str, layers: int, experts: int, correlation: float, seed: int) -> np.ndarray:
+    from moewright.spec.loads import read_loads
+    from moewright.spec.synthetic import is_synthetic, synthetic_loads
+
+    if is_synthetic(text) and not Path(text).exists():
+        return synthetic_loads(text, layers, experts, correlation, seed)
+    name, _, key = text.rpartition(":") if ":" in text[2:] else (text, "", "")
+    return read_loads(name or text, key or None, idle=True, windows=True)

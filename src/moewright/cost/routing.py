@@ -160,15 +160,22 @@ def _normal_maximum(count: int) -> tuple[float, float]:
     return float(weight @ z), float(weight @ (z * z))
 
 
-def skewed_straggler(tokens: float, top_k: int, shares: np.ndarray) -> float:
+def skewed_straggler(tokens: float, r: Router, shares: np.ndarray) -> float:
     """Mean over layers of the largest rank's copies over the mean, for ranks whose expected ``shares``
-    [layers, ranks] (rows sum to 1) are unequal: the largest of 256 seeded samples of normal counts with
-    each rank's mean Tk·share and variance Tk·share·(1 − share)."""
-    copies = max(tokens * top_k, 1.0)
-    noise = _noise(shares.shape[1])
-    spread = np.sqrt(shares * (1 - shares) / copies)
-    largest = np.maximum(shares + noise * spread, 0).max(axis=2)
-    return float(largest.mean() * shares.shape[1])
+    [layers, ranks] (rows sum to 1) are unequal: the straggler of equal shares, times how much larger the mean largest
+    of 256 seeded samples is than that of equal shares under the same noise. So both are on one scale, and equal
+    shares are the limit. Samples are normal counts with each rank's mean Tk·share and variance Tk·share·(1 − share)."""
+    ranks = shares.shape[1]
+    even = straggler(tokens, r, float(ranks))
+    copies = max(tokens * r.top_k, 1.0)
+    return float(even) * max(
+        _largest_sampled(copies, shares) / _largest_sampled(copies, np.full((1, ranks), 1 / ranks)), 1
+    )
+
+
+def _largest_sampled(copies: float, shares: np.ndarray) -> float:
+    spread = np.sqrt(shares * np.maximum(1 - shares, 0) / copies)  # of one rank, a share may exceed 1 by rounding
+    return float(np.maximum(shares + _noise(shares.shape[1]) * spread, 0).max(axis=2).mean())
 
 
 @lru_cache(maxsize=256)

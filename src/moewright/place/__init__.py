@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from moewright.place.solve import ExpertPlacement
+    from moewright.place.record import ExpertPlacement
 
 
 class _Callable(ModuleType):

@@ -33,8 +33,9 @@ def replicate(load: np.ndarray, slots: int, most: int) -> np.ndarray:
 
 
 @compiled
-def pack(load: np.ndarray, counts: np.ndarray, gpus: int) -> np.ndarray:
-    """Experts by slot, shape [gpus, slots a GPU], heaviest replica first to the emptiest GPU without one of it."""
+def pack(load: np.ndarray, counts: np.ndarray, gpus: int, apart: bool = True) -> np.ndarray:
+    """Experts by slot, shape [gpus, slots a GPU], heaviest replica first to the emptiest GPU (``apart``: without one
+    of it, where there is such a one)."""
     total = int(counts.sum())
     each = total // gpus
     held = np.full((gpus, each), -1, dtype=np.int64)
@@ -51,7 +52,7 @@ def pack(load: np.ndarray, counts: np.ndarray, gpus: int) -> np.ndarray:
                     spare = g
                 if best < 0 or filled[g] < filled[best]:
                     double = False
-                    for s in range(used[g]):
+                    for s in range(used[g] if apart else 0):
                         if held[g, s] == e:
                             double = True
                     if not double:
@@ -140,9 +141,11 @@ def improve(load: np.ndarray, held: np.ndarray, counts: np.ndarray, steps: int, 
                         if worst < best and not _has(held[top], b):
                             best, kind, at, other, slot = worst, 1, i, g, j
         if moved + 1 <= moves and len(load) < gpus * each:
+            # on many GPUs a look at all would cost the square of the slots: those with room are enough
+            near = np.argsort(filled)[:32] if gpus > 128 else np.arange(gpus)
             for i in range(each):
                 a = held[top, i]
-                for g in range(gpus):
+                for g in near:
                     if g == top or _has(held[g], a):
                         continue
                     for j in range(each):
@@ -271,6 +274,10 @@ def place_layer(load: np.ndarray, slots: int, gpus: int, tries: int, seed: int) 
     best = pack(load, counts, gpus)
     if each == 1:
         return best
+    # greedy replicas packed without a look at doubles, as EPLB does: what is found must not be worse than this
+    free = replicate(load, slots, slots)
+    plain = pack(load, free, gpus, False)
+    floor = gpu_loads(load, plain, free).max()
     found = counts.copy()
     if each == 2:
         if slots > len(load):
@@ -282,7 +289,7 @@ def place_layer(load: np.ndarray, slots: int, gpus: int, tries: int, seed: int) 
             best = other
         else:
             found = counts.copy()
-        return best
+        return plain if floor < gpu_loads(load, best, found).max() else best
     improve(load, best, found, 400, slots * 10, enough)
     worst = gpu_loads(load, best, found).max()
     np.random.seed(seed)
@@ -301,4 +308,4 @@ def place_layer(load: np.ndarray, slots: int, gpus: int, tries: int, seed: int) 
         now = gpu_loads(load, held, trial).max()
         if now <= worst:
             worst, best, current = now, held, trial
-    return best
+    return plain if floor < worst else best

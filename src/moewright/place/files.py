@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from moewright.errors import SpecError
-from moewright.place.solve import ExpertPlacement
+from moewright.place.record import ExpertPlacement
 
 
 def read_previous(path: Path) -> Any:
@@ -23,6 +23,63 @@ def read_previous(path: Path) -> Any:
             "is missing; expected a file that moewright place wrote", file=str(path), field="expert_of_slot"
         )
     return content["expert_of_slot"]
+
+
+def model_sizes(name: str, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Bytes of an expert and of a dispatched token and the routing of catalogue model ``name``, as ``place`` takes
+    them, for loads of ``shape``. Raises SpecError."""
+    from moewright.spec.catalogue_models import load_model
+    from moewright.spec.precision import element_bytes
+
+    model = load_model(name)
+    moe = model.moe
+    if moe is None or moe.experts != shape[-1]:
+        held = f"{moe.experts} experts" if moe else "no experts"
+        raise SpecError(f"{name} has {held}; the loads have {shape[-1]}", field="--model")
+    matrices = 3 if moe.gated else 2
+    return {
+        "expert_bytes": matrices * model.hidden_size * moe.width * element_bytes(model.precision.weight("experts")),
+        "token_bytes": model.hidden_size * element_bytes(model.precision.dispatch),
+        "top_k": moe.top_k,
+        "top_groups": moe.top_groups,
+    }
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a placement file."""
+    number, whole = {"type": "number"}, {"type": "integer", "minimum": 0}
+
+    def table(cell: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "array", "minItems": 1, "items": {"type": "array", "items": cell}}
+
+    part = {"type": "number", "minimum": 0, "maximum": 1.000001}
+    positive = {"type": "number", "minimum": 0}
+    rows: dict[str, Any] = {
+        "expert_of_slot": table(whole),
+        "replicas": table({"type": "integer", "minimum": 1}),
+        "share": table(part),
+        "gpu_load": table(positive),
+        "balancedness": part,
+        "straggler": {"type": "number", "minimum": 0.999999},
+        "bound": part,
+        "layer_balancedness": {"type": "array", "items": part},
+        "layer_straggler": {"type": "array", "items": number},
+        "layer_bound": {"type": "array", "items": part},
+        "before": table(positive),
+        "seconds": positive,
+        "moved": {"type": ["integer", "null"], "minimum": 0},
+        "moved_bytes": {"type": ["number", "null"], "minimum": 0},
+        "cross_node_bytes": {"type": ["number", "null"], "minimum": 0},
+        "windows": {"type": ["array", "null"], "items": part},
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "moewright placement",
+        "type": "object",
+        "properties": rows,
+        "required": list(rows),
+        "additionalProperties": False,
+    }
 
 
 def engine_file(p: ExpertPlacement, form: str, first_layer: int = 0) -> str:

@@ -137,7 +137,7 @@ def expert_load(case: Case, table: Table, routed: Numbers, moe: MoeFfn) -> Load:
         key = (int(ep), int(redundant))
         if key not in shares:  # replicas of an expert share its load: ranks that hold them have less
             shares[key] = rank_shares(loads, place_experts(loads, *key))
-        return routing.skewed_straggler(count, moe.top_k, shares[key])
+        return routing.skewed_straggler(count, law, shares[key])
 
     return Load(over_unique(one, tokens, table.ep, table.redundant), active)
 

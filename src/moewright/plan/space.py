@@ -171,13 +171,13 @@ def _expert_foldings(case: Case, want: StrategySpec, stage: int, rejected: Count
 
 
 def _redundants(case: Case, want: StrategySpec, count: int, ep: int) -> list[int]:
-    """Extra expert slots worth trying: those that fill up ep, and under skewed routing one more per rank."""
+    """Extra expert slots worth trying: those that fill up ep, and under skewed routing 1, 2 and 4 more per rank."""
     if want.redundant is not None:
         return [want.redundant]
     first = -count % ep
     if case.routing.uniform or ep == 1:
         return [first]
-    return [first, *([first + ep] if first + ep < count else [])]
+    return [first, *(first + more * ep for more in (1, 2, 4) if first + more * ep < count)]
 
 
 def _expand(case: Case, want: StrategySpec, rows: list[tuple[int, ...]], rejected: Counter[str]) -> Table | None:

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import numpy as np
 
-from moewright.place.solve import ExpertPlacement
+from moewright.place.record import ExpertPlacement
+from moewright.place.slices import Sliced
 from moewright.report.blocks import Section, Table, facts
-from moewright.units import format_seconds
+from moewright.units import format_bytes, format_seconds
 
 _SHADES = " ░▒▓█"
 _MOST = 24
 
 
-def place_sections(p: ExpertPlacement) -> list[Section]:
-    """Balance, and a heat map of load per GPU (full: twice the mean and more)."""
+def place_sections(p: ExpertPlacement, reach: int | None = None) -> list[Section]:
+    """Balance, and heat maps of load per GPU before and after (full: twice the mean and more). ``reach``: slots from
+    which on 0.95 is not ruled out."""
     layers, gpus = p.gpu_load.shape
     picked = np.unique(np.linspace(0, layers - 1, min(layers, _MOST)).astype(int))
+    earlier = p.before.mean(axis=1) / np.where(p.before.max(axis=1) > 0, p.before.max(axis=1), 1)
     rows = tuple(
         (str(i), f"{p.layer_balancedness[i]:.4f}", f"{p.layer_bound[i]:.4f}", _row(p.gpu_load[i])) for i in picked
     )
-    moved = None if p.moved is None else ("Moved", f"{p.moved} of {p.expert_of_slot.size} replicas")
+    old = tuple((str(i), f"{earlier[i]:.4f}", _row(p.before[i])) for i in picked)
+    moved = (
+        None if p.moved is None else ("Moved", f"{p.moved} of {p.expert_of_slot.size} replicas{_bytes(p.moved_bytes)}")
+    )
+    crossing = (
+        None if p.cross_node_bytes is None else ("Between nodes", f"{format_bytes(p.cross_node_bytes)} of tokens")
+    )
+    seen = p.windows
+    windows = None if seen is None else ("Windows", f"{len(seen)}, from {seen.min():.4f} to {seen.max():.4f}")
     return [
         Section(
             f"Placement of {p.replicas.shape[1]} experts on {p.expert_of_slot.shape[1]} slots of {gpus} GPUs",
@@ -27,13 +38,37 @@ def place_sections(p: ExpertPlacement) -> list[Section]:
                 facts(
                     ("Balancedness", f"{p.balancedness:.4f} of at most {p.bound:.4f}, the mean over {layers} layers"),
                     ("Straggler", f"{p.straggler:.4f} times the mean load"),
+                    windows,
                     moved,
+                    crossing,
+                    None if reach is None else ("Within reach", f"0.95 from {reach} slots on, by the bound"),
                     ("Seconds", format_seconds(p.seconds)),
                 ),
             ),
         ),
+        Section("Load of each GPU before", (Table(("layer", "balance", "GPUs"), old, (0, 1)),)),
         Section("Load of each GPU", (Table(("layer", "balance", "bound", "GPUs"), rows, (0, 1, 2)),)),
     ]
+
+
+def slice_sections(found: list[Sliced]) -> list[Section]:
+    """Numbers of slices an expert, cheapest first."""
+    rows = tuple(
+        (
+            str(s.slices),
+            f"{s.placement.balancedness:.4f}",
+            f"{s.placement.straggler:.4f}",
+            f"{s.padding:.3f}",
+            f"{s.cost:.4f}",
+        )
+        for s in found
+    )
+    head = ("slices", "balance", "straggler", "tile padding", "cost")
+    return [Section("Slices of an expert, each on a GPU of its own", (Table(head, rows, (0, 1, 2, 3, 4)),))]
+
+
+def _bytes(size: float | None) -> str:
+    return "" if size is None else f", {format_bytes(size)} of weights"
 
 
 def _row(load: np.ndarray, most: int = 72) -> str:
