@@ -11,8 +11,10 @@ row's held-out prediction in ``results/``.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import fields
 from datetime import date
 from pathlib import Path
@@ -93,9 +95,11 @@ def held_out(x: Batch, tpot: np.ndarray, ttft: np.ndarray, groups: np.ndarray) -
     fold = np.random.default_rng(0).permutation(len(names)) % min(8, len(names))
     of = fold[np.searchsorted(names, groups)]
     out = np.empty(len(groups)), np.empty(len(groups))
-    for k in np.unique(of):
-        rest, mine = np.flatnonzero(of != k), np.flatnonzero(of == k)
-        c = fit(x.take(rest), tpot[rest], ttft[rest])
+    parts = [np.flatnonzero(of != k) for k in np.unique(of)]
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        constants = list(pool.map(fit, *zip(*((x.take(p), tpot[p], ttft[p]) for p in parts), strict=True)))
+    for k, c in zip(np.unique(of), constants, strict=True):
+        mine = np.flatnonzero(of == k)
         out[0][mine], out[1][mine] = tpot_ttft(x.take(mine), c)
     return out
 

@@ -130,7 +130,10 @@ def test_files_of_another_format_are_refused(tmp_path: Path) -> None:
         (Sizes(4, 1, 4, 1, 16), 8, Layout(1, 4, 1, 1, 4)),
         (Sizes(1, 1, 8, 1, 8), 8, Layout(1, 8, 1, 1, 8)),
         (Sizes(1, 1, 0, 4, 1), 8, Layout(1, 4, 1, 4, 1)),  # dp not stated follows
-        (Sizes(4, 1, 1, 2, 2), 8, Layout(4, 1, 1, 2, 2)),
+        (Sizes(4, 1, 1, 2, 2), 8, Layout(2, 1, 1, 1, 2)),
+        (Sizes(8, 1, 1, 2, 4), 8, Layout(8, 1, 1, 2, 4)),
+        (Sizes(16, 1, 1, 4, 4), 72, Layout(1, 16, 1, 1, 16)),
+        (Sizes(36, 1, 1, 36, 1), 72, Layout(1, 36, 1, 1, 36)),
         (Sizes(32, 1, 1, 4, 8), 4, Layout(1, 32, 1, 1, 32)),
     ],
 )

@@ -43,7 +43,7 @@ class Constants:
     interference: float  # i
     spread: float  # x
     accepted: tuple[float, float, float]  # tokens a step of models that ship draft layers
-    apart_accepted: tuple[float, float, float]  # the same where prefill and decode are apart
+    apart_accepted: tuple[float, float, float]  # the same where prefill and decode are apart, workers not stated
     apart_workers: float  # decode workers that are not stated: (concurrency / this)^ the next, at least 1
     apart_growth: float
     host: tuple[float, float, float]  # h, seconds
@@ -116,7 +116,8 @@ def tpot_ttft(x: Batch, c: Constants) -> tuple[Array, Array]:
     weights[PARTS.index("small")] = weights[PARTS.index("router")] = c.small
     speed = np.array(c.speed)[x.engine]
     drafted = np.where(x.apart, np.array(c.apart_accepted)[x.engine], np.array(c.accepted)[x.engine])
-    drafted = np.where(x.drafts, np.maximum(drafted, 1.0), 1.0)
+    # a row that states its workers states all that it ran with
+    drafted = np.where(x.drafts & (~x.apart | (x.workers == 0)), np.maximum(drafted, 1.0), 1.0)
     steps = (x.decode @ weights) * speed[:, None]  # [rows, halvings]
     waits = c.interference * np.maximum(x.running - 1, 0.0) * (x.packed / x.output * x.dp**c.spread)[:, None]
     each = steps / drafted[:, None] + np.where(x.apart, 0.0, 1.0)[:, None] * waits * speed[:, None]
