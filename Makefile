@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SPEC ?= examples/paper.yaml
 
-.PHONY: plan run test lint bench clean
+.PHONY: plan run test lint accuracy bench clean
 
 plan: $(VENV)/installed
 	$(BIN)/moewright plan $(SPEC)
@@ -22,6 +22,9 @@ lint: $(VENV)/installed-test
 	$(BIN)/ruff format src tests benchmarks docs
 	$(BIN)/ruff check --fix src tests benchmarks docs
 	$(BIN)/mypy
+
+accuracy: $(VENV)/installed
+	$(BIN)/python -m benchmarks.accuracy
 
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks

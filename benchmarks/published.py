@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from moewright.cost import network
+from moewright.cost.efficiency import latent_decode_seconds, worked_flops
 from moewright.cost.operations import layer_operations
 from moewright.cost.roofline import compute_seconds
 from moewright.cost.routing import Router, distinct_destinations
@@ -34,7 +35,7 @@ DATA = Path(__file__).parent / "data" / "published.csv"
 Row = dict[str, str]
 
 
-def run() -> list[dict[str, Any]]:
+def predictions() -> list[dict[str, Any]]:
     """One row per figure that the model has a formula for: measured and predicted seconds, and their ratio."""
     rows = []
     for row in csv.DictReader(DATA.open(encoding="utf-8")):
@@ -46,6 +47,12 @@ def run() -> list[dict[str, Any]]:
                     {"id": row["id"], "family": family, "measured": measured, "predicted": predicted, "ratio": ratio}
                 )
                 break
+    return rows
+
+
+def run() -> list[dict[str, Any]]:
+    """``predictions``, with a table by family."""
+    rows = predictions()
     by_family = defaultdict(list)
     for found in rows:
         by_family[found["family"]].append(found["ratio"])
@@ -60,9 +67,16 @@ def _seconds(row: Row) -> float:
     return value * {"us": 1e-6, "ms": 1e-3}[row["unit"]]
 
 
+#: what a refit changes of every cluster (benchmarks/accuracy.py)
+CHANGE: list[Callable[[Cluster], Cluster]] = []
+
+
 def _cluster(row: Row) -> Cluster:
     name = "h800-hgx" if "H800" in row["gpu"] else "h100-hgx"
-    return load_cluster(name, max(8, int(row["n_gpus"])))
+    cluster = load_cluster(name, max(8, int(row["n_gpus"])))
+    for change in CHANGE:
+        cluster = change(cluster)
+    return cluster
 
 
 def _number(text: str) -> int:
@@ -75,10 +89,11 @@ def _nccl(row: Row) -> tuple[float, float]:
     """``bytes`` is the whole buffer (all_gather: of all ranks)."""
     cluster, size = _cluster(row), float(_number(row["batch_or_concurrency"]))
     g = network.group("tp", 8, 1, cluster)
-    if "all_reduce" in row["metric"]:
+    if "vLLM" in row["metric"]:  # the engines' own all-reduce, which a plan counts with
         return _seconds(row), float(network.reduce_seconds(g, size, cluster))
-    if "alltoall" in row["metric"]:
-        return _seconds(row), float(network.exchange_seconds(g, size * 7 / 8, 0.0, cluster, False))
+    if "all_reduce" in row["metric"]:  # NCCL's: a reduce-scatter and an all-gather
+        inside = 2 * network.gather_seconds(g, size, cluster) - cluster.node.start
+        return _seconds(row), float(inside)
     return _seconds(row), float(network.gather_seconds(g, size, cluster))
 
 
@@ -104,8 +119,13 @@ def _deepgemm(row: Row) -> tuple[float, float]:
     size = {k: int(v) for k, v in re.findall(r"-([gmnk])(\d+)", row["id"])}
     g, m, n, k = size.get("g", 1), size["m"], size["n"], size["k"]
     flops = 2.0 * g * m * n * k
-    traffic = g * (m * k + n * k + 2.0 * m * n)
-    return flops / (float(row["measured_value"]) * 1e12), _compute(row, flops, traffic)
+    return flops / (float(row["measured_value"]) * 1e12), _product(row, g, m, n, k)
+
+
+def _product(row: Row, g: int, m: int, n: int, k: int) -> float:
+    """``g`` fp8 products of m × k with k × n."""
+    worked = float(worked_flops([(m, n, k)], _cluster(row).device, g))
+    return _compute(row, worked, g * (m * k + n * k + 2.0 * m * n))
 
 
 def _compute(row: Row, flops: float, traffic: float, unit: str = "fp8") -> float:
@@ -118,7 +138,7 @@ def _ggemm(row: Row) -> tuple[float, float]:
     local = 256 // int(re.findall(r"ep(\d+)", row["id"])[0])
     total = 0.0
     for n, k in ((4096, 7168), (7168, 2048)):
-        total += _compute(row, 2.0 * local * tokens * n * k, local * (tokens * k + n * k + 2.0 * tokens * n))
+        total += _product(row, local, tokens, n, k)
     return _seconds(row), total
 
 
@@ -127,7 +147,7 @@ def _mla(row: Row) -> tuple[float, float]:
     batch = int(re.findall(r"-b(\d+)", row["id"])[0])
     flops = 2.0 * batch * 4096 * 128 * (576 + 512)
     traffic = batch * (4096 * 576 * 2.0 + 128 * (576 + 512) * 2.0)
-    return _seconds(row), _compute(row, flops, traffic, "bf16")
+    return _seconds(row), _compute(row, flops, traffic, "bf16") + latent_decode_seconds(_cluster(row).device)
 
 
 def _moe(row: Row) -> tuple[float, float]:
@@ -150,12 +170,30 @@ def _moe(row: Row) -> tuple[float, float]:
     return _seconds(row), float(next(o.seconds for o in operations if o.name == "experts"))
 
 
+def _bandwidth(row: Row) -> tuple[float, float]:
+    """Seconds behind a logical bandwidth: bytes of tokens to every node (in a node: rank), the own one among them."""
+    ranks, tokens = int(row["n_gpus"]), _number(row["batch_or_concurrency"])
+    cluster = load_cluster("dgx-b200", max(8, ranks)) if "SM100" in row["gpu"] else _cluster(row)
+    width = 7168 * (1.0 if "dispatch" in row["id"] else 2.0)
+    g = network.group("ep", ranks, 1, cluster)
+    nodes = float(g.nodes)
+    router = Router(256, 8) if row["id"].startswith("deepep2") else DEEPSEEK
+    to_ranks = tokens * width * float(distinct_destinations(ranks, router))
+    to_nodes = tokens * width * float(distinct_destinations(nodes, router))
+    counted = to_nodes if nodes > 1 else to_ranks
+    out_ranks, out_nodes = to_ranks * (ranks - 1) / ranks, to_nodes * (nodes - 1) / nodes
+    predicted = float(network.exchange_seconds(g, out_ranks, out_nodes, cluster, True))
+    return counted / (float(row["measured_value"]) * 1e9), predicted
+
+
 FAMILIES: list[tuple[str, str, Callable[[Row], tuple[float, float]]]] = [
     (r"nccl-h100x8", "NCCL collectives, 8 × H100", _nccl),
     (r"vllm-custom-ar", "custom all-reduce, 8 × H100", _nccl),
     (r"deepep1-ll", "DeepEP low-latency, H800", _deepep),
     (r"aic-deepep-ll", "DeepEP low-latency, H100", _deepep),
     (r"aic-deepep-normal", "DeepEP normal, H100", _deepep),
+    (r"deepep1-normal", "DeepEP normal, bandwidth, H800", _bandwidth),
+    (r"deepep2", "DeepEP V2, bandwidth, H100 and B200", _bandwidth),
     (r"deepgemm-(contig|masked)", "DeepGEMM grouped, H800", _deepgemm),
     (r"deepgemm-dense", "DeepGEMM dense, H800", _deepgemm),
     (r"infersim-ggemm", "grouped GEMM of DeepSeek-V3, H800", _ggemm),

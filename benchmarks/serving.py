@@ -1,13 +1,16 @@
 """Fit the constants of the serving closed form, few and physical, and judge them on rows they have not seen.
 
-Run: python -m benchmarks.serving FILE.csv [--write]. Constants minimise a soft absolute error of the logarithms of
-TPOT and TTFT; each is held near its prior (1 for a factor) by a weak penalty. Every error printed is that of rows
-whose layout, or whole system, or whole model was left out of the fit. ``--write`` keeps the constants of all rows and
-the intervals of the held-out errors in ``src/moewright/serve/fitted.yaml``.
+Run: python -m benchmarks.serving [--write] [FILE.csv]. Without a file: benchmarks/data/serving.csv, 2,610 rows of
+NVIDIA AIConfigurator's public collection (github.com/ai-dynamo/aiconfigurator, Apache-2.0). Constants minimise a soft
+absolute error of the logarithms of TPOT and TTFT; each is held near its prior (1 for a factor) by a weak penalty. Every
+error printed is that of rows whose layout, or whole system, or whole model was left out of the fit. ``--write`` keeps
+the constants of all rows and the intervals of the held-out errors in ``src/moewright/serve/fitted.yaml``, and every
+row's held-out prediction in ``results/``.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import fields
@@ -21,6 +24,8 @@ from scipy.optimize import least_squares
 from moewright.serve.closed_form import Batch, Constants, tpot_ttft
 from moewright.serve.facts import Facts, default_folder, facts_of, model_of
 from moewright.serve.rows import read_rows
+
+DATA = Path(__file__).parent / "data" / "serving.csv"
 
 #: constant → (prior, spread): of the logarithm for factors and seconds, plain for exponents
 _PRIOR: dict[str, tuple[float, float]] = {
@@ -114,7 +119,8 @@ def _line(name: str, predicted: np.ndarray, measured: np.ndarray) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    path = Path(arguments[0])
+    named = [a for a in arguments if not a.startswith("--")]
+    path = Path(named[0]) if named else DATA
     rows, skipped, _ = read_rows(path)
     print(f"{len(rows)} rows, {len(skipped)} skipped")
     sets: dict[str, object] = {}
@@ -149,10 +155,29 @@ def one_set(facts: list[Facts], full: bool) -> dict[str, object]:
     constants = fit(x, tpot, ttft)
     for f in fields(Constants):
         print(f"  {f.name} = {_rounded(getattr(constants, f.name))}")
+    if full:
+        keep(facts, out)
     return {
         "constants": {f.name: _rounded(getattr(constants, f.name)) for f in fields(Constants)},
         "intervals": intervals(x, out["layout"], tpot, ttft),
     }
+
+
+def keep(facts: list[Facts], out: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    """Every row's measured seconds and what constants fitted without its layout, system or model predict."""
+    rows = []
+    for i, f in enumerate(facts):
+        predicted = {kind: [float(f"{v[i]:.4g}") for v in both] for kind, both in out.items()}
+        r = f.row
+        moe = model_of(r.model).moe is not None
+        stated = r.decode.workers is not None
+        place = {"line": r.line, "model": r.model, "system": r.system, "backend": r.engine}
+        rows.append(
+            {**place, "moe": moe, "apart": r.apart, "stated": stated, "measured": [r.tpot, r.ttft], **predicted}
+        )
+    target = Path(__file__).parent / "results" / f"serving-{date.today()}.json"
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    target.write_text(f'{{"date": "{date.today()}", "rows": [\n{lines}\n]}}\n', encoding="utf-8")
 
 
 def intervals(

@@ -25,9 +25,12 @@ def serve(
     concurrency: Annotated[int | None, typer.Option(min=1, max=1 << 24, help="Requests in flight.")] = None,
     rate: Annotated[float | None, typer.Option(min=1e-9, help="Requests a second, instead of a concurrency.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of lengths and arrivals.")] = None,
+    tables: Annotated[Path | None, typer.Option(help="A folder of measured kernel tables.")] = None,
+    no_tables: Annotated[bool, typer.Option("--no-tables", help="Price by the roofline alone.")] = False,
     output: Annotated[Path | None, typer.Option(help="Write a row a request there, as .csv.")] = None,
 ) -> None:
     """Simulate an engine that serves SPEC's requests: what its users would see, and what binds."""
+    from moewright.serve.facts import default_folder
     from moewright.serve.outcome import rows_csv
     from moewright.serve.plan import chosen
     from moewright.serve.simulate import simulate
@@ -38,7 +41,7 @@ def serve(
     case = _overridden(load(spec), requests, engine, concurrency, rate, seed)
     with progress(f"Serving {case.model.name} on {case.cluster.gpus} GPUs") as tell:
         case = chosen(case)
-        found = simulate(case, tell=tell)
+        found = simulate(case, tell=tell, tables=default_folder(tables, no_tables))
     if output is not None:
         write_file(output, rows_csv(found.served))
     if as_json:

@@ -13,6 +13,7 @@ from math import lcm
 
 import numpy as np
 
+from moewright.cost import measured
 from moewright.cost.table import Numbers, over_unique
 from moewright.spec.cluster import Cluster
 
@@ -66,13 +67,20 @@ def sent_bytes(collective: str, size: Numbers, buffer: Numbers) -> Numbers:
     return 2 * share if collective == "all_reduce" else share
 
 
-def gather_seconds(g: Group, buffer: Numbers, cluster: Cluster) -> Numbers:
+def gather_seconds(g: Group, buffer: Numbers, cluster: Cluster, collective: str = "all_gather") -> Numbers:
     """All-gather (or reduce-scatter, its mirror) of ``buffer`` bytes in all.
 
     Across nodes first, each rank its own shard (recursive doubling: log2 latency), then inside the node
     (all peers at once through the switch: one latency). The tiers' bytes add up to (n−1)/n · buffer.
     """
-    inside = np.where(g.local > 1, (g.local - 1) / g.local * buffer / cluster.node.bandwidth + cluster.node.latency, 0)
+    known = measured.seconds(cluster.device.measured, collective, (g.size,), buffer)
+    if known is not None:
+        return np.where(g.size > 1, known, 0.0)
+    inside = np.where(
+        g.local > 1,
+        (g.local - 1) / g.local * buffer / cluster.node.bandwidth + cluster.node.latency + cluster.node.start,
+        0,
+    )
     steps = np.ceil(np.log2(g.nodes))
     across = (g.nodes - 1) * buffer / g.size / cluster.fabric.bandwidth + steps * cluster.fabric.latency
     return np.where(g.size > 1, inside + np.where(g.nodes > 1, across, 0), 0.0)
@@ -82,6 +90,9 @@ def reduce_seconds(g: Group, buffer: Numbers, cluster: Cluster) -> Numbers:
     """All-reduce of ``buffer`` bytes: inside a node the faster of one-shot (everyone sends all to all) and
     two-shot (reduce-scatter + all-gather); across nodes reduce-scatter inside, the faster of ring and
     tree across, all-gather inside."""
+    known = measured.seconds(cluster.device.measured, "all_reduce", (g.size,), buffer)
+    if known is not None:
+        return np.where(g.size > 1, known, 0.0)
     alpha, beta = cluster.node.latency, 1 / cluster.node.bandwidth
     two_shot = 2 * alpha + 2 * (g.local - 1) / g.local * buffer * beta
     one_shot = alpha + (g.local - 1) * buffer * beta
@@ -100,6 +111,9 @@ def exchange_seconds(g: Group, to_ranks: Numbers, to_nodes: Numbers, cluster: Cl
     kernels, github.com/deepseek-ai/DeepEP): ``to_nodes`` bytes (a token once per other node) cross the
     fabric and are handed on inside the node, so the node's links carry (local−1)/local of all copies.
     """
+    known = measured.seconds(cluster.device.measured, "all_to_all", (g.size,), to_ranks)
+    if known is not None:
+        return np.where(g.size > 1, known, 0.0)
     n, local = g.size, g.local
     peers = np.maximum(n - 1, 1)
     if forwarding:
@@ -110,15 +124,20 @@ def exchange_seconds(g: Group, to_ranks: Numbers, to_nodes: Numbers, cluster: Cl
         slow = to_ranks * (n - local) / peers
         fast = to_ranks * (local - 1) / peers
     across = g.nodes > 1
-    latency = np.where(across, cluster.fabric.latency, cluster.node.latency)
+    latency = np.where(across, cluster.fabric.latency, cluster.node.latency + cluster.node.start)
     latency = latency + (np.where(across & (local > 1), cluster.node.latency, 0.0) if forwarding else 0.0)
-    busy = np.maximum(fast / cluster.node.bandwidth, np.where(across, slow, 0.0) / cluster.fabric.bandwidth)
+    busy = np.maximum(
+        fast / (cluster.node.bandwidth * cluster.node.exchange), np.where(across, slow, 0.0) / cluster.fabric.bandwidth
+    )
     return np.where(n > 1, busy + latency, 0.0)
 
 
 def broadcast_seconds(g: Group, buffer: Numbers, cluster: Cluster) -> Numbers:
     """``buffer`` bytes from one rank to all of its group, passed on as they come: across nodes in a tree (log2
     latency), then inside."""
+    known = measured.seconds(cluster.device.measured, "broadcast", (g.size,), buffer)
+    if known is not None:
+        return np.where(g.size > 1, known, 0.0)
     inside = np.where(g.local > 1, buffer / cluster.node.bandwidth + cluster.node.latency, 0.0)
     across = buffer / cluster.fabric.bandwidth + np.ceil(np.log2(g.nodes)) * cluster.fabric.latency
     return np.where(g.size > 1, inside + np.where(g.nodes > 1, across, 0.0), 0.0)
@@ -126,6 +145,9 @@ def broadcast_seconds(g: Group, buffer: Numbers, cluster: Cluster) -> Numbers:
 
 def send_seconds(g: Group, buffer: Numbers, cluster: Cluster) -> Numbers:
     """One message of ``buffer`` bytes to the next member, over the slowest tier the group crosses."""
+    known = measured.seconds(cluster.device.measured, "send", (np.minimum(g.size, 2),), buffer)
+    if known is not None:
+        return np.where(g.size > 1, known, 0.0)
     near = buffer / cluster.node.bandwidth + cluster.node.latency
     far = buffer / cluster.fabric.bandwidth + cluster.fabric.latency
     return np.where(g.size > 1, np.where(g.nodes > 1, far, near), 0.0)

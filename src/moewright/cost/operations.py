@@ -8,11 +8,14 @@ replicated every rank of the stage holds all tokens; one all-reduce after attent
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
-from moewright.cost import network, routing
+from moewright.cost import measured, network, routing
+from moewright.cost.efficiency import PADDING, latent_decode_seconds, passes_seconds, worked_flops
 from moewright.cost.network import Group
 from moewright.cost.roofline import compute_seconds, unit_of
 from moewright.cost.shapes import (
@@ -26,6 +29,7 @@ from moewright.cost.shapes import (
 )
 from moewright.cost.table import Numbers, Table
 from moewright.spec.case import Case
+from moewright.spec.cluster import Cluster
 from moewright.spec.model import (
     Attention,
     DenseFfn,
@@ -96,6 +100,7 @@ def _gemm(p: Pricing, name: str, tensors: list[Tensor], attention: Attention, ki
         flops = flops + gemm_flops(again, attention, t) * tokens * (t.cp - 1)
     act = element_bytes(precision.activations)
     traffic = weight_bytes(tensors, attention, precision, t)
+    products: dict[tuple[int, bool, bool], tuple[Numbers, Numbers, Numbers]] = {}
     for x in (x for x in tensors if x.gemm):
         # the divided axis is the input's for the second product of a pair, else the output's
         inner = x.name.endswith(("o_proj", "out_proj", "_down"))
@@ -103,7 +108,37 @@ def _gemm(p: Pricing, name: str, tensors: list[Tensor], attention: Attention, ki
         rows, columns = (1.0, share) if inner else (share, 1.0)
         worked = tokens * t.cp if x in again else tokens
         traffic = traffic + worked * (x.rows * rows * 2.0 + x.columns * columns * act)
-    return _compute(p, name, flops, traffic, kind)
+        # products of the same input are one kernel
+        key = (x.columns, inner, x in again)
+        wide = products[key][1] if key in products else 0.0
+        products[key] = (worked, wide + x.count * x.rows * rows, x.columns * columns)
+    device = p.case.cluster.device
+    if device.measured is not None:
+        return Operation(name, _measured_products(p, name, tensors, list(products.values())), flops, traffic)
+    if device.kernels is None:
+        return _compute(p, name, flops, traffic, kind)
+    seconds = compute_seconds(
+        worked_flops(products.values(), device), traffic, device, unit_of(precision, kind, device)
+    )
+    return Operation(name, np.where(flops > 0, seconds, 0.0), flops, traffic)
+
+
+def _measured_products(
+    p: Pricing, name: str, tensors: list[Tensor], products: list[tuple[Numbers, Numbers, Numbers]]
+) -> Numbers:
+    """From a profile: each product's curve over its rows; a router's with the choice of experts."""
+    profile = p.case.cluster.device.measured
+    if name == "router":
+        router = next(x for x in tensors if x.gemm)
+        found = measured.seconds(profile, "router", (router.columns, router.rows), products[0][0])
+        if found is not None:
+            return found
+    total: Numbers = 0.0
+    for rows, columns, depth in products:
+        one = measured.seconds(profile, "gemm", (columns, depth), rows)
+        assert one is not None  # a profile without is refused
+        total = total + one
+    return total
 
 
 def expanded_by_all(x: Tensor, attention: Attention) -> bool:
@@ -127,6 +162,9 @@ def _compute(p: Pricing, name: str, flops: Numbers, traffic: Numbers, kind: str)
 def _norms(p: Pricing, layer: Layer) -> Operation:
     """Each norm reads the residual and the sum to add, and writes both: 4 passes of 2-byte elements."""
     traffic = layer.norms * 4 * 2.0 * p.shapes.own * p.case.model.hidden_size
+    known = measured.seconds(p.case.cluster.device.measured, "norms", (), traffic / 4 / 2 / max(layer.norms, 1))
+    if known is not None:
+        return Operation("norms", layer.norms * known, traffic=traffic)
     return _compute(p, "norms", np.zeros_like(traffic), traffic, "attention")
 
 
@@ -153,7 +191,16 @@ def _scores(p: Pricing, attention: Attention) -> Operation:
             traffic = traffic + p.shapes.sequences * (attention.indexer.dim + 4) * (w.sequence - read)
     else:
         traffic = p.shapes.tokens * (per_token + _query_bytes(attention) / p.table.tp)
-    return _compute(p, "attention", flops, traffic, "attention_scores")
+    if isinstance(attention, SoftmaxAttention):
+        decode = w.kind is Kind.DECODE
+        name, size = ("attention_decode", traffic) if decode else ("attention_prefill", flops)
+        known = measured.seconds(p.case.cluster.device.measured, name, (attention.head_dim,), size, scaled=False)
+        if known is not None:
+            return Operation("attention", known, flops, traffic)
+    operation = _compute(p, "attention", flops, traffic, "attention_scores")
+    if w.kind is Kind.DECODE and isinstance(attention, LatentAttention):
+        return replace(operation, seconds=operation.seconds + latent_decode_seconds(p.case.cluster.device))
+    return operation
 
 
 def _query_bytes(attention: Attention) -> float:
@@ -191,7 +238,11 @@ def score_flops(attention: Attention, case: Case) -> float:
     return flops
 
 
-_SECONDS = {"all_reduce": network.reduce_seconds, "broadcast": network.broadcast_seconds}
+_SECONDS: dict[str, Callable[[Group, Numbers, Cluster], Numbers]] = {
+    "all_reduce": network.reduce_seconds,
+    "broadcast": network.broadcast_seconds,
+    "reduce_scatter": partial(network.gather_seconds, collective="reduce_scatter"),
+}
 
 
 def _collective(p: Pricing, name: str, collective: str, g: Group, buffer: Numbers, happens: Numbers) -> Operation:
@@ -267,6 +318,9 @@ def _experts(p: Pricing, ffn: MoeFfn, attention: Attention) -> list[Operation]:
             p.case.cluster,
             forwarding,
         )
+        if name == "dispatch" and p.case.cluster.device.measured is not None:
+            # the executor's exchange of counts, of a number to each member
+            seconds = seconds + network.exchange_seconds(s.ep, 8.0 * t.ep, 0.0, p.case.cluster, False)
         operations.append(
             Operation(
                 name,
@@ -278,7 +332,11 @@ def _experts(p: Pricing, ffn: MoeFfn, attention: Attention) -> list[Operation]:
         )
         etp_name = "expert_gather" if name == "dispatch" else "expert_reduce"
         etp_kind = "all_gather" if name == "dispatch" else "reduce_scatter"
-        operations.append(_collective(p, etp_name, etp_kind, s.etp, received * t.etp * width, ~replicated))
+        gathered = _collective(p, etp_name, etp_kind, s.etp, received * t.etp * width, ~replicated)
+        if name == "dispatch" and p.case.cluster.device.measured is not None:
+            counts = network.exchange_seconds(s.etp, 8.0 * t.etp, 0.0, p.case.cluster, False)
+            gathered = replace(gathered, seconds=gathered.seconds + np.where(replicated, 0.0, counts))
+        operations.append(gathered)
     operations.insert(4, _grouped_gemm(p, ffn, tensors, load))
     if shared:
         operations += [
@@ -302,4 +360,18 @@ def _grouped_gemm(p: Pricing, ffn: MoeFfn, tensors: list[Tensor], load: Load) ->
     ups = 2 if ffn.gated else 1
     width = ffn.width / t.etp
     elements = act * (p.case.model.hidden_size + width) + 2.0 * (ups * width + p.case.model.hidden_size)
-    return _compute(p, "experts", 2.0 * one * copies, load.active * stored + copies * elements, "experts")
+    flops, traffic = 2.0 * one * copies, load.active * stored + copies * elements
+    device = p.case.cluster.device
+    key = (p.case.model.hidden_size, ups * width)
+    known = measured.seconds(device.measured, "experts", key, copies / np.maximum(load.active, 1.0))
+    if known is not None:
+        return Operation("experts", known * load.active, flops, traffic)
+    if device.kernels is None:
+        return _compute(p, "experts", flops, traffic, "experts")
+    hidden, active = p.case.model.hidden_size, np.maximum(load.active, 1.0)
+    products = ((copies / active, ups * width, hidden), (copies / active, hidden, width))
+    worked = worked_flops(products, device, active, PADDING)
+    # fused kernels of replicated tokens keep room for every copy, whosever expert it goes to
+    room = np.where(t.replicated, s.routed * ffn.top_k, copies)
+    seconds = compute_seconds(worked, traffic, device, unit_of(precision, "experts", device))
+    return Operation("experts", seconds + passes_seconds(room, width, ups, hidden, device), flops, traffic)

@@ -12,12 +12,12 @@ from moewright.spec.precision import Precision
 def compute_seconds(flops: Numbers, traffic: Numbers, device: Device, unit: str) -> Numbers:
     """max(FLOPs / delivered FLOPs/s, bytes / delivered bytes/s) + launch; 0 for an operation of no work.
 
-    ``traffic``: bytes between memory and the chip. ``unit``: the matrix unit, a key of ``device.flops``.
+    ``traffic``: bytes between memory and the chip. ``unit``: the matrix unit, a key of ``device.flops``. On a
+    device with ``kernels`` the root of the sum of squares takes the place of max: the two overlap in part.
     """
-    busy = np.maximum(
-        flops / (device.flops[unit] * device.mfu),
-        traffic / (device.memory_bandwidth * device.bandwidth_utilization),
-    )
+    multiplying = flops / (device.flops[unit] * device.mfu)
+    moving = traffic / (device.memory_bandwidth * device.bandwidth_utilization)
+    busy = np.maximum(multiplying, moving) if device.kernels is None else np.hypot(multiplying, moving)
     return np.where(busy > 0, busy + device.launch, 0.0)
 
 

@@ -30,7 +30,7 @@ def serve_sections(case: Case, o: Outcome, width: int = 120) -> list[Section]:
         )
     return [
         Section(title, tuple(head)),
-        Section("What users see", (_latencies(o),)),
+        Section("What users see", (_latencies(o), _ranges(o))),
         Section("What the engine does", (_engine(o),)),
         Section("Where the time goes", (_shares(o), f"Binds: {o.binds}.")),
         Section("Over time", (_chart(o, width),)),
@@ -74,6 +74,11 @@ def _latencies(o: Outcome) -> Table:
         (name, *(format_seconds(v) for v in (x.mean, x.p50, x.p90, x.p99))) for name, x in named if x is not None
     )
     return Table(("seconds to", "mean", "p50", "p90", "p99"), rows, (1, 2, 3, 4))
+
+
+def _ranges(o: Outcome) -> str:
+    ends = [f"{name.upper()} {format_seconds(low)} to {format_seconds(high)}" for name, (low, high) in o.ranges.items()]
+    return f"Steps priced by {o.kernels}; 80 % of held-out measured results lie within {' and '.join(ends)}."
 
 
 def _engine(o: Outcome) -> Table:

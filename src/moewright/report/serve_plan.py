@@ -18,6 +18,7 @@ def plan_sections(p: ServingPlan) -> list[Section]:
         f"{best.per_user:.4g} a user; TTFT {format_seconds(best.ttft)}, TPOT {format_seconds(best.tpot)} "
         f"(steady state, means)",
     ]
+    head.append(f"Of held-out measured results, 80 % lie within {_range(best, 'ttft')} and {_range(best, 'tpot')}.")
     o = best.simulation
     if o is not None and o.tpot is not None:
         head.append(
@@ -44,6 +45,11 @@ def plan_sections(p: ServingPlan) -> list[Section]:
         found.append(Section("Search", (text,)))
     found.append(Section("Conclusion", (_conclusion(p),)))
     return found
+
+
+def _range(c: Choice, metric: str) -> str:
+    low, high = c.range_of(metric)
+    return f"{metric.upper()} {format_seconds(low)} to {format_seconds(high)}"
 
 
 def _conclusion(p: ServingPlan) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from moewright.serve.outcome import Outcome
+from moewright.serve.predict import range_of
 from moewright.serve.setting import Workers, engine_of, serving_of, worker_case
 from moewright.serve.simulate import simulate_pools
 from moewright.serve.step import StepModel
@@ -44,6 +45,11 @@ class Choice:
     def per_user(self) -> float:
         return 1 / self.tpot
 
+    def range_of(self, metric: str) -> tuple[float, float]:
+        """The seconds that 80 % of measured results lay between where this ``ttft`` or ``tpot`` was predicted."""
+        kind = "together" if len(self.strategies) == 1 else "apart_stated"
+        return range_of(metric, getattr(self, metric), kind, tables=False)
+
     @property
     def specs(self) -> tuple[StrategySpec, ...]:
         return tuple(spec_of(s) for s in self.strategies)
@@ -63,6 +69,8 @@ class Choice:
                 "requests_per_second": self.rate,
                 "output_per_gpu": self.output_per_gpu,
                 "per_user": self.per_user,
+                "ttft_range": list(self.range_of("ttft")),
+                "tpot_range": list(self.range_of("tpot")),
             },
         }
         if len(self.strategies) == 1:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from moewright.serve.predict import range_of
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -106,6 +108,21 @@ class Outcome:
     starved: dict[str, float]
     series: dict[str, list[float]]
     served: tuple[Served, ...]
+    measured: bool = False
+
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Mean TTFT and TPOT: the seconds that 80 % of measured results lay between where this was predicted."""
+        kind = "together" if len(self.pools) == 1 else "apart_stated"
+        found = {"ttft": range_of("ttft", self.ttft.mean, kind, self.measured)}
+        if self.tpot is not None:
+            found["tpot"] = range_of("tpot", self.tpot.mean, kind, self.measured)
+        return found
+
+    @property
+    def kernels(self) -> str:
+        """What steps are priced with."""
+        return "measured tables" if self.measured else "roofline"
 
     @property
     def holds(self) -> bool:
@@ -114,7 +131,9 @@ class Outcome:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; the requests themselves are left out (``--output`` writes them)."""
-        plain = {name: getattr(self, name) for name in self.__slots__ if name != "served"}
+        plain = {name: getattr(self, name) for name in self.__slots__ if name not in ("served", "measured")}
+        plain["kernels"] = self.kernels
+        plain["ranges"] = {name: list(ends) for name, ends in self.ranges.items()}
         for name in ("ttft", "tpot", "itl", "e2e"):
             value = plain[name]
             plain[name] = None if value is None else asdict(value)

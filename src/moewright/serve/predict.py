@@ -57,6 +57,13 @@ def fitted(tables: bool) -> Fitted:
     return Fitted(Constants(**values), intervals, str(raw["source"]))
 
 
+def range_of(metric: str, seconds: float, kind: str, tables: bool) -> tuple[float, float]:
+    """The seconds between which 80 % of held-out rows of ``kind`` (together, apart, apart_stated) measured, where this
+    much was predicted."""
+    low, high = fitted(tables).intervals[kind][metric]
+    return seconds * low, seconds * high
+
+
 def predict(
     rows: Sequence[Row], folder: Path | None, tell: Callable[[float], None] = lambda share: None
 ) -> tuple[list[Prediction], list[Skipped]]:
@@ -75,7 +82,7 @@ def predict(
     tpot, ttft = tpot_ttft(Batch.of(facts), constants.constants)
     found = []
     for f, output, first in zip(facts, tpot, ttft, strict=True):
-        found.append(_prediction(f, float(output), float(first), constants.intervals[_kind(f.row)]))
+        found.append(_prediction(f, float(output), float(first), folder is not None))
     return found, skipped
 
 
@@ -85,20 +92,18 @@ def _kind(row: Row) -> str:
     return "apart" if row.decode.workers is None else "apart_stated"
 
 
-def _prediction(f: Facts, tpot: float, ttft: float, around: dict[str, tuple[float, float]]) -> Prediction:
+def _prediction(f: Facts, tpot: float, ttft: float, tables: bool) -> Prediction:
     name = f.layout.name
     if f.row.apart:
         name = f"prefill {f.prefill_layout.name}, decode {name}"
-    low, high = around["tpot"]
-    first_low, first_high = around["ttft"]
     return Prediction(
         f.row,
         name,
         f.layout.gpus + (f.prefill_layout.gpus if f.row.apart else 0),
         ttft,
         tpot,
-        (ttft * first_low, ttft * first_high),
-        (tpot * low, tpot * high),
+        range_of("ttft", ttft, _kind(f.row), tables),
+        range_of("tpot", tpot, _kind(f.row), tables),
         f.held * f.layout.dp * (f.row.decode.workers or 1),
         f.tags,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from moewright.plan.complete import complete
 from moewright.plan.describe import strategy_name
 from moewright.plan.space import space
 from moewright.serve.engine import Engine, load_engine
+from moewright.serve.measured import MeasuredModel, measured_model
 from moewright.serve.step import StepModel
 from moewright.spec.case import Case
 from moewright.spec.serving import Pool, Serving
@@ -32,6 +34,11 @@ class Workers:
     @property
     def gpus(self) -> int:
         return self.count * self.strategy.pp * self.strategy.stage
+
+    @property
+    def measured(self) -> bool:
+        """Whether steps are priced by measured kernels (host time of a step included)."""
+        return isinstance(self.model, MeasuredModel)
 
     @property
     def name(self) -> str:
@@ -57,11 +64,14 @@ def serving_of(case: Case) -> Serving:
     return case.serving
 
 
-def workers_of(case: Case, want: StrategySpec, engine: Engine, count: int | None = None) -> Workers:
+def workers_of(
+    case: Case, want: StrategySpec, engine: Engine, count: int | None = None, tables: Path | None = None
+) -> Workers:
     """Workers of the strategy ``want``, completed for ``case`` as engines run it. ``count``: of a pool's, each on
-    all of the case's GPUs. Raises SpecError, InfeasibleError."""
+    all of the case's GPUs; ``tables``: measured kernels to price steps with, where they have the device. Raises
+    SpecError, InfeasibleError."""
     strategy = engine_strategy(case, want)
-    model = StepModel.of(case, strategy, engine)
+    model = measured_model(case, strategy, engine, tables) or StepModel.of(case, strategy, engine)
     held = float(model.kv_tokens)
     s = serving_of(case)
     if held < longest(s):
@@ -101,13 +111,13 @@ def engine_strategy(case: Case, want: StrategySpec) -> Strategy:
     return table.row(int(np.argmin(table.micro_batches)))[0]
 
 
-def pools_of(case: Case, engine: Engine) -> tuple[Workers, Workers]:
+def pools_of(case: Case, engine: Engine, tables: Path | None = None) -> tuple[Workers, Workers]:
     """The prefill and the decode pool that a spec names in full. Raises SpecError for what is left open or does not
     fit the cluster."""
     s = serving_of(case)
     assert s.disaggregated is not None
     pools = [(name, getattr(s.disaggregated, name)) for name in ("prefill", "decode")]
-    found = [_workers(case, engine, name, pool) for name, pool in pools]
+    found = [_workers(case, engine, name, pool, tables) for name, pool in pools]
     used = sum(w.gpus for w in found)
     if used > case.cluster.gpus:
         raise SpecError(
@@ -118,7 +128,7 @@ def pools_of(case: Case, engine: Engine) -> tuple[Workers, Workers]:
     return found[0], found[1]
 
 
-def _workers(case: Case, engine: Engine, name: str, pool: Pool) -> Workers:
+def _workers(case: Case, engine: Engine, name: str, pool: Pool, tables: Path | None) -> Workers:
     field = f"workload.disaggregated.{name}"
     for part in ("strategy", "gpus", "replicas"):
         if getattr(pool, part) is None:
@@ -127,7 +137,8 @@ def _workers(case: Case, engine: Engine, name: str, pool: Pool) -> Workers:
                 file=case.file,
                 field=f"{field}.{part}",
             )
-    return workers_of(worker_case(case, pool.gpus or 1, field), pool.strategy or StrategySpec(), engine, pool.replicas)
+    own = worker_case(case, pool.gpus or 1, field)
+    return workers_of(own, pool.strategy or StrategySpec(), engine, pool.replicas, tables)
 
 
 def worker_case(case: Case, gpus: int, field: str = "workload.disaggregated") -> Case:

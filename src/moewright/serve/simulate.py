@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -27,16 +28,19 @@ START, SECONDS, STEPS, PREFILL, PAIRS, DECODE, CONTEXT, WAITING, RUNNING, CACHED
 Tell = Callable[[float], None]
 
 
-def simulate(case: Case, concurrency: int | None = None, tell: Tell = lambda share: None) -> Outcome:
-    """Serve the case's requests, step by step. ``concurrency``: where the case offers several (else its most).
+def simulate(
+    case: Case, concurrency: int | None = None, tell: Tell = lambda share: None, tables: Path | None = None
+) -> Outcome:
+    """Serve the case's requests, step by step. ``concurrency``: where the case offers several (else its most);
+    ``tables``: a folder of measured kernels to price steps with, where they have the device.
 
     Raises SpecError, and InfeasibleError where a strategy is not legal or holds not one request.
     """
     s, engine = serving_of(case), engine_of(case)
     if s.disaggregated is not None:
-        pools: tuple[Workers, ...] = pools_of(case, engine)
+        pools: tuple[Workers, ...] = pools_of(case, engine, tables)
     elif case.strategy is not None:
-        pools = (workers_of(case, case.strategy, engine),)
+        pools = (workers_of(case, case.strategy, engine, tables=tables),)
     else:
         raise SpecError("is missing; a simulation needs one", file=case.file, field="strategy")
     return simulate_pools(case, pools, concurrency, tell)
@@ -47,6 +51,8 @@ def simulate_pools(
 ) -> Outcome:
     """As ``simulate``, with the workers as they are: one pool of both phases, or one of prefill and one of decode."""
     s, engine = serving_of(case), engine_of(case)
+    if all(w.measured for w in pools):
+        engine = replace(engine, host_step=0.0, host_sequence=0.0)
     clients = concurrency or (s.concurrency[-1] if s.concurrency else 0)
     requests = draw(s, clients)
     limit = max(i + o for i, o in zip(requests.inputs, requests.outputs, strict=True))
@@ -161,6 +167,7 @@ def _outcome(
         {name: value / steps for name, value in causes.items() if name and value},
         series,
         served,
+        all(w.measured for w in pools),
     )
 
 

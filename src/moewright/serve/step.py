@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from moewright.cost import network
+from moewright.cost.efficiency import latent_decode_seconds
 from moewright.cost.operations import Operation, Pricing, layer_operations
 from moewright.cost.roofline import compute_seconds, unit_of
 from moewright.cost.shapes import Shapes, attention_cap, cache_bytes, shapes
@@ -154,9 +155,12 @@ def _attention(p: Pricing, attention: Attention, step: Step) -> list[Operation]:
         flops = flops[0] + index * step.prefill_pairs, flops[1] + index * step.decode_context
         read = read + (attention.indexer.dim + 4) * (step.decode_context - seen)
     written = step.prefill_tokens * (token + 4.0 * _width(attention) / tp)
+    answers = compute_seconds(flops[1] / tp, read, device, unit)
+    if isinstance(attention, LatentAttention):
+        answers = answers + np.where(np.asarray(step.decode_sequences) > 0, latent_decode_seconds(device), 0.0)
     return [
         Operation("attention", compute_seconds(flops[0] / tp, written, device, unit)),
-        Operation("attention", compute_seconds(flops[1] / tp, read, device, unit)),
+        Operation("attention", answers),
     ]
 
 

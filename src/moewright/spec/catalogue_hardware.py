@@ -7,7 +7,6 @@ look-up opens one file only. Bandwidths of clusters are peaks in the files, and 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any, Final
 import yaml
 
 from moewright.errors import SpecError
-from moewright.spec.cluster import Cluster, Device, Tier
+from moewright.spec.cluster import Cluster, Device, Kernels, Tier
 from moewright.units import parse
 
 _FOLDER: Final = Path(__file__).parent / "catalogue"
@@ -182,6 +181,7 @@ def load_device(name: str) -> Device:
         launch=parse(e["launch"], "seconds"),
         price=None if price is None else parse(price, "price"),
         source=str(e["sources"]["flops"]),
+        kernels=_kernels(e.get("kernels")),
     )
 
 
@@ -209,8 +209,16 @@ def load_cluster(name: str, gpus: int | None = None) -> Cluster:
 
 
 def _tier(figures: dict[str, Any]) -> Tier:
-    tier = Tier(parse(figures["bandwidth"], "bytes/s"), parse(figures["latency"], "seconds"))
-    return replace(tier, bandwidth=tier.bandwidth * float(figures["utilization"]))
+    bandwidth = parse(figures["bandwidth"], "bytes/s") * float(figures["utilization"])
+    start = parse(figures.get("start", "0 s"), "seconds")
+    return Tier(bandwidth, parse(figures["latency"], "seconds"), float(figures.get("exchange", 1.0)), start)
+
+
+def _kernels(figures: dict[str, Any] | None) -> Kernels | None:
+    if figures is None:
+        return None
+    latent = parse(figures["latent_decode"], "seconds")
+    return Kernels(int(figures["cores"]), float(figures["depth"]), int(figures["expert_kernels"]), latent)
 
 
 def _entry(kind: str, name: str) -> dict[str, Any]:

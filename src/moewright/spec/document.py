@@ -320,6 +320,14 @@ class ClusterRecord(Record):
     reserve: Reserve = 0.1
 
 
+class ProfiledClusterRecord(Record):
+    """The machine of a profile of `moewright measure`, with as many ranks as it measured, or fewer."""
+
+    profile: Text
+    gpus: Gpus | None = None
+    reserve: Reserve = 0.1
+
+
 class NamedClusterRecord(Record):
     """A cluster of the catalogue with a count; device and network may be overridden."""
 

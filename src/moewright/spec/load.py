@@ -18,6 +18,7 @@ from moewright.spec.document import (
     LimitsRecord,
     NamedClusterRecord,
     NetworkRecord,
+    ProfiledClusterRecord,
     RoutingRecord,
     StrategyRecord,
     TierRecord,
@@ -91,6 +92,8 @@ def _cluster(value: Any, file: str) -> Cluster:
         # a known name; or a cluster written out, of which something is missing
         if "gpus_per_node" not in value and (find_cluster(str(value["name"])) or "device" not in value):
             return _named_cluster(value, file)
+    if isinstance(value, dict) and "profile" in value:
+        return _profiled_cluster(value, file)
     c = section(ClusterRecord, value, file, "cluster")
     device = _device(c.device, file)
     per_node = min(c.gpus_per_node or min(8, c.gpus), c.gpus)
@@ -111,6 +114,22 @@ def _cluster(value: Any, file: str) -> Cluster:
     alone = Tier(1.0, 0.0)  # of a single GPU: never used
     node, fabric = node or fabric or alone, fabric or node or alone
     return Cluster(c.name, c.gpus, per_node, device, node, fabric, c.forwarding, c.reserve)
+
+
+def _profiled_cluster(value: Any, file: str) -> Cluster:
+    from moewright.spec.profile import read_profile
+
+    c = section(ProfiledClusterRecord, value, file, "cluster")
+    device = read_profile(Path(file).parent / c.profile, file)
+    assert device.measured is not None
+    gpus, most = c.gpus or device.measured.ranks, device.measured.ranks
+    if gpus > most:
+        raise SpecError(
+            f"got {gpus}; expected {most} at most, as {c.profile} measured", file=file, field="cluster.gpus"
+        )
+    # rates of operations the profile has no points of
+    tier = Tier(device.memory_bandwidth, max(device.launch, 1e-6))
+    return Cluster(device.name, gpus, gpus, device, tier, tier, False, c.reserve, device.source)
 
 
 def _named_cluster(value: dict[str, Any], file: str) -> Cluster:
@@ -176,6 +195,8 @@ def _device(value: Any, file: str, base: Device | None = None) -> Device:
         bandwidth_utilization=own(d.bandwidth_utilization, b.bandwidth_utilization),
         launch=own(d.launch, b.launch),
         price=b.price if d.price is None else d.price,
+        # a user's figures are the only ones: no efficiency by shape on top
+        kernels=b.kernels if {"flops", "memory_bandwidth", "mfu", "bandwidth_utilization"}.isdisjoint(value) else None,
     )
 
 

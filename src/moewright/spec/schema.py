@@ -12,8 +12,8 @@ from moewright.spec.precision import FORMATS
 
 RECORDS: tuple[type[d.Record], ...] = (
     *(d.ModelRecord, d.NamedModelRecord, d.SoftmaxRecord, d.LatentRecord, d.LinearRecord, d.PrecisionRecord),
-    *(d.ClusterRecord, d.NamedClusterRecord, d.DeviceRecord, d.WorkloadRecord, d.StrategyRecord, d.LimitsRecord),
-    *(d.RoutingRecord, s.ServingRecord, s.LengthsRecord, s.EngineRecord),
+    *(d.ClusterRecord, d.ProfiledClusterRecord, d.NamedClusterRecord, d.DeviceRecord, d.WorkloadRecord),
+    *(d.StrategyRecord, d.LimitsRecord, d.RoutingRecord, s.ServingRecord, s.LengthsRecord, s.EngineRecord),
 )
 
 
@@ -51,7 +51,12 @@ def schema() -> dict[str, Any]:
                 "description": "a catalogue name, a path to a config.json or its folder, or written out",
             },
             "cluster": {
-                "anyOf": [{**named, "examples": cluster_names()}, _ref(d.NamedClusterRecord), _ref(d.ClusterRecord)],
+                "anyOf": [
+                    {**named, "examples": cluster_names()},
+                    _ref(d.NamedClusterRecord),
+                    _ref(d.ProfiledClusterRecord),
+                    _ref(d.ClusterRecord),
+                ],
                 "description": "a catalogue name with a count of GPUs, or written out",
             },
             "workload": {"anyOf": [_ref(d.WorkloadRecord), _ref(s.ServingRecord)]},

@@ -28,6 +28,7 @@ GEMM_FORMATS = {
     "fp8_block": ("fp8_block", "fp8", "bfloat16"),
     "fp4": ("nvfp4", "fp8", "bfloat16"),
     "mxfp4": ("bfloat16",),
+    "int4": ("bfloat16",),
 }
 MOE_FORMATS = {
     "bf16": ("bfloat16",),

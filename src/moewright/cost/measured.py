@@ -1,0 +1,52 @@
+"""Seconds of operations from a device profile's measured points.
+
+The curve whose key is nearest (in logarithms) is taken, and scaled by the work of one unit of its size; along its
+size seconds are interpolated in logarithms of both. Beyond the last point the last one's efficiency holds; below the
+first its seconds do. Nothing is faster than the best rate that was measured.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+
+from moewright.cost.table import Numbers
+from moewright.spec.profile import Profile, Series, spread
+
+
+def along(series: Series, size: Numbers) -> Numbers:
+    """Seconds at ``size``; 0 where that is 0."""
+    sizes, seconds = spread(series.points)
+    wanted = np.asarray(size, dtype=float)
+    x = np.log(np.maximum(wanted, 1e-300))
+    inside = np.exp(np.interp(x, sizes, seconds))
+    beyond = np.maximum(wanted / math.exp(sizes[-1]), 1.0)
+    return np.where(wanted > 0, inside * beyond, 0.0)
+
+
+@lru_cache(maxsize=4096)
+def _nearest(all_series: tuple[Series, ...], key: tuple[float, ...]) -> Series:
+    return min(all_series, key=lambda s: sum(abs(math.log(a / b)) for a, b in zip(s.key, key, strict=True)))
+
+
+def seconds(
+    profile: Profile | None, operation: str, key: tuple[Numbers, ...], size: Numbers, scaled: bool = True
+) -> Numbers | None:
+    """Seconds of ``operation``; None where the profile has no points of it. ``scaled`` false: of an operation whose
+    size counts all of its work already."""
+    if profile is None or operation not in profile.series:
+        return None
+    found = profile.series[operation]
+    arrays = np.broadcast_arrays(np.asarray(size, dtype=float), *(np.asarray(k, dtype=float) for k in key))
+    flat = [a.reshape(-1) for a in arrays]
+    out = np.zeros(flat[0].shape)
+    keys = np.maximum(np.stack(flat[1:], axis=-1), 1e-9) if key else np.zeros((len(out), 0))
+    for one in np.unique(keys, axis=0):
+        mask = np.all(keys == one, axis=1)
+        series = _nearest(found, tuple(one.tolist()))
+        scale = math.prod(a / b for a, b in zip(one.tolist(), series.key, strict=True)) if scaled else 1.0
+        out[mask] = along(series, flat[0][mask]) * scale
+    shaped: Numbers = out.reshape(arrays[0].shape)
+    return shaped

@@ -1,0 +1,104 @@
+"""Prices from a profile: on the points, between them, beyond them; and what is refused."""
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moewright.cost import measured, network
+from moewright.errors import SpecError
+from moewright.spec.load import case_of
+
+POINTS = [[1, 1e-5], [16, 4e-5], [256, 6.4e-4]]
+PROFILE = {
+    "moewright_profile": 1,
+    "name": "m",
+    "ranks": 4,
+    "precision": "fp32",
+    "memory": 1e9,
+    "measured": [
+        {"operation": "gemm", "key": [64, 32], "points": POINTS},
+        {"operation": "memory", "key": [], "points": [[1024, 1e-6], [65536, 2e-5]]},
+        {"operation": "all_gather", "key": [2], "points": [[64, 1e-4], [65536, 1e-3]]},
+    ],
+}
+SPEC = {
+    "model": {
+        "layers": 2,
+        "hidden_size": 32,
+        "attention": {"kind": "mha", "heads": 4, "head_dim": 8},
+        "experts": {"count": 4, "top_k": 2, "intermediate_size": 64, "gated": False},
+        "vocab_size": 0,
+        "precision": "fp32",
+    },
+    "cluster": {"profile": "p.yaml", "gpus": 4},
+    "workload": {"kind": "forward", "batch": 8, "sequence": 16},
+}
+
+
+def case(tmp_path, **change):
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump({**PROFILE, **change}))
+    return case_of(SPEC, str(tmp_path / "spec.yaml"))
+
+
+def test_prices_are_the_points(tmp_path):
+    device = case(tmp_path).cluster.device
+    assert device.flops == {"fp32": pytest.approx(2 * 64 * 32 * 16 / 4e-5)}
+    price = lambda size, key=(64, 32): float(measured.seconds(device.measured, "gemm", key, size))  # noqa: E731
+    assert [price(size) for size, _ in POINTS] == pytest.approx([seconds for _, seconds in POINTS])
+    assert price(4) == pytest.approx(2e-5)  # halfway in logarithms
+    assert price(512) == pytest.approx(1.28e-3)  # the last point's efficiency
+    assert price(16, (128, 32)) == pytest.approx(8e-5)  # twice as wide as the nearest that was measured
+    assert price(0) == 0
+    assert measured.seconds(device.measured, "send", (2,), 8) is None
+
+
+@given(st.floats(0.01, 1e5), st.floats(0.01, 1e5))
+def test_more_work_never_takes_less_time(a, b):
+    series = measured.Series((64.0, 32.0), tuple((float(s), t) for s, t in POINTS))
+    low, high = sorted((a, b))
+    assert measured.along(series, low) <= measured.along(series, high) * (1 + 1e-12)
+
+
+def test_candidates_at_once_and_one_by_one_agree(tmp_path):
+    profile = case(tmp_path).cluster.device.measured
+    widths, rows = np.array([16, 64, 100, 64]), np.array([1.0, 3.0, 700.0, 0.0])
+    together = measured.seconds(profile, "gemm", (widths, 32), rows)
+    alone = [float(measured.seconds(profile, "gemm", (w, 32), r)) for w, r in zip(widths, rows, strict=True)]
+    assert together == pytest.approx(alone)
+
+
+def test_a_collective_of_the_profile(tmp_path):
+    c = case(tmp_path).cluster
+    g = network.group("tp", 2, 1, c)
+    assert network.gather_seconds(g, 65536, c) == pytest.approx(1e-3)
+    assert network.gather_seconds(network.group("tp", 1, 1, c), 65536, c) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"moewright_profile": 2}, "moewright_profile"),
+        ({"measured": []}, "measured"),
+        ({"measured": PROFILE["measured"][1:]}, "measured"),
+        ({"measured": [{"operation": "dance", "points": POINTS}]}, "measured[0].operation"),
+        ({"measured": [{"operation": "gemm", "key": [1], "points": POINTS}]}, "measured[0].key"),
+        ({"measured": [{"operation": "gemm", "key": [1, 2], "points": [[1, -1]]}]}, "measured[0].points"),
+        ({"ranks": "many"}, "ranks"),
+        ({"memory": 0}, "memory"),
+        ({"ranks": 2}, "cluster.gpus"),
+        ({"precision": "fp9"}, "precision"),
+        ({"colour": 1}, "colour"),
+    ],
+)
+def test_a_bad_profile_is_one_error_that_names_the_field(tmp_path, change, field):
+    with pytest.raises(SpecError) as caught:
+        case(tmp_path, **change)
+    assert field in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_profile(tmp_path):
+    with pytest.raises(SpecError, match=r"cluster\.profile"):
+        case_of(SPEC, str(tmp_path / "spec.yaml"))
