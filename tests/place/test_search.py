@@ -160,3 +160,14 @@ def test_planner_places_by_the_same_search():
     ours = moewright.place(loads, slots=20, gpus=4)
     for layer in range(2):
         assert largest(loads[layer], held[layer]) == pytest.approx(ours.gpu_load[layer].max())
+
+
+def test_the_proved_limit_is_not_passed():
+    pytest.importorskip("scipy.optimize")
+    from benchmarks.limit import impossible
+
+    load = np.random.default_rng(4).lognormal(size=12)
+    part, width = part_experts(load, 16, 8, 20000, 0)
+    level = (np.bincount(part, weights=load) / width).max()
+    assert not impossible(load, level * 1.001, 4)
+    assert impossible(load, max(load.sum() / 8, load.max() / 6) * 0.9, 4)
