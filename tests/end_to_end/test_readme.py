@@ -54,6 +54,23 @@ def test_the_served_output_is_the_output():
     assert shown.strip() == done.stdout.strip()
 
 
+def test_the_scoreboard_is_the_output():
+    (shown,) = re.findall(r"```\n(Predicted against measured.*?)\n…\n```", README, re.S)
+    done = subprocess.run(
+        [sys.executable, "-m", "moewright", "validate", "benchmarks/data/serving.csv"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**{k: v for k, v in os.environ.items() if k != "COLUMNS"}, "PYTHONPATH": "src"},
+        check=True,
+    )
+    # the last digit of a percentage may differ from one processor to another
+    assert shown.splitlines()[:4] == done.stdout.splitlines()[:4]
+    assert [len(line) for line in shown.splitlines()] == [len(x) for x in done.stdout.splitlines()][
+        : shown.count("\n") + 1
+    ]
+
+
 def test_the_python_runs():
     (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
     environment = {**os.environ, "PYTHONPATH": "src"}
