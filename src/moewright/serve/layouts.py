@@ -21,7 +21,6 @@ from dataclasses import dataclass
 
 from moewright.serve.layout import Layout
 
-
 WIDEST_TP = 8
 
 
