@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from moewright.errors import SpecError
+from moewright.place.affinity import Affinity
 from moewright.place.record import ExpertPlacement
 
 
@@ -71,6 +72,12 @@ def schema() -> dict[str, Any]:
         "moved_bytes": {"type": ["number", "null"], "minimum": 0},
         "cross_node_bytes": {"type": ["number", "null"], "minimum": 0},
         "windows": {"type": ["array", "null"], "items": part},
+        "affinity": {
+            "type": ["object", "null"],
+            "properties": dict.fromkeys(Affinity.__slots__, {"type": ["number", "null"], "minimum": 0}),
+            "required": list(Affinity.__slots__),
+            "additionalProperties": False,
+        },
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
