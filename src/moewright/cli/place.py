@@ -55,6 +55,10 @@ def place(
         typer.Option(metavar="FILE[:KEY]", help="Counts of tokens that chose two experts, put close together."),
     ] = None,
     slack: Annotated[float, typer.Option(min=0, help="Part the largest load may grow by, for --affinity.")] = 0.01,
+    budget: Annotated[
+        int | None,
+        typer.Option(min=0, help="Slots over all layers beyond --slots, a multiple of the GPUs, where they help most."),
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Of the catalogue: bytes of an expert and of a token.")] = None,
     width: Annotated[
         int | None, typer.Option(min=1, help="Of an expert: compare slices, where slots are fewer than GPUs.")
@@ -89,6 +93,7 @@ def place(
             traffic=traffic,
             affinity=together,
             slack=slack,
+            budget=budget,
             seed=seed,
             **sizes,
         )
@@ -106,7 +111,7 @@ def place(
         from moewright.report.terminal import show
 
         total = table.sum(axis=0) if table.ndim == 3 else table
-        show(place_sections(found, slots_for(total, gpus, 0.95) if found.bound < 0.95 else None))
+        show(place_sections(found, slots_for(total, gpus, 0.95) if found.bound < 0.95 and budget is None else None))
         if width is not None and slots < gpus:
             from moewright.place.slices import place_slices
 

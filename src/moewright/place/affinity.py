@@ -1,10 +1,11 @@
 """Experts chosen together put close together: slots exchanged where balance allows.
 
 ``counts`` [experts, experts] says how many tokens chose both of two experts. A token's pair is split where its two
-replicas are on different GPUs. Replicas are drawn independently by their shares, so that the pairs split over GPUs are
-Σ_{a<b} counts[a, b] · (1 − Σ_g f[a, g] · f[b, g]), f being the part of an expert's tokens on a GPU. How many distinct GPUs
-a token visits does not follow from pairs: the k experts of a token on D GPUs split at least (D − 1) · k / 2 of its
-pairs, so that pairs · 2 / k bounds the copies beyond the first from above, exact when all k are together or all apart.
+replicas are on different GPUs. Replicas are drawn independently by their shares, so that the pairs split over GPUs
+are Σ_{a<b} counts[a, b] · (1 − Σ_g f[a, g] · f[b, g]), f being the part of an expert's tokens on a GPU. How many
+distinct GPUs a token visits does not follow from pairs: the k experts of a token on D GPUs split at least
+(D − 1) · k / 2 of its pairs, so that pairs · 2 / k bounds the copies beyond the first from above, exact when all k are
+together or all apart.
 """
 
 from __future__ import annotations

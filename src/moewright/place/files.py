@@ -56,7 +56,7 @@ def schema() -> dict[str, Any]:
     part = {"type": "number", "minimum": 0, "maximum": 1.000001}
     positive = {"type": "number", "minimum": 0}
     rows: dict[str, Any] = {
-        "expert_of_slot": table(whole),
+        "expert_of_slot": table({"type": "integer", "minimum": -1}),
         "replicas": table({"type": "integer", "minimum": 1}),
         "share": table(part),
         "gpu_load": table(positive),
@@ -74,7 +74,7 @@ def schema() -> dict[str, Any]:
         "windows": {"type": ["array", "null"], "items": part},
         "affinity": {
             "type": ["object", "null"],
-            "properties": dict.fromkeys(Affinity.__slots__, {"type": ["number", "null"], "minimum": 0}),
+            "properties": {name: {"type": ["number", "null"], "minimum": 0} for name in Affinity.__slots__},
             "required": list(Affinity.__slots__),
             "additionalProperties": False,
         },
@@ -94,8 +94,14 @@ def engine_file(p: ExpertPlacement, form: str, first_layer: int = 0) -> str:
 
     eplb: DeepSeek EPLB's arrays phy2log, log2phy (padded with −1), logcnt, as JSON. sglang: for
     ``--init-expert-location``. tensorrt-llm: YAML of ``moe_config.load_balancer``, keys are layers of the model from
-    ``first_layer`` on. vllm: a list of expert ids per layer, as open changes propose.
+    ``first_layer`` on. vllm: a list of expert ids per layer, as open changes propose. Raises SpecError where layers
+    have different numbers of slots.
     """
+    if p.expert_of_slot.min() < 0:
+        raise SpecError(
+            f"got {form}; engines take equally many slots in every layer, expected moewright with --budget",
+            field="--format",
+        )
     slots: list[list[int]] = p.expert_of_slot.tolist()
     if form == "sglang":
         return json.dumps({"physical_to_logical_map": slots}) + "\n"

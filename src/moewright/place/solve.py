@@ -11,6 +11,7 @@ import numpy as np
 from moewright.errors import SpecError
 from moewright.place.affinity import checked_affinity, draw_together, make_affinity, split_pairs
 from moewright.place.balance import improve, pack, place_layer, replicate
+from moewright.place.budget import place_budget
 from moewright.place.compiled import compile_all
 from moewright.place.exact import MOST, exact_layer
 from moewright.place.inputs import check_sizes, checked_loads, checked_previous
@@ -45,6 +46,7 @@ def place(
     traffic: float | None = None,
     affinity: Any = None,
     slack: float = 0.01,
+    budget: int | None = None,
     top_k: int = 8,
     top_groups: int = 1,
     expert_bytes: float | None = None,
@@ -59,8 +61,10 @@ def place(
     ``shares``: equal, or optimal (a replica takes the part of its expert's tokens that balances best). ``previous``
     [layers, slots]: an earlier placement to start from, of which at most ``moves`` replicas a layer move (default:
     15 %). ``affinity`` [experts, experts] or [layers, experts, experts]: tokens that chose both of two experts, which
-    are put on one GPU, or in one node, where no largest load grows by more than the part ``slack``. ``expert_bytes``, ``token_bytes``: for ``moved_bytes`` and ``cross_node_bytes``, of tokens that choose
-    ``top_k`` experts in ``top_groups`` groups. Raises SpecError for loads or sizes that cannot be placed.
+    are put on one GPU, or in one node, where no largest load grows by more than the part ``slack``. ``budget``: slots
+    over all layers beyond ``slots`` in each, where they help most (``budget.py``). ``expert_bytes``, ``token_bytes``:
+    for ``moved_bytes`` and ``cross_node_bytes``, of tokens that choose ``top_k`` experts in ``top_groups`` groups.
+    Raises SpecError for loads or sizes that cannot be placed.
     """
     start = time.perf_counter()
     windows = checked_loads(loads)
@@ -76,6 +80,10 @@ def place(
     if together is not None and (earlier is not None or shares == "optimal"):
         other = "shares" if earlier is None else "previous"
         raise SpecError(f"cannot go with {other}; expected affinity with equal shares, made afresh", field="affinity")
+    if budget is not None:
+        own = {"nodes": nodes, "groups": groups, "shares": shares, "traffic": traffic, "top_k": top_k, "seed": seed}
+        own |= {"top_groups": top_groups, "token_bytes": token_bytes, "slack": slack, "previous": earlier}
+        return place_budget(windows, slots, gpus, budget, own | {"affinity": together})
     wide = max(1, gpus // slots)  # GPUs that share a slot
     hosts = gpus // wide
     shape = (layers, hosts, slots // hosts)

@@ -34,7 +34,7 @@ def place_sections(p: ExpertPlacement, reach: int | None = None) -> list[Section
     windows = None if seen is None else ("Windows", f"{len(seen)}, from {seen.min():.4f} to {seen.max():.4f}")
     return [
         Section(
-            f"Placement of {p.replicas.shape[1]} experts on {p.expert_of_slot.shape[1]} slots of {gpus} GPUs",
+            f"Placement of {p.replicas.shape[1]} experts on {_slots(p)} slots of {gpus} GPUs",
             (
                 facts(
                     ("Balancedness", f"{p.balancedness:.4f} of at most {p.bound:.4f}, the mean over {layers} layers"),
@@ -67,6 +67,11 @@ def slice_sections(found: list[Sliced]) -> list[Section]:
     )
     head = ("slices", "balance", "straggler", "tile padding", "cost")
     return [Section("Slices of an expert, each on a GPU of its own", (Table(head, rows, (0, 1, 2, 3, 4)),))]
+
+
+def _slots(p: ExpertPlacement) -> str:
+    least, most = p.replicas.sum(axis=1).min(), p.replicas.sum(axis=1).max()
+    return f"{least}" if least == most else f"{least} to {most}"
 
 
 def _together(a: Affinity | None) -> list[tuple[str, str]]:
