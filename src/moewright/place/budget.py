@@ -25,9 +25,9 @@ ENOUGH = 1e-3
 
 
 def place_budget(loads: np.ndarray, slots: int, gpus: int, budget: Any, options: dict[str, Any]) -> ExpertPlacement:
-    """``loads`` [windows, layers, experts] with ``budget`` slots over all layers beyond ``slots`` in each, a multiple of
-    ``gpus``. Rows of ``expert_of_slot`` and ``share`` are as long as the longest layer's: the GPUs of a layer with fewer
-    slots end in −1 and 0. ``options``: of ``place``. Raises SpecError."""
+    """``loads`` [windows, layers, experts] with ``budget`` slots over all layers beyond ``slots`` in each, a multiple
+    of ``gpus``. Rows of ``expert_of_slot`` and ``share`` are as long as the longest layer's: the GPUs of a layer with
+    fewer slots end in −1 and 0. ``options``: of ``place``. Raises SpecError."""
     from moewright.place.solve import place
 
     start = time.perf_counter()

@@ -48,7 +48,7 @@ def model_sizes(name: str, shape: tuple[int, ...]) -> dict[str, Any]:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of a placement file."""
-    number, whole = {"type": "number"}, {"type": "integer", "minimum": 0}
+    number = {"type": "number"}
 
     def table(cell: dict[str, Any]) -> dict[str, Any]:
         return {"type": "array", "minItems": 1, "items": {"type": "array", "items": cell}}

@@ -15,8 +15,9 @@ from moewright.place.affinity import Affinity
 class ExpertPlacement:
     """``expert_of_slot`` [layers, slots]: slot s is on GPU s·gpus // slots (fewer slots than GPUs: in equal slices on
     gpus / slots GPUs from there on); −1, with share 0, where a layer has fewer slots than another. ``replicas``
-    [layers, experts]; ``share`` [layers, slots]: part of its expert's tokens; ``gpu_load`` [layers, gpus], in the unit of the loads. ``balancedness``: mean over layers of mean ÷ largest
-    GPU load, ``straggler``: Σ largest ÷ Σ mean, ``bound``: a balancedness that no placement passes (``bound_of``);
+    [layers, experts]; ``share`` [layers, slots]: part of its expert's tokens; ``gpu_load`` [layers, gpus], in the
+    unit of the loads. ``balancedness``: mean over layers of mean ÷ largest GPU load, ``straggler``: Σ largest ÷ Σ
+    mean, ``bound``: a balancedness that no placement passes (``bound_of``);
     ``layer_balancedness``, ``layer_straggler`` and ``layer_bound`` [layers]. ``before``: load of each GPU under
     ``previous``, or where every expert once, in order, as evenly as they divide. ``moved``: replicas that were not on
     their GPU in ``previous``; ``moved_bytes`` of weights where the bytes of an expert are known.

@@ -146,22 +146,18 @@ def _free(load: np.ndarray, slots: int, hosts: int, effort: _Effort) -> np.ndarr
 
 
 def _kept(load: np.ndarray, before: np.ndarray, most: int, effort: _Effort) -> np.ndarray:
-    """``before`` with at most ``most`` replicas moved: out of the fullest GPU, or by chance, whichever is better."""
+    """``before`` with at most ``most`` replicas moved: out of the fullest GPU, or by annealing, whichever is better."""
     found = before.copy()
     enough = load.sum() / len(before) * (1 + 2e-4)
     improve(load, found, np.bincount(found.ravel(), minlength=len(load)), 10 * most + 10, most, enough)
     if _largest(load, found) <= enough:
         return found
-    best, even = found, load[None] / (load.sum() / len(before))
-    for begin, powers in ((before, (8.0, 32.0)), (found, (64.0, 256.0)), (found, (16.0, 64.0, 256.0))):
-        other = begin
-        for power in powers:
-            other = steady(even, other, before, most, effort.random, power, effort.seed)
-            left = most - moved_replicas(before[None], other[None])
-            improve(load, other, np.bincount(other.ravel(), minlength=len(load)), 10 * most, left, enough)
-        if _largest(load, other) < _largest(load, best):
-            best = other
-    return np.asarray(best)
+    other, even = before, load[None] / (load.sum() / len(before))
+    for power, heat in ((32.0, 0.1), (128.0, 0.03)):  # annealed, from all GPUs to the fullest
+        other = steady(even, other, before, most, 3 * effort.random, power, effort.seed, heat)
+    left = most - moved_replicas(before[None], other[None])
+    improve(load, other, np.bincount(other.ravel(), minlength=len(load)), 10 * most, left, enough)
+    return np.asarray(other if _largest(load, other) < _largest(load, found) else found)
 
 
 def _steady(windows: np.ndarray, held: np.ndarray, origin: np.ndarray, budget: int, effort: _Effort) -> np.ndarray:
@@ -171,8 +167,8 @@ def _steady(windows: np.ndarray, held: np.ndarray, origin: np.ndarray, budget: i
     if not len(used):
         return held
     tries = max(effort.random // (1 + len(used) // 4), 2_000)
-    rough = steady(np.ascontiguousarray(used), held, origin, budget, tries, 8.0, effort.seed)
-    return np.asarray(steady(np.ascontiguousarray(used), rough, origin, budget, tries, 32.0, effort.seed + 1))
+    rough = steady(np.ascontiguousarray(used), held, origin, budget, tries, 8.0, effort.seed, 0.0)
+    return np.asarray(steady(np.ascontiguousarray(used), rough, origin, budget, tries, 32.0, effort.seed + 1, 0.0))
 
 
 def _joint(
