@@ -1,9 +1,10 @@
-"""Equal shares against a mixed-integer solver (HiGHS): python -m benchmarks.mixed FOLDER, the folder of benchmarks.place.
+"""Equal shares against a mixed-integer solver (HiGHS): python -m benchmarks.mixed FOLDER, that of benchmarks.place.
 
-A program for every expert over its number of replicas decides whether a largest load t can be. With two slots a GPU it is
-exact: replicas can be paired if and only if, for every v > t / 2, at most as many weigh v and more as weigh t − v and
-less (the heaviest goes with the lightest). With more slots a GPU it is a relaxation, so that only what it rules out is
-proved: replicas above t / 2 sit on GPUs of their own, with slots − 1 of the others each, t their mean load at most."""
+A program over the number of replicas of every expert decides whether a largest load t can be. With two slots a GPU it
+is exact: replicas can be paired if and only if, for every v > t / 2, at most as many weigh v and more as weigh t − v
+and less (the heaviest goes with the lightest). With more slots a GPU it is a relaxation, so that only what it rules
+out is proved: replicas above t / 2 sit on GPUs of their own, with slots a GPU − 1 of the others each, t their mean
+load at most."""
 
 from __future__ import annotations
 
@@ -21,8 +22,10 @@ from scipy.sparse import csr_array
 import moewright
 from moewright.place.record import bound_of
 
-#: every so many layers of a case; bisection down to this much balancedness; seconds of the solver per question
+#: every so many layers of a case; a gap of balancedness not asked about; seconds of the solver per question
 _STEP, _CLOSE, _SECONDS = 20, 0.001, 10.0
+#: balancednesses asked about, over what is reached
+_MORE = (1.002, 1.005, 1.01, 1.02, 1.05, 1.1)
 
 
 def possible(load: np.ndarray, slots: int, gpus: int, level: float) -> bool | None:
@@ -79,20 +82,23 @@ def possible(load: np.ndarray, slots: int, gpus: int, level: float) -> bool | No
 def limit(load: np.ndarray, slots: int, gpus: int, reached: float) -> tuple[float, float]:
     """Two balancednesses: the least that is proved out of reach, and the largest that the program admits."""
     mean, out, admitted = load.sum() / gpus, bound_of(load, slots, gpus), reached
-    ask = out
-    while out - admitted > _CLOSE:
-        ask = (out + admitted) / 2
-        answer = possible(load, slots, gpus, mean / ask)
-        if answer is None:
+    for more in _MORE:
+        if out - admitted <= _CLOSE or reached * more >= out:
             break
-        out, admitted = (out, ask) if answer else (ask, admitted)
+        answer = possible(load, slots, gpus, mean / (reached * more))
+        if answer:
+            admitted = reached * more
+        elif answer is False:
+            out = reached * more
     return out, admitted
 
 
-def run(folder: Path) -> list[dict[str, Any]]:
+def run(folder: Path, prefix: str = "") -> list[dict[str, Any]]:
     rows = []
     with np.load(folder / "expert-loads.npz") as archive:
         for case in json.loads((folder / "eplb-results.json").read_text()):
+            if not f"{case['case']} {case['kind']}".startswith(prefix):
+                continue
             loads = archive[f"{case['case']}__{case['kind']}"].astype(float)[::_STEP]
             sizes = {"slots": case["slots"], "gpus": case["gpus"]}
             reached = moewright.place(loads, **sizes).layer_balancedness

@@ -1,9 +1,9 @@
 """One budget of replicas over all layers: more slots where they take most off the largest load.
 
-Every layer takes ``slots`` slots and some steps of ``gpus`` more, as each GPU holds equally many slots of a layer. A layer
-is placed with every number of steps up to ``STEPS``; which steps sum to the least Σ over layers of the largest load
-within the budget is then found exactly, layer by layer (dynamic programming over what is left of it): a greedy rule by
-the next gain fails where a second step brings more than the first.
+Every layer takes ``slots`` slots and some steps of ``gpus`` more, as each GPU holds equally many slots of a layer. A
+layer is placed with every number of steps up to ``STEPS``; which steps sum to the least Σ over layers of the largest
+load within the budget is then found exactly, layer by layer (dynamic programming over what is left of it): a greedy
+rule by the next gain fails where a second step brings more than the first.
 """
 
 from __future__ import annotations

@@ -21,8 +21,9 @@ def steady(
     """``held`` [gpus, slots a GPU] improved for ``loads`` [windows, experts], each of mean GPU load 1, equal shares:
     random swaps of two slots, and slots given from an expert of several replicas to another, where Σ over windows and
     GPUs of load^``power`` falls. A high power looks at the fullest GPU of the worst windows, and unlike the maximum it
-    sees every step towards it. At most ``budget`` slots then differ from ``origin``. ``heat``: of annealing, by how much
-    of the sum a step may raise it at first."""
+    sees every step towards it. At most ``budget`` slots then differ from ``origin``. ``heat``: of
+    annealing, the part of the sum by which a step may raise it at first; then steps start from fuller GPUs, and some go
+    back to ``origin``, which makes room for others."""
     np.random.seed(seed)
     windows, experts = loads.shape
     gpus, each = held.shape
