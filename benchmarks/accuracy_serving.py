@@ -40,7 +40,7 @@ def kind_of(r: Row) -> str:
 
 def ape(rows: list[Row], held: str, metric: int) -> np.ndarray:
     """Absolute errors of predictions by constants that had not seen the row's ``held`` (layout, system, model)."""
-    return np.array([abs(r[held][metric] / r["measured"][metric] - 1) for r in rows])
+    return np.array([abs(r["held_out"][held][metric] / r["measured"][metric] - 1) for r in rows])
 
 
 def plot(rows: list[Row], held: str = "layout") -> str:
@@ -52,7 +52,9 @@ def plot(rows: list[Row], held: str = "layout") -> str:
         body.append(f'<rect x="{left}" y="{top}" width="{side}" height="{side}" fill="none" stroke="#1d2733"/>')
         body += _axes(left, top, side, low, decades)
         for r in rows:
-            x, y = ((math.log10(v) - low) / decades * side for v in (r["measured"][metric], r[held][metric]))
+            x, y = (
+                (math.log10(v) - low) / decades * side for v in (r["measured"][metric], r["held_out"][held][metric])
+            )
             if 0 <= x <= side and 0 <= y <= side:
                 colour = KINDS[kind_of(r)][1]
                 point = f'cx="{left + x:.0f}" cy="{top + side - y:.0f}"'
@@ -92,15 +94,13 @@ def bars(rows: list[Row]) -> str:
         body.append(f'<text x="24" y="{y}" font-weight="600">by {key}</text>')
         y += 22
         for name, group in grouped(rows, lambda r, k=key: str(r[k])).items():  # type: ignore[misc]
-            for held, colour, shift in (("layout", "#2f6f9f", 0), ("system", "#9fc3dd", 9)):
-                width = float(np.median(ape(group, held, 0))) * 1400
-                body.append(f'<rect x="240" y="{y - 12 + shift}" width="{width:.1f}" height="8" fill="{colour}"/>')
-            text = f"{name} ({len(group)})"
-            body.append(f'<text x="230" y="{y}" text-anchor="end">{text}</text>')
-            body.append(
-                f'<text x="{246 + np.median(ape(group, "layout", 0)) * 1400:.1f}" y="{y}">'
-                f"{np.median(ape(group, 'layout', 0)):.1%}</text>"
-            )
+            medians = {held: float(np.median(ape(group, held, 0))) for held in ("layout", "system")}
+            for (_, median), colour, shift in zip(medians.items(), ("#2f6f9f", "#9fc3dd"), (0, 9), strict=True):
+                box = f'x="240" y="{y - 12 + shift}" width="{median * 1400:.1f}" height="8"'
+                body.append(f'<rect {box} fill="{colour}"/>')
+            body.append(f'<text x="230" y="{y}" text-anchor="end">{name} ({len(group)})</text>')
+            at = 246 + max(medians.values()) * 1400
+            body.append(f'<text x="{at:.1f}" y="{y}">{medians["layout"]:.1%}, {medians["system"]:.1%}</text>')
             y += 26
         y += 14
     title = "TPOT: median error, layout (dark) or whole system (light) held out"

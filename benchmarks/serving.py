@@ -180,7 +180,14 @@ def keep(facts: list[Facts], out: dict[str, tuple[np.ndarray, np.ndarray]]) -> N
         stated = r.decode.workers is not None
         place = {"line": r.line, "model": r.model, "system": r.system, "backend": r.engine}
         rows.append(
-            {**place, "moe": moe, "apart": r.apart, "stated": stated, "measured": [r.tpot, r.ttft], **predicted}
+            {
+                **place,
+                "moe": moe,
+                "apart": r.apart,
+                "stated": stated,
+                "measured": [r.tpot, r.ttft],
+                "held_out": predicted,
+            }
         )
     target = Path(__file__).parent / "results" / f"serving-{date.today()}.json"
     lines = ",\n".join(json.dumps(row) for row in rows)

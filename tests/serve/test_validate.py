@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from moewright.cli.app import app
 from moewright.errors import SpecError
 from moewright.serve.closed_form import Batch, tpot_ttft
-from moewright.serve.facts import PARTS, facts_of
+from moewright.serve.facts import PARTS, facts_of, model_of, shipped
 from moewright.serve.layout import Layout
 from moewright.serve.layouts import Sizes, layout_of
 from moewright.serve.predict import fitted, predict
@@ -96,6 +96,15 @@ def test_a_checkpoint_of_another_format_is_the_same_model(tmp_path: Path, name: 
     assert read_one(tmp_path, model_path=name).model in ("Kimi-K2.5", "DeepSeek-V3")
 
 
+def test_formats_and_systems_by_other_names(tmp_path: Path) -> None:
+    kimi = read_one(tmp_path, model_path="moonshotai/Kimi-K2.5", precision="", system="gb300_nvl72")
+    assert (kimi.precision, kimi.system) == ("", "gb300")
+    assert shipped(model_of(kimi.model)) == "int4"
+    assert shipped(model_of("DeepSeek-V3")) == "fp8"
+    assert read_one(tmp_path, precision="NVFP4").precision == "fp4"
+    assert read_one(tmp_path, precision="int4", mode="aggregated").precision == "int4"
+
+
 def test_bad_rows_are_skipped_with_line_and_reason(tmp_path: Path) -> None:
     bad = (row(backend="sglong"), row(model_path="Mixtrel-8x7B"), row(isl="many"), row(batch_size=""), row(tp_size=""))
     rows, skipped, _ = read_rows(table(tmp_path / "t.csv", row(), *bad))
@@ -152,7 +161,8 @@ def test_one_client_waits_for_nobody(tmp_path: Path) -> None:
     weights = np.array(
         [c.communication if p == "communication" else c.small if p in ("small", "router") else 1.0 for p in PARTS]
     )
-    assert float(tpot_ttft(x, c)[0][0]) == pytest.approx(c.speed[0] * float(x.decode[0, 0] @ weights))
+    drafted = max(c.accepted[0], 1.0) if x.drafts[0] else 1.0
+    assert float(tpot_ttft(x, c)[0][0]) == pytest.approx(c.speed[0] * float(x.decode[0, 0] @ weights) / drafted)
 
 
 @settings(max_examples=20, deadline=None)

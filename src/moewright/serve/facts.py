@@ -76,10 +76,18 @@ def formats_of(model: ModelSpec, precision: str) -> Formats:
     if precision == "fp4":
         latent = any(isinstance(x.attention, LatentAttention) for x in model.layers)
         return Formats("bf16" if latent else "nvfp4", "nvfp4", "nvfp4", "fp8")
+    if precision == "int4":  # weights only, of the experts (compressed-tensors W4A16, as Kimi-K2.5 ships)
+        return Formats("bf16", "bf16", "int4", "bf16")
     if precision == "fp8":
         form = "fp8" if name.startswith("llama") else "fp8_block"
         return Formats(form, form, form, "fp8")
     return Formats()
+
+
+def shipped(model: ModelSpec) -> str:
+    """The format in which the model's own weights come."""
+    own = model.precision.weight("experts" if model.moe else "dense")
+    return {"fp8_block": "fp8", "nvfp4": "fp4", "mxfp4": "fp4"}.get(own, own if own in ("fp8", "int4") else "bf16")
 
 
 def mean_lengths(row: Row) -> tuple[float, float]:
@@ -92,7 +100,7 @@ def facts_of(row: Row, folder: Path | None) -> Facts:
     """Price a row's steps."""
     model = model_of(row.model)
     kernels = kernels_of(row.system, row.engine, folder)
-    formats = formats_of(model, row.precision or ("fp8" if model.name.lower().endswith("fp8") else "bf16"))
+    formats = formats_of(model, row.precision or shipped(model))
     node, moe = kernels.cluster.gpus_per_node, model.moe is not None
 
     def steps(layout: Layout) -> KernelSteps:

@@ -4,9 +4,9 @@ Public collections write layouts by several conventions, some of them converters
 speaks for it (``docs/accuracy.md``):
 
 1. ``moe_tp`` and ``moe_ep`` equal, above 1, with ``tp`` or attention dp their product: the two were one number
-   multiplied with itself (TP8 with EP8 written as 64, TP2 with EP2 as 4). The measured times fit ``ep`` ranks, not their
-   square: gpt-oss on H200 measures 1.6 of a prediction for 4 ranks, 0.95 of one for 2, as its plain layouts do. Above
-   8 in a domain of 72 GPUs it may be what it says, and rule 3 takes it.
+   multiplied with itself (TP8 with EP8 written as 64, TP2 with EP2 as 4). The measured times fit ``ep`` ranks, not
+   their square: gpt-oss on H200 measures 1.6 of a prediction for 4 ranks, 0.95 of one for 2, as its plain layouts do.
+   Above 8 in a domain of 72 GPUs it may be what it says, and rule 3 takes it.
 2. Attention dp equal to ``tp`` and ``ep`` their product: dp ranks of one GPU each, experts over all of them.
 3. ``tp`` above 8: wide expert parallelism, attention in as many dp ranks (no engine divides heads over 20 or 36).
 4. Sizes not stated follow from the others: dp from ``moe_tp · moe_ep / tp``.
@@ -20,7 +20,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from moewright.serve.layout import Layout
-
 
 WIDEST_TP = 8
 

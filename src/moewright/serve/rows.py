@@ -29,6 +29,21 @@ CLUSTERS = {
     "gb200": "gb200-nvl72",
     "gb300": "gb300-nvl72",
 }
+#: other ways to write a system, a mode, a checkpoint's format
+_SYSTEMS = {
+    **{name.removesuffix("_sxm"): name for name in CLUSTERS},
+    "gb200_nvl72": "gb200",
+    "gb300_nvl72": "gb300",
+    "gb200_sxm": "gb200",
+    "gb300_sxm": "gb300",
+}
+_MODES = {"aggregated": "agg", "disaggregated": "disagg"}
+_PRECISIONS = {
+    **dict.fromkeys(("nvfp4", "mxfp4", "w4a8_mxfp4_mxfp8", "w4a16_mxfp4"), "fp4"),
+    **dict.fromkeys(("fp8_block", "fp8_static", "fp8_e4m3"), "fp8"),
+    **dict.fromkeys(("bfloat16", "fp16", "float16", "half"), "bf16"),
+    **dict.fromkeys(("int4_wo", "w4a16", "awq", "gptq"), "int4"),
+}
 _NEEDED = ("backend", "model_path", "system", "mode", "isl", "osl", "tp_size", "silicon_ttft_ms", "silicon_tpot_ms")
 #: endings of a checkpoint's name that tell its format, not its sizes
 _QUANTISED = re.compile(r"-(NVFP4|FP4|FP8|MXFP4|W4A16|INT4|BF16|FP8-Block)(-v\d)?$", re.IGNORECASE)
@@ -100,8 +115,8 @@ def read_rows(path: Path) -> tuple[list[Row], list[Skipped], list[str]]:
 
 def _row(line: int, f: dict[str, str]) -> Row:
     engine = _one_of(f, "backend", ENGINES)
-    system = _one_of(f, "system", tuple(CLUSTERS))
-    mode = _one_of(f, "mode", ("agg", "disagg"))
+    system = _one_of(f, "system", tuple(CLUSTERS), _SYSTEMS)
+    mode = _one_of(f, "mode", ("agg", "disagg"), _MODES)
     apart = mode == "disagg"
     both = [_worker(f, kind) for kind in ("prefill_", "decode_")] if apart else [_worker(f, "")] * 2
     return Row(
@@ -110,7 +125,7 @@ def _row(line: int, f: dict[str, str]) -> Row:
         engine=engine,
         model=_model(f["model_path"]),
         system=system,
-        precision=_one_of(f, "precision", ("fp4", "fp8", "bf16")) if f.get("precision") else "",
+        precision=_precision(f),
         apart=apart,
         input=_number(f, "isl"),
         output=_number(f, "osl"),
@@ -154,8 +169,17 @@ def _model(path: str) -> str:
     return found
 
 
-def _one_of(f: dict[str, str], name: str, known: tuple[str, ...]) -> str:
+def _precision(f: dict[str, str]) -> str:
+    """The checkpoint's format: of its experts, else of its products, else its own ("": not stated)."""
+    for name in ("precision", "moe_quant_mode", "gemm_quant_mode"):
+        if f.get(name, "").strip():
+            return _one_of(f, name, ("fp4", "fp8", "bf16", "int4"), _PRECISIONS)
+    return ""
+
+
+def _one_of(f: dict[str, str], name: str, known: tuple[str, ...], others: dict[str, str] | None = None) -> str:
     value = f.get(name, "").strip().lower()
+    value = (others or {}).get(value, value)
     if value not in known:
         near = get_close_matches(value, known, 1, 0.3)
         hint = f"; nearest is {near[0]}" if near else ""

@@ -60,25 +60,21 @@ def experts(
     names = ("hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size", "moe_ep_size")
 
     def make() -> Found | None:
-        best: tuple[float, Found] | None = None
+        wanted = (hidden, width, top_k, count, tp, ep)
         for form in MOE_FORMATS[dtype]:
-            for own in (True, False):
-                table = tables.family("moe_perf", names, {"moe_dtype": (form,), "distribution": (skew,)}, own)
-                if table is None:
+            best: tuple[float, Found] | None = None
+            for one in tables.others():
+                table = one.family("moe_perf", names, {"moe_dtype": (form,), "distribution": (skew,)}, own=True)
+                key = None if table is None else table.nearest(wanted, (3.0, 3.0, 1.0, 1.0, 1.1, 1.0))
+                if table is None or key is None:
                     continue
-                wanted = (hidden, width, top_k, count, tp, ep)
-                key = table.nearest(wanted, (3.0, 3.0, 1.0, 1.0, 1.1, 1.0))
-                assert key is not None
+                if key == wanted:
+                    return Found(table.curve(key, "num_tokens"), 1.0, "measured", table.source)
                 h, f, k, _, t, p = key
                 factor = (hidden * width * top_k / (tp * ep)) / (h * f * k / (t * p))
-                distance = 0.0 if key == wanted else 1.0 + abs(float(np.log(factor)))
-                found = Found(
-                    table.curve(key, "num_tokens"), factor, "measured" if not distance else "derived", table.source
-                )
+                distance = abs(float(np.log(factor)))
                 if best is None or distance < best[0]:
-                    best = distance, found
-                if not distance:
-                    return found
+                    best = distance, Found(table.curve(key, "num_tokens"), factor, "derived", table.source)
             if best is not None:
                 return best[1]
         return None
