@@ -1,4 +1,5 @@
-"""How even two slots a GPU can be with free shares, proved: python -m benchmarks.limit FILE.npz KEY SLOTS GPUS
+"""How even two slots a GPU can be with free shares, proved: python -m benchmarks.limit FILE.npz PREFIX SLOTS
+GPUS, for the keys that begin so
 
 At a level t the experts must be divided into experts − GPUs parts with Σ (t − load) ≥ t each (``place.joint``). Prices
 of experts (at least 0 where t − load is, else at most 0) under which every such part costs at least c allow at most
@@ -7,10 +8,18 @@ rounded up, so that the bound holds); fewer parts than needed prove that t canno
 
 from __future__ import annotations
 
+import datetime
+import json
 import sys
+import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.optimize import linprog
+
+import moewright
+from moewright.place.record import bound_of
 
 
 def impossible(load: np.ndarray, level: float, need: int, units: int = 100, most: int = 1500) -> bool:
@@ -62,16 +71,45 @@ def _cheapest(kinds: np.ndarray, many: np.ndarray, prices: np.ndarray, units: in
     return cost, column
 
 
+def proved(load: np.ndarray, slots: int, gpus: int, low: float, seconds: float = 60) -> float:
+    """A balancedness from ``low`` (reached) on that no counts, positions and free shares pass, to 0.003 where
+    ``seconds`` are enough for that."""
+    start, high = time.perf_counter(), bound_of(load, slots, gpus)
+    while high - low > 0.003 and time.perf_counter() - start < seconds:
+        middle = (low + high) / 2
+        if impossible(load, load.sum() / gpus / middle, len(load) + gpus - slots):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def run(archive: Any, prefix: str, slots: int, gpus: int) -> list[dict[str, Any]]:
+    """One row per family of loads: mean of what we reach with free shares, and of the limit, over every 20th layer."""
+    rows = []
+    for key in archive.files:
+        if not key.startswith(prefix):
+            continue
+        loads = archive[key].astype(float)[::20]
+        reached = moewright.place(loads, slots=slots, gpus=gpus, shares="optimal").layer_balancedness
+        limits = [proved(load, slots, gpus, float(r)) for load, r in zip(loads, reached, strict=True)]
+        rows.append(
+            {
+                "case": key.replace("__", " "),
+                "layers": len(loads),
+                "reached": float(reached.mean()),
+                "limit": float(np.mean(limits)),
+                "bound": float(np.mean([bound_of(load, slots, gpus) for load in loads])),
+                "limits": limits,
+            }
+        )
+        print(rows[-1], flush=True)
+    return rows
+
+
 if __name__ == "__main__":
-    loads = np.load(sys.argv[1])[sys.argv[2]].astype(float)
-    slots, gpus = int(sys.argv[3]), int(sys.argv[4])
-    for layer in range(0, len(loads), 20):
-        load = loads[layer]
-        low, high = 0.5, 1.0
-        while high - low > 0.005:
-            middle = (low + high) / 2
-            if impossible(load, load.sum() / gpus / middle, len(load) + gpus - slots):
-                high = middle
-            else:
-                low = middle
-        print(f"layer {layer}: no placement is more even than {high:.4f}", flush=True)
+    day = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    with np.load(sys.argv[1]) as opened:
+        found = run(opened, sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    file = Path(__file__).parent / "results" / f"limit-{day}.json"
+    file.write_text(json.dumps({"date": day, "rows": found}, indent=1) + "\n")

@@ -50,6 +50,15 @@ def place(
     traffic: Annotated[
         float | None, typer.Option(min=0, help="Weight of copies between nodes beside balance, with --groups.")
     ] = None,
+    affinity: Annotated[
+        str | None,
+        typer.Option(metavar="FILE[:KEY]", help="Counts of tokens that chose two experts, put close together."),
+    ] = None,
+    slack: Annotated[float, typer.Option(min=0, help="Part the largest load may grow by, for --affinity.")] = 0.01,
+    budget: Annotated[
+        int | None,
+        typer.Option(min=0, help="Slots over all layers beyond --slots, a multiple of the GPUs, where they help most."),
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Of the catalogue: bytes of an expert and of a token.")] = None,
     width: Annotated[
         int | None, typer.Option(min=1, help="Of an expert: compare slices, where slots are fewer than GPUs.")
@@ -70,6 +79,7 @@ def place(
     table = _loads(loads, layers, experts, correlation, seed)
     before = None if previous is None else read_previous(previous)
     sizes = {} if model is None else model_sizes(model, table.shape)
+    together = None if affinity is None else _read(affinity)
     try:
         found = solve(
             table,
@@ -81,11 +91,15 @@ def place(
             previous=before,
             moves=moves,
             traffic=traffic,
+            affinity=together,
+            slack=slack,
+            budget=budget,
             seed=seed,
             **sizes,
         )
     except SpecError as error:
-        raise error.inside(str(previous) if error.field == "previous" else None) from None
+        files = {"previous": previous, "affinity": affinity}
+        raise error.inside(str(files[error.field]) if error.field in files else None) from None
     text = json.dumps(found.to_dict(), ensure_ascii=False, allow_nan=False) + "\n"
     if output is not None:
         write_file(output, text if form is Engine.MOEWRIGHT else engine_file(found, str(form), first_layer))
@@ -97,7 +111,7 @@ def place(
         from moewright.report.terminal import show
 
         total = table.sum(axis=0) if table.ndim == 3 else table
-        show(place_sections(found, slots_for(total, gpus, 0.95) if found.bound < 0.95 else None))
+        show(place_sections(found, slots_for(total, gpus, 0.95) if found.bound < 0.95 and budget is None else None))
         if width is not None and slots < gpus:
             from moewright.place.slices import place_slices
 
@@ -105,10 +119,16 @@ def place(
 
 
 def _loads(text: str, layers: int, experts: int, correlation: float, seed: int) -> np.ndarray:
-    from moewright.spec.loads import read_loads
     from moewright.spec.synthetic import is_synthetic, synthetic_loads
 
     if is_synthetic(text) and not Path(text).exists():
         return synthetic_loads(text, layers, experts, correlation, seed)
+    return _read(text)
+
+
+def _read(text: str) -> np.ndarray:
+    """The table of ``text``, FILE or FILE:KEY."""
+    from moewright.spec.loads import read_loads
+
     name, _, key = text.rpartition(":") if ":" in text[2:] else (text, "", "")
     return read_loads(name or text, key or None, idle=True, windows=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from moewright.errors import SpecError
+from moewright.place.affinity import Affinity
 from moewright.place.record import ExpertPlacement
 
 
@@ -47,7 +48,7 @@ def model_sizes(name: str, shape: tuple[int, ...]) -> dict[str, Any]:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of a placement file."""
-    number, whole = {"type": "number"}, {"type": "integer", "minimum": 0}
+    number = {"type": "number"}
 
     def table(cell: dict[str, Any]) -> dict[str, Any]:
         return {"type": "array", "minItems": 1, "items": {"type": "array", "items": cell}}
@@ -55,7 +56,7 @@ def schema() -> dict[str, Any]:
     part = {"type": "number", "minimum": 0, "maximum": 1.000001}
     positive = {"type": "number", "minimum": 0}
     rows: dict[str, Any] = {
-        "expert_of_slot": table(whole),
+        "expert_of_slot": table({"type": "integer", "minimum": -1}),
         "replicas": table({"type": "integer", "minimum": 1}),
         "share": table(part),
         "gpu_load": table(positive),
@@ -71,6 +72,12 @@ def schema() -> dict[str, Any]:
         "moved_bytes": {"type": ["number", "null"], "minimum": 0},
         "cross_node_bytes": {"type": ["number", "null"], "minimum": 0},
         "windows": {"type": ["array", "null"], "items": part},
+        "affinity": {
+            "type": ["object", "null"],
+            "properties": {name: {"type": ["number", "null"], "minimum": 0} for name in Affinity.__slots__},
+            "required": list(Affinity.__slots__),
+            "additionalProperties": False,
+        },
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -87,8 +94,14 @@ def engine_file(p: ExpertPlacement, form: str, first_layer: int = 0) -> str:
 
     eplb: DeepSeek EPLB's arrays phy2log, log2phy (padded with −1), logcnt, as JSON. sglang: for
     ``--init-expert-location``. tensorrt-llm: YAML of ``moe_config.load_balancer``, keys are layers of the model from
-    ``first_layer`` on. vllm: a list of expert ids per layer, as open changes propose.
+    ``first_layer`` on. vllm: a list of expert ids per layer, as open changes propose. Raises SpecError where layers
+    have different numbers of slots.
     """
+    if p.expert_of_slot.min() < 0:
+        raise SpecError(
+            f"got {form}; engines take equally many slots in every layer, expected moewright with --budget",
+            field="--format",
+        )
     slots: list[list[int]] = p.expert_of_slot.tolist()
     if form == "sglang":
         return json.dumps({"physical_to_logical_map": slots}) + "\n"

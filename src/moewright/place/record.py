@@ -8,18 +8,22 @@ from typing import Any
 
 import numpy as np
 
+from moewright.place.affinity import Affinity
+
 
 @dataclass(frozen=True, slots=True)
 class ExpertPlacement:
     """``expert_of_slot`` [layers, slots]: slot s is on GPU s·gpus // slots (fewer slots than GPUs: in equal slices on
-    gpus / slots GPUs from there on). ``replicas`` [layers, experts]; ``share`` [layers, slots]: part of its expert's
-    tokens; ``gpu_load`` [layers, gpus], in the unit of the loads. ``balancedness``: mean over layers of mean ÷ largest
-    GPU load, ``straggler``: Σ largest ÷ Σ mean, ``bound``: a balancedness that no placement passes (``bound_of``);
+    gpus / slots GPUs from there on); −1, with share 0, where a layer has fewer slots than another. ``replicas``
+    [layers, experts]; ``share`` [layers, slots]: part of its expert's tokens; ``gpu_load`` [layers, gpus], in the
+    unit of the loads. ``balancedness``: mean over layers of mean ÷ largest GPU load, ``straggler``: Σ largest ÷ Σ
+    mean, ``bound``: a balancedness that no placement passes (``bound_of``);
     ``layer_balancedness``, ``layer_straggler`` and ``layer_bound`` [layers]. ``before``: load of each GPU under
     ``previous``, or where every expert once, in order, as evenly as they divide. ``moved``: replicas that were not on
     their GPU in ``previous``; ``moved_bytes`` of weights where the bytes of an expert are known.
     ``cross_node_bytes``: what one pass over the loads sends between nodes (``traffic.py``), where the bytes of a
-    token are known. ``windows``: balancedness of each load window under this placement."""
+    token are known. ``windows``: balancedness of each load window under this placement. ``affinity``:
+    pairs of experts chosen together, split over GPUs and nodes, where counts of them were given."""
 
     expert_of_slot: np.ndarray
     replicas: np.ndarray
@@ -37,10 +41,12 @@ class ExpertPlacement:
     moved_bytes: float | None = None
     cross_node_bytes: float | None = None
     windows: np.ndarray | None = None
+    affinity: Affinity | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         found = {name: getattr(self, name) for name in self.__slots__}
+        found["affinity"] = None if self.affinity is None else self.affinity.to_dict()
         return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in found.items()}
 
 

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from moewright.errors import SpecError
+from moewright.place.affinity import checked_affinity, draw_together, make_affinity, split_pairs
 from moewright.place.balance import improve, pack, place_layer, replicate
+from moewright.place.budget import place_budget
 from moewright.place.compiled import compile_all
 from moewright.place.exact import MOST, exact_layer
 from moewright.place.inputs import check_sizes, checked_loads, checked_previous
@@ -42,6 +44,9 @@ def place(
     previous: Any = None,
     moves: int | None = None,
     traffic: float | None = None,
+    affinity: Any = None,
+    slack: float = 0.01,
+    budget: int | None = None,
     top_k: int = 8,
     top_groups: int = 1,
     expert_bytes: float | None = None,
@@ -55,8 +60,11 @@ def place(
     weight, as far as token copies between nodes, per copy, are worth more than that much of the largest load.
     ``shares``: equal, or optimal (a replica takes the part of its expert's tokens that balances best). ``previous``
     [layers, slots]: an earlier placement to start from, of which at most ``moves`` replicas a layer move (default:
-    15 %). ``expert_bytes``, ``token_bytes``: for ``moved_bytes`` and ``cross_node_bytes``, of tokens that choose
-    ``top_k`` experts in ``top_groups`` groups. Raises SpecError for loads or sizes that cannot be placed.
+    15 %). ``affinity`` [experts, experts] or [layers, experts, experts]: tokens that chose both of two experts, which
+    are put on one GPU, or in one node, where no largest load grows by more than the part ``slack``. ``budget``: slots
+    over all layers beyond ``slots`` in each, where they help most (``budget.py``). ``expert_bytes``, ``token_bytes``:
+    for ``moved_bytes`` and ``cross_node_bytes``, of tokens that choose ``top_k`` experts in ``top_groups`` groups.
+    Raises SpecError for loads or sizes that cannot be placed.
     """
     start = time.perf_counter()
     windows = checked_loads(loads)
@@ -66,6 +74,16 @@ def place(
     earlier = None if previous is None else checked_previous(previous, layers, slots, experts)
     if earlier is not None and groups > 1:
         raise SpecError("cannot be kept to while groups stay in a node; expected one of the two", field="previous")
+    together = None if affinity is None else checked_affinity(affinity, layers, experts)
+    if not (isinstance(slack, (int, float)) and 0 <= slack < float("inf")):
+        raise SpecError(f"got {slack!r}; expected a number of at least 0, as 0.01", field="slack")
+    if together is not None and (earlier is not None or shares == "optimal"):
+        other = "shares" if earlier is None else "previous"
+        raise SpecError(f"cannot go with {other}; expected affinity with equal shares, made afresh", field="affinity")
+    if budget is not None:
+        own = {"nodes": nodes, "groups": groups, "shares": shares, "traffic": traffic, "top_k": top_k, "seed": seed}
+        own |= {"top_groups": top_groups, "token_bytes": token_bytes, "slack": slack, "previous": earlier}
+        return place_budget(windows, slots, gpus, budget, own | {"affinity": together})
     wide = max(1, gpus // slots)  # GPUs that share a slot
     hosts = gpus // wide
     shape = (layers, hosts, slots // hosts)
@@ -73,11 +91,13 @@ def place(
     table = np.where(total.sum(axis=1, keepdims=True) > 0, total, 1.0)  # no load at all: evenly
     most = max(1, round(0.15 * slots)) if moves is None else moves
     # searches by chance draw other numbers uncompiled: whether they are compiled must not depend on what ran before
-    chance = len(windows) > 1 or before is not None or shares == "optimal"
+    chance = len(windows) > 1 or before is not None or shares == "optimal" or together is not None
     fast = (chance or slots * layers > SMALL) and compile_all()
     drawn = np.random.get_state()  # the caller's own draws go on as if nothing had happened
     effort = _Effort(TRIES[not fast], RANDOM[not fast], seed)
     held, share = np.empty(shape, dtype=np.int64), np.empty(shape)
+    split = np.zeros((2, 2))  # pairs split before and after, over GPUs and over nodes
+    inside = nodes if hosts % nodes == 0 else 1
     for i, load in enumerate(table):
         if before is not None:
             found = _kept(load, before[i], most, effort)
@@ -90,6 +110,11 @@ def place(
         if len(windows) > 1 and groups == 1:
             origin = found if before is None else before[i]
             found = _steady(windows[:, i], found, origin, slots if before is None else most, effort)
+        if together is not None:
+            split[0] += split_pairs(together[i], found, _shares(load, found, "equal"), inside)
+            each = windows[:, i] if windows[:, i].any() else load[None]
+            found = draw_together(each, found, together[i], inside, slack, groups > 1, effort.random, effort.seed)
+            split[1] += split_pairs(together[i], found, _shares(load, found, "equal"), inside)
         held[i], share[i] = found, _shares(load, found, shares)
         if shares == "optimal" and before is None and groups == 1 and len(windows) == 1:
             held[i], share[i] = _joint(load, held[i], share[i], slots, effort)
@@ -101,14 +126,15 @@ def place(
         crossing = 0.0
         if nodes > 1 and hosts % nodes == 0:
             crossing = token_bytes * float(crossings(total, held, share, nodes, groups, top_k, top_groups).sum())
-    each = np.array([evenness(host_loads(w, held, share)).mean() for w in windows]) if len(windows) > 1 else None
+    seen = np.array([evenness(host_loads(w, held, share)).mean() for w in windows]) if len(windows) > 1 else None
     return replace(
         p,
         seconds=time.perf_counter() - start,
         moved=moved,
         moved_bytes=None if moved is None or expert_bytes is None else moved * expert_bytes,
         cross_node_bytes=crossing,
-        windows=each,
+        windows=seen,
+        affinity=None if together is None else make_affinity(split, together.sum() / 2, token_bytes, top_k),
     )
 
 
@@ -120,22 +146,18 @@ def _free(load: np.ndarray, slots: int, hosts: int, effort: _Effort) -> np.ndarr
 
 
 def _kept(load: np.ndarray, before: np.ndarray, most: int, effort: _Effort) -> np.ndarray:
-    """``before`` with at most ``most`` replicas moved: out of the fullest GPU, or by chance, whichever is better."""
+    """``before`` with at most ``most`` replicas moved: out of the fullest GPU, or by annealing, whichever is better."""
     found = before.copy()
     enough = load.sum() / len(before) * (1 + 2e-4)
     improve(load, found, np.bincount(found.ravel(), minlength=len(load)), 10 * most + 10, most, enough)
     if _largest(load, found) <= enough:
         return found
-    best, even = found, load[None] / (load.sum() / len(before))
-    for begin, powers in ((before, (8.0, 32.0)), (found, (64.0, 256.0)), (found, (16.0, 64.0, 256.0))):
-        other = begin
-        for power in powers:
-            other = steady(even, other, before, most, effort.random, power, effort.seed)
-            left = most - moved_replicas(before[None], other[None])
-            improve(load, other, np.bincount(other.ravel(), minlength=len(load)), 10 * most, left, enough)
-        if _largest(load, other) < _largest(load, best):
-            best = other
-    return np.asarray(best)
+    other, even = before, load[None] / (load.sum() / len(before))
+    for power, heat in ((32.0, 0.1), (128.0, 0.03)):  # annealed, from all GPUs to the fullest
+        other = steady(even, other, before, most, 3 * effort.random, power, effort.seed, heat)
+    left = most - moved_replicas(before[None], other[None])
+    improve(load, other, np.bincount(other.ravel(), minlength=len(load)), 10 * most, left, enough)
+    return np.asarray(other if _largest(load, other) < _largest(load, found) else found)
 
 
 def _steady(windows: np.ndarray, held: np.ndarray, origin: np.ndarray, budget: int, effort: _Effort) -> np.ndarray:
@@ -145,8 +167,8 @@ def _steady(windows: np.ndarray, held: np.ndarray, origin: np.ndarray, budget: i
     if not len(used):
         return held
     tries = max(effort.random // (1 + len(used) // 4), 2_000)
-    rough = steady(np.ascontiguousarray(used), held, origin, budget, tries, 8.0, effort.seed)
-    return np.asarray(steady(np.ascontiguousarray(used), rough, origin, budget, tries, 32.0, effort.seed + 1))
+    rough = steady(np.ascontiguousarray(used), held, origin, budget, tries, 8.0, effort.seed, 0.0)
+    return np.asarray(steady(np.ascontiguousarray(used), rough, origin, budget, tries, 32.0, effort.seed + 1, 0.0))
 
 
 def _joint(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from moewright.place.affinity import Affinity
 from moewright.place.record import ExpertPlacement
 from moewright.place.slices import Sliced
 from moewright.report.blocks import Section, Table, facts
@@ -33,7 +34,7 @@ def place_sections(p: ExpertPlacement, reach: int | None = None) -> list[Section
     windows = None if seen is None else ("Windows", f"{len(seen)}, from {seen.min():.4f} to {seen.max():.4f}")
     return [
         Section(
-            f"Placement of {p.replicas.shape[1]} experts on {p.expert_of_slot.shape[1]} slots of {gpus} GPUs",
+            f"Placement of {p.replicas.shape[1]} experts on {_slots(p)} slots of {gpus} GPUs",
             (
                 facts(
                     ("Balancedness", f"{p.balancedness:.4f} of at most {p.bound:.4f}, the mean over {layers} layers"),
@@ -41,6 +42,7 @@ def place_sections(p: ExpertPlacement, reach: int | None = None) -> list[Section
                     windows,
                     moved,
                     crossing,
+                    *_together(p.affinity),
                     None if reach is None else ("Within reach", f"0.95 from {reach} slots on, by the bound"),
                     ("Seconds", format_seconds(p.seconds)),
                 ),
@@ -65,6 +67,25 @@ def slice_sections(found: list[Sliced]) -> list[Section]:
     )
     head = ("slices", "balance", "straggler", "tile padding", "cost")
     return [Section("Slices of an expert, each on a GPU of its own", (Table(head, rows, (0, 1, 2, 3, 4)),))]
+
+
+def _slots(p: ExpertPlacement) -> str:
+    least, most = p.replicas.sum(axis=1).min(), p.replicas.sum(axis=1).max()
+    return f"{least}" if least == most else f"{least} to {most}"
+
+
+def _together(a: Affinity | None) -> list[tuple[str, str]]:
+    if a is None or a.pairs <= 0:
+        return []
+
+    def row(now: float, before: float, size: float | None) -> str:
+        copies = "" if size is None else f", at most {format_bytes(size)} of copies"
+        return f"{now / a.pairs:.4f} of the pairs chosen together, {before / a.pairs:.4f} by balance alone{copies}"
+
+    return [
+        ("Over GPUs", row(a.cross_gpu_pairs, a.cross_gpu_pairs_before, a.cross_gpu_bytes)),
+        ("Over nodes", row(a.cross_node_pairs, a.cross_node_pairs_before, a.cross_node_bytes)),
+    ]
 
 
 def _bytes(size: float | None) -> str:

@@ -1,0 +1,119 @@
+"""One budget of replicas over all layers: more slots where they take most off the largest load.
+
+Every layer takes ``slots`` slots and some steps of ``gpus`` more, as each GPU holds equally many slots of a layer. A
+layer is placed with every number of steps up to ``STEPS``; which steps sum to the least Σ over layers of the largest
+load within the budget is then found exactly, layer by layer (dynamic programming over what is left of it): a greedy
+rule by the next gain fails where a second step brings more than the first.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+
+from moewright.errors import SpecError
+from moewright.place.affinity import Affinity
+from moewright.place.record import ExpertPlacement
+
+#: steps of one slot a GPU that one layer may take beyond ``slots``
+STEPS = 8
+#: part of the mean load that another step would have to take off a layer's largest
+ENOUGH = 1e-3
+
+
+def place_budget(loads: np.ndarray, slots: int, gpus: int, budget: Any, options: dict[str, Any]) -> ExpertPlacement:
+    """``loads`` [windows, layers, experts] with ``budget`` slots over all layers beyond ``slots`` in each, a multiple
+    of ``gpus``. Rows of ``expert_of_slot`` and ``share`` are as long as the longest layer's: the GPUs of a layer with
+    fewer slots end in −1 and 0. ``options``: of ``place``. Raises SpecError."""
+    from moewright.place.solve import place
+
+    start = time.perf_counter()
+    if isinstance(budget, bool) or not isinstance(budget, (int, np.integer)) or budget < 0 or budget % gpus:
+        raise SpecError(f"got {budget!r}; expected a multiple of the {gpus} GPUs, at least 0", field="budget")
+    if slots % gpus:
+        raise SpecError(f"got {slots}; with a budget over layers expected a multiple of the {gpus} GPUs", field="slots")
+    if options.get("previous") is not None:
+        raise SpecError("cannot go with previous; expected a placement made afresh", field="budget")
+    layers, steps = loads.shape[1], int(budget) // gpus
+    pairs = options.pop("affinity", None)
+    most = min(steps, STEPS)
+    tried: list[list[ExpertPlacement]] = []
+    for i in range(layers):
+        own = options if pairs is None else {**options, "affinity": pairs[i]}
+        layer, row = loads[:, i : i + 1], []
+        if not layer.sum(axis=(1, 2)).all():  # a window without load here, or none at all
+            used = layer[layer.sum(axis=(1, 2)) > 0]
+            layer = used if len(used) else layer[:1]
+        for more in range(most + 1):
+            row.append(place(layer, slots=slots + more * gpus, gpus=gpus, **own))
+            if row[-1].balancedness >= 1 - ENOUGH:
+                break
+        tried.append(row)
+    chosen = least_sum([[float(p.gpu_load.max()) for p in row] for row in tried], steps)
+    p = _joined([row[more] for row, more in zip(tried, chosen, strict=True)], gpus)
+    each = None
+    if len(loads) > 1:
+        held, share = p.expert_of_slot.reshape(layers, gpus, -1), p.share.reshape(layers, gpus, -1)
+        rows = np.arange(layers)[:, None, None]
+        filled = (loads[:, rows, held] * share).sum(axis=3)
+        largest = filled.max(axis=2)
+        even = np.divide(filled.mean(axis=2), largest, out=np.ones(largest.shape), where=largest > 0)
+        each = even.mean(axis=1)
+    return replace(p, seconds=time.perf_counter() - start, windows=each)
+
+
+def least_sum(costs: list[list[float]], budget: int) -> list[int]:
+    """The index into each row of ``costs`` whose costs sum to the least, the indices summing to at most ``budget``."""
+    best = np.zeros(budget + 1)
+    picks = []
+    for row in costs:
+        table = np.full((len(row), budget + 1), np.inf)
+        for more, cost in enumerate(row):
+            table[more, more:] = best[: budget + 1 - more] + cost
+        picks.append(table.argmin(axis=0))
+        best = table.min(axis=0)
+    chosen, left = [], budget
+    for pick in reversed(picks):
+        chosen.append(int(pick[left]))
+        left -= chosen[-1]
+    return chosen[::-1]
+
+
+def _joined(parts: list[ExpertPlacement], gpus: int) -> ExpertPlacement:
+    """Records of one layer each as one."""
+    longest = max(p.expert_of_slot.shape[1] for p in parts) // gpus
+
+    def padded(table: np.ndarray, fill: float) -> np.ndarray:
+        own = table.reshape(gpus, -1)
+        return np.pad(own, ((0, 0), (0, longest - own.shape[1])), constant_values=fill).ravel()
+
+    def summed(name: str) -> float | None:
+        values = [getattr(p, name) for p in parts]
+        return None if None in values else float(sum(values))
+
+    loads, even = np.concatenate([p.gpu_load for p in parts]), np.concatenate([p.layer_balancedness for p in parts])
+    bounds, total = np.concatenate([p.layer_bound for p in parts]), float(loads.mean(axis=1).sum())
+    near = [p.affinity for p in parts if p.affinity is not None]
+    together = None
+    if near:
+        values = {f.name: [getattr(a, f.name) for a in near] for f in fields(Affinity)}
+        together = Affinity(**{k: float(sum(row)) for k, row in values.items() if None not in row})
+    return ExpertPlacement(
+        expert_of_slot=np.stack([padded(p.expert_of_slot, -1) for p in parts]),
+        replicas=np.concatenate([p.replicas for p in parts]),
+        share=np.stack([padded(p.share, 0) for p in parts]),
+        gpu_load=loads,
+        balancedness=float(even.mean()),
+        straggler=float(loads.max(axis=1).sum() / total) if total else 1.0,
+        bound=float(bounds.mean()),
+        layer_balancedness=even,
+        layer_straggler=1 / even,
+        layer_bound=bounds,
+        before=np.concatenate([p.before for p in parts]),
+        seconds=0.0,
+        cross_node_bytes=summed("cross_node_bytes"),
+        affinity=together,
+    )
