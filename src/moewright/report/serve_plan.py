@@ -30,8 +30,8 @@ def plan_sections(p: ServingPlan) -> list[Section]:
         low, high = best.range_of("ttft")
         if not low <= o.ttft.mean <= high:
             head.append(
-                "The simulated TTFT lies outside that range: the steady state takes prompts to arrive evenly, and these "
-                "come in waves (equal lengths, few clients) or queue."
+                "The simulated TTFT lies outside that range: the steady state takes prompts to arrive evenly, and "
+                "these come in waves (equal lengths, few clients) or queue."
             )
     if not best.holds:
         head.append(f"No cache here holds the {best.asked} requests asked for: this one holds {best.held}.")
