@@ -129,6 +129,24 @@ def test_files_of_another_format_are_refused(tmp_path: Path) -> None:
         read_rows(table(tmp_path / "bad.csv", row(system="h900")))
 
 
+def test_sizes_beyond_reason_and_half_numbers_are_skipped(tmp_path: Path) -> None:
+    bad = (row(tp_size=99999999), row(tp_size=2.5), row(isl=1024.5), row(batch_size=10**11), row(osl=10**9))
+    rows, skipped, _ = read_rows(table(tmp_path / "t.csv", row(), *bad))
+    assert len(rows) == 1
+    assert all("expected a" in s.reason for s in skipped)
+
+
+def test_headers_twice_and_no_rows_are_refused(tmp_path: Path) -> None:
+    path = table(tmp_path / "t.csv", row())
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0] + ",osl", lines[1] + ",5"]))
+    with pytest.raises(SpecError, match="osl is there twice"):
+        read_rows(path)
+    path.write_text(lines[0] + "\n")
+    with pytest.raises(SpecError, match="no rows"):
+        read_rows(path)
+
+
 @pytest.mark.parametrize(
     ("sizes", "node", "layout"),
     [

@@ -49,12 +49,13 @@ def plan(
 
 def _serving(case: Case, kind: Format, output: Path | None, top: int, compared: bool) -> None:
     from moewright.report.serve_plan import plan_sections
+    from moewright.serve.facts import default_folder
     from moewright.serve.plan import plan_serving
 
     if compared:
         raise SpecError("is of a pass's seconds; a serving workload has none to compare", field="--compare")
     with progress(f"Planning {case.model.name} on {case.cluster.gpus} GPUs") as tell:
-        found = plan_serving(case, top, tell)
+        found = plan_serving(case, top, tell, default_folder(None))
     if kind is Format.JSON:
         write(json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n", output)
     else:

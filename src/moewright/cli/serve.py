@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -38,6 +39,8 @@ def serve(
 
     if output is not None and output.suffix.lower() != ".csv":
         raise SpecError(f"ends in {output.suffix or 'nothing'!r}; expected .csv", file=str(output), field="--output")
+    if tables is not None and no_tables:
+        raise SpecError("contradicts --no-tables; give one of the two", field="--tables")
     case = _overridden(load(spec), requests, engine, concurrency, rate, seed)
     with progress(f"Serving {case.model.name} on {case.cluster.gpus} GPUs") as tell:
         case = chosen(case)
@@ -73,6 +76,8 @@ def _overridden(
     if concurrency is not None:
         s = replace(s, concurrency=(concurrency,), rate=None)
     if rate is not None:
+        if not math.isfinite(rate):
+            raise SpecError(f"got {rate}; expected requests a second, above 0 and finite", field="--rate")
         if s.trace is not None:
             raise SpecError("contradicts workload.trace, which has arrivals of its own", field="--rate")
         s = replace(s, concurrency=(), rate=rate)

@@ -9,6 +9,7 @@ import typer
 
 from moewright.cli.app import Json, app
 from moewright.cli.output import print_json, progress, write_file
+from moewright.errors import SpecError
 
 
 @app.command()
@@ -24,6 +25,10 @@ def validate(
     from moewright.serve.rows import read_rows
     from moewright.serve.validate import scoreboard, with_predictions
 
+    if output is not None and output.suffix.lower() != ".csv":
+        raise SpecError(f"ends in {output.suffix or 'nothing'!r}; expected .csv", file=str(output), field="--output")
+    if tables is not None and no_tables:
+        raise SpecError("contradicts --no-tables; give one of the two", field="--tables")
     rows, skipped, columns = read_rows(file)
     folder = default_folder(tables, no_tables)
     with progress("predicting", not as_json) as tell:
@@ -32,7 +37,7 @@ def validate(
         write_file(output, with_predictions(rows, found, columns))
     if as_json:
         print_json(board)
-    elif output is None:
+    else:
         from moewright.report.terminal import show
         from moewright.report.validate import validate_sections
 

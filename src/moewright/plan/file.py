@@ -37,6 +37,12 @@ def read(path: Path, progress: Callable[[float], None] = lambda share: None) -> 
     # paths in the spec are relative to where it was written
     origin = Path(str(found.get("spec_file") or path))
     case = case_of(spec, str(origin if origin.parent.is_dir() else path.with_name(origin.name)))
+    if not isinstance(best, dict) or "concurrency" in best:
+        raise SpecError(
+            "is a plan for serving, which an engine runs; expected a plan of forward, prefill or decode",
+            file=str(path),
+            field="best",
+        )
     try:
         strategy, batch = _strategy(best["strategy"]), int(best["batch"])
     except (KeyError, TypeError, ValueError) as error:

@@ -22,10 +22,17 @@ def plan_sections(p: ServingPlan) -> list[Section]:
     o = best.simulation
     if o is not None and o.tpot is not None:
         head.append(
-            f"simulated, {plural(o.requests, 'request')}: {format_count(o.output_per_gpu)} output tokens/s a GPU; TTFT "
+            f"simulated with steps priced by {o.kernels}, {plural(o.requests, 'request')}: "
+            f"{format_count(o.output_per_gpu)} output tokens/s a GPU; TTFT "
             f"{format_seconds(o.ttft.mean)} (p99 {format_seconds(o.ttft.p99)}), TPOT {format_seconds(o.tpot.mean)} "
             f"(p99 {format_seconds(o.tpot.p99)}); binds: {o.binds}"
         )
+        low, high = best.range_of("ttft")
+        if not low <= o.ttft.mean <= high:
+            head.append(
+                "The simulated TTFT lies outside that range: the steady state takes prompts to arrive evenly, and these "
+                "come in waves (equal lengths, few clients) or queue."
+            )
     if not best.holds:
         head.append(f"No cache here holds the {best.asked} requests asked for: this one holds {best.held}.")
     found = [

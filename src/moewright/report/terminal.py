@@ -48,7 +48,32 @@ def _print(sections: list[Section], out: Console) -> None:
             if isinstance(block, str):
                 out.print(Text(block), overflow="fold")
             else:
-                out.print(_table(block, out.width))
+                for piece in _pieces(block, out.width):
+                    out.print(_table(piece, out.width))
+
+
+def _pieces(table: Table, width: int) -> list[Table]:
+    """``table``, or where its numbers alone do not fit beside a readable first column, pieces of its columns, each
+    with the first: a number is never cut."""
+    columns = list(zip(table.headers, *table.rows, strict=True)) if table.rows else []
+    natural = [max(map(len, column)) for column in columns]
+    first = min(natural[0], max(MOST_WHOLE, width // 3)) if natural else 0
+    numbers = [i for i in range(1, len(columns)) if i in table.numbers]
+    if len(numbers) < len(columns) - 1 or first + sum(natural[i] + 3 for i in numbers) + 3 <= width:
+        return [table]
+    pieces: list[list[int]] = [[]]
+    for i in numbers:
+        if pieces[-1] and first + sum(natural[j] + 3 for j in (*pieces[-1], i)) + 3 > width:
+            pieces.append([])
+        pieces[-1].append(i)
+    return [
+        Table(
+            tuple(table.headers[i] for i in (0, *picked)),
+            tuple(tuple(row[i] for i in (0, *picked)) for row in table.rows),
+            tuple(range(1, len(picked) + 1)),
+        )
+        for picked in pieces
+    ]
 
 
 def _table(table: Table, width: int) -> RichTable:

@@ -28,8 +28,11 @@ def validate_sections(board: dict[str, Any]) -> list[Section]:
         if board["tpot"]:
             sections.append(Section(f"By {kind}", (_by(board, kind),)))
     if board["skipped"]:
-        rows = tuple((str(count), reason) for reason, count in board["skipped"].items())
-        sections.append(Section("Rows not predicted", (Table(("rows", "reason"), rows, (0,)),)))
+        places: dict[str, list[str]] = {}
+        for skip in board["skipped_lines"]:
+            places.setdefault(skip["reason"], []).append(str(skip["line"]))
+        rows = tuple((", ".join(at[:8]) + (" …" if len(at) > 8 else ""), reason) for reason, at in places.items())
+        sections.append(Section("Rows not predicted", (Table(("line", "reason"), rows),)))
     return sections
 
 

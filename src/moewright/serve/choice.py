@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from moewright.serve.measured import measured_model
 from moewright.serve.outcome import Outcome
 from moewright.serve.predict import range_of
 from moewright.serve.setting import Workers, engine_of, serving_of, worker_case
@@ -94,8 +96,8 @@ def spec_of(s: Strategy) -> StrategySpec:
     )
 
 
-def simulated(case: Case, choice: Choice, most: int) -> Choice:
-    """``choice`` with its simulation, of ``most`` requests at most."""
+def simulated(case: Case, choice: Choice, most: int, tables: Path | None = None) -> Choice:
+    """``choice`` with its simulation, of ``most`` requests at most; by measured kernels where ``tables`` has them."""
     s, engine = serving_of(case), engine_of(case)
     if s.requests is None or s.requests > most:
         wanted = max(200, min(most, 4 * choice.concurrency)) if s.concurrency else most
@@ -107,5 +109,6 @@ def simulated(case: Case, choice: Choice, most: int) -> Choice:
     pools = []
     for strategy, count, gpus in zip(choice.strategies, choice.replicas, choice.gpus, strict=True):
         own = worker_case(case, gpus // count) if split else case
-        pools.append(Workers(own, strategy, count, StepModel.of(own, strategy, engine)))
+        model = measured_model(own, strategy, engine, tables) or StepModel.of(own, strategy, engine)
+        pools.append(Workers(own, strategy, count, model))
     return replace(choice, simulation=simulate_pools(case, tuple(pools)))

@@ -230,8 +230,10 @@ class KernelSteps:
 
     @property
     def kv_tokens(self) -> int:
-        """Tokens of KV cache that one attention-dp rank holds; 0 where the weights do not fit."""
-        free = self.kernels.device.memory * (1 - self.reserve) - self.weights_bytes
+        """Tokens of KV cache that one attention-dp rank holds: an engine's share of the memory less its weights, but
+        no less than half of what the weights leave (tight deployments raise the share); 0 where they do not fit."""
+        memory = self.kernels.device.memory
+        free = max(memory * (1 - self.reserve) - self.weights_bytes, (memory - self.weights_bytes) / 2)
         return max(int(free / max(self.kv_bytes, 1e-9)), 0)
 
 

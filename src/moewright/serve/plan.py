@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,8 +72,9 @@ class ServingPlan:
         }
 
 
-def plan_serving(case: Case, top: int = 5, tell: Tell = lambda share: None) -> ServingPlan:
-    """The best strategy and concurrency for ``case`` under its limits, and the frontier.
+def plan_serving(case: Case, top: int = 5, tell: Tell = lambda share: None, tables: Path | None = None) -> ServingPlan:
+    """The best strategy and concurrency for ``case`` under its limits, and the frontier; ``tables``: measured kernels
+    that the simulations price steps with.
 
     Raises SpecError, and InfeasibleError where nothing is legal, fits or meets the limits.
     """
@@ -83,7 +85,7 @@ def plan_serving(case: Case, top: int = 5, tell: Tell = lambda share: None) -> S
     found: dict[Choice, Choice] = {}
     while True:  # what the steady state takes to be within the limits, the simulation may not
         best, alternatives, frontier = _ranked(case, choices, top)
-        found[best] = simulated(case, best, MOST_REQUESTS)
+        found[best] = simulated(case, best, MOST_REQUESTS, tables)
         if _meets(case, found[best]):
             break
         kept = _still(case, choices, found[best]) if len(found) < TRIES else []
@@ -94,7 +96,7 @@ def plan_serving(case: Case, top: int = 5, tell: Tell = lambda share: None) -> S
     tell(0.5)
     for i, choice in enumerate(frontier[:FRONT]):
         if choice not in found:
-            found[choice] = simulated(case, choice, MOST_REQUESTS)
+            found[choice] = simulated(case, choice, MOST_REQUESTS, tables)
         tell(0.5 + 0.5 * (i + 1) / len(frontier))
     return ServingPlan(
         case,

@@ -29,6 +29,7 @@ CLUSTERS = {
     "gb200": "gb200-nvl72",
     "gb300": "gb300-nvl72",
 }
+MOST_GPUS, MOST_CLIENTS, MOST_TOKENS = 1024, 1_000_000, 10_000_000
 #: other ways to write a system, a mode, a checkpoint's format
 _SYSTEMS = {
     **{name.removesuffix("_sxm"): name for name in CLUSTERS},
@@ -55,7 +56,7 @@ class Worker:
 
     sizes: Sizes
     workers: int | None = None
-    batch: float | None = None
+    batch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,9 @@ def read_rows(path: Path) -> tuple[list[Row], list[Skipped], list[str]]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             columns = list(reader.fieldnames or [])
+            twice = sorted({name for name in columns if columns.count(name) > 1})
+            if twice:
+                raise SpecError(f"{path}: column {', '.join(twice)} is there twice; expected each once")
             missing = [name for name in _NEEDED if name not in columns]
             if missing:
                 raise SpecError(f"{path}: no column {', '.join(missing)}; expected a table with {', '.join(_NEEDED)}")
@@ -107,7 +111,9 @@ def read_rows(path: Path) -> tuple[list[Row], list[Skipped], list[str]]:
             rows.append(_row(line, fields))
         except ValueError as error:
             skipped.append(Skipped(line, str(error)))
-    if not rows and skipped:
+    if not raw:
+        raise SpecError(f"{path}: no rows under its header; expected a measured result in each")
+    if not rows:
         first = skipped[0]
         raise SpecError(f"{path}: none of its {len(skipped)} rows can be read; line {first.line}: {first.reason}")
     return rows, skipped, columns
@@ -127,8 +133,8 @@ def _row(line: int, f: dict[str, str]) -> Row:
         system=system,
         precision=_precision(f),
         apart=apart,
-        input=_number(f, "isl"),
-        output=_number(f, "osl"),
+        input=_count(f, "isl", MOST_TOKENS, 1),
+        output=_count(f, "osl", MOST_TOKENS, 1),
         concurrency=_concurrency(f, both[1]),
         prefill=both[0],
         decode=both[1],
@@ -141,16 +147,16 @@ def _worker(f: dict[str, str], kind: str) -> Worker:
     names = ("tp_size", "pp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size")
     if not f.get(f"{kind}tp_size"):
         raise ValueError(f"{kind}tp_size: not stated")
-    sizes = Sizes(*(int(_number(f, kind + n, 0.0)) for n in names))
-    workers = int(_number(f, f"{kind}num_workers", 0.0)) if kind else 1
-    return Worker(sizes, workers or None, _number(f, f"{kind}batch_size", 0.0) or None)
+    sizes = Sizes(*(_count(f, kind + n, MOST_GPUS) for n in names))
+    workers = _count(f, f"{kind}num_workers", MOST_GPUS) if kind else 1
+    return Worker(sizes, workers or None, _count(f, f"{kind}batch_size", MOST_CLIENTS) or None)
 
 
 def _concurrency(f: dict[str, str], decode: Worker) -> float:
     """The client's: stated, or the batch of a rank times the attention-dp ranks and workers."""
     stated = re.search(r"silicon_concurrency=(\d+(?:\.\d+)?)", f.get("silicon_data_source", ""))
     if stated:
-        return max(float(stated.group(1)), 1.0)
+        return min(max(float(stated.group(1)), 1.0), MOST_CLIENTS)
     if decode.batch is None:
         raise ValueError("no concurrency: neither batch_size nor silicon_concurrency is stated")
     return decode.batch * max(decode.sizes.dp, 1) * (decode.workers or 1)
@@ -196,5 +202,13 @@ def _number(f: dict[str, str], name: str, missing: float | None = None) -> float
     except ValueError:
         value = -1.0
     if not 0 <= value < 1e12 or (missing is None and value == 0):
-        raise ValueError(f"{name} {text!r}: expected a number above 0")
+        raise ValueError(f"{name} {text!r}: expected a number above 0 and below 1e12")
     return value
+
+
+def _count(f: dict[str, str], name: str, most: int, least: int = 0) -> int:
+    """A whole number; 0 where nothing is stated and ``least`` allows it."""
+    value = _number(f, name, 0.0 if least == 0 else None)
+    if value != int(value) or not least <= value <= most:
+        raise ValueError(f"{name} {f.get(name, '')!r}: expected a whole number from {least} to {most}")
+    return int(value)

@@ -207,7 +207,9 @@ def _rates(served: tuple[Served, ...], window: tuple[float, float]) -> tuple[flo
     out = (inside(f, d) * np.maximum(o - 1, 0) + ((f >= begin) & (f <= end))).sum()
     total = out + (inside(a, f) * i).sum()
     seconds = max(end - begin, 1e-12)
-    return float(out / seconds), float(total / seconds), float(((d > begin) & (d <= end)).sum() / seconds)
+    # requests as answers are: by the share of each one's tokens, so that the three rates belong together
+    each = (inside(f, d) * np.maximum(o - 1, 0) + ((f >= begin) & (f <= end))) / o
+    return float(out / seconds), float(total / seconds), float(each.sum() / seconds)
 
 
 def _parts(pools: tuple[Workers, ...], replicas: list[list[Replica]]) -> dict[str, float]:

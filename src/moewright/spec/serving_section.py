@@ -52,7 +52,7 @@ def _concurrency(value: Any) -> tuple[int, ...]:
 
 
 def _sizes(value: Any) -> tuple[int, ...]:
-    good = isinstance(value, list) and len(value) <= 4096
+    good = isinstance(value, list) and 0 < len(value) <= 4096
     if not good or not all(isinstance(v, int) and not isinstance(v, bool) and 1 <= v <= MOST_BATCH for v in value):
         raise ValueError(f"got {shown(value)}; expected a list of whole numbers from 1 to {MOST_BATCH}")
     return tuple(sorted(set(value)))

@@ -50,7 +50,11 @@ def read_trace(path: Path, name: str, file: str) -> Trace:
 
 def _csv(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     reader = csv.DictReader(io.StringIO(text))
-    missing = [c for c in COLUMNS if c not in (reader.fieldnames or [])]
+    names = list(reader.fieldnames or [])
+    twice = [c for c in COLUMNS if names.count(c) > 1]
+    if twice:
+        raise ValueError(f"line 1 has column {twice[0]} twice; expected each of {', '.join(COLUMNS)} once")
+    missing = [c for c in COLUMNS if c not in names]
     if missing:
         raise ValueError(f"line 1 has no column {missing[0]}; required are {', '.join(COLUMNS)}")
     try:
