@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from moewright.cli.app import app
-from moewright.cli.output import progress, write_file
+from moewright.cli.app import Json, app
+from moewright.cli.output import print_json, progress, write_file
 from moewright.cli.run import Devices
 from moewright.errors import SpecError
 
@@ -28,6 +28,7 @@ def measure(
     repetitions: Annotated[int, typer.Option(min=1, max=10_000, help="Of every point.")] = 15,
     warmup: Annotated[int, typer.Option(min=0, max=10_000, help="Calls before them that do not count.")] = 3,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds until it is ended.")] = 3600.0,
+    as_json: Json = False,
 ) -> None:
     """Measure this machine's operations, into a profile that a spec names: cluster: {profile: FILE}."""
     import json
@@ -56,9 +57,12 @@ def measure(
         import yaml
 
         text = yaml.safe_dump(profile, sort_keys=False, default_flow_style=None, width=120)
-    if output is None:
+    if output is not None:
+        write_file(output, text)
+    if as_json:
+        print_json(profile)
+    elif output is None:
         typer.echo(text, nl=False)
     else:
-        write_file(output, text)
         points = sum(len(row["points"]) for row in profile["measured"])
         typer.echo(f"{points} points of {profile['machine']}, {count} ranks at once, in {output}")

@@ -26,7 +26,8 @@ def serve_sections(case: Case, o: Outcome, width: int = 120) -> list[Section]:
     )
     if not o.holds:
         head.append(
-            f"The KV cache does not hold {o.concurrency} requests: it holds {o.held}; the others wait in the queue."
+            f"Of {o.concurrency} requests {o.held} are held at once (KV cache and the engine's own limits); "
+            "the others wait in the queue."
         )
     return [
         Section(title, tuple(head)),
