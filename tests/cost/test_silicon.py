@@ -116,6 +116,23 @@ def test_a_folder_without_tables_is_refused(tmp_path: Path) -> None:
         tables_folder(tmp_path)
 
 
+def test_the_cache_gives_what_the_file_gives(tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "box/moe/vllm/1.0/moe_perf.parquet"
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    first = read_table.__wrapped__(path)
+    (kept,) = cache.rglob("*.npz")
+    second = read_table.__wrapped__(path)
+    assert first.keys() == second.keys()
+    for name, values in first.items():
+        assert values.dtype.kind == second[name].dtype.kind
+        assert (values == second[name]).all()
+    kept.write_bytes(b"broken")
+    assert (read_table.__wrapped__(path)["seconds"] == first["seconds"]).all()
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")  # cannot be written: done without
+    assert (read_table.__wrapped__(path)["seconds"] == first["seconds"]).all()
+
+
 def test_a_missing_family_is_none(tables: Tables) -> None:
     assert kernels.latent_module(tables, "context", 16, "bf16", "bf16") is None
 

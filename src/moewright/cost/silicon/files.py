@@ -1,18 +1,23 @@
 """Where measured kernel tables lie, and how one is read: Parquet files in folders ``system/family/engine/version``.
 
 The tables are those that the package aiconfigurator-core 0.12 ships (github.com/ai-dynamo/aiconfigurator, Apache-2.0);
-only its data are read, none of its code. A file read once is kept in memory; its latencies become seconds here (the
+only its data are read, none of its code. A file read once is kept in memory, and in a
+compact form in the user's cache; its latencies become seconds here (the
 files give milliseconds, those of DeepEP and of ``moe_a2a`` microseconds), message sizes stay elements.
 """
 
 from __future__ import annotations
 
+import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -85,7 +90,20 @@ def _version(text: str) -> tuple[tuple[int, int], ...]:
 
 @lru_cache(maxsize=64)
 def read_table(path: Path) -> dict[str, np.ndarray]:
-    """Column → array; strings as numpy strings. ``seconds`` stands for ``latency`` in all files that have it."""
+    """Column → array; strings as numpy strings. ``seconds`` stands for ``latency`` in all files that have it. Read from
+    the cache where this very file (path, size, time of change) was read before."""
+    kept = _cache_file(path)
+    columns = _cached(kept)
+    if columns is None:
+        columns = _parquet(path)
+        _keep(kept, columns)
+    if "latency" in columns:
+        micro = path.name == "moe_a2a_perf.parquet"
+        columns["seconds"] = columns["latency"].astype(float) * (1e-6 if micro else 1e-3)
+    return columns
+
+
+def _parquet(path: Path) -> dict[str, np.ndarray]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -97,7 +115,43 @@ def read_table(path: Path) -> dict[str, np.ndarray]:
             data = data.cast(data.type.value_type)
         values = data.to_numpy(zero_copy_only=False)
         columns[column] = values.astype(str) if values.dtype == object else values
-    if "latency" in columns:
-        micro = path.name == "moe_a2a_perf.parquet"
-        columns["seconds"] = columns["latency"].astype(float) * (1e-6 if micro else 1e-3)
     return columns
+
+
+def _cache_file(path: Path) -> Path:
+    """Where a table is kept: $XDG_CACHE_HOME or ~/.cache, by what tells this file from any other."""
+    stat = path.stat()
+    key = sha256(f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}".encode()).hexdigest()[:24]
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "moewright" / "tables" / f"{key}.npz"
+
+
+def _cached(kept: Path) -> dict[str, np.ndarray] | None:
+    """The columns of a kept table: texts as small numbers into their distinct values. None where there is none, or
+    where it cannot be read."""
+    try:
+        with np.load(kept, allow_pickle=False) as file:
+            texts = {n.removesuffix("#texts") for n in file.files if n.endswith("#texts")}
+            plain = (n for n in file.files if not n.endswith("#texts"))
+            return {n: file[f"{n}#texts"][file[n]] if n in texts else file[n] for n in plain}
+    except (OSError, ValueError, KeyError, IndexError, BadZipFile):
+        return None
+
+
+def _keep(kept: Path, columns: dict[str, np.ndarray]) -> None:
+    """Keep a table, whole or not at all; a cache that cannot be written is done without."""
+    small: dict[str, np.ndarray] = {}
+    for name, values in columns.items():
+        if values.dtype.kind == "U":
+            small[f"{name}#texts"], codes = np.unique(values, return_inverse=True)
+            small[name] = codes.astype(np.min_scalar_type(max(len(small[f"{name}#texts"]) - 1, 0)))
+        else:
+            small[name] = values
+    temporary = kept.with_suffix(f".{os.getpid()}.npz")
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(temporary, **small)  # type: ignore[arg-type]
+        os.replace(temporary, kept)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
