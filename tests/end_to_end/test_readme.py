@@ -17,17 +17,23 @@ def timeless(text):
     return re.sub(r"priced in .*? a second\)", "priced", text)
 
 
-@pytest.fixture(scope="module")
-def printed():
+def output_of(*arguments):
+    """What the command prints at its own width."""
     done = subprocess.run(
-        [sys.executable, "-m", "moewright", "plan", "examples/paper.yaml"],
+        [sys.executable, "-m", "moewright", *arguments],
         capture_output=True,
         text=True,
         cwd=ROOT,
         env={**{k: v for k, v in os.environ.items() if k != "COLUMNS"}, "PYTHONPATH": "src"},
         check=True,
     )
-    return timeless(done.stdout)
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def printed():
+    output = output_of("plan", "examples/paper.yaml")
+    return timeless(output)
 
 
 def test_the_output_shown_is_the_output(printed):
@@ -43,32 +49,16 @@ def test_each_part_shown_first_is_in_the_output(printed):
 
 def test_the_served_output_is_the_output():
     (shown,) = re.findall(r"```\n(gpt-oss-120b served.*?)```", README, re.S)
-    done = subprocess.run(
-        [sys.executable, "-m", "moewright", "serve", "examples/serve-gpt-oss.yaml"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**{k: v for k, v in os.environ.items() if k != "COLUMNS"}, "PYTHONPATH": "src"},
-        check=True,
-    )
-    assert shown.strip() == done.stdout.strip()
+    output = output_of("serve", "examples/serve-gpt-oss.yaml")
+    assert shown.strip() == output.strip()
 
 
 def test_the_scoreboard_is_the_output():
     (shown,) = re.findall(r"```\n(Predicted against measured.*?)\n…\n```", README, re.S)
-    done = subprocess.run(
-        [sys.executable, "-m", "moewright", "validate", "benchmarks/data/serving.csv"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**{k: v for k, v in os.environ.items() if k != "COLUMNS"}, "PYTHONPATH": "src"},
-        check=True,
-    )
+    output = output_of("validate", "benchmarks/data/serving.csv")
     # the last digit of a percentage may differ from one processor to another
-    assert shown.splitlines()[:4] == done.stdout.splitlines()[:4]
-    assert [len(line) for line in shown.splitlines()] == [len(x) for x in done.stdout.splitlines()][
-        : shown.count("\n") + 1
-    ]
+    assert shown.splitlines()[:4] == output.splitlines()[:4]
+    assert [len(line) for line in shown.splitlines()] == [len(x) for x in output.splitlines()][: shown.count("\n") + 1]
 
 
 def test_the_python_runs():

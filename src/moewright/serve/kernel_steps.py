@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from moewright.serve.kernels import Array, Kernels, weight_bytes
+from moewright.serve.kernels import Array, Kernels
 from moewright.serve.layout import Formats, Layout
 from moewright.serve.step import Step
 from moewright.spec.model import (
@@ -37,10 +37,6 @@ class KernelSteps:
     kernels: Kernels
     reserve: float = 0.1
     vocabulary: str = "bf16"
-
-    @property
-    def dp(self) -> int:
-        return self.layout.dp
 
     def seconds(self, step: Step) -> Array:
         """GPU seconds of ``step``; with pipeline stages, the time through all of them."""
@@ -103,19 +99,9 @@ class KernelSteps:
     def _latent(self, a: LatentAttention, s: Step) -> Array:
         k, f, hidden = self.kernels, self.formats, self.model.hidden_size
         heads = max(a.heads // self.layout.tp, 1)
-        query = (
-            (hidden + heads * (a.nope_dim + a.rope_dim)) * a.q_rank
-            if a.q_rank
-            else hidden * heads * (a.nope_dim + a.rope_dim)
-        )
-        weights = (
-            query
-            + hidden * (a.kv_rank + a.rope_dim)
-            + heads * a.kv_rank * (a.nope_dim + a.value_dim)
-            + heads * a.value_dim * hidden
-        )
+        weights = _latent_parameters(a, heads, hidden)
         stored, kv_bytes = (
-            weights * weight_bytes(f.attention),
+            weights * element_bytes(f.attention),
             (a.kv_rank + a.rope_dim) * (1.0 if f.kv == "fp8" else 2.0),
         )
         sparse = _sparse_name(self.model.name) if a.indexer else ""
@@ -265,18 +251,17 @@ def _sparse_name(model: str) -> str:
     return "zai-org/GLM-5" if "glm" in model.lower() else "deepseek-ai/DeepSeek-V3.2"
 
 
+def _latent_parameters(a: LatentAttention, heads: int, hidden: int) -> float:
+    """Elements of the matrices of latent attention, those of ``heads`` heads among them."""
+    wide = heads * (a.nope_dim + a.rope_dim)
+    query = (hidden + wide) * a.q_rank if a.q_rank else hidden * wide
+    both = a.kv_rank * (a.nope_dim + a.value_dim) + a.value_dim * hidden
+    return query + hidden * (a.kv_rank + a.rope_dim) + heads * both
+
+
 def _attention_parameters(a: Attention, hidden: int) -> float:
     if isinstance(a, LatentAttention):
-        query = (
-            a.q_rank * (hidden + a.heads * (a.nope_dim + a.rope_dim))
-            if a.q_rank
-            else hidden * a.heads * (a.nope_dim + a.rope_dim)
-        )
-        return (
-            query
-            + hidden * (a.kv_rank + a.rope_dim)
-            + a.heads * (a.kv_rank * (a.nope_dim + a.value_dim) + a.value_dim * hidden)
-        )
+        return _latent_parameters(a, a.heads, hidden)
     if isinstance(a, LinearAttention):
         return hidden * (2 * a.key_heads * a.key_dim + 3 * a.value_heads * a.value_dim)
     return hidden * (

@@ -14,14 +14,13 @@ from moewright.cost import network
 from moewright.cost.silicon import Found, Tables, collectives
 from moewright.cost.silicon import kernels as measured
 from moewright.spec.cluster import Cluster, Device
-from moewright.spec.precision import FORMATS
+from moewright.spec.precision import FORMATS, element_bytes
 
 Array = np.ndarray
 
 #: how tokens choose experts in the measured tables: a power law of 1.2 is nearest to what the models' own
 #: routing shows without balancing (published loads of DeepSeek-V3: the fullest of 8 ranks 1.9 times the mean)
 SKEW = "power_law_1.2"
-BALANCED_FROM = 16
 TAGS = ("measured", "interpolated", "derived")
 
 
@@ -43,7 +42,7 @@ class Kernels:
         """[rows, k] · [k, n]."""
         n, k = max(round(n), 1), max(round(k), 1)
         found = measured.gemm(self.tables, n, k, table_format(form)) if self.tables else None
-        flops, traffic = 2.0 * rows * n * k, weight_bytes(form) * n * k + rows * (k * activation_bytes(form) + 2.0 * n)
+        flops, traffic = 2.0 * rows * n * k, element_bytes(form) * n * k + rows * (k * activation_bytes(form) + 2.0 * n)
         return self._seconds(found, (rows,), flops, traffic, form)
 
     def experts(self, tokens: Array, sizes: tuple[int, int, int, int], tp: int, ep: int, form: str) -> Array:
@@ -56,7 +55,7 @@ class Kernels:
         one = 3.0 * hidden * width / tp
         copies = tokens * top_k / ep
         active = count / ep * (1 - (1 - top_k / count) ** tokens)
-        flops, traffic = 2.0 * copies * one, active * one * weight_bytes(form) + copies * hidden * 4.0
+        flops, traffic = 2.0 * copies * one, active * one * element_bytes(form) + copies * hidden * 4.0
         if found is None and ep > 1:  # the fullest rank against the mean, as the power law of the tables has it
             flops, traffic = flops * 1.5, traffic * 1.1
         return self._seconds(found, (tokens,), flops, traffic, form, lift=0.5)
@@ -169,10 +168,6 @@ def unit(form: str, device: Device) -> str:
         if name in device.flops:
             return name
     return next(iter(device.flops))
-
-
-def weight_bytes(form: str) -> float:
-    return FORMATS[form][0]
 
 
 def activation_bytes(form: str) -> float:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from moewright.cost.silicon.curves import Curve
-from moewright.cost.silicon.tables import Found, Tables
+from moewright.cost.silicon.tables import Family, Found, Tables
 
 
 def all_reduce(tables: Tables, gpus: int) -> Found | None:
@@ -17,17 +17,7 @@ def all_reduce(tables: Tables, gpus: int) -> Found | None:
         ring = _nccl(tables, "all_reduce")
         if custom is None and ring is None:
             return None
-        options = []
-        for table in (custom, ring):
-            if table is None:
-                continue
-            key = table.nearest((gpus,), (1.0,))
-            assert key is not None
-            rows = table.groups[key]
-            if "kernel_source" in table.columns:  # launched one by one, a kernel shows its launch instead of itself
-                rows = rows[np.char.find(table.columns["kernel_source"][rows].astype(str), "eager") < 0]
-            size = table.columns["message_size"][rows] * 2.0
-            options.append((Curve.of(size, table.columns["seconds"][rows]), key[0], table.source))
+        options = [(*_by_bytes(table, gpus), table.source) for table in (custom, ring) if table is not None]
         curve, size_of, source = options[0]
         if len(options) > 1:
             other = options[1][0]
@@ -47,9 +37,19 @@ def _sent(gpus: int) -> float:
     return (gpus - 1) / gpus
 
 
-def _nccl(tables: Tables, operation: str):  # type: ignore[no-untyped-def]
-    nccl = Tables(tables.folder, tables.system, "nccl", tables.tags, tables._kept)
-    return nccl.family("nccl_perf", ("num_gpus",), {"op_name": (operation,), "nccl_dtype": ("half",)})
+def _by_bytes(table: Family, gpus: int) -> tuple[Curve, int]:
+    """Seconds over the buffer's bytes for the nearest measured number of GPUs, and that number."""
+    key = table.nearest((gpus,), (1.0,))
+    assert key is not None
+    rows = table.groups[key]
+    if "kernel_source" in table.columns:  # launched one by one, a kernel shows its launch instead of itself
+        rows = rows[np.char.find(table.columns["kernel_source"][rows].astype(str), "eager") < 0]
+    return Curve.of(table.columns["message_size"][rows] * 2.0, table.columns["seconds"][rows]), key[0]
+
+
+def _nccl(tables: Tables, operation: str) -> Family | None:
+    choose = {"op_name": (operation,), "nccl_dtype": ("half",)}
+    return tables.of_engine("nccl").family("nccl_perf", ("num_gpus",), choose)
 
 
 def exchange(tables: Tables, operation: str, gpus: int) -> Found | None:
@@ -59,9 +59,7 @@ def exchange(tables: Tables, operation: str, gpus: int) -> Found | None:
         table = _nccl(tables, operation)
         if table is None:
             return None
-        key = table.nearest((gpus,), (1.0,))
-        rows = table.groups[key]
-        curve = Curve.of(table.columns["message_size"][rows] * 2.0, table.columns["seconds"][rows])
-        return Found(curve, _sent(gpus) / _sent(key[0]), "measured" if key[0] == gpus else "derived", table.source)
+        curve, size_of = _by_bytes(table, gpus)
+        return Found(curve, _sent(gpus) / _sent(size_of), "measured" if size_of == gpus else "derived", table.source)
 
     return tables.keep((operation, gpus), make)  # type: ignore[no-any-return]

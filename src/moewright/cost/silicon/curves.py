@@ -48,11 +48,6 @@ class Curve:
         inside = np.interp(x, np.log(self.size), self.log_seconds)
         return np.asarray(np.exp(inside) * np.maximum(wanted / last, 1.0))
 
-    def inside(self, size: np.ndarray | float) -> np.ndarray:
-        """Whether ``size`` lies between measured points."""
-        wanted = np.asarray(size, dtype=float)
-        return np.asarray((wanted >= self.size[0]) & (wanted <= self.size[-1]))
-
 
 @dataclass(frozen=True, slots=True)
 class Surface:

@@ -8,10 +8,9 @@ over (``derived``).
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,7 @@ class Found:
 
     at: Callable[..., np.ndarray]
     factor: float
-    tag: str  # measured | derived
+    tag: str  # measured | interpolated | derived
     source: Source
 
     def __call__(self, *size: np.ndarray | float) -> np.ndarray:
@@ -86,10 +85,9 @@ class Family:
         flat = np.zeros(len(self.rows), dtype=np.int64)
         for values, inverse in codes:
             flat = flat * len(values) + inverse
-        keys, where = np.unique(flat, return_inverse=True)
+        _, where = np.unique(flat, return_inverse=True)
         order = np.argsort(where, kind="stable")
         parts = np.split(self.rows[order], np.cumsum(np.bincount(where))[:-1])
-        del keys
         return {tuple(self.columns[n][part[0]].item() for n in self.names): part for part in parts}
 
     def nearest(self, key: Key, weights: Iterable[float]) -> Key | None:
@@ -128,24 +126,24 @@ def _fastest(size: np.ndarray, seconds: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 @dataclass(frozen=True)
 class Tables:
-    """The measured tables of one ``system`` (folder name) as one ``engine`` runs it. ``tags`` counts how the figures
-    asked for came to be."""
+    """The measured tables of one ``system`` (folder name) as one ``engine`` runs it."""
 
     folder: Path
     system: str
     engine: str
-    tags: Counter[str] = field(default_factory=Counter)
     _kept: dict[Key, Any] = field(default_factory=dict)
 
     def others(self) -> tuple[Tables, ...]:
         """The same device's tables, one ``Tables`` for each engine, this one's first."""
-        names = (self.engine, *(e for e in ENGINES if e != self.engine))
-        return tuple(
-            self
-            if n == self.engine
-            else self.keep(("engine", n), partial(Tables, self.folder, self.system, n, self.tags))
-            for n in names
-        )
+        return tuple(self.of_engine(name) for name in (self.engine, *(e for e in ENGINES if e != self.engine)))
+
+    def of_engine(self, name: str) -> Tables:
+        """The same device's tables of another engine (or of ``nccl``)."""
+        if name == self.engine:
+            return self
+        found = self.keep(("engine", name), lambda: Tables(self.folder, self.system, name))
+        assert isinstance(found, Tables)
+        return found
 
     def keep(self, key: Key, make: Callable[[], Any]) -> Any:
         """``make()`` once for each ``key``."""
