@@ -23,7 +23,7 @@ import numpy as np
 import yaml
 from scipy.optimize import least_squares
 
-from moewright.serve.closed_form import Batch, Constants, tpot_ttft
+from moewright.serve.closed_form import Batch, Constants, tpot_ttft, with_implementations
 from moewright.serve.facts import Facts, default_folder, facts_of, model_of
 from moewright.serve.rows import read_rows
 
@@ -78,7 +78,44 @@ def priors() -> tuple[np.ndarray, np.ndarray]:
     return np.array(centre), np.array(spread)
 
 
-def fit(x: Batch, tpot: np.ndarray, ttft: np.ndarray) -> Constants:
+#: what one fit gives: the constants, and factors of TPOT and TTFT by engine and model
+Fit = tuple[Constants, dict[str, tuple[float, float]]]
+#: rows of an engine and model that its factors' distance from 1 is halved at, and rounds of both fits in turn
+_DRAW, _ROUNDS = 5, 3
+
+
+def fit(x: Batch, tpot: np.ndarray, ttft: np.ndarray) -> Fit:
+    """Constants and implementations in turn: the one of what the other leaves."""
+    factors: dict[str, tuple[float, float]] = {}
+    one = np.ones(len(tpot))
+    constants = fit_constants(x, tpot, ttft)
+    for _ in range(_ROUNDS - 1):
+        factors = implementations(x, constants, tpot, ttft)
+        left = with_implementations(x, (one, one), factors)
+        constants = fit_constants(x, tpot / left[0], ttft / left[1])
+    return constants, implementations(x, constants, tpot, ttft)
+
+
+def implementations(x: Batch, c: Constants, tpot: np.ndarray, ttft: np.ndarray) -> dict[str, tuple[float, float]]:
+    """By engine and model the median of measured over predicted, drawn to 1 where there are few rows."""
+    a, b = tpot_ttft(x, c)
+    counted = ~x.apart & (x.dp <= 8)
+    found = {}
+    for pair in np.unique(x.pair[counted]).tolist():
+        mine = counted & (x.pair == pair)
+        trust = mine.sum() / (mine.sum() + _DRAW)
+        logs = (np.median(np.log(measured[mine] / of[mine])) for measured, of in ((tpot, a), (ttft, b)))
+        first, second = (float(np.exp(trust * v)) for v in logs)
+        found[pair] = (first, second)
+    return found
+
+
+def predictions(x: Batch, found: Fit) -> tuple[np.ndarray, np.ndarray]:
+    """Seconds of TPOT and TTFT."""
+    return with_implementations(x, tpot_ttft(x, found[0]), found[1])
+
+
+def fit_constants(x: Batch, tpot: np.ndarray, ttft: np.ndarray) -> Constants:
     """The constants of these rows. Rows with workers not stated weigh a quarter; rows that name one layout of prefill
     and decode together over more than 8 attention-dp ranks (a deployment of both, written as one) not at all."""
     centre, spread = priors()
@@ -100,10 +137,10 @@ def held_out(x: Batch, tpot: np.ndarray, ttft: np.ndarray, groups: np.ndarray) -
     out = np.empty(len(groups)), np.empty(len(groups))
     parts = [np.flatnonzero(of != k) for k in np.unique(of)]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        constants = list(pool.map(fit, *zip(*((x.take(p), tpot[p], ttft[p]) for p in parts), strict=True)))
-    for k, c in zip(np.unique(of), constants, strict=True):
+        fits = list(pool.map(fit, *zip(*((x.take(p), tpot[p], ttft[p]) for p in parts), strict=True)))
+    for k, found in zip(np.unique(of), fits, strict=True):
         mine = np.flatnonzero(of == k)
-        out[0][mine], out[1][mine] = tpot_ttft(x.take(mine), c)
+        out[0][mine], out[1][mine] = predictions(x.take(mine), found)
     return out
 
 
@@ -159,13 +196,17 @@ def one_set(facts: list[Facts], full: bool) -> dict[str, object]:
         for name, mask in masks.items():
             _line(f"TPOT, MoE {name}, {kind} held out", out[kind][0][mask], tpot[mask])
             _line(f"TTFT, MoE {name}, {kind} held out", out[kind][1][mask], ttft[mask])
-    constants = fit(x, tpot, ttft)
+    constants, factors = fit(x, tpot, ttft)
     for f in fields(Constants):
         print(f"  {f.name} = {_rounded(getattr(constants, f.name))}")
+    made = {pair: {"tpot": _rounded(a), "ttft": _rounded(b)} for pair, (a, b) in factors.items()}
+    for pair, of in made.items():
+        print(f"  {pair}: TPOT × {of['tpot']}, TTFT × {of['ttft']}")
     if full:
         keep(facts, out)
     return {
         "constants": {f.name: _rounded(getattr(constants, f.name)) for f in fields(Constants)},
+        "implementations": made,
         "intervals": intervals(x, out["layout"], tpot, ttft),
     }
 

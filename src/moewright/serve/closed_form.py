@@ -17,12 +17,15 @@ scheduler looks at its queue, ``q`` the share of the other sequences' prompts th
 only some of the clients, or prefill workers finish prompts slower than decode could answer them, the rest wait for
 their first token: by Little's law c/rate − o · TPOT (closed loop of c clients).
 
+What an engine's implementation of a model takes over that (fused kernels, or a path that is not captured) is one factor
+of TPOT and one of TTFT for each engine and model, drawn to 1 where there are few rows (``with_implementations``).
+
 The few constants are fitted (``fitted.yaml``, ``benchmarks/serving.py``) by cross-validation over layouts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -77,6 +80,7 @@ class Batch:
     layers: Array
     output: Array
     concurrency: Array
+    pair: Array  # engine and model, "vllm gpt-oss-120b"
 
     @staticmethod
     def of(facts: Sequence[Facts]) -> Batch:
@@ -96,6 +100,7 @@ class Batch:
             layers=np.array([float(f.layers) for f in facts]),
             output=np.array([f.output for f in facts]),
             concurrency=np.array([f.row.concurrency for f in facts]),
+            pair=np.array([f"{f.row.engine} {f.row.model}" for f in facts]),
         )
 
     def take(self, rows: Array) -> Batch:
@@ -107,6 +112,16 @@ def _prompts(f: Facts) -> float:
     """Prompts a second of a row's prefill workers."""
     workers = f.row.prefill.workers if f.row.apart else None
     return workers * f.prefill_layout.dp / f.packed if workers else np.inf
+
+
+def with_implementations(
+    x: Batch, both: tuple[Array, Array], factors: Mapping[str, tuple[float, float]]
+) -> tuple[Array, Array]:
+    """TPOT and TTFT times what each engine's implementation of its model takes over the closed form (1 where that is
+    not known). Rows with prefill and decode apart stay: what they leave unstated weighs more than an implementation."""
+    f = np.array([factors.get(pair, (1.0, 1.0)) for pair in x.pair.tolist()]).reshape(-1, 2)
+    f = np.where(x.apart[:, None], 1.0, f)
+    return both[0] * f[:, 0], both[1] * f[:, 1]
 
 
 def tpot_ttft(x: Batch, c: Constants) -> tuple[Array, Array]:

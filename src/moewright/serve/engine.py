@@ -51,7 +51,7 @@ def _profile(name: str) -> Engine:
 
     raw: dict[str, Any] = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
     graphs, host = raw.pop("cuda_graphs"), raw.pop("host")
-    sizes = {*graphs["first"], *range(graphs["step"], graphs["most"] + 1, graphs["step"])}
+    sizes = {*graphs["first"], *(n for first, last, step in graphs["then"] for n in range(first, last + 1, step))}
     seconds: dict[str, Any] = {f"host_{key}": parse(value, "seconds") for key, value in host.items()}
     return Engine(**raw, **seconds, cuda_graph_sizes=tuple(sorted(sizes)))
 

@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
+from moewright.cost.shapes import cache_bytes, weight_bytes
 from moewright.serve.kernels import Array, Kernels
 from moewright.serve.layout import Formats, Layout
 from moewright.serve.step import Step
@@ -25,6 +26,7 @@ from moewright.spec.model import (
     SoftmaxAttention,
 )
 from moewright.spec.precision import element_bytes
+from moewright.spec.tensors import layer_tensors, vocabulary_tensors
 
 
 @dataclass(frozen=True)
@@ -187,31 +189,23 @@ class KernelSteps:
 
     @cached_property
     def weights_bytes(self) -> float:
-        """Bytes of weights on one rank."""
-        lay, f, hidden, total = self.layout, self.formats, self.model.hidden_size, 0.0
-        for layer, positions in self.model.layer_kinds():
-            one = _attention_parameters(layer.attention, hidden) / lay.tp * element_bytes(f.attention)
-            if isinstance(layer.ffn, DenseFfn):
-                one += (3 if layer.ffn.gated else 2) * hidden * layer.ffn.width / lay.tp * element_bytes(f.dense)
-            else:
-                m = layer.ffn
-                one += (
-                    m.experts * (3 if m.gated else 2) * hidden * m.width / (lay.ep * lay.etp) * element_bytes(f.experts)
-                )
-                one += 3 * hidden * m.shared_width / lay.tp * element_bytes(f.dense)
-            total += one * len(positions)
-        return total / lay.pp + 2 * self.model.vocab_size * hidden * 2.0 / lay.tp
+        """Bytes of weights on one rank, embedding and head on the same (as ``cost.memory``)."""
+        m, precision, t = self.model, self.formats.precision, self.layout.table
+        layers = sum(
+            weight_bytes(layer_tensors(layer, m.hidden_size), layer.attention, precision, t) * len(positions)
+            for layer, positions in m.layer_kinds()
+        )
+        ends = weight_bytes(vocabulary_tensors(m), m.layers[0].attention, precision, t)
+        return float(layers / self.layout.pp + ends)
 
     @cached_property
     def kv_bytes(self) -> float:
         """Bytes of KV cache of one token on one rank, layers with a window or a state left out."""
-        one, total = (1.0 if self.formats.kv == "fp8" else 2.0), 0.0
-        for layer, positions in self.model.layer_kinds():
-            a = layer.attention
-            if isinstance(a, LatentAttention):
-                total += len(positions) * (a.kv_rank + a.rope_dim) * one
-            elif isinstance(a, SoftmaxAttention) and not a.window:
-                total += len(positions) * max(a.kv_heads / self.layout.tp, 1) * (a.head_dim + a.v_dim) * one
+        total = sum(
+            float(cache_bytes(layer.attention, self.formats.precision, self.layout.tp)[0]) * len(positions)
+            for layer, positions in self.model.layer_kinds()
+            if not (isinstance(layer.attention, SoftmaxAttention) and layer.attention.window)
+        )
         return total / self.layout.pp
 
     @property
@@ -257,13 +251,3 @@ def _latent_parameters(a: LatentAttention, heads: int, hidden: int) -> float:
     query = (hidden + wide) * a.q_rank if a.q_rank else hidden * wide
     both = a.kv_rank * (a.nope_dim + a.value_dim) + a.value_dim * hidden
     return query + hidden * (a.kv_rank + a.rope_dim) + heads * both
-
-
-def _attention_parameters(a: Attention, hidden: int) -> float:
-    if isinstance(a, LatentAttention):
-        return _latent_parameters(a, a.heads, hidden)
-    if isinstance(a, LinearAttention):
-        return hidden * (2 * a.key_heads * a.key_dim + 3 * a.value_heads * a.value_dim)
-    return hidden * (
-        a.heads * (a.head_dim * (2 if a.output_gate else 1) + a.v_dim) + a.kv_heads * (a.head_dim + a.v_dim)
-    )

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from moewright.cost.table import Table
+from moewright.spec.precision import Precision
+from moewright.spec.strategy import AttentionParallel, ExpertParallel, Strategy
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -20,6 +24,12 @@ class Layout:
         return self.tp * self.dp * self.pp
 
     @property
+    def table(self) -> Table:
+        """The layout as a table of one strategy."""
+        attention, experts = AttentionParallel(self.dp, 1, self.tp), ExpertParallel(self.ep, self.etp)
+        return Table.one(Strategy(1, self.pp, attention=attention, experts=experts), self.dp)
+
+    @property
     def name(self) -> str:
         pipeline = f"PP{self.pp} · " if self.pp > 1 else ""
         return f"{pipeline}attn DP{self.dp}×TP{self.tp} · moe EP{self.ep}×TP{self.etp}"
@@ -33,3 +43,14 @@ class Formats:
     dense: str = "bf16"
     experts: str = "bf16"
     kv: str = "bf16"
+
+    @property
+    def precision(self) -> Precision:
+        """The same for the formulas of memory: shared experts as dense ones, all else in bf16."""
+        kinds = {
+            "attention": self.attention,
+            "dense": self.dense,
+            "shared_experts": self.dense,
+            "experts": self.experts,
+        }
+        return Precision("bf16", kinds, kv_cache=self.kv)

@@ -22,13 +22,16 @@ from moewright.spec.strategy import Strategy
 
 class MeasuredModel(StepModel):
     """As ``StepModel``, its seconds out of measured kernels and weighted by the fitted constants of ``closed_form``
-    (``speed`` holds the host time of a step); what fits in memory is the same."""
+    (``speed`` holds the host time of a step) and by the engine's implementation of the model; what fits in memory is
+    the same."""
 
     def __init__(self, case: Case, strategy: Strategy, engine: Engine, steps: KernelSteps) -> None:
         super().__init__(case, Table.one(strategy, strategy.replicas * strategy.attention.dp), engine)
         self.steps = steps
-        c = fitted(True).constants
-        self._speed = c.speed[ENGINES.index(engine.name)]
+        fit = fitted(True)
+        c = fit.constants
+        made, _ = fit.implementations.get(f"{engine.name} {case.model.name}", (1.0, 1.0))
+        self._speed = c.speed[ENGINES.index(engine.name)] * made
         self._weights = {"communication": c.communication, "small": c.small, "router": c.small}
 
     def _parts(self, step: Step) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from moewright.errors import MoewrightError
-from moewright.serve.closed_form import Batch, Constants, tpot_ttft
+from moewright.serve.closed_form import Batch, Constants, tpot_ttft, with_implementations
 from moewright.serve.facts import Facts, facts_of
 from moewright.serve.rows import Row, Skipped
 
@@ -34,10 +34,11 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """The constants of the closed form, the intervals (measured over predicted) by kind of row and metric, and what
-    they were fitted on."""
+    """The constants of the closed form, factors of TPOT and TTFT by engine and model ("vllm gpt-oss-120b"), the
+    intervals (measured over predicted) by kind of row and metric, and what they were fitted on."""
 
     constants: Constants
+    implementations: dict[str, tuple[float, float]]
     intervals: dict[str, dict[str, tuple[float, float]]]
     source: str
 
@@ -54,7 +55,8 @@ def fitted(tables: bool) -> Fitted:
         kind: {metric: (float(low), float(high)) for metric, (low, high) in of.items()}
         for kind, of in found["intervals"].items()
     }
-    return Fitted(Constants(**values), intervals, str(raw["source"]))
+    factors = {pair: (float(f["tpot"]), float(f["ttft"])) for pair, f in found["implementations"].items()}
+    return Fitted(Constants(**values), factors, intervals, str(raw["source"]))
 
 
 def range_of(metric: str, seconds: float, kind: str, tables: bool) -> tuple[float, float]:
@@ -78,8 +80,8 @@ def predict(
         tell((i + 1) / len(rows))
     if not facts:
         return [], skipped
-    constants = fitted(folder is not None)
-    tpot, ttft = tpot_ttft(Batch.of(facts), constants.constants)
+    fit, x = fitted(folder is not None), Batch.of(facts)
+    tpot, ttft = with_implementations(x, tpot_ttft(x, fit.constants), fit.implementations)
     found = []
     for f, output, first in zip(facts, tpot, ttft, strict=True):
         found.append(_prediction(f, float(output), float(first), folder is not None))
