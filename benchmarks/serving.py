@@ -37,9 +37,9 @@ _PRIOR: dict[str, tuple[float, float]] = {
     "interference": (1.0, 0.3),
     "spread": (0.5, 0.5),
     "accepted": (1.2, 0.3),
+    "accepted_growth": (0.1, 0.2),
     "apart_accepted": (2.0, 0.5),
-    "apart_workers": (16.0, 1.0),
-    "apart_growth": (0.3, 0.2),
+    "apart_growth": (0.1, 0.2),
     "host": (0.02, 1.0),
     "prompt": (1.0, 0.3),
     "launch": (5e-4, 1.0),
@@ -51,7 +51,7 @@ _PRIOR: dict[str, tuple[float, float]] = {
     "apart_queue_growth": (0.7, 0.3),
     "stated_queue": (0.3, 1.0),
 }
-_PLAIN = {"spread", "apart_growth", "queue_spread", "apart_queue_growth"}
+_PLAIN = {"accepted_growth", "spread", "apart_growth", "queue_spread", "apart_queue_growth"}
 _ENGINES = {f.name for f in fields(Constants) if "tuple" in str(f.type)}
 
 

@@ -46,9 +46,9 @@ class Constants:
     interference: float  # i
     spread: float  # x
     accepted: tuple[float, float, float]  # tokens a step of models that ship draft layers
+    accepted_growth: float  # at b sequences a rank these · b^-this (drafts are switched off for large batches)
     apart_accepted: tuple[float, float, float]  # the same where prefill and decode are apart, workers not stated
-    apart_workers: float  # decode workers that are not stated: (concurrency / this)^ the next, at least 1
-    apart_growth: float
+    apart_growth: float  # the same of these
     host: tuple[float, float, float]  # h, seconds
     prompt: float  # p
     launch: tuple[float, float, float]  # l, seconds
@@ -69,6 +69,7 @@ class Batch:
     apart: Array
     workers: Array  # decode workers; 0: not stated
     prefill: Array  # prompts a second that all prefill workers finish; inf: their number is not stated
+    worker: Array  # prompts a second of one of them
     drafts: Array
     decode: Array
     running: Array
@@ -89,6 +90,7 @@ class Batch:
             apart=np.array([f.row.apart for f in facts]),
             workers=np.array([float(f.row.decode.workers or 0) for f in facts]),
             prefill=np.array([_prompts(f) for f in facts]),
+            worker=np.array([f.prefill_layout.dp / f.packed for f in facts]),
             drafts=np.array([f.drafts for f in facts]),
             decode=np.stack([f.decode for f in facts]),
             running=np.stack([f.running for f in facts]),
@@ -130,16 +132,17 @@ def tpot_ttft(x: Batch, c: Constants) -> tuple[Array, Array]:
     weights[PARTS.index("communication")] = c.communication
     weights[PARTS.index("small")] = weights[PARTS.index("router")] = c.small
     speed = np.array(c.speed)[x.engine]
-    drafted = np.where(x.apart, np.array(c.apart_accepted)[x.engine], np.array(c.accepted)[x.engine])
+    first = np.where(x.apart, np.array(c.apart_accepted)[x.engine], np.array(c.accepted)[x.engine])
+    growth = np.where(x.apart, c.apart_growth, c.accepted_growth)
+    drafted = first[:, None] * x.running ** -growth[:, None]
     # a row that states its workers states all that it ran with
-    drafted = np.where(x.drafts & (~x.apart | (x.workers == 0)), np.maximum(drafted, 1.0), 1.0)
+    drafting = x.drafts & (~x.apart | (x.workers == 0))
+    drafted = np.where(drafting[:, None], np.maximum(drafted, 1.0), 1.0)
     steps = (x.decode @ weights) * speed[:, None]  # [rows, halvings]
     waits = c.interference * np.maximum(x.running - 1, 0.0) * (x.packed / x.output * x.dp**c.spread)[:, None]
-    each = steps / drafted[:, None] + np.where(x.apart, 0.0, 1.0)[:, None] * waits * speed[:, None]
-    guessed = np.maximum(x.concurrency / c.apart_workers, 1.0) ** c.apart_growth
-    workers = np.where(x.workers > 0, x.workers, np.where(x.apart, guessed, 1.0))
-    at = np.where(x.workers > 0, 0.0, np.log2(workers))
-    at = np.maximum(at, _prefill_bound(x, each, workers))
+    each = steps / drafted + np.where(x.apart, 0.0, 1.0)[:, None] * waits * speed[:, None]
+    workers = np.maximum(x.workers, 1.0)
+    at = _prefill_bound(x, each, workers)
     tpot, running = _between(each, at), _between(x.running, at)
     return tpot, _ttft(x, c, _between(steps, at), tpot, running, workers)
 
@@ -163,7 +166,8 @@ def _ttft(x: Batch, c: Constants, step: Array, tpot: Array, running: Array, work
     others = np.maximum(running - 1, 0.0)
     shared = np.array(c.host)[x.engine] + np.array(c.poll)[x.engine] * step
     shared = shared + np.array(c.queue)[x.engine] * others * x.packed * x.dp**c.queue_spread
-    moved = np.array(c.apart_host)[x.engine] + c.apart_queue * x.concurrency**c.apart_queue_growth * x.packed
+    waiters = c.apart_queue * x.concurrency**c.apart_queue_growth
+    moved = np.array(c.apart_host)[x.engine] + waiters / x.worker
     stated = np.isfinite(x.prefill)
     served = np.where(stated, x.prefill, 1.0)
     load = running * x.dp * workers / (x.output * tpot) / served
