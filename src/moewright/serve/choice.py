@@ -8,7 +8,7 @@ from typing import Any
 
 from moewright.serve.measured import measured_model
 from moewright.serve.outcome import Outcome
-from moewright.serve.predict import range_of
+from moewright.serve.predict import served_range
 from moewright.serve.setting import Workers, engine_of, serving_of, worker_case
 from moewright.serve.simulate import simulate_pools
 from moewright.serve.step import StepModel
@@ -49,8 +49,7 @@ class Choice:
 
     def range_of(self, metric: str) -> tuple[float, float]:
         """The seconds that 80 % of measured results lay between where this ``ttft`` or ``tpot`` was predicted."""
-        kind = "together" if len(self.strategies) == 1 else "apart_stated"
-        return range_of(metric, getattr(self, metric), kind, tables=False)
+        return served_range(metric, getattr(self, metric), len(self.strategies) > 1, tables=False)
 
     @property
     def specs(self) -> tuple[StrategySpec, ...]:

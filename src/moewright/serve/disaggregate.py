@@ -122,6 +122,7 @@ def _prefill(own: Case, table: Table, engine: Engine, s: Serving) -> list[Worker
     chunks = terms.prompt / np.minimum(tokens, terms.prompt)
     rate = model.dp * together / (full * chunks)
     alone = terms.seconds(np.minimum(tokens, terms.prompt), none, np.minimum(tokens, terms.prompt)) * chunks
+    alone = alone + engine.before(alone, 0.0, len(own.model.layers)) + engine.host_apart
     fabric = own.cluster.fabric
     transfer = s.input.mean * model.capacity.token_bytes / fabric.bandwidth + fabric.latency
     held = held_load(model, s, engine) * model.dp

@@ -9,6 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from moewright.cost.table import Numbers
 from moewright.errors import SpecError
 from moewright.spec.serving import ENGINES, EngineSpec
 from moewright.units import parse
@@ -22,7 +25,9 @@ class Engine:
     attention-dp rank. ``memory``: what ``gpu_memory_utilization`` is a share of (``capacity.py``). ``mixed``:
     prompts and decodes share a step; else waiting prompts go first. ``reserve``: share of the answers to come for
     which KV is kept free at admission. ``cuda_graph_sizes``: batches a decode step is padded to. Host seconds that
-    the GPU waits for: of a step, of each sequence in it; and of a request before it is queued."""
+    the GPU waits for: of a step, of each sequence in it; and of a request before its first token (``before``):
+    seconds, ``host_wait`` steps, ``host_launch`` seconds a layer of a prompt, ``host_prompt`` a factor, ``host_queue``
+    a share of other requests, ``host_apart`` seconds more where another worker decodes."""
 
     name: str
     max_num_batched_tokens: int
@@ -37,7 +42,21 @@ class Engine:
     host_step: float
     host_sequence: float
     host_request: float
+    host_wait: float
+    host_launch: float
+    host_prompt: float
+    host_queue: float
+    host_apart: float
     sources: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    def before(self, prompt: Numbers, decode: Numbers, layers: int, others: Numbers = 0.0) -> Numbers:
+        """Seconds that a request waits for its first token beside the steps that compute it: the host's own, steps of
+        ``decode`` seconds until the scheduler takes it, what a prompt of ``prompt`` seconds of kernels takes longer
+        than they do, launched one by one through all ``layers``, and a share of the ``others`` on its rank whose
+        prompts come in bursts before its own (``closed_form.py`` has the same terms)."""
+        launched = self.host_prompt * np.maximum(prompt, self.host_launch * layers)
+        taken = self.host_request + self.host_wait * decode + self.host_queue * others * prompt
+        return taken + np.maximum(launched - prompt, 0.0)
 
     def padded(self, sequences: int) -> int:
         """``sequences``, filled up to the next captured size; beyond the largest none."""
@@ -52,7 +71,10 @@ def _profile(name: str) -> Engine:
     raw: dict[str, Any] = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
     graphs, host = raw.pop("cuda_graphs"), raw.pop("host")
     sizes = {*graphs["first"], *(n for first, last, step in graphs["then"] for n in range(first, last + 1, step))}
-    seconds: dict[str, Any] = {f"host_{key}": parse(value, "seconds") for key, value in host.items()}
+    plain = ("wait", "prompt", "queue")
+    seconds: dict[str, Any] = {
+        f"host_{key}": value if key in plain else parse(value, "seconds") for key, value in host.items()
+    }
     return Engine(**raw, **seconds, cuda_graph_sizes=tuple(sorted(sizes)))
 
 

@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from moewright.cost.shapes import cache_bytes, weight_bytes
+from moewright.cost.table import Table
 from moewright.serve.kernels import Array, Kernels
 from moewright.serve.layout import Formats, Layout
 from moewright.serve.step import Step
@@ -190,7 +191,7 @@ class KernelSteps:
     @cached_property
     def weights_bytes(self) -> float:
         """Bytes of weights on one rank, embedding and head on the same (as ``cost.memory``)."""
-        m, precision, t = self.model, self.formats.precision, self.layout.table
+        m, precision, t = self.model, self.formats.precision, Table.one(self.layout.strategy, self.layout.dp)
         layers = sum(
             weight_bytes(layer_tensors(layer, m.hidden_size), layer.attention, precision, t) * len(positions)
             for layer, positions in m.layer_kinds()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from moewright.cost.table import Table
 from moewright.spec.precision import Precision
 from moewright.spec.strategy import AttentionParallel, ExpertParallel, Strategy
 
@@ -24,10 +23,10 @@ class Layout:
         return self.tp * self.dp * self.pp
 
     @property
-    def table(self) -> Table:
-        """The layout as a table of one strategy."""
+    def strategy(self) -> Strategy:
+        """The layout in the planner's words."""
         attention, experts = AttentionParallel(self.dp, 1, self.tp), ExpertParallel(self.ep, self.etp)
-        return Table.one(Strategy(1, self.pp, attention=attention, experts=experts), self.dp)
+        return Strategy(1, self.pp, attention=attention, experts=experts)
 
     @property
     def name(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from moewright.serve.predict import range_of
+from moewright.serve.predict import served_range
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +113,10 @@ class Outcome:
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:
         """Mean TTFT and TPOT: the seconds that 80 % of measured results lay between where this was predicted."""
-        kind = "together" if len(self.pools) == 1 else "apart_stated"
-        found = {"ttft": range_of("ttft", self.ttft.mean, kind, self.measured)}
+        apart = len(self.pools) > 1
+        found = {"ttft": served_range("ttft", self.ttft.mean, apart, self.measured)}
         if self.tpot is not None:
-            found["tpot"] = range_of("tpot", self.tpot.mean, kind, self.measured)
+            found["tpot"] = served_range("tpot", self.tpot.mean, apart, self.measured)
         return found
 
     @property

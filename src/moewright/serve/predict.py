@@ -14,6 +14,8 @@ from moewright.serve.facts import Facts, facts_of
 from moewright.serve.rows import Row, Skipped
 
 FITTED = Path(__file__).parent / "fitted.yaml"
+#: intervals of the scheduler's simulation with measured kernels, and of steps priced by formulas
+SIMULATED = Path(__file__).parent / "simulated.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,23 @@ def range_of(metric: str, seconds: float, kind: str, tables: bool) -> tuple[floa
     """The seconds between which 80 % of held-out rows of ``kind`` (together, apart, apart_stated) measured, where this
     much was predicted."""
     low, high = fitted(tables).intervals[kind][metric]
+    return seconds * low, seconds * high
+
+
+@cache
+def _simulated() -> dict[str, Any]:
+    import yaml
+
+    raw: dict[str, Any] = yaml.safe_load(SIMULATED.read_text(encoding="utf-8"))
+    return raw
+
+
+def served_range(metric: str, seconds: float, apart: bool, tables: bool) -> tuple[float, float]:
+    """As ``range_of``, for what ``serve`` simulates or ``plan`` searches: where prefill and decode are together, with
+    intervals of its own errors; apart, those of the closed form's rows with workers stated."""
+    if apart:
+        return range_of(metric, seconds, "apart_stated", tables)
+    low, high = _simulated()["simulated" if tables else "formulas"]["together"][metric]
     return seconds * low, seconds * high
 
 

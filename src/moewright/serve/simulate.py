@@ -18,6 +18,7 @@ from moewright.serve.replica import STARVED, Replica
 from moewright.serve.requests import Requests, draw
 from moewright.serve.series import series_of
 from moewright.serve.setting import Workers, engine_of, pools_of, serving_of, workers_of
+from moewright.serve.steady import held_load, load_at
 from moewright.serve.step import Step
 from moewright.spec.case import Case
 from moewright.spec.serving import Serving
@@ -47,10 +48,15 @@ def simulate(
 
 
 def simulate_pools(
-    case: Case, pools: tuple[Workers, ...], concurrency: int | None = None, tell: Tell = lambda share: None
+    case: Case,
+    pools: tuple[Workers, ...],
+    concurrency: int | None = None,
+    tell: Tell = lambda share: None,
+    engine: Engine | None = None,
 ) -> Outcome:
-    """As ``simulate``, with the workers as they are: one pool of both phases, or one of prefill and one of decode."""
-    s, engine = serving_of(case), engine_of(case)
+    """As ``simulate``, with the workers as they are: one pool of both phases, or one of prefill and one of decode.
+    ``engine``: other settings than the case's."""
+    s, engine = serving_of(case), engine or engine_of(case)
     if all(w.measured for w in pools):
         engine = replace(engine, host_step=0.0, host_sequence=0.0)
     clients = concurrency or (s.concurrency[-1] if s.concurrency else 0)
@@ -60,9 +66,42 @@ def simulate_pools(
     replicas = [_replicas(w, s, engine, limit) for w in pools]
     split = len(pools) == 2
     transfer = _transfer(pools)
-    ready = Pools(replicas[0], replicas[1] if split else [], transfer, engine.host_request)
+    ready = Pools(replicas[0], replicas[1] if split else [], transfer, before_first(pools, s, engine, clients))
     sequences = run(ready, requests, clients, tell)
     return _outcome(case, pools, replicas, requests, sequences, clients)
+
+
+def before_first(pools: tuple[Workers, ...], s: Serving, engine: Engine, clients: int) -> float:
+    """Seconds of a request beside the steps that compute its first token (``Engine.before``), at the mean load."""
+    layers = len(pools[0].case.model.layers)
+    prompt, decode, others = request_steps(pools[0], s, engine, clients)
+    if len(pools) == 2:
+        return float(engine.before(prompt, 0.0, layers)) + engine.host_apart
+    return float(engine.before(prompt, decode, layers, others if clients else 0.0))
+
+
+def request_steps(w: Workers, s: Serving, engine: Engine, clients: int) -> tuple[float, float, float]:
+    """Seconds of a mean prompt alone, and of a step that decodes what is in flight at ``clients`` (0: at the rate); and
+    how many others are in flight on a rank."""
+    tokens, dp, ranks = max(1.0, s.input.mean * (1 - s.prefix_cache_hit)), int(w.model.dp), int(w.model.dp) * w.count
+    keys = s.input.mean - tokens / 2
+    load = clients / ranks
+    if not clients:
+        rate = s.rate if s.rate is not None else _arrivals(s)
+        load = float(load_at(w.model, s, engine, np.asarray(rate / ranks)))
+    held = float(held_load(w.model, s, engine))
+    batch = max(1.0, min(load, held))
+    none = np.zeros(1)
+    prompt = w.model.seconds(Step(none + tokens, none + tokens * keys, none, none, none + tokens))
+    decode = w.model.seconds(Step(none, none, none + batch, none + batch * s.resident, none + batch * dp))
+    return float(prompt[0]), float(decode[0]), batch - 1
+
+
+def _arrivals(s: Serving) -> float:
+    """Requests a second of a trace."""
+    assert s.trace is not None
+    times = s.trace.arrivals
+    return (len(times) - 1) / max(times[-1] - times[0], 1e-9)
 
 
 def _check(pools: tuple[Workers, ...], limit: int, case: Case) -> None:

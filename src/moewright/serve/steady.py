@@ -10,7 +10,8 @@ the share φ = 1 − (1 − need/p)^dp of the steps has one on some rank, and th
                φ = 1 − (1 − q)^dp, T = ((1 − φ)·f(0, b) + φ·f(p, b of the other ranks)) / (1 − q)
 
 Little's law (b of the load decode: O·T of the O·T + TTFT seconds that a request is there) closes the loop; T and b are
-found by repeated substitution. TTFT: half a step of waiting, and the steps of the prompt.
+found by repeated substitution. TTFT: half a step of waiting, the steps of the prompt, and what the engine adds
+(``Engine.before``).
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def steady_state(model: StepModel, s: Serving, engine: Engine, load: Numbers) ->
     inside = np.maximum(np.minimum(load, held), 1e-3)
     batch = inside
     tpot = ttft = np.zeros_like(inside)
-    budget_of = float(engine.max_num_batched_tokens)
+    budget_of, layers = float(engine.max_num_batched_tokens), len(model.case.model.layers)
     for _ in range(ROUNDS):
         budget = np.maximum(1.0, budget_of - batch * t.width) if engine.mixed else budget_of + 0 * batch
         most = budget * t.steps / t.prompt  # more cannot be fed
@@ -100,7 +101,8 @@ def steady_state(model: StepModel, s: Serving, engine: Engine, load: Numbers) ->
         chunks = np.ceil(t.prompt / budget)
         # the wait for the step under way, which is longer the likelier it is met
         wait = np.where(inside > 1, step / 2, 0.0)
-        ttft = wait + chunks * both
+        alone_prompt = chunks * np.maximum(both - alone, 0.0)
+        ttft = wait + chunks * both + engine.before(alone_prompt, alone, layers, np.maximum(batch - 1, 0.0))
         rate = batch / (t.steps * step)
         wanted = inside * t.steps * step / (t.steps * step + ttft)
         if engine.mixed:
@@ -108,7 +110,7 @@ def steady_state(model: StepModel, s: Serving, engine: Engine, load: Numbers) ->
         batch = 0.5 * batch + 0.5 * np.minimum(wanted, inside)
         tpot = step / t.each
     rate = batch / (t.steps * tpot * t.each)
-    ttft = ttft + np.maximum(0.0, load - held) / np.maximum(rate, 1e-12) + engine.host_request
+    ttft = ttft + np.maximum(0.0, load - held) / np.maximum(rate, 1e-12)
     return Steady(ttft, tpot, batch, rate, held)
 
 
