@@ -209,7 +209,7 @@ def write_host(name: str, step: float, terms: dict[str, float], rows: int) -> No
     text = file.read_text(encoding="utf-8")
     apart = fitted(True).constants.apart_host[ENGINES.index(name)]
     host = (
-        f"host: {{step: {step * 1e6:.3g} us, sequence: 0 us, request: {terms['request'] * 1e3:.3g} ms, "
+        f"host: {{step: {step * 1e3:.3g} ms, sequence: 0 us, request: {terms['request'] * 1e3:.3g} ms, "
         f"wait: {terms['wait']:.3g}, launch: {terms['launch'] * 1e6:.3g} us, prompt: {terms['prompt']:.4g}, "
         f"queue: {terms['queue']:.3g}, apart: {apart * 1e3:.3g} ms}}"
     )

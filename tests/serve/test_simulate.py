@@ -16,7 +16,7 @@ from moewright.serve.replica import Replica
 from moewright.serve.requests import Requests
 from moewright.serve.setting import engine_strategy
 from moewright.serve.simulate import simulate
-from moewright.serve.step import StepModel
+from moewright.serve.step import Step, StepModel
 from moewright.spec.load import case_of
 from moewright.spec.strategy import StrategySpec
 
@@ -86,16 +86,17 @@ def test_as_step_by_step(engine, seed, count, concurrency, ranks, hit, room):
 
 
 def test_alone_it_is_the_steps_own_seconds():
-    """Concurrency 1: TTFT is the prompt's step, TPOT the mean decode step over the contexts."""
+    """Concurrency 1: TTFT is the prompt's step and what the host adds, TPOT the mean decode step over the contexts."""
     c = case(TP4, concurrency=1, requests=6)
     profile = load_engine("vllm")
     found = simulate(c)
     model = StepModel.of(c, engine_strategy(c, c.strategy), profile)
-    from moewright.serve.step import Step
-
     prompt = float(model.seconds(Step(512, 512 * 256, 0, 0, 512)))
     host = profile.host_step + profile.host_sequence
-    assert found.ttft.mean == pytest.approx(prompt + host + profile.host_request, rel=0.02)
+    resident = 512 + 128 / 2
+    waited = profile.host_wait * float(model.seconds(Step(0, 0, 1, resident, 1)))
+    launched = profile.host_prompt * max(prompt, profile.host_launch * len(c.model.layers))
+    assert found.ttft.mean == pytest.approx(launched + host + waited + profile.host_request, rel=0.02)
     contexts = 512 + 1 + np.arange(127)
     ones = np.ones(127)
     decode = float(np.mean(model.seconds(Step(0 * ones, 0 * ones, ones, contexts, ones))))
@@ -195,7 +196,29 @@ def test_apart_as_one_pool_each():
     model = StepModel.of(case(gpus=2), engine_strategy(case(gpus=2), StrategySpec(tp=2)), load_engine("vllm"))
     fabric = c.cluster.fabric
     travel = 512 * float(model.capacity.token_bytes) / fabric.bandwidth + fabric.latency
-    assert alone.ttft.mean - whole.ttft.mean == pytest.approx(travel, rel=0.05)
+    more = travel + load_engine("vllm").host_apart
+    # one worker waits for decode steps, the other has none
+    waited = load_engine("vllm").host_wait * float(model.seconds(Step(0, 0, 1, 512 + 64, 1)))
+    assert alone.ttft.mean - whole.ttft.mean == pytest.approx(more - waited, rel=0.01)
+
+
+@given(st.floats(1e-6, 1), st.floats(1e-6, 1), st.integers(1, 100), st.integers(0, 500))
+def test_what_passes_before_the_first_token_by_its_parts(prompt, decode, layers, others):
+    e = replace(
+        load_engine("vllm"), host_request=0.25, host_wait=2.0, host_launch=1e-3, host_prompt=1.5, host_queue=0.1
+    )
+    found = float(e.before(prompt, decode, layers, others))
+    slow = 1.5 * max(prompt, 1e-3 * layers)
+    assert found == pytest.approx(0.25 + 2 * decode + 0.1 * others * prompt + slow - prompt)
+    assert found >= 0.25
+    assert float(e.before(prompt, decode, layers, others + 1)) > found
+
+
+def test_engines_fill_decodes_up_to_what_they_capture():
+    sizes = {name: load_engine(name) for name in ("vllm", "sglang", "trtllm")}
+    assert [sizes["vllm"].padded(n) for n in (3, 9, 250, 257, 600)] == [4, 16, 256, 272, 600]
+    assert [sizes["sglang"].padded(n) for n in (9, 13, 260, 500)] == [12, 16, 272, 512]
+    assert [sizes["trtllm"].padded(n) for n in (9, 129, 200, 2048)] == [16, 192, 256, 2048]
 
 
 def test_the_speed_target():

@@ -86,6 +86,8 @@ def steady_state(model: StepModel, s: Serving, engine: Engine, load: Numbers) ->
     batch = inside
     tpot = ttft = np.zeros_like(inside)
     budget_of, layers = float(engine.max_num_batched_tokens), len(model.case.model.layers)
+    whole = np.minimum(t.prompt, budget_of) + 0 * inside
+    prompt = (t.seconds(whole, 0 * inside, whole) - engine.host_step) * np.ceil(t.prompt / budget_of)
     for _ in range(ROUNDS):
         budget = np.maximum(1.0, budget_of - batch * t.width) if engine.mixed else budget_of + 0 * batch
         most = budget * t.steps / t.prompt  # more cannot be fed
@@ -101,8 +103,7 @@ def steady_state(model: StepModel, s: Serving, engine: Engine, load: Numbers) ->
         chunks = np.ceil(t.prompt / budget)
         # the wait for the step under way, which is longer the likelier it is met
         wait = np.where(inside > 1, step / 2, 0.0)
-        alone_prompt = chunks * np.maximum(both - alone, 0.0)
-        ttft = wait + chunks * both + engine.before(alone_prompt, alone, layers, np.maximum(batch - 1, 0.0))
+        ttft = wait + chunks * both + engine.before(prompt, alone, layers, np.maximum(inside - 1, 0.0))
         rate = batch / (t.steps * step)
         wanted = inside * t.steps * step / (t.steps * step + ttft)
         if engine.mixed:
