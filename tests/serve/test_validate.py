@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from moewright.cli.app import app
 from moewright.errors import SpecError
-from moewright.serve.closed_form import Batch, tpot_ttft
+from moewright.serve.closed_form import Batch, tpot_ttft, with_implementations
 from moewright.serve.facts import PARTS, facts_of, model_of, shipped
 from moewright.serve.layout import Layout
 from moewright.serve.layouts import Sizes, layout_of
@@ -194,6 +194,36 @@ def test_more_clients_never_make_tokens_faster(
     many = tpot_ttft(batch_of(folder, batch_size=clients * 2, backend=engine), c)
     assert many[0][0] >= few[0][0] * (1 - 1e-9)
     assert many[1][0] >= few[1][0] * (1 - 1e-9)
+
+
+def test_an_implementation_is_a_factor_where_it_is_known(tmp_path: Path) -> None:
+    x = batch_of(tmp_path)
+    both = tpot_ttft(x, fitted(False).constants)
+    (pair,) = x.pair.tolist()
+    found = with_implementations(x, both, {pair: (1.5, 0.5)})
+    assert (found[0] / both[0], found[1] / both[1]) == (pytest.approx(1.5), pytest.approx(0.5))
+    other = with_implementations(x, both, {"vllm of another model": (1.5, 0.5)})
+    assert [v.tolist() for v in other] == [v.tolist() for v in both]
+    apart = batch_of(tmp_path, mode="disagg", prefill_tp_size=8, decode_tp_size=8, decode_batch_size=8)
+    both = tpot_ttft(apart, fitted(False).constants)
+    assert with_implementations(apart, both, {pair: (1.5, 0.5)})[0].tolist() == both[0].tolist()
+
+
+@pytest.mark.parametrize("tables", [True, False])
+def test_implementations_are_near_their_kernels(tables: bool) -> None:
+    """No factor stands for what a formula should have: they scatter around 1."""
+    factors = np.array(list(fitted(tables).implementations.values()))
+    assert 0.9 < np.median(factors[:, 0]) < 1.1
+    assert ((factors > 0.4) & (factors < 2.5)).all()
+
+
+def test_fewer_drafts_are_accepted_in_larger_batches(tmp_path: Path) -> None:
+    """Of a model with draft layers TPOT grows with the batch at least by what its acceptance loses."""
+    c = replace(fitted(False).constants, accepted=(1.5, 1.5, 1.5), accepted_growth=0.1, interference=0.0)
+    x = batch_of(tmp_path, model_path="deepseek-ai/DeepSeek-V3", system="b200_sxm", batch_size=16)
+    flat = float(tpot_ttft(x, replace(c, accepted_growth=0.0))[0][0])
+    assert x.drafts[0]
+    assert float(tpot_ttft(x, c)[0][0]) == pytest.approx(flat * min(16**0.1, 1.5), rel=1e-6)
 
 
 def test_clients_beyond_the_cache_wait_by_littles_law(tmp_path: Path) -> None:
