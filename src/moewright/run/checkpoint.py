@@ -3,7 +3,7 @@
 Known layouts: one tensor an expert (Mixtral's w1, w2, w3; gate_proj, up_proj, down_proj elsewhere), gpt-oss's
 fused and interleaved ones, in bf16 or MXFP4 (OCP Microscaling Formats v1.0). FP8 weights with block scales
 (``weight_scale_inv``, DeepSeek-V3, arXiv 2412.19437 §3.3) or one scale a tensor or row (``weight_scale``) are
-multiplied out.
+multiplied out, or given as they are.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from moewright.run.errors import RunError
+from moewright.run.scaled import E4M3, Scaled, Way
 from moewright.run.source import WHOLE
 
 _PREFIXES: Final = ("model.", "model.language_model.", "language_model.model.", "")
@@ -67,8 +68,8 @@ def has_weights(folder: Path) -> bool:
 
 class Checkpoint:
     """The tensors of a folder. ``block``: of FP8 scales, rows × columns. As a ``census`` it looks every tensor up
-    and reads none: what it gives has a shape only. Raises RunError for files that are missing, truncated or not
-    safetensors."""
+    and reads none: what it gives has a shape only. ``kept``: names of matrices that are given in FP8, to be multiplied
+    by ``way``. Raises RunError for files that are missing, truncated or not safetensors."""
 
     def __init__(
         self,
@@ -82,6 +83,8 @@ class Checkpoint:
         for file in _files(folder):
             for name, entry in _header(file).items():
                 self.entries[name] = entry
+        self.kept: frozenset[str] = frozenset()
+        self.way = Way.PLAIN
         self._open: dict[Path, Any] = {}
 
     def tensor(self, name: str, shape: tuple[int, ...], rows: slice = WHOLE, columns: slice = WHOLE) -> Tensor:
@@ -95,6 +98,45 @@ class Checkpoint:
             raise RunError(f"{self.folder}: has no tensor {names[0]}")
         return self._read(found, shape, rows, columns)
 
+    @property
+    def eight(self) -> bool:
+        """Whether some matrix is FP8 with scales."""
+        return any(e.dtype == "F8_E4M3" and _scales_of(n, self.entries) for n, e in self.entries.items())
+
+    def form(self, name: str) -> tuple[int, int] | None:
+        """(height, width) of the scales' blocks of the matrix ``name`` if it is E4M3 here (width 0: whole rows)."""
+        found = self._stored(name)
+        if found is None or self.entries[found].dtype != "F8_E4M3":
+            return None
+        scales = _scales_of(found, self.entries)
+        if scales is None:
+            return None
+        return self.block if scales.endswith("_inv") else (1, 0)
+
+    def scaled(self, name: str, shape: tuple[int, int], rows: slice = WHOLE, columns: slice = WHOLE) -> Scaled | None:
+        """See Source. The slice begins on borders of blocks."""
+        form, found = self.form(name) if name in self.kept else None, self._stored(name)
+        if form is None or found is None:
+            return None
+        self._same(found, shape)
+        (top, bottom, _), (left, right, _) = rows.indices(shape[0]), columns.indices(shape[1])
+        height, width = form
+        codes: Tensor = self._slice(found)[top:bottom, left:right]
+        if width:
+            part = slice(top // height, -(-bottom // height)), slice(left // width, -(-right // width))
+            scales: Tensor = self._slice(found + "_scale_inv")[part]
+        else:
+            every = self._slice(found + "_scale")[...].reshape(-1, 1)
+            scales = every.expand(shape[0], 1)[top:bottom] if len(every) == 1 else every[top:bottom]
+        codes = codes.view(torch.uint8).clone(memory_format=torch.contiguous_format).view(E4M3)
+        return Scaled(codes, scales.to(torch.float32, copy=True).contiguous(), height, width, self.way)
+
+    def _stored(self, name: str) -> str | None:
+        """The name in the files of a tensor that has one of its own there."""
+        expert = re.fullmatch(r"layers\.(\d+)\.experts\.(\d+)\.(\w+)", name)
+        names = self._expert_names(*expert.groups()) if expert else self._names(name)
+        return next((n for n in names if n in self.entries), None)
+
     def _names(self, name: str) -> list[str]:
         if name == "head":
             return ["lm_head.weight", "language_model.lm_head.weight"]
@@ -103,12 +145,10 @@ class Checkpoint:
         _, layer, rest = name.split(".", 2)
         return [f"{prefix}layers.{layer}.{n}" for prefix in _PREFIXES for n in _LAYER[rest]]
 
-    def _expert(
-        self, layer: int, expert: int, part: str, shape: tuple[int, ...], rows: slice, columns: slice
-    ) -> Tensor:
+    def _expert_names(self, layer: int | str, expert: int | str, part: str) -> list[str]:
         kind, _, bias = part.partition("_")
         ending = ".bias" if bias else ".weight"
-        names = [
+        return [
             f"{prefix}layers.{layer}.{n}"
             for prefix in _PREFIXES
             for n in (
@@ -116,6 +156,12 @@ class Checkpoint:
                 f"block_sparse_moe.experts.{expert}.{_MIXTRAL[kind]}{ending}",
             )
         ]
+
+    def _expert(
+        self, layer: int, expert: int, part: str, shape: tuple[int, ...], rows: slice, columns: slice
+    ) -> Tensor:
+        kind, _, bias = part.partition("_")
+        names = self._expert_names(layer, expert, part)
         found = next((n for n in names if n in self.entries), None)
         if found is not None:
             return self._read(found, shape, rows, columns)
@@ -201,6 +247,11 @@ class Checkpoint:
             except Exception as error:
                 raise RunError(f"{file}: cannot be read: {error}") from None
         return self._open[file].get_slice(name)
+
+
+def _scales_of(name: str, entries: dict[str, Entry]) -> str | None:
+    """The tensor of scales of the tensor ``name``."""
+    return next((n for n in (name + "_scale_inv", name + "_scale") if n in entries), None)
 
 
 def _empty(shape: tuple[int, ...]) -> Tensor:

@@ -77,6 +77,7 @@ class Shard:
         }
         self.columns = part_of(model.hidden_size, place.at("etp"), s.experts.tp)
         self.caches: dict[int, Cache] = {}
+        self.fixed = False  # in a graph, or to be: nothing may wait for the device
         self.choices: dict[int, list[Tensor]] | None = None  # experts that own tokens chose, where wanted
         self.tally = Tally()
         self.mark: Callable[[str], None] = lambda name: None
@@ -86,7 +87,7 @@ class Shard:
     def weight_bytes(self) -> int:
         """Bytes of the weights held; a correction of the router's choice is a buffer and not counted."""
         held = {id(t): t for w in (*self.weights.values(), self.ends) for name, t in w.items() if name != "correction"}
-        return sum(t.numel() * t.element_size() for t in held.values())
+        return sum(t.nbytes for t in held.values())
 
     @property
     def cache_bytes(self) -> int:
@@ -273,7 +274,8 @@ class Shard:
         done = self.tally.copies
         copies = slots.numel() if self.alone else int((slots >= 0).sum())
         done[position] = done.get(position, 0) + copies
-        out = layers.experts(x, slots, weights, self.weights[position], ffn, self.numerics, self.columns, self.alone)
+        w, n = self.weights[position], self.numerics
+        out = layers.experts(x, slots, weights, w, ffn, n, self.columns, self.alone, self.fixed)
         self.mark("experts")
         return out
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from moewright.place.assignment import Assignment
 from moewright.run import schedule
+from moewright.run.blocks import Sizes
 from moewright.run.clock import Clock
 from moewright.run.engine import Logits, Shard, Tally
 from moewright.run.mesh import Place, join
@@ -31,7 +32,7 @@ class Job:
     ends that are fed one by one after the rest (decode). ``new_tokens`` to generate (0: a single pass), ended
     early when all sequences have met a ``stop`` id. ``every``: output of all tokens, else of the last ones.
     ``keep``: outputs and routing, for the verification. ``trace``: when each operation ended. ``static``: decode
-    in fixed shapes, of one rank only."""
+    in fixed shapes, of one rank only. ``eight``: what it saves to hold FP8 weights as they are; None where none are."""
 
     model: ModelSpec
     numerics: Numerics
@@ -49,6 +50,7 @@ class Job:
     keep: bool = True
     trace: bool = False
     static: bool = False
+    eight: Sizes | None = None
 
     @property
     def lengths(self) -> list[int]:

@@ -13,6 +13,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from moewright.run import scaled
+from moewright.run.scaled import Scaled
+
+#: a matrix of weights, [..., out, in]
+Matrix = Tensor | Scaled
 #: oneDNN's product, which torch's own compiler calls; None in a build without it
 _ONEDNN: Final[Any] = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 #: rows of a product up to which reading the matrix is what takes the time
@@ -23,8 +28,11 @@ MOST: Final = 0.75
 LARGE: Final = 1 << 20
 
 
-def linear(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
+def linear(x: Tensor, w: Matrix, bias: Tensor | None = None) -> Tensor:
     """x [n, in] times w [out, in] transposed, plus ``bias``."""
+    if isinstance(w, Scaled):
+        done = scaled.product(x, w)
+        return done if bias is None else done + bias
     if _ONEDNN is not None and x.dtype == torch.float32 and x.device.type == "cpu" and len(x):
         out: Tensor = _ONEDNN(x.contiguous(), w, bias, "none", [], "")
         return out
@@ -37,10 +45,14 @@ def round_up(rows: Tensor) -> Tensor:
     return rows if len(rows) <= FEW else F.pad(rows, (0, -len(rows) % 32))
 
 
-def one_by_one(x: Tensor, matrices: Tensor, counts: Tensor) -> bool:
-    """Whether experts with ``counts`` rows [slots] are best taken one after another: on a CPU in fp32, unless most of
-    them have a few rows and are small."""
-    return x.device.type == "cpu" and x.dtype == torch.float32 and not _together(x, matrices, counts)
+def one_by_one(x: Tensor, matrices: tuple[Matrix, Matrix], counts: Tensor, fixed: bool) -> bool:
+    """Whether experts, of two products with ``matrices`` each and ``counts`` rows [slots], are best taken one after
+    another: on a CPU in fp32, unless most of them have a few rows and are small; in FP8, for whose blocks torch has no
+    grouped product, wherever it is allowed to wait for the device to tell the counts (not ``fixed``)."""
+    up, down = matrices
+    if isinstance(up, Scaled) or isinstance(down, Scaled):
+        return x.device.type == "cpu" or not fixed
+    return x.device.type == "cpu" and x.dtype == torch.float32 and not _together(x, up, counts)
 
 
 def _together(x: Tensor, matrices: Tensor, counts: Tensor) -> bool:
@@ -49,9 +61,11 @@ def _together(x: Tensor, matrices: Tensor, counts: Tensor) -> bool:
     return x.dtype != torch.float32 or matrices[0].numel() < LARGE
 
 
-def grouped(rows: Tensor, matrices: Tensor, ends: Tensor) -> Tensor:
+def grouped(rows: Tensor, matrices: Matrix, ends: Tensor) -> Tensor:
     """Rows [n, in], sorted by slot, times matrices [slots, out, in] transposed, each slot's rows by its own matrix.
     ``ends`` [slots], 32-bit: where the rows of each end."""
+    if isinstance(matrices, Scaled):
+        return scaled.grouped(rows, matrices, ends)
     if rows.device.type == "cpu":
         counts = torch.diff(ends, prepend=ends.new_zeros(1))
         if _together(rows, matrices, counts):

@@ -71,7 +71,10 @@ class Decoder:
         return Logits(self.out.rows, self.out.columns, self.out.values.clone())
 
     def _pass(self) -> Logits | None:
-        return self.shard.forward(self.chunk, self.ids, False, self.step)
+        self.shard.fixed = True
+        out = self.shard.forward(self.chunk, self.ids, False, self.step)
+        self.shard.fixed = False
+        return out
 
     def _capture(self) -> None:
         """Once to warm up, once to record. Both write to the cache what the replay writes again; what they count is
