@@ -16,7 +16,7 @@ from moewright.run.attention import Cache, Step, attention, new_cache
 from moewright.run.clock import Clock
 from moewright.run.mesh import Place
 from moewright.run.numerics import Numerics
-from moewright.run.products import linear
+from moewright.run.products import linear, unwaiting
 from moewright.run.schedule import Chunk, last
 from moewright.run.source import Source
 from moewright.run.traffic import Traffic
@@ -88,6 +88,12 @@ class Shard:
         """Bytes of the weights held; a correction of the router's choice is a buffer and not counted."""
         held = {id(t): t for w in (*self.weights.values(), self.ends) for name, t in w.items() if name != "correction"}
         return sum(t.nbytes for t in held.values())
+
+    @property
+    def unwaiting(self) -> bool:
+        """Whether a graph can hold this rank's passes: no product of experts waits for the device."""
+        experts = [w[name] for w in self.weights.values() for name in ("experts_up", "experts_down") if name in w]
+        return all(unwaiting(m, self.dtype, self.device) for m in experts)
 
     @property
     def cache_bytes(self) -> int:

@@ -343,7 +343,7 @@ def _report(
         case.model.name,
         weights,
         precision,
-        "cuda" if device.type == "cuda" else f"cpu, {threads} thread{'s' if threads > 1 else ''} a rank",
+        _device(device, threads, outcomes),
         found.error,
         found.largest,
         found.moved,
@@ -356,6 +356,12 @@ def _report(
         _operations(outcomes),
         _overhead(outcomes, forward) if device.type == "cpu" and plan.gpus > 1 else None,
     )
+
+
+def _device(device: torch.device, threads: int, outcomes: list[Outcome]) -> str:
+    if device.type == "cuda":
+        return "cuda, decode as a graph" if outcomes[0].graph else "cuda"
+    return f"cpu, {threads} thread{'s' if threads > 1 else ''} a rank"
 
 
 def _same_weights(priced: Precision, job: Job) -> bool:

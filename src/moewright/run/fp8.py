@@ -15,18 +15,20 @@ from moewright.run.scaled import BLOCK, Scaled, Way
 NEAR: Final = 1e-2
 #: columns and rows of FP8 matrices that torch's products take
 _WHOLE: Final = 16
-#: of the trial; the second has rows that are no whole blocks
-_TRIALS: Final = ((2 * BLOCK, 3 * BLOCK), (BLOCK + 4 * _WHOLE, 2 * BLOCK))
+#: of a trial: rows of a matrix of whole blocks, and of one whose last is cut (such as DeepSeek-V3's kv_a_proj, 576)
+_EVEN: Final = 2 * BLOCK
+_CUT: Final = BLOCK + 4 * _WHOLE
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
     """``way`` of the products, or None: weights are multiplied out. ``graphs``: a graph can hold the experts'
-    products. ``says``: which, and why, in one line."""
+    products. ``rows``: what must divide a matrix's. ``says``: which, and why, in one line."""
 
     way: Way | None
     says: str
     graphs: bool = True
+    rows: int = 1
 
     def takes(self, rows: int, columns: int, height: int, width: int) -> bool:
         """Whether a matrix of ``rows`` × ``columns`` with scales of ``height`` × ``width`` (0: whole rows) can be
@@ -36,7 +38,7 @@ class Choice:
         if self.way is Way.PLAIN:
             return True
         sides = width == 0 or (height, width) == (BLOCK, BLOCK)
-        return sides and rows % _WHOLE == 0 and columns % BLOCK == 0
+        return sides and rows % self.rows == 0 and columns % BLOCK == 0
 
 
 def choose(device: torch.device, wanted: str) -> Choice:
@@ -62,39 +64,38 @@ def _on_cuda(device: torch.device) -> Choice | str:
         return f"compute capability {major}.{minor} has no FP8 matrix units; they came with 8.9"
     reasons = []
     for way in [Way.BLOCKS, Way.COLUMNS] if major == 9 else [Way.COLUMNS]:  # torch has block scales for 9 alone
-        reason = trial(device, way)
+        reason = trial(device, way, _EVEN)
         if reason is None:
-            without = trial(device, way, together=True)
+            without = trial(device, way, _EVEN, together=True) or trial(device, way, _CUT, together=True)
             graphs = "" if without is None else f"; decode is no CUDA graph: grouped products {without}"
-            return Choice(way, f"FP8 matrix units, by {way}{graphs}", without is None)
+            rows = _WHOLE if trial(device, way, _CUT) is None else BLOCK
+            return Choice(way, f"FP8 matrix units, by {way}{graphs}", without is None, rows)
         reasons.append(f"products by {way} {reason}")
     return "; ".join(reasons)
 
 
-def trial(device: torch.device, way: Way, together: bool = False) -> str | None:
-    """What is wrong with products of that way on ``device`` (``together``: with grouped ones); None: nothing."""
+def trial(device: torch.device, way: Way, rows: int, together: bool = False) -> str | None:
+    """What is wrong with products of that way on ``device`` with matrices of ``rows`` (``together``: with grouped
+    ones); None: nothing."""
     generator = torch.Generator().manual_seed(0)
 
     def drawn(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
 
-    for rows, columns in _TRIALS:
-        scales = 0.5 + torch.rand(2, -(-rows // BLOCK), columns // BLOCK, generator=generator)
-        w = Scaled(drawn(2, rows, columns).to(scaled.E4M3), scales, way=way).to(device)
-        x = drawn(7, columns).to(device, torch.bfloat16)
-        plain = [scaled.product(part, _plain(w[i])) for i, part in enumerate((x[:3], x[3:]))]
-        try:
-            if together:
-                ends = torch.tensor([3, 7], dtype=torch.int32, device=device)
-                got = scaled.grouped(x, w, ends)
-            else:
-                got = torch.cat([scaled.product(x[:3], w[0]), scaled.product(x[3:], w[1])])
-            error = _error(got, torch.cat(plain))
-        except Exception as error_:  # whatever this device or this torch has against it
-            return f"fail ({_line(error_)})"
-        if not error <= NEAR:
-            return f"are wrong by {error:.2g} of their largest value"
-    return None
+    columns = 3 * BLOCK
+    scales = 0.5 + torch.rand(2, -(-rows // BLOCK), columns // BLOCK, generator=generator)
+    w = Scaled(drawn(2, rows, columns).to(scaled.E4M3), scales, way=way).to(device)
+    x = drawn(7, columns).to(device, torch.bfloat16)
+    plain = [scaled.product(part, _plain(w[i])) for i, part in enumerate((x[:3], x[3:]))]
+    try:
+        if together:
+            got = scaled.grouped(x, w, torch.tensor([3, 7], dtype=torch.int32, device=device))
+        else:
+            got = torch.cat([scaled.product(x[:3], w[0]), scaled.product(x[3:], w[1])])
+        error = _error(got, torch.cat(plain))
+    except Exception as refusal:  # whatever this device or this torch has against it
+        return f"fail ({_line(refusal)})"
+    return None if error <= NEAR else f"are wrong by {error:.2g} of their largest value"
 
 
 def _plain(w: Scaled) -> Scaled:

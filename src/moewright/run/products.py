@@ -72,10 +72,27 @@ def grouped(rows: Tensor, matrices: Matrix, ends: Tensor) -> Tensor:
             return _filled(rows, matrices, counts)
         if rows.dtype == torch.float32 or matrices.shape[-1] * matrices.element_size() % 16:
             # also what grouped_mm does not take, rows that are no whole 16 bytes
-            parts = torch.split(rows, counts.tolist())
-            return torch.cat([linear(part, matrices[slot]) for slot, part in enumerate(parts) if len(part)])
+            return _one_after_another(rows, matrices, counts)
+    elif matrices.shape[-1] * matrices.element_size() % 16:
+        counts = torch.diff(ends, prepend=ends.new_zeros(1))
+        return _one_after_another(rows, matrices, counts)
     out: Tensor = F.grouped_mm(rows, matrices.transpose(-2, -1), offs=ends)
     return out
+
+
+def unwaiting(matrices: Matrix, dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether ``grouped`` of them waits for no device. torch's grouped product does so (GroupedBlas.cpp, torch 2.13)
+    only of bf16 on compute capability 9 and 10; elsewhere it asks how many rows each slot has. FP8 products are tried
+    at the start."""
+    if device.type != "cuda" or isinstance(matrices, Scaled):
+        return True
+    major, _ = torch.cuda.get_device_capability(device)
+    return dtype == torch.bfloat16 and major in (9, 10) and matrices.shape[-1] * matrices.element_size() % 16 == 0
+
+
+def _one_after_another(rows: Tensor, matrices: Tensor, counts: Tensor) -> Tensor:
+    parts = torch.split(rows, counts.tolist())
+    return torch.cat([linear(part, matrices[slot]) for slot, part in enumerate(parts) if len(part)])
 
 
 def _filled(rows: Tensor, matrices: Tensor, counts: Tensor) -> Tensor:

@@ -105,7 +105,8 @@ def stack(each: list[Scaled]) -> Scaled:
 
 def quantized(x: Tensor, group: int) -> tuple[Tensor, Tensor]:
     """Rows [n, columns] → codes of the same shape, and scales [n, ⌈columns / group⌉]. Zeros have the scale 1."""
-    whole = F.pad(x.float(), (0, -x.shape[1] % group)).view(len(x), -1, group)
+    blocks = -(-x.shape[1] // group)
+    whole = F.pad(x.float(), (0, -x.shape[1] % group)).reshape(len(x), blocks, group)
     scales = whole.abs().amax(-1) / LARGEST
     scales = torch.where(scales > 0, scales, 1.0)
     codes = (whole / scales[..., None]).clamp(-LARGEST, LARGEST).to(E4M3)

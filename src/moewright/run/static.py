@@ -90,7 +90,8 @@ class Decoder:
         if self.shard.choices is not None:
             self.shard.choices = {}
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # another thread may go on, such as the one that watches over NCCL
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             self.out = self._pass()
         self.copies = {position: count - warm[position] for position, count in tally.copies.items()}
         self.choices, self.graph = self.shard.choices, graph

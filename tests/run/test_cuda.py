@@ -1,0 +1,91 @@
+"""What a CUDA run does, as far as it can be seen without CUDA: devices of all tensors, graphs, refusals, clocks."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from moewright.run import job, launch, products  # noqa: E402
+from moewright.run.clock import Clock  # noqa: E402
+from moewright.run.errors import RunError  # noqa: E402
+from moewright.run.scaled import Scaled  # noqa: E402
+
+CUDA = torch.device("cuda", 0)
+
+
+def test_all_tensors_of_a_pass_are_on_the_device():
+    """Prompts, decode and decode in fixed shapes, of every family and in FP8: nothing mixes devices, and in fixed
+    shapes nothing waits for one."""
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("fake_cuda.py"))],
+        capture_output=True, text=True, timeout=300, check=False,
+        env={"PYTHONPATH": str(Path(__file__).parents[2] / "src"), "PATH": ""},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("passed") == 8
+
+
+def test_which_products_a_graph_can_hold(monkeypatch):
+    w = torch.empty(4, 64, 256, dtype=torch.bfloat16)
+    odd = torch.empty(4, 64, 12, dtype=torch.bfloat16)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    assert products.unwaiting(w, torch.bfloat16, CUDA)
+    assert not products.unwaiting(odd, torch.bfloat16, CUDA)
+    assert not products.unwaiting(w.float(), torch.float32, CUDA)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    assert not products.unwaiting(w, torch.bfloat16, CUDA)
+    assert products.unwaiting(Scaled(w, w), torch.bfloat16, CUDA)
+
+
+def test_more_ranks_than_devices_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert launch.device_of("auto", 0) == CUDA
+    assert launch.device_of("cpu", 1) == torch.device("cpu")
+    with pytest.raises(RunError, match="LOCAL_RANK: got 1, but this machine has 1 CUDA device, and NCCL takes one"):
+        launch.device_of("cuda", 1)
+    assert launch._backend(CUDA) == {"backend": "nccl", "device_id": CUDA}
+    assert launch._backend(torch.device("cpu")) == {"backend": "gloo"}
+
+
+def test_operations_are_timed_by_events(monkeypatch):
+    now = [0.0]
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            self.at = now[0]
+
+        def elapsed_time(self, other):
+            return (other.at - self.at) * 1e3  # milliseconds, as torch has it
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda *_: None)
+    clock = Clock(CUDA, trace=True)
+    now[0] = 5.0
+    clock.begin()
+    for name, seconds in (("attention", 1.0), ("dispatch", 2.0), ("attention", 4.0)):
+        now[0] += seconds
+        (clock.moved if name == "dispatch" else clock.computed)(name)
+    assert clock.spent == {}
+    clock.end()
+    assert clock.events == [("attention", 1.0), ("dispatch", 3.0), ("attention", 7.0)]
+    assert clock.spent == {"attention": 5.0, "dispatch": 2.0}
+    clock.end()
+    assert len(clock.events) == 3
+
+
+def test_what_a_rank_tells_is_on_the_host():
+    there = SimpleNamespace(cpu=lambda: "here")
+    logits = job.Logits((0, 1), (0, 1), there)
+    told = job.Outcome(pieces=[job.Piece(0, None, logits)])
+    told.tally.loads = {3: there}
+    told = told.on_host()
+    assert told.pieces[0].logits.values == "here"
+    assert told.tally.loads == {3: "here"}
