@@ -143,6 +143,8 @@ def test_without_torch(folder):
         (["--weights", "nowhere"], "nowhere is no folder of safetensors"),
         (["--device", "cuda"], "no CUDA device"),
         (["--profile", "spec.yaml"], "spec.yaml"),
+        (["--fp8", "on"], "--fp8: got on, but model has no FP8 weights; expected auto or off"),
+        (["--fp8", "on", "--weights", "random"], "--fp8: got on, but a random model has no FP8 weights"),
     ],
 )
 def test_wrong_arguments(folder, arguments, says):
