@@ -190,3 +190,41 @@ def test_slices_keep_their_values(tmp_path_factory, top, left, more, wide):
     assert torch.equal(got.wide(), found.tensor("layers.0.dense.up", (40, 50), rows, columns))
     with pytest.raises(RunError, match="the config expects 41 × 50"):
         found.scaled("layers.0.dense.up", (41, 50))
+
+
+@pytest.mark.parametrize(
+    ("ending", "shape", "form"),
+    [
+        ("_scale_inv", (3, 4), (16, 16)),
+        ("_scale", (3, 4), (16, 16)),
+        ("_scale", (40, 1), (1, 0)),
+        ("_scale", (40,), (1, 0)),
+        ("_scale", (), (1, 0)),
+        ("_scale_inv", (1,), (1, 0)),
+        ("_scale_inv", (3, 5), None),
+        ("_scale", (50,), None),
+    ],
+)
+def test_scales_of_any_shape(tmp_path, ending, shape, form):
+    torch.manual_seed(1)
+    codes, scales = torch.randn(40, 50).to(E4M3), torch.rand(shape) + 0.5
+    save_file({UP: codes, UP + ending: scales}, tmp_path / "model.safetensors")
+    found = Checkpoint(tmp_path, block=(16, 16))
+    assert found.eight
+    if form is None:
+        for call in (lambda: found.form("layers.0.dense.up"), lambda: found.tensor("layers.0.dense.up", (40, 50))):
+            with pytest.raises(RunError, match=f"{ending} is {' × '.join(map(str, shape))}; expected 3 × 4 for blocks"):
+                call()
+        return
+    assert found.form("layers.0.dense.up") == form
+    if form[1]:
+        scales = scales.repeat_interleave(16, 0)[:40].repeat_interleave(16, 1)[:, :50]
+    else:
+        scales = scales.reshape(-1, 1)
+    found.kept = frozenset(["layers.0.dense.up"])
+    rows = slice(16, 37)
+    for got in (
+        found.tensor("layers.0.dense.up", (40, 50), rows),
+        found.scaled("layers.0.dense.up", (40, 50), rows).wide(),
+    ):
+        assert torch.equal(got, (codes.float() * scales)[rows])

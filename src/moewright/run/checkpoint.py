@@ -2,13 +2,14 @@
 
 Known layouts: one tensor an expert (Mixtral's w1, w2, w3; gate_proj, up_proj, down_proj elsewhere), gpt-oss's
 fused and interleaved ones, in bf16 or MXFP4 (OCP Microscaling Formats v1.0). FP8 weights with block scales
-(``weight_scale_inv``, DeepSeek-V3, arXiv 2412.19437 §3.3) or one scale a tensor or row (``weight_scale``) are
-multiplied out, or given as they are.
+(DeepSeek-V3, arXiv 2412.19437 §3.3) or one scale a row or tensor, whose shape tells which, and which are named
+``weight_scale_inv`` or ``weight_scale``, are multiplied out, or given as they are.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,14 +105,29 @@ class Checkpoint:
         return any(e.dtype == "F8_E4M3" and _scales_of(n, self.entries) for n, e in self.entries.items())
 
     def form(self, name: str) -> tuple[int, int] | None:
-        """(height, width) of the scales' blocks of the matrix ``name`` if it is E4M3 here (width 0: whole rows)."""
+        """(height, width) of the scales' blocks of the matrix ``name`` if it is E4M3 here (width 0: whole rows).
+        Raises RunError for scales of another shape."""
         found = self._stored(name)
-        if found is None or self.entries[found].dtype != "F8_E4M3":
+        if found is None or self.entries[found].dtype != "F8_E4M3" or _scales_of(found, self.entries) is None:
             return None
+        return self._form(found)[1:]
+
+    def _form(self, found: str) -> tuple[str, int, int]:
+        """The tensor of the scales of the matrix ``found``, and their height and width."""
         scales = _scales_of(found, self.entries)
-        if scales is None:
-            return None
-        return self.block if scales.endswith("_inv") else (1, 0)
+        assert scales is not None
+        (rows, columns), shape = self.entries[found].shape, self.entries[scales].shape
+        (height, width), count = self.block, math.prod(shape)
+        blocks = (-(-rows // height), -(-columns // width))
+        if shape == blocks and (count > 1 or scales.endswith("_inv")):
+            return scales, height, width
+        if count in (1, rows):
+            return scales, 1, 0
+        is_ = " × ".join(map(str, shape))
+        raise RunError(
+            f"{self.entries[scales].file}: {scales} is {is_}; expected {blocks[0]} × {blocks[1]} for blocks of "
+            f"{height} × {width}, {rows} for rows, or one scale"
+        )
 
     def scaled(self, name: str, shape: tuple[int, int], rows: slice = WHOLE, columns: slice = WHOLE) -> Scaled | None:
         """See Source. The slice begins on borders of blocks."""
@@ -122,12 +138,11 @@ class Checkpoint:
         (top, bottom, _), (left, right, _) = rows.indices(shape[0]), columns.indices(shape[1])
         height, width = form
         codes: Tensor = self._slice(found)[top:bottom, left:right]
+        stored = self._slice(self._form(found)[0])
         if width:
-            part = slice(top // height, -(-bottom // height)), slice(left // width, -(-right // width))
-            scales: Tensor = self._slice(found + "_scale_inv")[part]
+            scales: Tensor = stored[top // height : -(-bottom // height), left // width : -(-right // width)]
         else:
-            every = self._slice(found + "_scale")[...].reshape(-1, 1)
-            scales = every.expand(shape[0], 1)[top:bottom] if len(every) == 1 else every[top:bottom]
+            scales = stored[...].reshape(-1, 1).expand(shape[0], 1)[top:bottom]
         codes = codes.view(torch.uint8).clone(memory_format=torch.contiguous_format).view(E4M3)
         return Scaled(codes, scales.to(torch.float32, copy=True).contiguous(), height, width, self.way)
 
@@ -215,16 +230,17 @@ class Checkpoint:
             return vector.to(torch.float32 if exact else self.dtype, copy=True)
         (top, bottom, _), (left, right, _) = rows.indices(shape[0]), columns.indices(shape[1])
         part: Tensor = self._slice(name)[top:bottom, left:right]
-        if name + "_scale_inv" in self.entries:
-            (h, w), scales = self.block, self._slice(name + "_scale_inv")
+        if _scales_of(name, self.entries):
+            scales, h, w = self._form(name)
             part = part.to(torch.float32)
-            scale = scales[top // h : -(-bottom // h), left // w : -(-right // w)].float()
-            down = torch.arange(top, bottom) // h - top // h
-            across = torch.arange(left, right) // w - left // w
-            part = part * scale[down][:, across]
-        elif name + "_scale" in self.entries:
-            scale = self._slice(name + "_scale")[...].float().reshape(-1, 1)
-            part = part.to(torch.float32) * (scale[top:bottom] if len(scale) > 1 else scale)
+            if w:
+                scale = self._slice(scales)[top // h : -(-bottom // h), left // w : -(-right // w)].float()
+                down = torch.arange(top, bottom) // h - top // h
+                across = torch.arange(left, right) // w - left // w
+                part = part * scale[down][:, across]
+            else:
+                scale = self._slice(scales)[...].float().reshape(-1, 1)
+                part = part * (scale[top:bottom] if len(scale) > 1 else scale)
         return part.to(self.dtype, copy=True).contiguous()
 
     def _same(self, name: str, shape: tuple[int | None, ...]) -> None:

@@ -281,7 +281,7 @@ class Shard:
         copies = slots.numel() if self.alone else int((slots >= 0).sum())
         done[position] = done.get(position, 0) + copies
         w, n = self.weights[position], self.numerics
-        out = layers.experts(x, slots, weights, w, ffn, n, self.columns, self.alone, self.fixed)
+        out = layers.experts(x, slots, weights, w, ffn, n, self.columns, copies, self.fixed)
         self.mark("experts")
         return out
 

@@ -188,7 +188,7 @@ def _eight(
         return None, None
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    choice = choose(device, o.fp8)
+    choice = choose(device, o.fp8, source.dtype)
     if choice.way is None:
         return choice, None
     kept, wide = blocks.held(a.model, a.strategy, source.form, choice)

@@ -41,14 +41,15 @@ class Choice:
         return sides and rows % self.rows == 0 and columns % BLOCK == 0
 
 
-def choose(device: torch.device, wanted: str) -> Choice:
-    """The choice for ``device``; ``wanted``: auto, on (the plain product where the device has none) or off."""
+def choose(device: torch.device, wanted: str, dtype: torch.dtype = torch.bfloat16) -> Choice:
+    """The choice for ``device`` and activations in ``dtype``; ``wanted``: auto, on (the plain product where the device
+    has none) or off."""
     if wanted == "off":
         return Choice(None, "multiplied out, as asked")
     if device.type != "cuda":
         why = "this device has no FP8 matrix units"
     else:
-        found = _on_cuda(device)
+        found = _on_cuda(device, dtype)
         if isinstance(found, Choice):
             return found
         why = found
@@ -57,24 +58,24 @@ def choose(device: torch.device, wanted: str) -> Choice:
     return Choice(None, f"multiplied out: {why}")
 
 
-def _on_cuda(device: torch.device) -> Choice | str:
+def _on_cuda(device: torch.device, dtype: torch.dtype) -> Choice | str:
     """The choice, or why there is none."""
     major, minor = torch.cuda.get_device_capability(device)
     if (major, minor) < (8, 9):
         return f"compute capability {major}.{minor} has no FP8 matrix units; they came with 8.9"
     reasons = []
     for way in [Way.BLOCKS, Way.COLUMNS] if major == 9 else [Way.COLUMNS]:  # torch has block scales for 9 alone
-        reason = trial(device, way, _EVEN)
+        reason = trial(device, way, dtype, _EVEN)
         if reason is None:
-            without = trial(device, way, _EVEN, together=True) or trial(device, way, _CUT, together=True)
+            without = next(filter(None, (trial(device, way, dtype, n, True) for n in (_EVEN, _CUT))), None)
             graphs = "" if without is None else f"; decode is no CUDA graph: grouped products {without}"
-            rows = _WHOLE if trial(device, way, _CUT) is None else BLOCK
+            rows = _WHOLE if trial(device, way, dtype, _CUT) is None else BLOCK
             return Choice(way, f"FP8 matrix units, by {way}{graphs}", without is None, rows)
         reasons.append(f"products by {way} {reason}")
     return "; ".join(reasons)
 
 
-def trial(device: torch.device, way: Way, rows: int, together: bool = False) -> str | None:
+def trial(device: torch.device, way: Way, dtype: torch.dtype, rows: int, together: bool = False) -> str | None:
     """What is wrong with products of that way on ``device`` with matrices of ``rows`` (``together``: with grouped
     ones); None: nothing."""
     generator = torch.Generator().manual_seed(0)
@@ -85,7 +86,7 @@ def trial(device: torch.device, way: Way, rows: int, together: bool = False) -> 
     columns = 3 * BLOCK
     scales = 0.5 + torch.rand(2, -(-rows // BLOCK), columns // BLOCK, generator=generator)
     w = Scaled(drawn(2, rows, columns).to(scaled.E4M3), scales, way=way).to(device)
-    x = drawn(7, columns).to(device, torch.bfloat16)
+    x = drawn(7, columns).to(device, dtype)
     plain = [scaled.product(part, _plain(w[i])) for i, part in enumerate((x[:3], x[3:]))]
     try:
         if together:

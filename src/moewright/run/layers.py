@@ -88,13 +88,13 @@ def experts(
     ffn: MoeFfn,
     n: Numerics,
     columns: slice,
-    alone: bool = False,
+    copies: int | None = None,
     fixed: bool = False,
 ) -> Tensor:
     """Weighted sum [tokens, hidden] of the chosen experts, or of their parts, that this rank holds.
 
-    ``slots`` [tokens, top_k]: local slot of each choice, −1 for one that lives elsewhere (none where this rank is
-    ``alone``: then nothing waits for a device to tell how many). Copies are sorted by
+    ``slots`` [tokens, top_k]: local slot of each choice, −1 for one that lives elsewhere; ``copies``: how many do not,
+    where that is known, so that nothing waits for a device to tell. Copies are sorted by
     slot, so that each expert is one product over its own rows. ``columns``: where a down bias here belongs. ``fixed``:
     in a graph, so that nothing may wait for the device at all.
     """
@@ -102,8 +102,7 @@ def experts(
     flat = slots.flatten()
     order = flat.argsort(stable=True)
     counts = counted(flat + 1, len(up) + 1)
-    if not alone:
-        order = order[counts[0] :]  # those at −1 come first
+    order = order[len(order) - (int((flat >= 0).sum()) if copies is None else copies) :]  # those at −1 come first
     out, counts = torch.zeros_like(x), counts[1:]
     if not len(order):
         return out
@@ -112,7 +111,8 @@ def experts(
     if not large and not one_by_one(x, (up, w["experts_down"]), counts, fixed):
         ends = counts.cumsum(0).to(torch.int32)
         return out.index_add_(0, token, _all(x[token], counts, ends, w, ffn, n, columns).mul_(share))
-    of_slot = zip(torch.split(token, counts.tolist()), torch.split(share, counts.tolist()), strict=True)
+    sizes = counts.tolist()
+    of_slot = zip(torch.split(token, sizes), torch.split(share, sizes), strict=True)
     for slot, (mine, parts) in enumerate(of_slot):
         if len(mine):
             done = _one(x[round_up(mine)], slot, w, ffn, n, columns)[: len(mine)]
