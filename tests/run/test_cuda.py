@@ -52,6 +52,21 @@ def test_more_ranks_than_devices_are_refused(monkeypatch):
     assert launch._backend(torch.device("cpu")) == {"backend": "gloo"}
 
 
+def test_ranks_that_are_forked_are_on_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    assert launch.device_for("auto", 1) == CUDA
+    assert launch.device_for("auto", 4) == torch.device("cpu")
+    with pytest.raises(RunError, match="--device: got cuda for 4 ranks, which torchrun starts"):
+        launch.device_for("cuda", 4)
+    for name, value in (("RANK", "3"), ("WORLD_SIZE", "4"), ("MASTER_ADDR", "here"), ("LOCAL_RANK", "3")):
+        monkeypatch.setenv(name, value)
+    assert launch.device_for("auto", 4) == torch.device("cuda", 3)
+    assert launch.device_for("cpu", 4) == torch.device("cpu")
+
+
 def test_operations_are_timed_by_events(monkeypatch):
     now = [0.0]
 

@@ -51,7 +51,9 @@ def run(
     fp8: Annotated[
         Eights, typer.Option(help="FP8 weights multiplied as FP8; auto: where the device's FP8 units pass a trial.")
     ] = Eights.AUTO,
-    device: Annotated[Devices, typer.Option(help="auto: CUDA where there is one.")] = Devices.AUTO,
+    device: Annotated[
+        Devices, typer.Option(help="auto: CUDA where there is one, for one rank or under torchrun.")
+    ] = Devices.AUTO,
     prompt: Annotated[list[str] | None, typer.Option(help="A text to go on from (several: a batch).")] = None,
     prompt_ids: Annotated[list[str] | None, typer.Option(help="Token ids to go on from: 1,2,3.")] = None,
     generate: Annotated[int, typer.Option(min=0, max=1_000_000, help="Tokens to generate for each prompt.")] = 0,

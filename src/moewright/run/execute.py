@@ -89,7 +89,7 @@ def run(
     o = options or Options()
     begun = time.perf_counter()
     refuse(case, plan)
-    device = launch.device_of(o.device, int(os.environ.get("LOCAL_RANK", "0")))
+    device = launch.device_for(o.device, plan.gpus)
     precision = _precision(case.model, o.precision, device)
     model = replace(case.model, precision=Precision(precision, {}, *(precision,) * 4))
     laws = numerics(model)
@@ -120,10 +120,6 @@ def run(
         with torch.no_grad():
             outcomes = launch.alone(work, o.timeout, device)
     else:
-        if device.type == "cuda":
-            raise RunError(
-                f"{plan.gpus} ranks on CUDA devices are started by torchrun --nproc-per-node … -m moewright.run PLAN"
-            )
         outcomes = launch.forked(plan.gpus, work, o.timeout, lambda: progress(done.value))
     whole = time.perf_counter() - begun
     report = _report(case, plan, job, outcomes, o, whole, told, precision, device, tokenizer)

@@ -44,6 +44,24 @@ def device_of(wanted: str, local_rank: int = 0) -> torch.device:
     return torch.device("cuda", local_rank)
 
 
+def device_for(wanted: str, ranks: int) -> torch.device:
+    """The device of this process in a run of ``ranks``. Several that no launcher started are forked, which CUDA does
+    not bear: auto is then cpu. Raises RunError."""
+    started = under_torchrun()
+    device = device_of("cpu" if wanted == "auto" and ranks > 1 and not started else wanted, local_rank())
+    if device.type == "cuda" and ranks > 1 and not started:
+        raise RunError(
+            f"--device: got cuda for {ranks} ranks, which torchrun starts: torchrun --nproc-per-node … -m moewright …; "
+            "expected cpu"
+        )
+    return device
+
+
+def local_rank() -> int:
+    """This process's number on its machine, as a launcher has set it."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
 def world(ranks: int, work: Work, timeout: float, wanted: str) -> list[Any] | None:
     """``work`` as the rank that torchrun made of this process; all results on rank 0, None on the others.
 
@@ -53,7 +71,7 @@ def world(ranks: int, work: Work, timeout: float, wanted: str) -> list[Any] | No
     rank = int(os.environ["RANK"])
     if launched != ranks:
         raise RunError(f"the plan is for {ranks} ranks, {launched} were launched; expected {ranks}")
-    device = device_of(wanted, int(os.environ.get("LOCAL_RANK", "0")))
+    device = device_of(wanted, local_rank())
     if device.type == "cuda":
         torch.cuda.set_device(device)
     else:
