@@ -41,6 +41,19 @@ def test_which_products_a_graph_can_hold(monkeypatch):
     assert products.unwaiting(Scaled(w, w), torch.bfloat16, CUDA)
 
 
+def test_which_experts_go_together_in_fp8():
+    def one_by_one(device, together, rows, fixed=False):
+        w = Scaled(torch.empty(8, 128, 256), torch.empty(8, 1, 2), together=together)
+        x = SimpleNamespace(device=torch.device(device), dtype=torch.bfloat16)
+        return products.one_by_one(x, (w, w), rows, torch.ones(8), fixed)
+
+    assert one_by_one("cpu", False, 8, fixed=True)
+    assert one_by_one("cuda", False, 8)
+    assert not one_by_one("cuda", True, 512)
+    assert one_by_one("cuda", True, 513)
+    assert not one_by_one("cuda", True, 513, fixed=True)
+
+
 def test_more_ranks_than_devices_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)

@@ -70,7 +70,7 @@ def has_weights(folder: Path) -> bool:
 class Checkpoint:
     """The tensors of a folder. ``block``: of FP8 scales, rows × columns. As a ``census`` it looks every tensor up
     and reads none: what it gives has a shape only. ``kept``: names of matrices that are given in FP8, to be multiplied
-    by ``way``. Raises RunError for files that are missing, truncated or not safetensors."""
+    by ``way`` (``together``: see Scaled). Raises RunError for files that are missing, truncated or not safetensors."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Checkpoint:
             for name, entry in _header(file).items():
                 self.entries[name] = entry
         self.kept: frozenset[str] = frozenset()
-        self.way = Way.PLAIN
+        self.way, self.together = Way.PLAIN, False
         self._open: dict[Path, Any] = {}
 
     def tensor(self, name: str, shape: tuple[int, ...], rows: slice = WHOLE, columns: slice = WHOLE) -> Tensor:
@@ -144,7 +144,7 @@ class Checkpoint:
         else:
             scales = stored[...].reshape(-1, 1).expand(shape[0], 1)[top:bottom]
         codes = codes.view(torch.uint8).clone(memory_format=torch.contiguous_format).view(E4M3)
-        return Scaled(codes, scales.to(torch.float32, copy=True).contiguous(), height, width, self.way)
+        return Scaled(codes, scales.to(torch.float32, copy=True).contiguous(), height, width, self.way, self.together)
 
     def _stored(self, name: str) -> str | None:
         """The name in the files of a tensor that has one of its own there."""

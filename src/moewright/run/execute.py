@@ -25,6 +25,7 @@ from moewright.run.fp8 import Choice, choose
 from moewright.run.job import Job, Outcome, Worker
 from moewright.run.numerics import Numerics, config_of, numerics
 from moewright.run.sampling import Sampling
+from moewright.run.scaled import Way
 from moewright.run.source import RandomSource, Source
 from moewright.run.text import Tokenizer
 from moewright.run.verify import Findings, Generation, Overhead, Report, compare, inputs_of, memory_lines
@@ -189,6 +190,7 @@ def _eight(
         return choice, None
     kept, wide = blocks.held(a.model, a.strategy, source.form, choice)
     source.kept, source.way = kept, choice.way
+    source.together = choice.graphs and choice.way is not Way.PLAIN
     if wide:
         why = "cut inside blocks, or of sizes that the products do not take"
         choice = replace(choice, says=f"{choice.says}; {len(wide)} matrices multiplied out ({why}): {min(wide)}, …")

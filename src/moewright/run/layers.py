@@ -108,7 +108,7 @@ def experts(
         return out
     token, share = order // slots.shape[1], weights.flatten()[order, None].to(x.dtype)
     large = x.device.type == "cpu" and len(order) * up.shape[1] * x.element_size() > _LARGE
-    if not large and not one_by_one(x, (up, w["experts_down"]), counts, fixed):
+    if not large and not one_by_one(x, (up, w["experts_down"]), len(order), counts, fixed):
         ends = counts.cumsum(0).to(torch.int32)
         return out.index_add_(0, token, _all(x[token], counts, ends, w, ffn, n, columns).mul_(share))
     sizes = counts.tolist()

@@ -22,6 +22,8 @@ Matrix = Tensor | Scaled
 _ONEDNN: Final[Any] = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 #: rows of a product up to which reading the matrix is what takes the time
 FEW: Final = 16
+#: the same of a slot in FP8, whose sums are read and written again for every group of columns; no GPU has shown it yet
+FEW_SCALED: Final = 64
 #: part of the experts that must have tokens for all to be multiplied at once
 MOST: Final = 0.75
 #: elements of a matrix from which one product alone keeps all cores busy
@@ -45,14 +47,16 @@ def round_up(rows: Tensor) -> Tensor:
     return rows if len(rows) <= FEW else F.pad(rows, (0, -len(rows) % 32))
 
 
-def one_by_one(x: Tensor, matrices: tuple[Matrix, Matrix], counts: Tensor, fixed: bool) -> bool:
-    """Whether experts, of two products with ``matrices`` each and ``counts`` rows [slots], are best taken one after
-    another: on a CPU in fp32, unless most of them have a few rows and are small; in FP8, for whose blocks torch has no
-    grouped product, wherever it is allowed to wait for the device to tell the counts (not ``fixed``)."""
+def one_by_one(x: Tensor, matrices: tuple[Matrix, Matrix], rows: int, counts: Tensor, fixed: bool) -> bool:
+    """Whether experts, of two products with ``matrices`` each and ``counts`` of ``rows`` [slots], are best taken one
+    after another: on a CPU in fp32, unless most of them have a few rows and are small; in FP8, where torch's grouped
+    product has to be made of many, unless all have a few rows, or nothing may wait for the device to tell the counts
+    (``fixed``)."""
     up, down = matrices
-    if isinstance(up, Scaled) or isinstance(down, Scaled):
-        return x.device.type == "cpu" or not fixed
-    return x.device.type == "cpu" and x.dtype == torch.float32 and not _together(x, up, counts)
+    if not (isinstance(up, Scaled) or isinstance(down, Scaled)):
+        return x.device.type == "cpu" and x.dtype == torch.float32 and not _together(x, up, counts)
+    together = all(m.together for m in matrices if isinstance(m, Scaled)) and rows <= FEW_SCALED * len(up)
+    return x.device.type == "cpu" or not (fixed or together)
 
 
 def _together(x: Tensor, matrices: Tensor, counts: Tensor) -> bool:

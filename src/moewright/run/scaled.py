@@ -7,7 +7,7 @@ multiplied out, the product in fp32) anywhere.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -39,13 +39,15 @@ class Way(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Scaled:
     """A matrix, or several, [..., rows, columns]: E4M3 ``codes``, and fp32 ``scales`` of blocks of ``height`` rows and
-    ``width`` columns [..., ⌈rows / height⌉, ⌈columns / width⌉]. ``width`` 0: of whole rows, [..., rows, 1]."""
+    ``width`` columns [..., ⌈rows / height⌉, ⌈columns / width⌉]. ``width`` 0: of whole rows, [..., rows, 1].
+    ``together``: ``grouped`` works on the device."""
 
     codes: Tensor
     scales: Tensor
     height: int = BLOCK
     width: int = BLOCK
     way: Way = Way.PLAIN
+    together: bool = False
 
     @property
     def shape(self) -> torch.Size:
@@ -65,11 +67,11 @@ class Scaled:
         return len(self.codes)
 
     def __getitem__(self, slot: int) -> Scaled:
-        return Scaled(self.codes[slot], self.scales[slot], self.height, self.width, self.way)
+        return replace(self, codes=self.codes[slot], scales=self.scales[slot])
 
     def to(self, device: torch.device) -> Scaled:
         """The same on ``device``."""
-        return Scaled(self.codes.to(device), self.scales.to(device), self.height, self.width, self.way)
+        return replace(self, codes=self.codes.to(device), scales=self.scales.to(device))
 
     def rows_scales(self, block: int) -> Tensor:
         """Scales of all rows in the ``block``-th block of columns, [..., rows]."""
@@ -88,16 +90,15 @@ class Scaled:
 
 def stack_rows(parts: list[Scaled]) -> Scaled:
     """One above the other; all but the last of whole blocks."""
-    first = parts[0]
     codes, scales = torch.cat([p.codes for p in parts]), torch.cat([p.scales for p in parts])
-    return Scaled(codes, scales, first.height, first.width, first.way)
+    return replace(parts[0], codes=codes, scales=scales)
 
 
 def stack(each: list[Scaled]) -> Scaled:
     """Equal matrices as [number, rows, columns]; lets go of what it has copied."""
     first, count = each[0], len(each)
     codes, scales = first.codes.new_empty(count, *first.codes.shape), first.scales.new_empty(count, *first.scales.shape)
-    out = Scaled(codes, scales, first.height, first.width, first.way)
+    out = replace(first, codes=codes, scales=scales)
     for i in range(count):
         codes[i], scales[i], each[i] = each[i].codes, each[i].scales, out
     return out
