@@ -9,10 +9,18 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from moewright.run import job, launch, products  # noqa: E402
+import numpy as np  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
+
+from moewright.place.assignment import assign  # noqa: E402
+from moewright.run import execute, job, launch, products  # noqa: E402
+from moewright.run.checkpoint import Checkpoint  # noqa: E402
 from moewright.run.clock import Clock  # noqa: E402
 from moewright.run.errors import RunError  # noqa: E402
-from moewright.run.scaled import Scaled  # noqa: E402
+from moewright.run.fp8 import Choice  # noqa: E402
+from moewright.run.scaled import Scaled, Way  # noqa: E402
+from moewright.spec.strategy import Strategy  # noqa: E402
+from run.worlds import tiny  # noqa: E402
 
 CUDA = torch.device("cuda", 0)
 
@@ -52,6 +60,19 @@ def test_which_experts_go_together_in_fp8():
     assert not one_by_one("cuda", True, 512)
     assert one_by_one("cuda", True, 513)
     assert not one_by_one("cuda", True, 513, fixed=True)
+
+
+def test_fp8_that_the_products_do_not_take_is_multiplied_out(tmp_path, monkeypatch):
+    up = "model.layers.0.mlp.up_proj.weight"  # 64 × 32: too narrow for blocks of 128
+    codes = torch.ones(64, 32).to(torch.float8_e4m3fn)
+    save_file({up: codes, up + "_scale_inv": torch.ones(1, 1)}, tmp_path / "model.safetensors")
+    model = tiny(1, 1).model
+    a = assign(model, Strategy(), np.arange(8)[None, None].repeat(2, 0))
+    monkeypatch.setattr(execute, "choose", lambda *_: Choice(Way.BLOCKS, "", rows=16))
+    source = Checkpoint(tmp_path)
+    choice, sizes = execute._eight(a, source, execute.Options(), torch.device("cpu"))
+    assert (choice.way, sizes, source.kept) == (None, None, frozenset())
+    assert choice.says.startswith("multiplied out: no matrix")
 
 
 def test_more_ranks_than_devices_are_refused(monkeypatch):

@@ -189,6 +189,9 @@ def _eight(
     if choice.way is None:
         return choice, None
     kept, wide = blocks.held(a.model, a.strategy, source.form, choice)
+    if not kept:
+        why = "no matrix has slices of whole blocks, of sizes that the products take"
+        return replace(choice, way=None, graphs=True, says=f"multiplied out: {why}"), None
     source.kept, source.way = kept, choice.way
     source.together = choice.graphs and choice.way is not Way.PLAIN
     if wide:
