@@ -143,9 +143,16 @@ def test_without_torch(folder):
         (["--weights", "nowhere"], "nowhere is no folder of safetensors"),
         (["--device", "cuda"], "no CUDA device"),
         (["--profile", "spec.yaml"], "spec.yaml"),
+        (["--fp8", "on"], "--fp8: got on, but model has no FP8 weights; expected auto or off"),
+        (["--fp8", "on", "--weights", "random"], "--fp8: got on, but a random model has no FP8 weights"),
     ],
 )
 def test_wrong_arguments(folder, arguments, says):
+    if "cuda" in arguments:
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("this machine has a CUDA device")
     done = moewright(folder, "run", "spec.yaml", *arguments)
     assert done.returncode in (2, 4)
     assert says in one_line(done.stderr)

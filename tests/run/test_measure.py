@@ -9,6 +9,7 @@ pytest.importorskip("torch")
 from tests.cost.test_measured import SPEC
 
 from moewright.cli.app import app
+from moewright.run.errors import RunError
 from moewright.run.measure import Effort, items, measure
 from moewright.spec.load import load
 from moewright.spec.profile import KEYS
@@ -49,6 +50,12 @@ def test_the_shapes_of_a_case_are_measured(tmp_path):
     assert {i.key for i in todo if i.operation == "experts"} == {(32, 64), (32, 32)}
     assert {i.key for i in todo if i.operation == "all_reduce"} == {(2,), (4,)}
     assert not [i for i in items(None, 1, QUICK) if i.operation == "all_reduce"]
+
+
+def test_cuda_without_cuda(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(RunError, match="--device: got cuda, but this machine has no CUDA device that torch can use"):
+        measure(None, 1, "cuda", QUICK)
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):

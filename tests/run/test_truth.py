@@ -17,7 +17,7 @@ def test_logits_and_greedy_tokens(family):
     script("truth.py", family, "16")
 
 
-@pytest.mark.parametrize("form", ["fp8", "mxfp4"])
+@pytest.mark.parametrize("form", ["fp8", "mxfp4", "eight"])
 def test_quantized_folders(form):
     script("quantized.py", form)
 

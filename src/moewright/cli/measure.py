@@ -20,7 +20,9 @@ def measure(
     source: Annotated[
         Path | None, typer.Argument(metavar="SPEC", help="Whose shapes to measure; none: a sweep.")
     ] = None,
-    device: Annotated[Devices, typer.Option(help="auto: CUDA where there is one.")] = Devices.AUTO,
+    device: Annotated[
+        Devices, typer.Option(help="auto: CUDA where there is one, for one rank or under torchrun.")
+    ] = Devices.AUTO,
     ranks: Annotated[
         int | None, typer.Option(min=1, max=4096, help="Processes that measure at once (default: the spec's, or 1).")
     ] = None,

@@ -26,6 +26,12 @@ class Precisions(StrEnum):
     FP16 = "fp16"
 
 
+class Eights(StrEnum):
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
 class Devices(StrEnum):
     AUTO = "auto"
     CPU = "cpu"
@@ -42,7 +48,12 @@ def run(
         str, typer.Option(help="A folder of safetensors, random, or auto: the model's folder if it has any.")
     ] = "auto",
     precision: Annotated[Precisions, typer.Option(help="auto: fp32 on CPUs, else the model's.")] = Precisions.AUTO,
-    device: Annotated[Devices, typer.Option(help="auto: CUDA where there is one.")] = Devices.AUTO,
+    fp8: Annotated[
+        Eights, typer.Option(help="FP8 weights multiplied as FP8; auto: where the device's FP8 units pass a trial.")
+    ] = Eights.AUTO,
+    device: Annotated[
+        Devices, typer.Option(help="auto: CUDA where there is one, for one rank or under torchrun.")
+    ] = Devices.AUTO,
     prompt: Annotated[list[str] | None, typer.Option(help="A text to go on from (several: a batch).")] = None,
     prompt_ids: Annotated[list[str] | None, typer.Option(help="Token ids to go on from: 1,2,3.")] = None,
     generate: Annotated[int, typer.Option(min=0, max=1_000_000, help="Tokens to generate for each prompt.")] = 0,
@@ -85,6 +96,7 @@ def run(
         sampling=Sampling(temperature, top_p),
         stop=([s for s in stop if s >= 0] if stop else stop_ids(case.model)) if generate else (),
         trace=profile is not None,
+        fp8=str(fp8),
     )
     with _stream(case, generate, as_json) as tell, progress(f"Running on {best.gpus} ranks", tell is None) as tick:
         ran = execute.run(case, best, options, tell, tick)

@@ -43,6 +43,7 @@ def _summary(r: dict[str, Any]) -> Section:
             facts(
                 ("Model", f"{r['model']}, weights {r['weights']}, in {r['precision']}"),
                 ("Device", r["device"]),
+                *((("FP8 weights", r["fp8"]),) if r["fp8"] else ()),
                 *((_line_name(line), _held(m)) for line, m in _lines(r)),
                 *(
                     (("Routed copies", f"{copies['min']} to {copies['max']} a layer and rank"),)

@@ -60,6 +60,7 @@ class Step:
     whole: tuple[Tensor, Tensor] | None = field(default=None, init=False)  # row and position of what gather gives
     _turns: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     _masks: dict[int | None, Tensor | None] = field(default_factory=dict)
+    _kept: dict[int, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         row, position = positions(self.chunk)
@@ -175,6 +176,17 @@ class Step:
                 seen = seen & (at[:, :, None] - keys < window)
         return seen[:, None]
 
+    def kept(self, room: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Of prompts in a cache with ``room`` for their last tokens: which these are, and row and place of each there.
+        Found on the host: a mask on the device would have to be waited for."""
+        if room not in self._kept:
+            row, position = positions(self.chunk)
+            last = np.flatnonzero(position >= np.array(self.chunk.counts)[row] - room)
+            found = last, row[last] + self.chunk.slot, position[last] % room
+            token, sequence, place = (torch.from_numpy(x).to(self.device) for x in found)
+            self._kept[room] = token, sequence, place
+        return self._kept[room]
+
     def cache_mask(self, room: int) -> Tensor | None:
         """Which of the first keys of the cache hold tokens, [sequences, 1, 1, seen]; None where all do."""
         held = [min(start + 1, room) for start in self.chunk.starts]
@@ -286,9 +298,8 @@ def _keep_prompt(cache: Tensor, padded: Tensor, packed: Tensor, step: Step) -> N
     if step.even and step.width <= room:
         cache[step.slots, :, : step.width] = padded
         return
-    counts = torch.tensor(step.chunk.counts, device=step.device)[step.row]
-    last = step.position >= counts - room
-    cache[step.row[last] + step.chunk.slot, :, step.position[last] % room] = packed[last]
+    token, row, place = step.kept(room)
+    cache[row, :, place] = packed[token]
 
 
 def _keep_one(cache: Tensor, packed: Tensor, step: Step) -> None:

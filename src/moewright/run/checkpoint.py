@@ -2,13 +2,14 @@
 
 Known layouts: one tensor an expert (Mixtral's w1, w2, w3; gate_proj, up_proj, down_proj elsewhere), gpt-oss's
 fused and interleaved ones, in bf16 or MXFP4 (OCP Microscaling Formats v1.0). FP8 weights with block scales
-(``weight_scale_inv``, DeepSeek-V3, arXiv 2412.19437 §3.3) or one scale a tensor or row (``weight_scale``) are
-multiplied out.
+(DeepSeek-V3, arXiv 2412.19437 §3.3) or one scale a row or tensor, whose shape tells which, and which are named
+``weight_scale_inv`` or ``weight_scale``, are multiplied out, or given as they are.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from moewright.run.errors import RunError
+from moewright.run.scaled import E4M3, Scaled, Way
 from moewright.run.source import WHOLE
 
 _PREFIXES: Final = ("model.", "model.language_model.", "language_model.model.", "")
@@ -67,8 +69,8 @@ def has_weights(folder: Path) -> bool:
 
 class Checkpoint:
     """The tensors of a folder. ``block``: of FP8 scales, rows × columns. As a ``census`` it looks every tensor up
-    and reads none: what it gives has a shape only. Raises RunError for files that are missing, truncated or not
-    safetensors."""
+    and reads none: what it gives has a shape only. ``kept``: names of matrices that are given in FP8, to be multiplied
+    by ``way`` (``together``: see Scaled). Raises RunError for files that are missing, truncated or not safetensors."""
 
     def __init__(
         self,
@@ -82,6 +84,8 @@ class Checkpoint:
         for file in _files(folder):
             for name, entry in _header(file).items():
                 self.entries[name] = entry
+        self.kept: frozenset[str] = frozenset()
+        self.way, self.together = Way.PLAIN, False
         self._open: dict[Path, Any] = {}
 
     def tensor(self, name: str, shape: tuple[int, ...], rows: slice = WHOLE, columns: slice = WHOLE) -> Tensor:
@@ -95,6 +99,59 @@ class Checkpoint:
             raise RunError(f"{self.folder}: has no tensor {names[0]}")
         return self._read(found, shape, rows, columns)
 
+    @property
+    def eight(self) -> bool:
+        """Whether some matrix is FP8 with scales."""
+        return any(e.dtype == "F8_E4M3" and _scales_of(n, self.entries) for n, e in self.entries.items())
+
+    def form(self, name: str) -> tuple[int, int] | None:
+        """(height, width) of the scales' blocks of the matrix ``name`` if it is E4M3 here (width 0: whole rows).
+        Raises RunError for scales of another shape."""
+        found = self._stored(name)
+        if found is None or self.entries[found].dtype != "F8_E4M3" or _scales_of(found, self.entries) is None:
+            return None
+        return self._form(found)[1:]
+
+    def _form(self, found: str) -> tuple[str, int, int]:
+        """The tensor of the scales of the matrix ``found``, and their height and width."""
+        scales = _scales_of(found, self.entries)
+        assert scales is not None
+        (rows, columns), shape = self.entries[found].shape, self.entries[scales].shape
+        (height, width), count = self.block, math.prod(shape)
+        blocks = (-(-rows // height), -(-columns // width))
+        if shape == blocks and (count > 1 or scales.endswith("_inv")):
+            return scales, height, width
+        if count in (1, rows):
+            return scales, 1, 0
+        is_ = " × ".join(map(str, shape))
+        raise RunError(
+            f"{self.entries[scales].file}: {scales} is {is_}; expected {blocks[0]} × {blocks[1]} for blocks of "
+            f"{height} × {width}, {rows} for rows, or one scale"
+        )
+
+    def scaled(self, name: str, shape: tuple[int, int], rows: slice = WHOLE, columns: slice = WHOLE) -> Scaled | None:
+        """See Source. The slice begins on borders of blocks."""
+        form, found = self.form(name) if name in self.kept else None, self._stored(name)
+        if form is None or found is None:
+            return None
+        self._same(found, shape)
+        (top, bottom, _), (left, right, _) = rows.indices(shape[0]), columns.indices(shape[1])
+        height, width = form
+        codes: Tensor = self._slice(found)[top:bottom, left:right]
+        stored = self._slice(self._form(found)[0])
+        if width:
+            scales: Tensor = stored[top // height : -(-bottom // height), left // width : -(-right // width)]
+        else:
+            scales = stored[...].reshape(-1, 1).expand(shape[0], 1)[top:bottom]
+        codes = codes.view(torch.uint8).clone(memory_format=torch.contiguous_format).view(E4M3)
+        return Scaled(codes, scales.to(torch.float32, copy=True).contiguous(), height, width, self.way, self.together)
+
+    def _stored(self, name: str) -> str | None:
+        """The name in the files of a tensor that has one of its own there."""
+        expert = re.fullmatch(r"layers\.(\d+)\.experts\.(\d+)\.(\w+)", name)
+        names = self._expert_names(*expert.groups()) if expert else self._names(name)
+        return next((n for n in names if n in self.entries), None)
+
     def _names(self, name: str) -> list[str]:
         if name == "head":
             return ["lm_head.weight", "language_model.lm_head.weight"]
@@ -103,12 +160,10 @@ class Checkpoint:
         _, layer, rest = name.split(".", 2)
         return [f"{prefix}layers.{layer}.{n}" for prefix in _PREFIXES for n in _LAYER[rest]]
 
-    def _expert(
-        self, layer: int, expert: int, part: str, shape: tuple[int, ...], rows: slice, columns: slice
-    ) -> Tensor:
+    def _expert_names(self, layer: int | str, expert: int | str, part: str) -> list[str]:
         kind, _, bias = part.partition("_")
         ending = ".bias" if bias else ".weight"
-        names = [
+        return [
             f"{prefix}layers.{layer}.{n}"
             for prefix in _PREFIXES
             for n in (
@@ -116,6 +171,12 @@ class Checkpoint:
                 f"block_sparse_moe.experts.{expert}.{_MIXTRAL[kind]}{ending}",
             )
         ]
+
+    def _expert(
+        self, layer: int, expert: int, part: str, shape: tuple[int, ...], rows: slice, columns: slice
+    ) -> Tensor:
+        kind, _, bias = part.partition("_")
+        names = self._expert_names(layer, expert, part)
         found = next((n for n in names if n in self.entries), None)
         if found is not None:
             return self._read(found, shape, rows, columns)
@@ -169,16 +230,17 @@ class Checkpoint:
             return vector.to(torch.float32 if exact else self.dtype, copy=True)
         (top, bottom, _), (left, right, _) = rows.indices(shape[0]), columns.indices(shape[1])
         part: Tensor = self._slice(name)[top:bottom, left:right]
-        if name + "_scale_inv" in self.entries:
-            (h, w), scales = self.block, self._slice(name + "_scale_inv")
+        if _scales_of(name, self.entries):
+            scales, h, w = self._form(name)
             part = part.to(torch.float32)
-            scale = scales[top // h : -(-bottom // h), left // w : -(-right // w)].float()
-            down = torch.arange(top, bottom) // h - top // h
-            across = torch.arange(left, right) // w - left // w
-            part = part * scale[down][:, across]
-        elif name + "_scale" in self.entries:
-            scale = self._slice(name + "_scale")[...].float().reshape(-1, 1)
-            part = part.to(torch.float32) * (scale[top:bottom] if len(scale) > 1 else scale)
+            if w:
+                scale = self._slice(scales)[top // h : -(-bottom // h), left // w : -(-right // w)].float()
+                down = torch.arange(top, bottom) // h - top // h
+                across = torch.arange(left, right) // w - left // w
+                part = part * scale[down][:, across]
+            else:
+                scale = self._slice(scales)[...].float().reshape(-1, 1)
+                part = part * (scale[top:bottom] if len(scale) > 1 else scale)
         return part.to(self.dtype, copy=True).contiguous()
 
     def _same(self, name: str, shape: tuple[int | None, ...]) -> None:
@@ -201,6 +263,11 @@ class Checkpoint:
             except Exception as error:
                 raise RunError(f"{file}: cannot be read: {error}") from None
         return self._open[file].get_slice(name)
+
+
+def _scales_of(name: str, entries: dict[str, Entry]) -> str | None:
+    """The tensor of scales of the tensor ``name``."""
+    return next((n for n in (name + "_scale_inv", name + "_scale") if n in entries), None)
 
 
 def _empty(shape: tuple[int, ...]) -> Tensor:

@@ -16,7 +16,7 @@ from moewright.run.attention import Cache, Step, attention, new_cache
 from moewright.run.clock import Clock
 from moewright.run.mesh import Place
 from moewright.run.numerics import Numerics
-from moewright.run.products import linear
+from moewright.run.products import linear, unwaiting
 from moewright.run.schedule import Chunk, last
 from moewright.run.source import Source
 from moewright.run.traffic import Traffic
@@ -77,6 +77,7 @@ class Shard:
         }
         self.columns = part_of(model.hidden_size, place.at("etp"), s.experts.tp)
         self.caches: dict[int, Cache] = {}
+        self.fixed = False  # in a graph, or to be: nothing may wait for the device
         self.choices: dict[int, list[Tensor]] | None = None  # experts that own tokens chose, where wanted
         self.tally = Tally()
         self.mark: Callable[[str], None] = lambda name: None
@@ -86,7 +87,13 @@ class Shard:
     def weight_bytes(self) -> int:
         """Bytes of the weights held; a correction of the router's choice is a buffer and not counted."""
         held = {id(t): t for w in (*self.weights.values(), self.ends) for name, t in w.items() if name != "correction"}
-        return sum(t.numel() * t.element_size() for t in held.values())
+        return sum(t.nbytes for t in held.values())
+
+    @property
+    def unwaiting(self) -> bool:
+        """Whether a graph can hold this rank's passes: no product of experts waits for the device."""
+        experts = [w[name] for w in self.weights.values() for name in ("experts_up", "experts_down") if name in w]
+        return all(unwaiting(m, self.dtype, self.device) for m in experts)
 
     @property
     def cache_bytes(self) -> int:
@@ -273,7 +280,8 @@ class Shard:
         done = self.tally.copies
         copies = slots.numel() if self.alone else int((slots >= 0).sum())
         done[position] = done.get(position, 0) + copies
-        out = layers.experts(x, slots, weights, self.weights[position], ffn, self.numerics, self.columns, self.alone)
+        w, n = self.weights[position], self.numerics
+        out = layers.experts(x, slots, weights, w, ffn, n, self.columns, copies, self.fixed)
         self.mark("experts")
         return out
 

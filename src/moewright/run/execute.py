@@ -18,12 +18,14 @@ from moewright.place.assignment import Assignment, assign
 from moewright.plan.facts import placed
 from moewright.plan.plan import Plan
 from moewright.plan.search import evaluate
-from moewright.run import launch, schedule
+from moewright.run import blocks, launch, schedule
 from moewright.run.checkpoint import Checkpoint, has_weights
 from moewright.run.errors import RunError
+from moewright.run.fp8 import Choice, choose
 from moewright.run.job import Job, Outcome, Worker
 from moewright.run.numerics import Numerics, config_of, numerics
 from moewright.run.sampling import Sampling
+from moewright.run.scaled import Way
 from moewright.run.source import RandomSource, Source
 from moewright.run.text import Tokenizer
 from moewright.run.verify import Findings, Generation, Overhead, Report, compare, inputs_of, memory_lines
@@ -32,9 +34,11 @@ from moewright.spec.case import Case
 from moewright.spec.model import LatentAttention, ModelSpec, MoeFfn, SoftmaxAttention
 from moewright.spec.precision import Precision
 from moewright.spec.strategy import Strategy
-from moewright.spec.tensors import total_parameters
+from moewright.spec.tensors import layer_tensors, total_parameters
 from moewright.spec.workload import Kind
 
+#: what may be asked of FP8 weights
+FP8 = ("auto", "on", "off")
 FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -43,7 +47,8 @@ class Options:
     """How to run. ``weights``: auto (the model's folder where it has safetensors, else random), random, or a folder.
     ``precision``: fp32, bf16, fp16, or auto (fp32 on CPUs, else what the model has). ``prompts``: texts, or lists
     of ids; none: random ones of the workload's length. ``generate``: tokens to add to each. ``static``: decode in fixed
-    shapes, which one rank on CUDA does (as a graph) where nothing is said."""
+    shapes, which one rank on CUDA does (as a graph) where nothing is said. ``fp8``: whether FP8 weights of a folder
+    stay FP8 and meet quantised activations: auto (where the device's FP8 units pass a trial), on, or off."""
 
     seed: int = 0
     timeout: float = 900.0
@@ -57,6 +62,7 @@ class Options:
     stop: Sequence[int] = ()
     trace: bool = False
     static: bool | None = None
+    fp8: str = "auto"
 
 
 @dataclass(slots=True)
@@ -84,7 +90,7 @@ def run(
     o = options or Options()
     begun = time.perf_counter()
     refuse(case, plan)
-    device = launch.device_of(o.device, int(os.environ.get("LOCAL_RANK", "0")))
+    device = launch.device_for(o.device, plan.gpus)
     precision = _precision(case.model, o.precision, device)
     model = replace(case.model, precision=Precision(precision, {}, *(precision,) * 4))
     laws = numerics(model)
@@ -92,9 +98,11 @@ def run(
     assignment, _ = placed(replace(case, model=model), plan.strategy)
     if isinstance(source, Checkpoint):
         _census(model, laws, source)
+    choice, sizes = _eight(assign(model, plan.strategy, assignment.experts), source, o, device)
     _room(model, plan, o.verify, device)
     tokenizer = Tokenizer.of(model)
     job = _job(replace(case, model=model), plan, laws, assignment, source, o, tokenizer, device)
+    job = replace(job, eight=sizes, static=job.static and (choice is None or choice.graphs or device.type == "cpu"))
 
     done = multiprocessing.get_context("fork").RawValue("d", 0.0)  # the ranks' to write, this process's to read
 
@@ -113,13 +121,10 @@ def run(
         with torch.no_grad():
             outcomes = launch.alone(work, o.timeout, device)
     else:
-        if device.type == "cuda":
-            raise RunError(
-                f"{plan.gpus} ranks on CUDA devices are started by torchrun --nproc-per-node … -m moewright.run PLAN"
-            )
         outcomes = launch.forked(plan.gpus, work, o.timeout, lambda: progress(done.value))
     whole = time.perf_counter() - begun
-    return Ran(_report(case, plan, job, outcomes, o, whole, told, precision, device, tokenizer), job, outcomes)
+    report = _report(case, plan, job, outcomes, o, whole, told, precision, device, tokenizer)
+    return Ran(replace(report, fp8=None if choice is None else choice.says), job, outcomes)
 
 
 def refuse(case: Case, plan: Plan) -> None:
@@ -164,6 +169,35 @@ def _source(model: ModelSpec, o: Options, dtype: torch.dtype) -> tuple[Source, s
         raise RunError(f"--weights: {folder} is no folder of safetensors; expected one, random or auto")
     block = ((config_of(model) or {}).get("quantization_config") or {}).get("weight_block_size") or (128, 128)
     return Checkpoint(folder, dtype, tuple(block)), str(folder)
+
+
+def _eight(
+    a: Assignment, source: Source, o: Options, device: torch.device
+) -> tuple[Choice | None, blocks.Sizes | None]:
+    """What becomes of the FP8 weights of ``source``, which is told which to keep so, and what that saves. None, None
+    where it has none. Raises RunError where they are asked for and there are none."""
+    if o.fp8 not in FP8:
+        raise RunError(f"--fp8: got {o.fp8[:60]!r}; expected {', '.join(FP8)}")
+    if not isinstance(source, Checkpoint) or not source.eight:
+        if o.fp8 == "on":
+            where = source.folder if isinstance(source, Checkpoint) else "a random model"
+            raise RunError(f"--fp8: got on, but {where} has no FP8 weights; expected auto or off")
+        return None, None
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    choice = choose(device, o.fp8, source.dtype)
+    if choice.way is None:
+        return choice, None
+    kept, wide = blocks.held(a.model, a.strategy, source.form, choice)
+    if not kept:
+        why = "no matrix has slices of whole blocks, of sizes that the products take"
+        return replace(choice, way=None, graphs=True, says=f"multiplied out: {why}"), None
+    source.kept, source.way = kept, choice.way
+    source.together = choice.graphs and choice.way is not Way.PLAIN
+    if wide:
+        why = "cut inside blocks, or of sizes that the products do not take"
+        choice = replace(choice, says=f"{choice.says}; {len(wide)} matrices multiplied out ({why}): {min(wide)}, …")
+    return choice, blocks.sizes(a, kept, source.form, torch.empty(0, dtype=source.dtype).element_size())
 
 
 def _census(model: ModelSpec, laws: Numerics, source: Checkpoint) -> None:
@@ -288,7 +322,7 @@ def _report(
 ) -> Report:
     ran = len(outcomes[0].ended)
     load, forward = max(x.load for x in outcomes), max(x.ended[-1] for x in outcomes)
-    same = case.model.precision == job.model.precision
+    same = _same_weights(case.model.precision, job)
     if o.verify:
         with torch.no_grad():
             found = compare(job, outcomes, plan if same else None)
@@ -310,7 +344,7 @@ def _report(
         case.model.name,
         weights,
         precision,
-        "cuda" if device.type == "cuda" else f"cpu, {threads} thread{'s' if threads > 1 else ''} a rank",
+        _device(device, threads, outcomes),
         found.error,
         found.largest,
         found.moved,
@@ -323,6 +357,22 @@ def _report(
         _operations(outcomes),
         _overhead(outcomes, forward) if device.type == "cpu" and plan.gpus > 1 else None,
     )
+
+
+def _device(device: torch.device, threads: int, outcomes: list[Outcome]) -> str:
+    if device.type == "cuda":
+        return "cuda, decode as a graph" if outcomes[0].graph else "cuda"
+    return f"cpu, {threads} thread{'s' if threads > 1 else ''} a rank"
+
+
+def _same_weights(priced: Precision, job: Job) -> bool:
+    """Whether the run's weights have the formats that the plan prices."""
+    if job.eight is None:
+        return priced == job.model.precision
+    tensors = (t for layer, _ in job.model.layer_kinds() for t in layer_tensors(layer, job.model.hidden_size))
+    kinds = {t.kind for t in tensors if t.kind in ("attention", "experts", "shared_experts", "dense")}
+    eights = {priced.weight(kind) for kind in kinds} <= {"fp8", "fp8_block"}
+    return eights and job.eight.every and priced.default == job.model.precision.default
 
 
 def _operations(outcomes: list[Outcome]) -> dict[str, float]:

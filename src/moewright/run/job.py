@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.distributed as dist
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from moewright.place.assignment import Assignment
 from moewright.run import schedule
+from moewright.run.blocks import Sizes
 from moewright.run.clock import Clock
 from moewright.run.engine import Logits, Shard, Tally
 from moewright.run.mesh import Place, join
@@ -31,7 +32,7 @@ class Job:
     ends that are fed one by one after the rest (decode). ``new_tokens`` to generate (0: a single pass), ended
     early when all sequences have met a ``stop`` id. ``every``: output of all tokens, else of the last ones.
     ``keep``: outputs and routing, for the verification. ``trace``: when each operation ended. ``static``: decode
-    in fixed shapes, of one rank only."""
+    in fixed shapes, of one rank only. ``eight``: what it saves to hold FP8 weights as they are; None where none are."""
 
     model: ModelSpec
     numerics: Numerics
@@ -49,6 +50,7 @@ class Job:
     keep: bool = True
     trace: bool = False
     static: bool = False
+    eight: Sizes | None = None
 
     @property
     def lengths(self) -> list[int]:
@@ -93,7 +95,7 @@ class Choice:
 @dataclass(slots=True)
 class Outcome:
     """What a rank has to tell. ``generated``: sequence → ids, of the ranks that know them. ``ended``: seconds from
-    the start until each pass was through."""
+    the start until each pass was through. ``graph``: whether decode was a CUDA graph."""
 
     pieces: list[Piece] = field(default_factory=list)
     choices: list[Choice] = field(default_factory=list)
@@ -104,6 +106,13 @@ class Outcome:
     ended: list[float] = field(default_factory=list)
     load: float = 0.0
     clock: Clock | None = None
+    graph: bool = False
+
+    def on_host(self) -> Outcome:
+        """The same with all tensors on the host, where other ranks can read them."""
+        self.tally.loads = {position: found.cpu() for position, found in self.tally.loads.items()}
+        self.pieces = [replace(p, logits=replace(p.logits, values=p.logits.values.cpu())) for p in self.pieces]
+        return self
 
 
 class Worker:
@@ -140,7 +149,9 @@ class Worker:
             out.cache_bytes = self.shard.cache_bytes
         dist.barrier()  # seconds count from here
         clock = out.clock = Clock(self.device, job.trace)
-        told = clock if job.trace or self.device.type == "cpu" else None  # CUDA would have to wait for each
+        told = clock if job.trace or self.device.type == "cpu" else None  # on CUDA an event for each takes its time
+        static = job.static and self.shard.unwaiting
+        out.graph = static and self.device.type == "cuda"
         self.shard.begin(told)
         clock.begin()
         ids: list[Tensor | None] = [None] * len(waiting)
@@ -153,7 +164,7 @@ class Worker:
             for i, chunk in enumerate(waiting):
                 if step:
                     waiting[i] = chunk = chunk.after()
-                ids[i] = self._pass(step, chunk, ids[i])
+                ids[i] = self._pass(step, chunk, ids[i], static)
             out.ended.append(clock.seconds)
             if job.stop and self._all_stopped():
                 break
@@ -162,11 +173,12 @@ class Worker:
                 self._learn(len(out.ended) - 1, chunk, self._returned(chunk))
         for work, _ in self.pending:
             work.wait()
+        clock.end()
         out.tally = self.shard.tally
         self.shard.begin(None)
-        return out
+        return out.on_host()
 
-    def _pass(self, step: int, chunk: Chunk, ids: Tensor | None) -> Tensor | None:
+    def _pass(self, step: int, chunk: Chunk, ids: Tensor | None, static: bool) -> Tensor | None:
         """One chunk through this rank's stage; the ids that follow, where this rank finds them."""
         job, shard = self.job, self.shard
         inputs = None
@@ -181,7 +193,7 @@ class Worker:
                 inputs = ids
         if job.keep:
             shard.choices = {}
-        if step and job.static and inputs is not None:
+        if step and static and inputs is not None:
             if chunk.slot not in self.decoders:
                 self.decoders[chunk.slot] = Decoder(shard, chunk, job.room)
             part = self.decoders[chunk.slot](chunk, inputs)
@@ -214,15 +226,16 @@ class Worker:
     def _return(self, ids: Tensor) -> None:
         """From the last stage to the first: what it must pass next. Not waited for, or both would wait."""
         s = self.job.strategy
-        work = dist.isend(ids, self.place.rank - (s.pp - 1) * s.stage)
+        ids = ids.cpu()
+        work = dist.isend(ids, self.place.rank - (s.pp - 1) * s.stage, group=self.place.ids)
         assert work is not None
         self.pending.append((work, ids))
 
     def _returned(self, chunk: Chunk) -> Tensor:
         s = self.job.strategy
-        ids = torch.empty(len(chunk.sequences), dtype=torch.int64, device=self.device)
-        dist.recv(ids, self.place.rank + (s.pp - 1) * s.stage)
-        return ids
+        ids = torch.empty(len(chunk.sequences), dtype=torch.int64)
+        dist.recv(ids, self.place.rank + (s.pp - 1) * s.stage, group=self.place.ids)
+        return ids.to(self.device)
 
     def _all_stopped(self) -> bool:
         """Whether all sequences of all ranks have met a stop id."""

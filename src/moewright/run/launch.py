@@ -35,7 +35,31 @@ def device_of(wanted: str, local_rank: int = 0) -> torch.device:
         raise RunError("--device: got cuda, but this machine has no CUDA device that torch can use; expected cpu")
     if wanted == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
+    devices = torch.cuda.device_count()
+    if local_rank >= devices:
+        raise RunError(
+            f"LOCAL_RANK: got {local_rank}, but this machine has {devices} CUDA device{'s' if devices > 1 else ''}, "
+            f"and NCCL takes one rank of each; expected --nproc-per-node {devices} at most, or --device cpu"
+        )
     return torch.device("cuda", local_rank)
+
+
+def device_for(wanted: str, ranks: int) -> torch.device:
+    """The device of this process in a run of ``ranks``. Several that no launcher started are forked, which CUDA does
+    not bear: auto is then cpu. Raises RunError."""
+    started = under_torchrun()
+    device = device_of("cpu" if wanted == "auto" and ranks > 1 and not started else wanted, local_rank())
+    if device.type == "cuda" and ranks > 1 and not started:
+        raise RunError(
+            f"--device: got cuda for {ranks} ranks, which torchrun starts: torchrun --nproc-per-node … -m moewright …; "
+            "expected cpu"
+        )
+    return device
+
+
+def local_rank() -> int:
+    """This process's number on its machine, as a launcher has set it."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def world(ranks: int, work: Work, timeout: float, wanted: str) -> list[Any] | None:
@@ -47,12 +71,12 @@ def world(ranks: int, work: Work, timeout: float, wanted: str) -> list[Any] | No
     rank = int(os.environ["RANK"])
     if launched != ranks:
         raise RunError(f"the plan is for {ranks} ranks, {launched} were launched; expected {ranks}")
-    device = device_of(wanted, int(os.environ.get("LOCAL_RANK", "0")))
+    device = device_of(wanted, local_rank())
     if device.type == "cuda":
         torch.cuda.set_device(device)
     else:
         torch.set_num_threads(1)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(seconds=timeout))
+    dist.init_process_group(**_backend(device), timeout=timedelta(seconds=timeout))
     try:
         result = work(rank, device)
         results: list[Any] | None = [None] * ranks if rank == 0 else None
@@ -73,7 +97,7 @@ def alone(work: Work, timeout: float, device: torch.device) -> list[Any]:
         if device.type == "cuda":
             torch.cuda.set_device(device)
         dist.init_process_group(
-            "nccl" if device.type == "cuda" else "gloo",
+            **_backend(device),
             store=FileStore(f"{folder}/store", 1),
             rank=0,
             world_size=1,
@@ -120,6 +144,11 @@ def forked(ranks: int, work: Work, timeout: float, watched: Callable[[], None] =
                 if process.pid is not None:
                     process.join()
             torch.set_num_threads(threads)
+
+
+def _backend(device: torch.device) -> dict[str, Any]:
+    """NCCL, told which device is this rank's, or gloo."""
+    return {"backend": "nccl", "device_id": device} if device.type == "cuda" else {"backend": "gloo"}
 
 
 def _over_loopback() -> None:

@@ -7,7 +7,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from moewright.run.numerics import Numerics
-from moewright.run.products import grouped, linear, one_by_one, round_up
+from moewright.run.products import Matrix, grouped, linear, one_by_one, round_up
+from moewright.run.weights import Weights
 from moewright.spec.model import MoeFfn
 
 
@@ -30,12 +31,12 @@ def activate(x: Tensor, gated: bool, n: Numerics) -> Tensor:
     return (F.gelu(gate) if n.activation == "gelu" else F.relu(gate)) * up
 
 
-def mlp(x: Tensor, up: Tensor, down: Tensor, gated: bool, n: Numerics) -> Tensor:
+def mlp(x: Tensor, up: Matrix, down: Matrix, gated: bool, n: Numerics) -> Tensor:
     """A feed-forward, or the partial sum of the part of its width in ``up`` and ``down``."""
     return linear(activate(linear(x, up), gated, n), down)
 
 
-def route(x: Tensor, w: dict[str, Tensor], ffn: MoeFfn, n: Numerics) -> tuple[Tensor, Tensor]:
+def route(x: Tensor, w: Weights, ffn: MoeFfn, n: Numerics) -> tuple[Tensor, Tensor]:
     """(experts, weights), both [tokens, top_k], the weights in fp32.
 
     Softmax routers as Mixtral and Qwen3-MoE; sigmoid scores with a correction that counts for the choice only and
@@ -83,33 +84,35 @@ def experts(
     x: Tensor,
     slots: Tensor,
     weights: Tensor,
-    w: dict[str, Tensor],
+    w: Weights,
     ffn: MoeFfn,
     n: Numerics,
     columns: slice,
-    alone: bool = False,
+    copies: int | None = None,
+    fixed: bool = False,
 ) -> Tensor:
     """Weighted sum [tokens, hidden] of the chosen experts, or of their parts, that this rank holds.
 
-    ``slots`` [tokens, top_k]: local slot of each choice, −1 for one that lives elsewhere (none where this rank is
-    ``alone``: then nothing waits for a device to tell how many). Copies are sorted by
-    slot, so that each expert is one product over its own rows. ``columns``: where a down bias here belongs.
+    ``slots`` [tokens, top_k]: local slot of each choice, −1 for one that lives elsewhere; ``copies``: how many do not,
+    where that is known, so that nothing waits for a device to tell. Copies are sorted by
+    slot, so that each expert is one product over its own rows. ``columns``: where a down bias here belongs. ``fixed``:
+    in a graph, so that nothing may wait for the device at all.
     """
     up = w["experts_up"]
     flat = slots.flatten()
     order = flat.argsort(stable=True)
     counts = counted(flat + 1, len(up) + 1)
-    if not alone:
-        order = order[counts[0] :]  # those at −1 come first
+    order = order[len(order) - (int((flat >= 0).sum()) if copies is None else copies) :]  # those at −1 come first
     out, counts = torch.zeros_like(x), counts[1:]
     if not len(order):
         return out
     token, share = order // slots.shape[1], weights.flatten()[order, None].to(x.dtype)
-    large = x.device.type == "cpu" and len(order) * up.shape[1] * up.element_size() > _LARGE
-    if not large and not one_by_one(x, up, counts):
+    large = x.device.type == "cpu" and len(order) * up.shape[1] * x.element_size() > _LARGE
+    if not large and not one_by_one(x, (up, w["experts_down"]), len(order), counts, fixed):
         ends = counts.cumsum(0).to(torch.int32)
         return out.index_add_(0, token, _all(x[token], counts, ends, w, ffn, n, columns).mul_(share))
-    of_slot = zip(torch.split(token, counts.tolist()), torch.split(share, counts.tolist()), strict=True)
+    sizes = counts.tolist()
+    of_slot = zip(torch.split(token, sizes), torch.split(share, sizes), strict=True)
     for slot, (mine, parts) in enumerate(of_slot):
         if len(mine):
             done = _one(x[round_up(mine)], slot, w, ffn, n, columns)[: len(mine)]
@@ -117,7 +120,7 @@ def experts(
     return out
 
 
-def _one(rows: Tensor, slot: int, w: dict[str, Tensor], ffn: MoeFfn, n: Numerics, columns: slice) -> Tensor:
+def _one(rows: Tensor, slot: int, w: Weights, ffn: MoeFfn, n: Numerics, columns: slice) -> Tensor:
     """Rows [n, hidden] through one expert."""
     bias = w["experts_up_bias"][slot] if "experts_up_bias" in w else None
     done = linear(activate(linear(rows, w["experts_up"][slot], bias), ffn.gated, n), w["experts_down"][slot])
@@ -126,9 +129,7 @@ def _one(rows: Tensor, slot: int, w: dict[str, Tensor], ffn: MoeFfn, n: Numerics
     return done
 
 
-def _all(
-    rows: Tensor, counts: Tensor, ends: Tensor, w: dict[str, Tensor], ffn: MoeFfn, n: Numerics, columns: slice
-) -> Tensor:
+def _all(rows: Tensor, counts: Tensor, ends: Tensor, w: Weights, ffn: MoeFfn, n: Numerics, columns: slice) -> Tensor:
     """Rows [n, hidden], sorted by slot, through the expert of each."""
     hidden = grouped(rows, w["experts_up"], ends)
     if "experts_up_bias" in w:

@@ -15,7 +15,6 @@ import torch
 import torch.distributed as dist
 
 from moewright.run import bench, launch
-from moewright.run.errors import RunError
 from moewright.spec.case import Case
 from moewright.spec.model import DenseFfn, MoeFfn, SoftmaxAttention
 from moewright.spec.tensors import attention_tensors, ffn_tensors
@@ -110,7 +109,7 @@ def measure(
     """The profile, as plain values; None on ranks other than 0 under torchrun. Raises RunError."""
     o = effort or Effort()
     todo = items(case, ranks, o)
-    device = launch.device_of(wanted, int(os.environ.get("LOCAL_RANK", "0")))
+    device = launch.device_for(wanted, ranks)
     form = "bf16" if device.type == "cuda" else "fp32"
     done = multiprocessing.get_context("fork").RawValue("d", 0.0)
 
@@ -131,8 +130,6 @@ def measure(
     elif ranks == 1:
         with torch.no_grad():
             results = launch.alone(work, timeout, device)
-    elif device.type == "cuda":
-        raise RunError(f"--ranks: {ranks} ranks on CUDA devices are started by torchrun; expected 1")
     else:
         results = launch.forked(ranks, work, timeout, lambda: progress(done.value))
     return _profile(todo, results, ranks, device, form, o)

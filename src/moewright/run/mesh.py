@@ -13,7 +13,8 @@ from moewright.spec.strategy import Strategy
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One rank's coordinates and groups. ``stage``: all ranks of its pipeline stage."""
+    """One rank's coordinates and groups. ``stage``: all ranks of its pipeline stage. ``ids``: of all ranks, on the
+    host, for ids that go back from the last stage to the first; None where the world's own is there."""
 
     strategy: Strategy
     rank: int
@@ -23,6 +24,7 @@ class Place:
     ep: dist.ProcessGroup
     etp: dist.ProcessGroup
     stage: dist.ProcessGroup
+    ids: dist.ProcessGroup | None = None
 
     def at(self, name: str) -> int:
         """This rank's coordinate: replica, stage, repeat, dp, cp, tp, ep or etp."""
@@ -61,4 +63,7 @@ def join(s: Strategy, device: str = "cpu") -> Place:
         experts.get_group("ep"),
         experts.get_group("etp"),
         whole.get_group("stage"),
+        # NCCL passes messages between two ranks in the order they were asked for: ids would wait for hidden states that
+        # wait for them
+        dist.new_group(backend="gloo") if device == "cuda" and s.pp > 1 else None,
     )

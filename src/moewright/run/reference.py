@@ -14,6 +14,7 @@ from torch import Tensor
 
 from moewright.run.errors import RunError
 from moewright.run.numerics import Numerics
+from moewright.run.scaled import Scaled
 from moewright.run.source import Source
 from moewright.spec.model import LatentAttention, ModelSpec, MoeFfn, SoftmaxAttention
 
@@ -42,7 +43,8 @@ class _Pass:
         return self.source.tensor(name, shape).float()
 
     def linear(self, x: Tensor, name: str, out: int, bias: str | None = None) -> Tensor:
-        y = x @ self.read(name, out, x.shape[-1]).T
+        scaled = self.source.scaled(name, (out, x.shape[-1]))
+        y = x @ self.read(name, out, x.shape[-1]).T if scaled is None else _quantised(x, scaled)
         return y + self.read(bias, out) if bias else y
 
     def norm(self, x: Tensor, weight: Tensor) -> Tensor:
@@ -88,6 +90,20 @@ def reference(
         x = x @ (table if model.tied_embeddings else p.read("head", model.vocab_size, h)).T
     p.found.output = x
     return p.found
+
+
+def _quantised(x: Tensor, w: Scaled) -> Tensor:
+    """x [..., columns] times an FP8 matrix transposed: of each group of columns, x in steps of its largest value's
+    448th part, rounded as E4M3 rounds."""
+    total = torch.zeros(*x.shape[:-1], w.shape[0])
+    for i, start in enumerate(range(0, x.shape[-1], w.group)):
+        part, codes = x[..., start : start + w.group], w.codes[:, start : start + w.group].float()
+        step = part.abs().amax(-1, keepdim=True) / torch.finfo(w.codes.dtype).max
+        step[step == 0] = 1
+        scales = w.scales[:, i if w.width else 0]
+        rows = torch.arange(w.shape[0]) // w.height
+        total += step * ((part / step).to(w.codes.dtype).float() @ (codes * scales[rows, None]).T)
+    return total
 
 
 def _turned(p: _Pass, x: Tensor) -> Tensor:

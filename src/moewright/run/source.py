@@ -15,6 +15,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from moewright.run.scaled import Scaled
+
 WHOLE = slice(None)
 
 
@@ -26,6 +28,9 @@ class Source(Protocol):
 
     def tensor(self, name: str, shape: tuple[int, ...], rows: slice = WHOLE, columns: slice = WHOLE) -> Tensor:
         """A slice of the tensor ``name`` of ``shape`` ([rows, columns], or a vector), of its own memory."""
+
+    def scaled(self, name: str, shape: tuple[int, int], rows: slice = WHOLE, columns: slice = WHOLE) -> Scaled | None:
+        """The same of a matrix that is held in FP8; None of another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,10 @@ class RandomSource:
             return drawn[rows].to(self.dtype, copy=True)
         drawn = torch.randn(shape, generator=generator).mul_(shape[1] ** -0.5)
         return drawn[rows, columns].to(self.dtype, copy=True).contiguous()
+
+    def scaled(self, name: str, shape: tuple[int, int], rows: slice = WHOLE, columns: slice = WHOLE) -> Scaled | None:
+        """See Source: nothing drawn is FP8."""
+        return None
 
     def inputs(self, sequence: int, length: int, hidden: int) -> Tensor:
         """Hidden states [length, hidden] of one sequence, for a model without an embedding."""

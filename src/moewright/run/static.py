@@ -71,7 +71,10 @@ class Decoder:
         return Logits(self.out.rows, self.out.columns, self.out.values.clone())
 
     def _pass(self) -> Logits | None:
-        return self.shard.forward(self.chunk, self.ids, False, self.step)
+        self.shard.fixed = True
+        out = self.shard.forward(self.chunk, self.ids, False, self.step)
+        self.shard.fixed = False
+        return out
 
     def _capture(self) -> None:
         """Once to warm up, once to record. Both write to the cache what the replay writes again; what they count is
@@ -87,7 +90,8 @@ class Decoder:
         if self.shard.choices is not None:
             self.shard.choices = {}
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # another thread may go on, such as the one that watches over NCCL
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             self.out = self._pass()
         self.copies = {position: count - warm[position] for position, count in tally.copies.items()}
         self.choices, self.graph = self.shard.choices, graph

@@ -109,7 +109,8 @@ class Traffic:
         dist.all_to_all_single(out, torch.tensor(send, dtype=torch.int64, device=device), group=group)
         if self.done is not None:
             self.done("counts")
-        return [int(n) for n in out]
+        received: list[int] = out.tolist()
+        return received
 
     def receive(self, name: str, x: Tensor, source: int) -> None:
         """Into ``x`` what the rank ``source`` sends; the bytes are the sender's."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from moewright.place.assignment import Assignment, head_slices
 from moewright.run.errors import RunError
 from moewright.run.numerics import Numerics
-from moewright.run.source import Source
+from moewright.run.scaled import Scaled, stack, stack_rows
+from moewright.run.source import WHOLE, Source
 from moewright.spec.model import LatentAttention, Layer, ModelSpec, MoeFfn, SoftmaxAttention
 
-Weights = dict[str, Tensor]
+#: by name a Tensor, or a Scaled for a matrix that is held in FP8
+Weights = dict[str, Any]
 
 
 def part_of(size: int, part: int, parts: int) -> slice:
@@ -19,6 +23,16 @@ def part_of(size: int, part: int, parts: int) -> slice:
     each, more = divmod(size, parts)
     start = part * each + min(part, more)
     return slice(start, start + each + (part < more))
+
+
+def matrix(source: Source, names: list[tuple[str, int, slice]], columns: int, part: slice = WHOLE) -> Tensor | Scaled:
+    """Rows of several tensors (name, whole rows, which of them), one above the other, in the columns ``part``."""
+    found = [source.scaled(name, (rows, columns), mine, part) for name, rows, mine in names]
+    scaled = [s for s in found if s is not None]
+    if len(scaled) == len(found):
+        return scaled[0] if len(scaled) == 1 else stack_rows(scaled)
+    read = [source.tensor(name, (rows, columns), mine, part) for name, rows, mine in names]
+    return read[0] if len(read) == 1 else torch.cat(read)
 
 
 def layer_weights(
@@ -62,13 +76,10 @@ def attention_weights(source: Source, name: str, a: object, hidden: int, tp: int
     v = slice(keys[0] * a.v_dim, (keys[-1] + 1) * a.v_dim)
     sizes = {"q": (a.heads * a.head_dim, q), "k": (a.kv_heads * a.head_dim, k), "v": (a.kv_heads * a.v_dim, v)}
     read = source.tensor
-    weights = {
-        "qkv": torch.cat([read(f"{name}.{p}_proj", (size, hidden), rows) for p, (size, rows) in sizes.items()]),
-        "o": read(
-            f"{name}.o_proj",
-            (hidden, a.heads * a.v_dim),
-            columns=slice(queries.start * a.v_dim, queries.stop * a.v_dim),
-        ),
+    columns = slice(queries.start * a.v_dim, queries.stop * a.v_dim)
+    weights: Weights = {
+        "qkv": matrix(source, [(f"{name}.{p}_proj", size, rows) for p, (size, rows) in sizes.items()], hidden),
+        "o": matrix(source, [(f"{name}.o_proj", hidden, WHOLE)], a.heads * a.v_dim, columns),
     }
     if a.qkv_bias:
         weights["qkv_bias"] = torch.cat([read(f"{name}.{p}_bias", (size,), rows) for p, (size, rows) in sizes.items()])
@@ -86,20 +97,21 @@ def _latent(source: Source, name: str, a: LatentAttention, hidden: int, tp: int,
     heads, _ = head_slices(a, tp)[part]
     q_dim, kv_dim = a.nope_dim + a.rope_dim, a.nope_dim + a.value_dim
     rows = slice(heads.start * q_dim, heads.stop * q_dim)
-    read, weights = source.tensor, {}
+    read = source.tensor
+    weights: Weights = {}
     if a.q_rank is None:
-        weights["q"] = read(f"{name}.q_proj", (a.heads * q_dim, hidden), rows)
+        weights["q"] = matrix(source, [(f"{name}.q_proj", a.heads * q_dim, rows)], hidden)
     else:
-        weights["q_a"] = read(f"{name}.q_a_proj", (a.q_rank, hidden))
+        weights["q_a"] = matrix(source, [(f"{name}.q_a_proj", a.q_rank, WHOLE)], hidden)
         weights["q_a_norm"] = read(f"{name}.q_a_norm", (a.q_rank,))
-        weights["q_b"] = read(f"{name}.q_b_proj", (a.heads * q_dim, a.q_rank), rows)
-    weights["kv_a"] = read(f"{name}.kv_a_proj", (a.kv_rank + a.rope_dim, hidden))
+        weights["q_b"] = matrix(source, [(f"{name}.q_b_proj", a.heads * q_dim, rows)], a.q_rank)
+    weights["kv_a"] = matrix(source, [(f"{name}.kv_a_proj", a.kv_rank + a.rope_dim, WHOLE)], hidden)
     weights["kv_a_norm"] = read(f"{name}.kv_a_norm", (a.kv_rank,))
     weights["kv_b"] = read(
         f"{name}.kv_b_proj", (a.heads * kv_dim, a.kv_rank), slice(heads.start * kv_dim, heads.stop * kv_dim)
     )
     columns = slice(heads.start * a.value_dim, heads.stop * a.value_dim)
-    weights["o"] = read(f"{name}.o_proj", (hidden, a.heads * a.value_dim), columns=columns)
+    weights["o"] = matrix(source, [(f"{name}.o_proj", hidden, WHOLE)], a.heads * a.value_dim, columns)
     if a.bias:
         if a.q_rank is not None:
             weights["q_a_bias"] = read(f"{name}.q_a_bias", (a.q_rank,))
@@ -111,8 +123,8 @@ def _latent(source: Source, name: str, a: LatentAttention, hidden: int, tp: int,
 def mlp_weights(source: Source, name: str, width: int, hidden: int, gated: bool, parts: int, part: int) -> Weights:
     """A feed-forward's two products, the ``part``-th of ``parts`` of its width; of gate and up the same rows."""
     mine = part_of(width, part, parts)
-    ups = [source.tensor(f"{name}.{p}", (width, hidden), mine) for p in (("gate", "up") if gated else ("up",))]
-    return {"up": torch.cat(ups), "down": source.tensor(f"{name}.down", (hidden, width), columns=mine)}
+    up = matrix(source, [(f"{name}.{p}", width, mine) for p in (("gate", "up") if gated else ("up",))], hidden)
+    return {"up": up, "down": matrix(source, [(f"{name}.down", hidden, WHOLE)], width, mine)}
 
 
 def _experts(source: Source, name: str, ffn: MoeFfn, hidden: int, held: list[int], parts: int, part: int) -> Weights:
@@ -133,9 +145,11 @@ def _experts(source: Source, name: str, ffn: MoeFfn, hidden: int, held: list[int
     return weights
 
 
-def _stack(each: list[Tensor]) -> Tensor:
+def _stack(each: list[Any]) -> Tensor | Scaled:
     """torch.stack that lets go of what it has copied."""
-    out = each[0].new_empty(len(each), *each[0].shape)
+    if isinstance(each[0], Scaled):
+        return stack(each)
+    out: Tensor = each[0].new_empty(len(each), *each[0].shape)
     for i in range(len(each)):
         out[i], each[i] = each[i], out
     return out
