@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from moewright.place.balance import gpu_loads, improve
+from moewright.place.balance import gpu_loads, improve, replicate
 from moewright.place.compiled import compiled
 from moewright.place.record import moved_replicas
 
@@ -52,12 +52,19 @@ def _try_caps(
     load: np.ndarray, before: np.ndarray, caps: list[int], tries: int, seed: int, enough: float
 ) -> list[np.ndarray]:
     """``before`` with at most so many replicas moved, for each of ``caps``."""
-    found, greedy, moved = [before], before.copy(), 0
+    found = [before]
     counts = np.bincount(before.ravel(), minlength=len(load))
+    other, many = before.copy(), counts.copy()
+    far = recount(load, other, many, replicate(load, before.size, len(before)), caps[-1])
+    greedy, moved = before.copy(), 0
     for cap in caps[1:]:
         moved += improve(load, greedy, counts, 2 * cap, cap - moved, enough)
-        start = greedy if _fullest(load, greedy) < _fullest(load, found[-1]) else found[-1]
-        found.append(keep(load, start, before, cap, tries, seed, *FIRST, enough))
+        starts = [min(greedy, found[-1], key=lambda held: _fullest(load, held))]
+        if 0 < far <= cap:
+            far += improve(load, other, many, 2 * cap, cap - far, enough)
+            starts.append(other)
+        ends = [keep(load, held, before, cap, tries // len(starts), seed, *FIRST, enough) for held in starts]
+        found.append(min(ends, key=lambda held: _fullest(load, held)))
     return found
 
 
@@ -95,6 +102,35 @@ def _aligned(before: np.ndarray, held: np.ndarray) -> np.ndarray:
         row[row < 0] = left
         found[g] = row
     return found
+
+
+@compiled
+def recount(load: np.ndarray, held: np.ndarray, counts: np.ndarray, wanted: np.ndarray, most: int) -> int:
+    """Give slots of ``held`` to experts whose replicas are heavier than any would be with ``wanted`` replicas each, from
+    those that stay lightest with one less; how many, at most ``most``. Annealing seldom finds these steps: the new
+    replica's GPU is too full until others have left it."""
+    limit = (load / wanted).max() * (1 + 1e-9)
+    filled = gpu_loads(load, held, counts)
+    for turn in range(most):
+        b = int(np.argmax(load / counts))
+        if load[b] / counts[b] <= limit:
+            return turn
+        d, lightest = -1, load[b] / counts[b] * (1 - 1e-9)
+        for e in range(len(load)):
+            if counts[e] > 1 and load[e] / (counts[e] - 1) < lightest:
+                d, lightest = e, load[e] / (counts[e] - 1)
+        h, j = -1, -1
+        for g in range(len(held) if d >= 0 else 0):
+            for i in range(held.shape[1]):
+                if held[g, i] == d and not _in(held[g], b) and (h < 0 or filled[g] < filled[h]):
+                    h, j = g, i
+        if h < 0:
+            return turn
+        held[h, j] = b
+        counts[d] -= 1
+        counts[b] += 1
+        filled = gpu_loads(load, held, counts)
+    return most
 
 
 @compiled
