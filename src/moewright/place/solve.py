@@ -62,11 +62,12 @@ def place(
     ``groups`` > 1: the experts of each of so many routing groups stay in one of ``nodes`` nodes; with ``traffic``, a
     weight, as far as token copies between nodes, per copy, are worth more than that much of the largest load.
     ``shares``: equal, or optimal (a replica takes the part of its expert's tokens that balances best). ``previous``
-    [layers, slots]: an earlier placement to start from, of which at most 15 % of all replicas move, in the layers where
-    that helps most, or at most ``moves`` in each layer. ``affinity`` [experts, experts] or [layers, experts, experts]: tokens that chose both of two experts, which
-    are put on one GPU, or in one node, where no largest load grows by more than the part ``slack``. ``budget``: slots
-    over all layers beyond ``slots`` in each, where they help most (``budget.py``). ``expert_bytes``, ``token_bytes``:
-    for ``moved_bytes`` and ``cross_node_bytes``, of tokens that choose ``top_k`` experts in ``top_groups`` groups.
+    [layers, slots]: an earlier placement to start from, of which at most 15 % of all replicas move, in the layers
+    where that helps most, or with ``moves`` at most so many in each layer. ``affinity`` [experts, experts] or [layers,
+    experts, experts]: tokens that chose both of two experts, which are put on one GPU, or in one node, where no
+    largest load grows by more than the part ``slack``. ``budget``: slots over all layers beyond ``slots`` in each,
+    where they help most (``budget.py``). ``expert_bytes``, ``token_bytes``: for ``moved_bytes`` and
+    ``cross_node_bytes``, of tokens that choose ``top_k`` experts in ``top_groups`` groups.
     Raises SpecError for loads or sizes that cannot be placed.
     """
     start = time.perf_counter()
