@@ -20,7 +20,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
 import moewright
-from moewright.place.record import bound_of
+from benchmarks.limit import counted
 
 #: every so many layers of a case; a gap of balancedness not asked about; seconds of the solver per question
 _STEP, _CLOSE, _SECONDS = 20, 0.001, 10.0
@@ -81,7 +81,7 @@ def possible(load: np.ndarray, slots: int, gpus: int, level: float) -> bool | No
 
 def limit(load: np.ndarray, slots: int, gpus: int, reached: float) -> tuple[float, float]:
     """Two balancednesses: the least that is proved out of reach, and the largest that the program admits."""
-    mean, out, admitted = load.sum() / gpus, bound_of(load, slots, gpus), reached
+    mean, out, admitted = load.sum() / gpus, counted(load, slots, gpus), reached
     for more in _MORE:
         if out - admitted <= _CLOSE or reached * more >= out:
             break
@@ -110,7 +110,7 @@ def run(folder: Path, prefix: str = "") -> list[dict[str, Any]]:
                 "layers": len(loads),
                 "reached": float(reached.mean()),
                 "limit": float(found[:, 0].mean()),
-                "bound": float(np.mean([bound_of(load, *sizes.values()) for load in loads])),
+                "bound": float(np.mean([counted(load, *sizes.values()) for load in loads])),
                 "part": float((reached / found[:, 0]).mean()),
                 "worst": float((reached / found[:, 0]).min()),
                 "seconds": time.perf_counter() - start,

@@ -215,3 +215,21 @@ def test_the_proved_limit_is_not_passed():
     level = (np.bincount(part, weights=load) / width).max()
     assert not impossible(load, level * 1.001, 4)
     assert impossible(load, max(load.sum() / 8, load.max() / 6) * 0.9, 4)
+
+
+@pytest.mark.parametrize(("slots", "gpus"), [(6, 3), (8, 4), (9, 3), (6, 6), (5, 5)])
+def test_no_placement_passes_the_counted_limit(slots, gpus):
+    """The best of random positions, shares by linear program; with one slot a GPU the limit is reached."""
+    pytest.importorskip("scipy.optimize")
+    from benchmarks.limit import counted
+
+    rng = np.random.default_rng(slots)
+    for _ in range(3):
+        load = rng.lognormal(sigma=1.5, size=5)
+        limit, best = counted(load, slots, gpus), 0.0
+        for _ in range(150):
+            held = rng.permutation(np.concatenate([np.arange(5), rng.integers(0, 5, slots - 5)])).reshape(gpus, -1)
+            best = max(best, load.sum() / gpus / program(load, held))
+        assert best <= limit * (1 + 1e-9) <= 1 + 1e-9
+        if slots == gpus:
+            assert moewright.place(load[None], slots=slots, gpus=gpus).balancedness == pytest.approx(limit)
