@@ -1,5 +1,5 @@
-"""How even free shares can be, reached and proved, for every case: python -m benchmarks.limit FOLDER, that of
-benchmarks.place
+"""How even free shares can be, reached and proved: python -m benchmarks.limit FOLDER [PREFIX], that of
+benchmarks.place; for all cases, or those that begin so.
 
 What is proved:
 - ``counted``, for any sizes: with r = slots − experts, the j heaviest experts are on m ≤ r + j GPUs, whose other slots
@@ -28,7 +28,7 @@ from moewright.place.joint import part_experts
 
 #: every so many layers of a case is asked about; differences from what is reached that are, in turn; exchanges of the
 #: long search; seconds a layer after which no further question is asked
-_STEP, _MORE, _TRIES, _SECONDS = 20, (0.002, 0.004, 0.008, 0.016), 3_000_000, 90.0
+_STEP, _MORE, _TRIES, _SECONDS = 20, (0.004, 0.008, 0.016), 3_000_000, 90.0
 
 
 def counted(load: np.ndarray, slots: int, gpus: int) -> float:
@@ -156,6 +156,8 @@ def run(folder: Path, prefix: str = "") -> list[dict[str, Any]]:
 
 if __name__ == "__main__":
     day = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    result = run(Path(sys.argv[1]))
+    result = run(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "")
     file = Path(__file__).parent / "results" / f"limit-{day}.json"
-    file.write_text(json.dumps({"date": day, "rows": result}, indent=1) + "\n")
+    kept = json.loads(file.read_text())["rows"] if file.exists() else []
+    kept = [row for row in kept if row["case"] not in {new["case"] for new in result}]
+    file.write_text(json.dumps({"date": day, "rows": kept + result}, indent=1) + "\n")
