@@ -16,7 +16,7 @@ PARTS = (0.8, 1.0, 1.25)
 #: steps of annealing a slot, for each of these, and for the number of moves chosen then
 STEPS, LAST = 60, 260
 #: warmth of annealing, and part that the level falls by
-FIRST, SECOND = (0.005, 1e-3), (0.002, 2e-4)
+FIRST, SECOND = (0.005, 1e-3), (0.002, 5e-5)
 
 
 def keep_layers(loads: np.ndarray, before: np.ndarray, total: int, most: int, effort: float, seed: int) -> np.ndarray:
