@@ -15,6 +15,8 @@ from moewright.place.record import moved_replicas
 PARTS = (0.8, 1.0, 1.25)
 #: steps of annealing a slot, for each of these, and for the number of moves chosen then
 STEPS, LAST = 60, 260
+#: slots of all layers below which each gets more steps, up to ``MORE`` times as many: a second or so in all
+WHOLE, MORE = 16_000, 4.0
 #: warmth of annealing, and part that the level falls by
 FIRST, SECOND = (0.005, 1e-3), (0.002, 5e-5)
 
@@ -26,6 +28,7 @@ def keep_layers(loads: np.ndarray, before: np.ndarray, total: int, most: int, ef
     layers, gpus, each = before.shape
     slots, mean = gpus * each, loads.sum(axis=1) / gpus
     enough = mean * (1 + 2e-4)
+    effort *= min(MORE, max(1.0, WHOLE / (layers * slots)))
     caps = sorted({min(int(part * total / layers), most, total, slots) for part in PARTS} | {0})
     tried = [_try_caps(loads[i], before[i], caps, int(STEPS * slots * effort), seed, enough[i]) for i in range(layers)]
     costs = np.array([[-mean[i] / _fullest(loads[i], held) for held in row] for i, row in enumerate(tried)])
