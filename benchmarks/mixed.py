@@ -1,4 +1,5 @@
-"""Equal shares against a mixed-integer solver (HiGHS): python -m benchmarks.mixed FOLDER, that of benchmarks.place.
+"""Equal shares against a mixed-integer solver (HiGHS): python -m benchmarks.mixed FOLDER [PREFIX], that of
+benchmarks.place; all cases, or those that begin so.
 
 A program over the number of replicas of every expert decides whether a largest load t can be. With two slots a GPU it
 is exact: replicas can be paired if and only if, for every v > t / 2, at most as many weigh v and more as weigh t − v
@@ -122,6 +123,8 @@ def run(folder: Path, prefix: str = "") -> list[dict[str, Any]]:
 
 if __name__ == "__main__":
     day = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    result = run(Path(sys.argv[1]))
+    result = run(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "")
     file = Path(__file__).parent / "results" / f"mixed-{day}.json"
-    file.write_text(json.dumps({"date": day, "rows": result}, indent=1) + "\n")
+    kept = json.loads(file.read_text())["rows"] if file.exists() else []
+    kept = [row for row in kept if row["case"] not in {new["case"] for new in result}]
+    file.write_text(json.dumps({"date": day, "rows": kept + result}, indent=1) + "\n")

@@ -10,6 +10,7 @@ import numpy as np
 
 from moewright.errors import SpecError
 from moewright.place.affinity import checked_affinity, draw_together, make_affinity, split_pairs
+from moewright.place.anneal import keep
 from moewright.place.balance import improve, pack, place_layer, replicate
 from moewright.place.budget import place_budget
 from moewright.place.compiled import compile_all
@@ -24,6 +25,8 @@ from moewright.place.windows import steady
 
 #: part of the replicas of an earlier placement that may move
 PART_MOVED = 0.15
+#: with three slots a GPU and more, largest ÷ mean load above which annealing follows, and its steps a slot
+UNEVEN, STEPS = 1.005, 150
 #: slots of all layers above which starting the compiler pays; tries of a walk over replica counts, and exchanges of
 #: the searches that choose at random, compiled and not
 SMALL, TRIES, RANDOM = 48, (1200, 0), (300_000, 2_000)
@@ -148,8 +151,12 @@ def place(
 
 def _free(load: np.ndarray, slots: int, hosts: int, effort: _Effort) -> np.ndarray:
     found = place_layer(load, slots, hosts, effort.tries, effort.seed)
+    mean = load.sum() / hosts
     if len(load) <= MOST[0] and slots <= MOST[1] and hosts <= MOST[2]:
         found = exact_layer(load, found)
+    elif len(load) < slots >= 3 * hosts and _largest(load, found) > mean * UNEVEN:
+        steps = int(STEPS * slots * effort.random / RANDOM[0])
+        found = keep(load, found, found, slots, steps, effort.seed, 0.02, 5e-4, mean * (1 + 2e-4))
     return np.asarray(found)
 
 
