@@ -11,6 +11,7 @@ from benchmarks.robust import judged, topic_windows
 
 import moewright
 from moewright.errors import SpecError
+from moewright.place.balance import place_layer
 from moewright.place.files import schema
 from moewright.place.joint import fill_parts, part_experts
 from moewright.place.kept import least_costs
@@ -70,6 +71,14 @@ def test_no_layer_is_below_eplb(slots, gpus):
     ours = moewright.place(loads, slots=slots, gpus=gpus).gpu_load.max(axis=1)
     for layer, load in enumerate(loads):
         assert ours[layer] <= largest(load, balanced(load, slots, gpus)) * (1 + 1e-12)
+
+
+def test_annealing_evens_out_what_the_walk_over_counts_leaves():
+    loads = np.random.default_rng(2).dirichlet(np.full(96, 0.3), 4)
+    ours = moewright.place(loads, slots=112, gpus=28).gpu_load.max(axis=1)
+    walked = [largest(load, place_layer(load, 112, 28, 1200, 0)) for load in loads]
+    assert (ours <= np.array(walked) * (1 + 1e-12)).all()
+    assert ours.sum() < 0.998 * np.sum(walked)
 
 
 def test_groups_in_nodes_are_not_below_eplb_and_traffic_has_a_front():
