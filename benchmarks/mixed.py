@@ -1,4 +1,5 @@
-"""Equal shares against a mixed-integer solver (HiGHS): python -m benchmarks.mixed FOLDER, that of benchmarks.place.
+"""Equal shares against a mixed-integer solver (HiGHS): python -m benchmarks.mixed FOLDER [PREFIX], that of
+benchmarks.place; all cases, or those that begin so.
 
 A program over the number of replicas of every expert decides whether a largest load t can be. With two slots a GPU it
 is exact: replicas can be paired if and only if, for every v > t / 2, at most as many weigh v and more as weigh t − v
@@ -20,7 +21,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
 import moewright
-from moewright.place.record import bound_of
+from benchmarks.limit import counted
 
 #: every so many layers of a case; a gap of balancedness not asked about; seconds of the solver per question
 _STEP, _CLOSE, _SECONDS = 20, 0.001, 10.0
@@ -81,7 +82,7 @@ def possible(load: np.ndarray, slots: int, gpus: int, level: float) -> bool | No
 
 def limit(load: np.ndarray, slots: int, gpus: int, reached: float) -> tuple[float, float]:
     """Two balancednesses: the least that is proved out of reach, and the largest that the program admits."""
-    mean, out, admitted = load.sum() / gpus, bound_of(load, slots, gpus), reached
+    mean, out, admitted = load.sum() / gpus, counted(load, slots, gpus), reached
     for more in _MORE:
         if out - admitted <= _CLOSE or reached * more >= out:
             break
@@ -110,7 +111,7 @@ def run(folder: Path, prefix: str = "") -> list[dict[str, Any]]:
                 "layers": len(loads),
                 "reached": float(reached.mean()),
                 "limit": float(found[:, 0].mean()),
-                "bound": float(np.mean([bound_of(load, *sizes.values()) for load in loads])),
+                "bound": float(np.mean([counted(load, *sizes.values()) for load in loads])),
                 "part": float((reached / found[:, 0]).mean()),
                 "worst": float((reached / found[:, 0]).min()),
                 "seconds": time.perf_counter() - start,
@@ -122,6 +123,8 @@ def run(folder: Path, prefix: str = "") -> list[dict[str, Any]]:
 
 if __name__ == "__main__":
     day = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    result = run(Path(sys.argv[1]))
+    result = run(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "")
     file = Path(__file__).parent / "results" / f"mixed-{day}.json"
-    file.write_text(json.dumps({"date": day, "rows": result}, indent=1) + "\n")
+    kept = json.loads(file.read_text())["rows"] if file.exists() else []
+    kept = [row for row in kept if row["case"] not in {new["case"] for new in result}]
+    file.write_text(json.dumps({"date": day, "rows": kept + result}, indent=1) + "\n")

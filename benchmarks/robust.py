@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
+import json
+from pathlib import Path
+
 import numpy as np
 
 import moewright
@@ -46,4 +50,7 @@ def run(layers: int = 4) -> list[dict[str, float]]:
 
 
 if __name__ == "__main__":
-    run()
+    day = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    found = run()
+    file = Path(__file__).parent / "results" / f"robust-{day}.json"
+    file.write_text(json.dumps({"date": day, "rows": found}, indent=1) + "\n")

@@ -81,6 +81,7 @@ def test_groups_stay_in_their_node():
         ([[1.0]], {"slots": 3}, "slots: got 3; expected a multiple or a divisor of the 2 GPUs"),
         ([[1.0, 1.0]], {"shares": "all"}, "shares: got 'all'"),
         ([[1.0, 1.0]], {"previous": [[0, 0]]}, "previous: leaves an expert"),
+        ([[1.0, 1.0]], {"previous": [[0, 1, -1, -1]]}, "previous: has layers with fewer slots than others"),
         ([[1.0, 1.0]], {"nodes": 3}, "nodes: got 3"),
     ],
 )

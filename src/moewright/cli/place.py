@@ -46,7 +46,9 @@ def place(
     groups: Annotated[int, typer.Option(help="Routing groups whose experts stay in a node (1: no limit).")] = 1,
     shares: Annotated[Shares, typer.Option(help="Tokens of an expert over its replicas.")] = Shares.EQUAL,
     previous: Annotated[Path | None, typer.Option(help="A placement file to start from.")] = None,
-    moves: Annotated[int | None, typer.Option(min=0, help="Replicas a layer that may move (15 %).")] = None,
+    moves: Annotated[
+        int | None, typer.Option(min=0, help="Replicas that may move in each layer (15 % of all).")
+    ] = None,
     traffic: Annotated[
         float | None, typer.Option(min=0, help="Weight of copies between nodes beside balance, with --groups.")
     ] = None,

@@ -1,9 +1,10 @@
 """One budget of replicas over all layers: more slots where they take most off the largest load.
 
-Every layer takes ``slots`` slots and some steps of ``gpus`` more, as each GPU holds equally many slots of a layer. A
-layer is placed with every number of steps up to ``STEPS``; which steps sum to the least Σ over layers of the largest
-load within the budget is then found exactly, layer by layer (dynamic programming over what is left of it): a greedy
-rule by the next gain fails where a second step brings more than the first.
+Every layer takes ``slots`` slots and up to ``STEPS`` steps of ``gpus`` more, as each GPU holds equally many slots of a
+layer. Which steps sum to the least Σ over layers of the largest load within the budget is found exactly, layer by layer
+(dynamic programming over what is left of it): a greedy rule by the next gain fails where a second step brings more than
+the first. A number of steps counts with the least load that its bound allows until it is chosen; then the layer is
+placed with it, and all are chosen again, until what is chosen has been placed: the rest could not have won.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 
 from moewright.errors import SpecError
 from moewright.place.affinity import Affinity
-from moewright.place.record import ExpertPlacement
+from moewright.place.record import ExpertPlacement, bound_of
 
 #: steps of one slot a GPU that one layer may take beyond ``slots``
 STEPS = 8
@@ -39,21 +40,25 @@ def place_budget(loads: np.ndarray, slots: int, gpus: int, budget: Any, options:
         raise SpecError("cannot go with previous; expected a placement made afresh", field="budget")
     layers, steps = loads.shape[1], int(budget) // gpus
     pairs = options.pop("affinity", None)
-    most = min(steps, STEPS)
-    tried: list[list[ExpertPlacement]] = []
-    for i in range(layers):
-        own = options if pairs is None else {**options, "affinity": pairs[i]}
-        layer, row = loads[:, i : i + 1], []
-        if not layer.sum(axis=(1, 2)).all():  # a window without load here, or none at all
-            used = layer[layer.sum(axis=(1, 2)) > 0]
-            layer = used if len(used) else layer[:1]
-        for more in range(most + 1):
-            row.append(place(layer, slots=slots + more * gpus, gpus=gpus, **own))
-            if row[-1].balancedness >= 1 - ENOUGH:
-                break
-        tried.append(row)
-    chosen = least_sum([[float(p.gpu_load.max()) for p in row] for row in tried], steps)
-    p = _joined([row[more] for row, more in zip(tried, chosen, strict=True)], gpus)
+    total = loads.sum(axis=0)
+    costs = [[_least(load, slots + k * gpus, gpus) for k in range(min(steps, STEPS) + 1)] for load in total]
+    tried: dict[tuple[int, int], ExpertPlacement] = {}
+    while True:
+        chosen = least_sum(costs, steps)
+        new = [(i, more) for i, more in enumerate(chosen) if (i, more) not in tried]
+        if not new:
+            break
+        for i, more in new:
+            own = options if pairs is None else {**options, "affinity": pairs[i]}
+            layer = loads[:, i : i + 1]
+            if not layer.sum(axis=(1, 2)).all():  # a window without load here, or none at all
+                used = layer[layer.sum(axis=(1, 2)) > 0]
+                layer = used if len(used) else layer[:1]
+            found = tried[i, more] = place(layer, slots=slots + more * gpus, gpus=gpus, **own)
+            costs[i][more] = float(found.gpu_load.max())
+            if found.balancedness >= 1 - ENOUGH:
+                del costs[i][more + 1 :]
+    p = _joined([tried[i, more] for i, more in enumerate(chosen)], gpus)
     each = None
     if len(loads) > 1:
         held, share = p.expert_of_slot.reshape(layers, gpus, -1), p.share.reshape(layers, gpus, -1)
@@ -63,6 +68,11 @@ def place_budget(loads: np.ndarray, slots: int, gpus: int, budget: Any, options:
         even = np.divide(filled.mean(axis=2), largest, out=np.ones(largest.shape), where=largest > 0)
         each = even.mean(axis=1)
     return replace(p, seconds=time.perf_counter() - start, windows=each)
+
+
+def _least(load: np.ndarray, slots: int, gpus: int) -> float:
+    """A largest GPU load that no placement of one layer's ``load`` is below."""
+    return float(load.sum() / gpus / bound_of(load, slots, gpus))
 
 
 def least_sum(costs: list[list[float]], budget: int) -> list[int]:

@@ -65,6 +65,11 @@ def checked_previous(previous: Any, layers: int, slots: int, experts: int) -> np
         before = np.asarray(previous, dtype=np.int64)
     except (TypeError, ValueError) as error:
         raise SpecError(f"holds no table of experts: {str(error)[:80]}", field="previous") from None
+    if before.size and before.min() == -1:
+        raise SpecError(
+            f"has layers with fewer slots than others (-1), as a budget makes them; expected {slots} in each",
+            field="previous",
+        )
     if before.shape != (layers, slots):
         raise SpecError(f"has shape {before.shape}; expected [{layers}, {slots}]", field="previous")
     if before.min() < 0 or before.max() >= experts:

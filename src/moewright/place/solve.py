@@ -10,17 +10,23 @@ import numpy as np
 
 from moewright.errors import SpecError
 from moewright.place.affinity import checked_affinity, draw_together, make_affinity, split_pairs
+from moewright.place.anneal import keep
 from moewright.place.balance import improve, pack, place_layer, replicate
 from moewright.place.budget import place_budget
 from moewright.place.compiled import compile_all
 from moewright.place.exact import MOST, exact_layer
 from moewright.place.inputs import check_sizes, checked_loads, checked_previous
 from moewright.place.joint import fill_parts, part_experts
+from moewright.place.kept import keep_layers
 from moewright.place.record import ExpertPlacement, evenness, host_loads, load_before, make_record, moved_replicas
 from moewright.place.shares import water_fill
 from moewright.place.traffic import crossings
 from moewright.place.windows import steady
 
+#: part of the replicas of an earlier placement that may move
+PART_MOVED = 0.15
+#: with three slots a GPU and more, largest ÷ mean load above which annealing follows, and its steps a slot
+UNEVEN, STEPS = 1.005, 150
 #: slots of all layers above which starting the compiler pays; tries of a walk over replica counts, and exchanges of
 #: the searches that choose at random, compiled and not
 SMALL, TRIES, RANDOM = 48, (1200, 0), (300_000, 2_000)
@@ -59,11 +65,12 @@ def place(
     ``groups`` > 1: the experts of each of so many routing groups stay in one of ``nodes`` nodes; with ``traffic``, a
     weight, as far as token copies between nodes, per copy, are worth more than that much of the largest load.
     ``shares``: equal, or optimal (a replica takes the part of its expert's tokens that balances best). ``previous``
-    [layers, slots]: an earlier placement to start from, of which at most ``moves`` replicas a layer move (default:
-    15 %). ``affinity`` [experts, experts] or [layers, experts, experts]: tokens that chose both of two experts, which
-    are put on one GPU, or in one node, where no largest load grows by more than the part ``slack``. ``budget``: slots
-    over all layers beyond ``slots`` in each, where they help most (``budget.py``). ``expert_bytes``, ``token_bytes``:
-    for ``moved_bytes`` and ``cross_node_bytes``, of tokens that choose ``top_k`` experts in ``top_groups`` groups.
+    [layers, slots]: an earlier placement to start from, of which at most 15 % of all replicas move, in the layers
+    where that helps most, or with ``moves`` at most so many in each layer. ``affinity`` [experts, experts] or [layers,
+    experts, experts]: tokens that chose both of two experts, which are put on one GPU, or in one node, where no
+    largest load grows by more than the part ``slack``. ``budget``: slots over all layers beyond ``slots`` in each,
+    where they help most (``budget.py``). ``expert_bytes``, ``token_bytes``: for ``moved_bytes`` and
+    ``cross_node_bytes``, of tokens that choose ``top_k`` experts in ``top_groups`` groups.
     Raises SpecError for loads or sizes that cannot be placed.
     """
     start = time.perf_counter()
@@ -89,7 +96,6 @@ def place(
     shape = (layers, hosts, slots // hosts)
     before = None if earlier is None else earlier.reshape(shape)
     table = np.where(total.sum(axis=1, keepdims=True) > 0, total, 1.0)  # no load at all: evenly
-    most = max(1, round(0.15 * slots)) if moves is None else moves
     # searches by chance draw other numbers uncompiled: whether they are compiled must not depend on what ran before
     chance = len(windows) > 1 or before is not None or shares == "optimal" or together is not None
     fast = (chance or slots * layers > SMALL) and compile_all()
@@ -98,9 +104,13 @@ def place(
     held, share = np.empty(shape, dtype=np.int64), np.empty(shape)
     split = np.zeros((2, 2))  # pairs split before and after, over GPUs and over nodes
     inside = nodes if hosts % nodes == 0 else 1
+    if before is not None:
+        allowed = int(PART_MOVED * slots * layers) if moves is None else moves * layers
+        most = slots if moves is None else moves
+        kept = keep_layers(table, before, allowed, most, effort.random / RANDOM[0], seed)
     for i, load in enumerate(table):
         if before is not None:
-            found = _kept(load, before[i], most, effort)
+            found = kept[i]
         elif groups > 1:
             found = _grouped(load, slots, hosts, nodes, groups, effort)
             if traffic is not None:
@@ -109,7 +119,8 @@ def place(
             found = _free(load, slots, hosts, effort)
         if len(windows) > 1 and groups == 1:
             origin = found if before is None else before[i]
-            found = _steady(windows[:, i], found, origin, slots if before is None else most, effort)
+            limit = slots if before is None else moved_replicas(before[i, None], found[None])
+            found = _steady(windows[:, i], found, origin, limit, effort)
         if together is not None:
             split[0] += split_pairs(together[i], found, _shares(load, found, "equal"), inside)
             each = windows[:, i] if windows[:, i].any() else load[None]
@@ -140,24 +151,13 @@ def place(
 
 def _free(load: np.ndarray, slots: int, hosts: int, effort: _Effort) -> np.ndarray:
     found = place_layer(load, slots, hosts, effort.tries, effort.seed)
+    mean = load.sum() / hosts
     if len(load) <= MOST[0] and slots <= MOST[1] and hosts <= MOST[2]:
         found = exact_layer(load, found)
+    elif len(load) < slots >= 3 * hosts and _largest(load, found) > mean * UNEVEN:
+        steps = int(STEPS * slots * effort.random / RANDOM[0])
+        found = keep(load, found, found, slots, steps, effort.seed, 0.02, 5e-4, mean * (1 + 2e-4))
     return np.asarray(found)
-
-
-def _kept(load: np.ndarray, before: np.ndarray, most: int, effort: _Effort) -> np.ndarray:
-    """``before`` with at most ``most`` replicas moved: out of the fullest GPU, or by annealing, whichever is better."""
-    found = before.copy()
-    enough = load.sum() / len(before) * (1 + 2e-4)
-    improve(load, found, np.bincount(found.ravel(), minlength=len(load)), 10 * most + 10, most, enough)
-    if _largest(load, found) <= enough:
-        return found
-    other, even = before, load[None] / (load.sum() / len(before))
-    for power, heat in ((32.0, 0.1), (128.0, 0.03)):  # annealed, from all GPUs to the fullest
-        other = steady(even, other, before, most, 3 * effort.random, power, effort.seed, heat)
-    left = most - moved_replicas(before[None], other[None])
-    improve(load, other, np.bincount(other.ravel(), minlength=len(load)), 10 * most, left, enough)
-    return np.asarray(other if _largest(load, other) < _largest(load, found) else found)
 
 
 def _steady(windows: np.ndarray, held: np.ndarray, origin: np.ndarray, budget: int, effort: _Effort) -> np.ndarray:

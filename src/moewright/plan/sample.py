@@ -14,6 +14,8 @@ from moewright.spec.model import MoeFfn
 #: routed copies drawn for the loads of one plan, and tokens followed from source to destination
 MOST_COPIES = 1 << 19
 MOST_FOLLOWED = 4096
+#: draws in vain after which a token's next expert is drawn among those it has not
+_DRAWS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +30,40 @@ class Traffic:
 
 def choose(rng: np.random.Generator, tokens: int, r: Router, load: np.ndarray | None = None) -> np.ndarray:
     """Experts of ``tokens`` tokens, shape [tokens, top_k], without repetition: uniform within ``r``'s
-    groups, or drawn one after the other in proportion to ``load`` [experts] (Gumbel top-k)."""
-    if load is None and not r.limited and r.top_k <= 16:
+    groups, or drawn one after the other in proportion to ``load`` [experts]."""
+    if load is not None:
+        return _in_turn(rng, tokens, r.top_k, load)
+    if not r.limited and r.top_k <= 16:
         return _floyd(rng, tokens, r)
-    if load is None:
-        keys = rng.random((tokens, r.experts), dtype=np.float32)
-    else:
-        with np.errstate(divide="ignore"):
-            keys = np.log(load) + rng.gumbel(size=(tokens, r.experts))
-    if r.limited and load is None:
+    keys = rng.random((tokens, r.experts), dtype=np.float32)
+    if r.limited:
         groups = np.argsort(rng.random((tokens, r.groups)), axis=1)[:, r.top_groups :]
         spans = keys.reshape(tokens, r.groups, -1)
         np.put_along_axis(spans, groups[:, :, None], -1.0, axis=1)
     return np.argpartition(-keys, r.top_k - 1, axis=1)[:, : r.top_k]
+
+
+def _in_turn(rng: np.random.Generator, tokens: int, top_k: int, load: np.ndarray) -> np.ndarray:
+    """Draws with repetition, each repeated until it is a new expert: the same law as drawing among the rest, for
+    ``top_k`` numbers a token, not one an expert. A token that has drawn ``_DRAWS`` times in vain draws among the rest
+    at once (the first of exponential times, at rates in proportion to load)."""
+    edges = np.cumsum(load) / np.sum(load)
+    edges[-1] = 1.0
+    rates = np.maximum(load / np.sum(load), 1e-300)  # an expert without load comes last, not never
+    chosen = np.empty((top_k, tokens), dtype=np.int64)
+    for i in range(top_k):
+        left = np.arange(tokens)
+        for _ in range(_DRAWS):
+            drawn = np.searchsorted(edges, rng.random(len(left)), side="right")
+            chosen[i, left] = drawn
+            left = left[(chosen[:i, left] == drawn).any(axis=0)]
+            if not len(left):
+                break
+        else:
+            times = rng.standard_exponential((len(left), len(load))) / rates
+            np.put_along_axis(times, chosen[:i, left].T, np.inf, axis=1)
+            chosen[i, left] = times.argmin(axis=1)
+    return chosen.T
 
 
 def _floyd(rng: np.random.Generator, tokens: int, r: Router) -> np.ndarray:

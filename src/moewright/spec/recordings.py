@@ -1,4 +1,4 @@
-"""What engines record of expert loads, as [windows, layers, experts]; formats as in the engines' sources of 2025.
+"""What engines record of expert loads, as [windows, layers, experts]; sources in docs/place.md.
 
 SGLang: the expert distribution recorder writes ``expert_distribution_recorder_{time}.pt``. ``stat`` and
 ``stat_approx``: ``logical_count`` [steps, layers, experts], summed over ranks. ``per_pass`` and ``per_token``: one file
