@@ -10,6 +10,7 @@ placed with it, and all are chosen again, until what is chosen has been placed: 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
@@ -25,12 +26,18 @@ STEPS = 8
 ENOUGH = 1e-3
 
 
-def place_budget(loads: np.ndarray, slots: int, gpus: int, budget: Any, options: dict[str, Any]) -> ExpertPlacement:
+def place_budget(
+    place: Callable[..., ExpertPlacement],
+    loads: np.ndarray,
+    slots: int,
+    gpus: int,
+    budget: Any,
+    options: dict[str, Any],
+) -> ExpertPlacement:
     """``loads`` [windows, layers, experts] with ``budget`` slots over all layers beyond ``slots`` in each, a multiple
     of ``gpus``. Rows of ``expert_of_slot`` and ``share`` are as long as the longest layer's: the GPUs of a layer with
-    fewer slots end in −1 and 0. ``options``: of ``place``. Raises SpecError."""
-    from moewright.place.solve import place
-
+    fewer slots end in −1 and 0. ``place``: what places a layer (``solve.place``), with ``options``. Raises
+    SpecError."""
     start = time.perf_counter()
     if isinstance(budget, bool) or not isinstance(budget, (int, np.integer)) or budget < 0 or budget % gpus:
         raise SpecError(f"got {budget!r}; expected a multiple of the {gpus} GPUs, at least 0", field="budget")

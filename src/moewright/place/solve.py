@@ -90,7 +90,7 @@ def place(
     if budget is not None:
         own = {"nodes": nodes, "groups": groups, "shares": shares, "traffic": traffic, "top_k": top_k, "seed": seed}
         own |= {"top_groups": top_groups, "token_bytes": token_bytes, "slack": slack, "previous": earlier}
-        return place_budget(windows, slots, gpus, budget, own | {"affinity": together})
+        return place_budget(place, windows, slots, gpus, budget, own | {"affinity": together})
     wide = max(1, gpus // slots)  # GPUs that share a slot
     hosts = gpus // wide
     shape = (layers, hosts, slots // hosts)

@@ -18,7 +18,7 @@ from moewright.plan.complete import divisors
 from moewright.plan.describe import strategy_name
 from moewright.serve.choice import Choice
 from moewright.serve.engine import Engine
-from moewright.serve.setting import engine_of, longest, serving_of, worker_case
+from moewright.serve.setting import engine_of, legal, longest, serving_of, worker_case
 from moewright.serve.steady import Terms, held_load
 from moewright.serve.step import StepModel
 from moewright.spec.case import Case
@@ -87,8 +87,6 @@ def _workers(case: Case, pool: Pool, phase: str, engine: Engine, s: Serving, rej
 
 
 def _of_size(own: Case, pool: Pool, phase: str, engine: Engine, s: Serving, rejected: Counter[str]) -> list[Worker]:
-    from moewright.serve.plan import legal
-
     want = pool.strategy
     try:
         table, excluded = legal(replace(own, strategy=want), engine)

@@ -15,15 +15,14 @@ from moewright.cost.table import Table
 from moewright.errors import InfeasibleError, SpecError
 from moewright.plan.describe import describe_case, strategy_name
 from moewright.plan.evaluate import check_units
-from moewright.plan.space import space
 from moewright.serve.choice import Choice, simulated
 from moewright.serve.engine import Engine
-from moewright.serve.setting import engine_of, engine_strategy, longest, serving_of
+from moewright.serve.setting import engine_of, legal, longest, serving_of
 from moewright.serve.steady import held_load, load_at, steady_state
 from moewright.serve.step import StepModel
 from moewright.spec.case import Case
 from moewright.spec.serving import Serving
-from moewright.spec.workload import Kind, Objective, Workload
+from moewright.spec.workload import Objective
 from moewright.units import format_seconds
 
 #: choices of the front that are simulated, and requests of each
@@ -180,26 +179,6 @@ def _steady(case: Case, s: Serving, engine: Engine, table: Table, asked: np.ndar
             )
         )
     return found
-
-
-def legal(case: Case, engine: Engine) -> tuple[Table, Counter[str]]:
-    """The strategies that engines run: prompts and decodes on the same ranks, no micro-batches of their own, experts
-    divided by ep or by tp (TensorRT-LLM: both), tokens replicated where one attention group is the stage."""
-    if case.strategy is not None:
-        s = engine_strategy(case, case.strategy)
-        return Table.of([s], [s.replicas * s.attention.dp]), Counter()
-    step = Workload(Kind.DECODE, (case.cluster.gpus,), case.workload.sequence)
-    found = space(replace(case, workload=step))
-    t = found.table
-    keep = (t.micro_batches == 1) & ~t.two_batch & (t.repeated == 1)
-    keep &= np.where((t.dp > 1) | (t.stage == 1), ~t.replicated, t.replicated)
-    if engine.name != "trtllm":
-        keep &= (t.ep == 1) | (t.etp == 1)
-    if not keep.any():
-        raise InfeasibleError("no legal strategy that engines run")
-    # reasons of what is not in this space: overlap, batches
-    reasons = {r: n for r, n in found.rejected.items() if not r.startswith(("two_batch", "batch"))}
-    return t.take(keep), Counter(reasons)
 
 
 def _within(case: Case, choices: list[Choice], rejected: Counter[str]) -> list[Choice]:

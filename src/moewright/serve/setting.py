@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from moewright.cost.table import Table
 from moewright.errors import InfeasibleError, SpecError
 from moewright.plan.complete import complete
 from moewright.plan.describe import strategy_name
@@ -109,6 +111,26 @@ def engine_strategy(case: Case, want: StrategySpec) -> Strategy:
     step = Workload(Kind.DECODE, (batch,), case.workload.sequence)
     table = space(replace(case, workload=step, strategy=full)).table
     return table.row(int(np.argmin(table.micro_batches)))[0]
+
+
+def legal(case: Case, engine: Engine) -> tuple[Table, Counter[str]]:
+    """The strategies that engines run: prompts and decodes on the same ranks, no micro-batches of their own, experts
+    divided by ep or by tp (TensorRT-LLM: both), tokens replicated where one attention group is the stage."""
+    if case.strategy is not None:
+        s = engine_strategy(case, case.strategy)
+        return Table.of([s], [s.replicas * s.attention.dp]), Counter()
+    step = Workload(Kind.DECODE, (case.cluster.gpus,), case.workload.sequence)
+    found = space(replace(case, workload=step))
+    t = found.table
+    keep = (t.micro_batches == 1) & ~t.two_batch & (t.repeated == 1)
+    keep &= np.where((t.dp > 1) | (t.stage == 1), ~t.replicated, t.replicated)
+    if engine.name != "trtllm":
+        keep &= (t.ep == 1) | (t.etp == 1)
+    if not keep.any():
+        raise InfeasibleError("no legal strategy that engines run")
+    # reasons of what is not in this space: overlap, batches
+    reasons = {r: n for r, n in found.rejected.items() if not r.startswith(("two_batch", "batch"))}
+    return t.take(keep), Counter(reasons)
 
 
 def pools_of(case: Case, engine: Engine, tables: Path | None = None) -> tuple[Workers, Workers]:
