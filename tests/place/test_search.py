@@ -242,3 +242,32 @@ def test_no_placement_passes_the_counted_limit(slots, gpus):
         assert best <= limit * (1 + 1e-9) <= 1 + 1e-9
         if slots == gpus:
             assert moewright.place(load[None], slots=slots, gpus=gpus).balancedness == pytest.approx(limit)
+
+
+@pytest.mark.parametrize("moves", [None, 3])
+def test_groups_stay_whole_while_few_replicas_move(moves: int | None) -> None:
+    """From an earlier placement by groups: every group in its node, the bound kept, and better than left alone."""
+    rng = np.random.default_rng(5)
+    load = 1e4 / np.arange(1, 65) ** 0.8 * rng.lognormal(sigma=0.3, size=(3, 64))
+    load = np.stack([row[rng.permutation(64)] for row in load])
+    sizes = {"slots": 96, "gpus": 16, "nodes": 4, "groups": 8}
+    before = moewright.place(load, **sizes)
+    drifted = load * rng.lognormal(sigma=0.2, size=load.shape)
+    kept = moewright.place(drifted, **sizes, previous=before.expert_of_slot, moves=moves)
+    alone = moewright.place(drifted, **sizes, previous=before.expert_of_slot, moves=0)
+    homes = [np.unique(row.reshape(4, 24)[n] // 8) for row in before.expert_of_slot for n in range(4)]
+    now = [np.unique(row.reshape(4, 24)[n] // 8) for row in kept.expert_of_slot for n in range(4)]
+    assert all((a == b).all() for a, b in zip(homes, now, strict=True))
+    changed = (kept.expert_of_slot != before.expert_of_slot).sum(axis=1)
+    assert changed.sum() == kept.moved
+    assert kept.moved <= int(0.15 * 96 * 3)
+    assert moves is None or (changed <= moves).all()
+    assert kept.balancedness > alone.balancedness
+    assert alone.moved == 0
+
+
+def test_groups_that_are_not_whole_before_are_refused() -> None:
+    load = np.random.default_rng(0).lognormal(size=(1, 16))
+    before = np.roll(np.arange(16), 1)[None]
+    with pytest.raises(SpecError, match=r"previous: layer 0, node 0: holds 8 experts; expected 2 whole groups of 4"):
+        moewright.place(load, slots=16, gpus=4, nodes=2, groups=4, previous=before)

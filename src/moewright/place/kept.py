@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from moewright.errors import SpecError
 from moewright.place.anneal import keep, recount
 from moewright.place.balance import gpu_loads, improve, replicate
 from moewright.place.record import moved_replicas
 
-#: moves of a layer that are tried, as parts of an equal share of all moves
+#: moves of a layer that are tried, as parts of an equal share of all moves; and an equal share that is few
 PARTS = (0.8, 1.0, 1.25)
+FEW = 4
 #: steps of annealing a slot, for each of these, and for the number of moves chosen then
 STEPS, LAST = 60, 260
 #: slots of all layers below which each gets more steps, up to ``MORE`` times as many: a second or so in all
@@ -21,17 +23,28 @@ WHOLE, MORE = 16_000, 4.0
 FIRST, SECOND = (0.005, 1e-3), (0.002, 5e-5)
 
 
-def keep_layers(loads: np.ndarray, before: np.ndarray, total: int, most: int, effort: float, seed: int) -> np.ndarray:
+def keep_layers(
+    loads: np.ndarray,
+    before: np.ndarray,
+    total: int,
+    most: int,
+    effort: float,
+    seed: int,
+    level: np.ndarray | None = None,
+) -> np.ndarray:
     """``before`` [layers, gpus, slots a GPU] with at most ``total`` replicas moved, at most ``most`` in a layer, where
-    they add most to the mean over layers of mean ÷ largest load for ``loads`` [layers, experts]. ``effort``: of the
-    search, 1 where it is compiled."""
+    they add most to the mean over layers of ``level`` ÷ largest load for ``loads`` [layers, experts]. ``level``
+    [layers]: a load below which none need be (the mean GPU's). ``effort``: of the search, 1 where it is compiled."""
     layers, gpus, each = before.shape
-    slots, mean = gpus * each, loads.sum(axis=1) / gpus
+    slots, mean = gpus * each, loads.sum(axis=1) / gpus if level is None else level
     enough = mean * (1 + 2e-4)
     effort *= min(MORE, max(1.0, WHOLE / (layers * slots)))
-    caps = sorted({min(int(part * total / layers), most, total, slots) for part in PARTS} | {0})
+    wanted = [int(part * total / layers) for part in PARTS]
+    if total < FEW * layers:  # an equal share is a move or none: also all of them in one layer
+        wanted += [2, 4, total]
+    caps = sorted({min(w, most, total, slots) for w in wanted} | {0})
     tried = [_try_caps(loads[i], before[i], caps, int(STEPS * slots * effort), seed, enough[i]) for i in range(layers)]
-    costs = np.array([[-mean[i] / _fullest(loads[i], held) for held in row] for i, row in enumerate(tried)])
+    costs = np.array([[-mean[i] / max(_fullest(loads[i], h), mean[i]) for h in row] for i, row in enumerate(tried)])
     sizes = np.array([[moved_replicas(before[i, None], held[None]) for held in row] for i, row in enumerate(tried)])
     picks = least_costs(costs, sizes, total)
     found = np.stack([row[pick] for row, pick in zip(tried, picks, strict=True)])
@@ -46,6 +59,44 @@ def keep_layers(loads: np.ndarray, before: np.ndarray, total: int, most: int, ef
                 found[i] = other
                 used[i] = moved_replicas(before[i, None], other[None])
     return np.stack([_aligned(old, new) for old, new in zip(before, found, strict=True)])
+
+
+def keep_groups(
+    loads: np.ndarray, before: np.ndarray, nodes: int, groups: int, moves: tuple[int, int], effort: float, seed: int
+) -> np.ndarray:
+    """As ``keep_layers`` (``moves``: in all, in a layer), every replica staying in its node, and so every group: the
+    nodes of a layer are layers of their own, of which none need be more even than the heaviest node allows. Raises
+    SpecError where ``before`` does not keep groups whole in a node, as many in each."""
+    layers, gpus, each = before.shape
+    total, most = moves
+    experts = loads.shape[1]
+    parts = before.reshape(layers, nodes, -1)
+    inside, size = experts // nodes, experts // groups
+    own = np.empty((layers, nodes, inside), dtype=np.int64)
+    for layer, node in np.ndindex(layers, nodes):
+        found = np.unique(parts[layer, node])
+        if len(found) != inside or (np.unique(found // size, return_counts=True)[1] != size).any():
+            raise SpecError(
+                f"layer {layer}, node {node}: holds {len(found)} experts; expected {groups // nodes} whole groups of "
+                f"{size}, as the groups of experts are to stay in a node",
+                field="previous",
+            )
+        own[layer, node] = found
+    local = np.stack(
+        [np.searchsorted(o, p) for o, p in zip(own.reshape(-1, inside), parts.reshape(-1, parts.shape[2]), strict=True)]
+    )
+    local = local.reshape(layers, nodes, gpus // nodes, each)
+    inner = loads[np.arange(layers)[:, None, None], own]
+    level = np.maximum(inner.sum(axis=2).max(axis=1) / (gpus // nodes), loads.sum(axis=1) / gpus).repeat(nodes)
+    rows = slice(0, layers), *(slice(i, i + 1) for i in range(layers))
+    kept = np.empty_like(local)
+    for row in rows[:1] if most >= gpus * each else rows[1:]:
+        some, held = inner[row].reshape(-1, inside), local[row].reshape(-1, gpus // nodes, each)
+        now = keep_layers(some, held, min(total, most * (row.stop - row.start)), most, effort, seed,
+                          level.reshape(layers, nodes)[row].ravel())  # fmt: skip
+        kept[row] = now.reshape(local[row].shape)
+    layer, node = np.arange(layers)[:, None, None, None], np.arange(nodes)[None, :, None, None]
+    return np.asarray(own[layer, node, kept]).reshape(before.shape)
 
 
 def _try_caps(

@@ -17,7 +17,7 @@ from moewright.place.compiled import compile_all
 from moewright.place.exact import MOST, exact_layer
 from moewright.place.inputs import check_sizes, checked_loads, checked_previous
 from moewright.place.joint import fill_parts, part_experts
-from moewright.place.kept import keep_layers
+from moewright.place.kept import keep_groups, keep_layers
 from moewright.place.record import ExpertPlacement, evenness, host_loads, load_before, make_record, moved_replicas
 from moewright.place.shares import water_fill
 from moewright.place.traffic import crossings
@@ -79,8 +79,8 @@ def place(
     layers, experts = total.shape
     check_sizes(experts, slots, gpus, nodes, groups, shares, moves)
     earlier = None if previous is None else checked_previous(previous, layers, slots, experts)
-    if earlier is not None and groups > 1:
-        raise SpecError("cannot be kept to while groups stay in a node; expected one of the two", field="previous")
+    if earlier is not None and traffic is not None:
+        raise SpecError("cannot go with previous; expected a placement made afresh", field="traffic")
     together = None if affinity is None else checked_affinity(affinity, layers, experts)
     if not (isinstance(slack, (int, float)) and 0 <= slack < float("inf")):
         raise SpecError(f"got {slack!r}; expected a number of at least 0, as 0.01", field="slack")
@@ -107,7 +107,11 @@ def place(
     if before is not None:
         allowed = int(PART_MOVED * slots * layers) if moves is None else moves * layers
         most = slots if moves is None else moves
-        kept = keep_layers(table, before, allowed, most, effort.random / RANDOM[0], seed)
+        part = effort.random / RANDOM[0]
+        if groups > 1 and nodes > 1:
+            kept = keep_groups(table, before, nodes, groups, (allowed, most), part, seed)
+        else:
+            kept = keep_layers(table, before, allowed, most, part, seed)
     for i, load in enumerate(table):
         if before is not None:
             found = kept[i]
