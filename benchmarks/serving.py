@@ -23,11 +23,14 @@ import numpy as np
 import yaml
 from scipy.optimize import least_squares
 
+from moewright.cost.silicon import ENGINES
 from moewright.serve.closed_form import Batch, Constants, tpot_ttft, with_implementations
 from moewright.serve.facts import Facts, default_folder, facts_of, model_of
 from moewright.serve.rows import read_rows
 
 DATA = Path(__file__).parent / "data" / "serving.csv"
+#: rows of a kind and an engine from which they have an interval of their own
+ENOUGH = 40
 
 #: constant → (prior, spread): of the logarithm for factors and seconds, plain for exponents
 _PRIOR: dict[str, tuple[float, float]] = {
@@ -52,14 +55,14 @@ _PRIOR: dict[str, tuple[float, float]] = {
     "stated_queue": (0.3, 1.0),
 }
 _PLAIN = {"accepted_growth", "spread", "apart_growth", "queue_spread", "apart_queue_growth"}
-_ENGINES = {f.name for f in fields(Constants) if "tuple" in str(f.type)}
+_BY_ENGINE = {f.name for f in fields(Constants) if "tuple" in str(f.type)}
 
 
 def unpack(vector: np.ndarray) -> Constants:
     """The constants that a vector of logarithms (exponents plain) stands for."""
     values, at = {}, 0
     for f in fields(Constants):
-        size = 3 if f.name in _ENGINES else 1
+        size = 3 if f.name in _BY_ENGINE else 1
         part = vector[at : at + size]
         part = part if f.name in _PLAIN else np.exp(part)
         values[f.name] = tuple(map(float, part)) if size == 3 else float(part[0])
@@ -72,7 +75,7 @@ def priors() -> tuple[np.ndarray, np.ndarray]:
     centre, spread = [], []
     for f in fields(Constants):
         value, width = _PRIOR[f.name]
-        size = 3 if f.name in _ENGINES else 1
+        size = 3 if f.name in _BY_ENGINE else 1
         centre += [value if f.name in _PLAIN else np.log(value)] * size
         spread += [width] * size
     return np.array(centre), np.array(spread)
@@ -237,15 +240,20 @@ def keep(facts: list[Facts], out: dict[str, tuple[np.ndarray, np.ndarray]]) -> N
 
 def intervals(
     x: Batch, out: tuple[np.ndarray, np.ndarray], tpot: np.ndarray, ttft: np.ndarray
-) -> dict[str, dict[str, list[float]]]:
-    """The 10th and 90th percentile of measured over predicted, by kind of row."""
+) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """The 10th and 90th percentile of measured over predicted, by kind of row and by engine where it has enough."""
     kinds = {"together": ~x.apart, "apart": x.apart & (x.workers == 0), "apart_stated": x.apart & (x.workers > 0)}
+    engines = {"all": np.ones(len(tpot), dtype=bool), **{name: x.engine == i for i, name in enumerate(ENGINES)}}
     return {
-        name: {
-            metric: [float(round(v, 3)) for v in np.percentile(measured[mask] / predicted[mask], [10, 90])]
-            for metric, predicted, measured in (("tpot", out[0], tpot), ("ttft", out[1], ttft))
+        kind: {
+            engine: {
+                metric: [float(round(v, 3)) for v in np.percentile(measured[a & b] / predicted[a & b], [10, 90])]
+                for metric, predicted, measured in (("tpot", out[0], tpot), ("ttft", out[1], ttft))
+            }
+            for engine, b in engines.items()
+            if engine == "all" or (a & b).sum() >= ENOUGH
         }
-        for name, mask in kinds.items()
+        for kind, a in kinds.items()
     }
 
 

@@ -118,3 +118,45 @@ def test_choose_takes_distinct_eligible_experts_evenly(r):
     counts = np.bincount(chosen.ravel(), minlength=r.experts)
     expected = 20_000 * r.top_k / r.experts
     assert np.abs(counts - expected).max() < 6 * np.sqrt(expected) + 1e-9 + (0 if r.top_k < r.experts else 1)
+
+
+def followed(chosen, parts, experts):
+    """Parts that hold a token's experts, one by one, a replicated expert read from the replica in the token's turn."""
+    holders = [[part for part, slots in enumerate(parts) if e in slots] for e in range(experts)]
+    return np.mean([len({holders[e][t % len(holders[e])] for e in row}) for t, row in enumerate(chosen.tolist())])
+
+
+@pytest.mark.parametrize(
+    ("r", "ep", "redundant", "exponent"),
+    [
+        (routing.Router(64, 2), 8, 0, 1.0),
+        (routing.Router(64, 4), 8, 8, 1.2),
+        (routing.Router(128, 8), 16, 16, 1.5),
+        (routing.Router(16, 4), 4, 0, 2.0),
+        (routing.Router(256, 8, 8, 4), 8, 8, 0.0),  # its groups scattered by the placement of other loads
+    ],
+)
+def test_placed_destinations_against_tokens(r, ep, redundant, exponent):
+    rng = np.random.default_rng(0)
+    load = np.arange(1.0, r.experts + 1) ** -exponent
+    load = load[rng.permutation(r.experts)]
+    chosen = choose(rng, 6000, r, load if exponent else None)
+    seen = np.bincount(chosen.ravel(), minlength=r.experts) / chosen.size
+    by = load if exponent else np.arange(1.0, r.experts + 1)[rng.permutation(r.experts)]
+    parts = place_experts(by[None], ep, redundant)
+    found = routing.placed_destinations(r, seen[None], parts)
+    assert found == pytest.approx(followed(chosen, parts[0], r.experts), rel=0.02)
+
+
+@given(st.integers(1, 8), st.sampled_from([2, 4, 8, 16]))
+def test_placed_destinations_of_even_loads_are_the_exact_ones(top_k, parts):
+    r = routing.Router(64, top_k)
+    even = np.arange(64).reshape(1, parts, -1)
+    found = routing.placed_destinations(r, np.ones((1, 64)), even)
+    assert found == pytest.approx(float(routing.distinct_destinations(parts, r)))
+
+
+def test_an_expert_that_all_choose_is_one_destination():
+    load = np.zeros((1, 8))
+    load[0, 3] = 1.0
+    assert routing.placed_destinations(routing.Router(8, 1), load, np.arange(8).reshape(1, 4, 2)) == pytest.approx(1.0)

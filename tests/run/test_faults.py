@@ -156,3 +156,21 @@ def test_wrong_arguments(folder, arguments, says):
     done = moewright(folder, "run", "spec.yaml", *arguments)
     assert done.returncode in (2, 4)
     assert says in one_line(done.stderr)
+
+
+def test_one_rank_alone_ends_in_time_too() -> None:
+    """No process watches it: the clock does, and does not go on after."""
+    import torch
+    from moewright.run import launch
+    from moewright.run.errors import RunError
+
+    def endless(rank: int, device: torch.device) -> None:
+        while True:
+            time.sleep(0.01)
+
+    start = time.monotonic()
+    with pytest.raises(RunError, match=r"rank 0 did not finish within 0.5 s"):
+        launch.alone(endless, 0.5, torch.device("cpu"))
+    assert time.monotonic() - start < 30
+    assert launch.alone(lambda rank, device: rank, 0.2, torch.device("cpu")) == [0]
+    time.sleep(0.3)

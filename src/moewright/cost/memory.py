@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moewright.cost import routing
 from moewright.cost.operations import Pricing
 from moewright.cost.shapes import cache_bytes, cached_tokens, weight_bytes
 from moewright.cost.table import Numbers
@@ -108,11 +107,10 @@ def buffer_bytes(p: Pricing) -> Numbers:
     width = hidden * element_bytes(precision.activations)
     gathered = np.where(t.tp > 1, s.own * t.tp * width, 0.0)
     exchanged: Numbers = np.zeros_like(gathered)
-    for ffn, load in p.loads.items():
-        ranks = routing.distinct_destinations(t.ep, routing.Router.of(ffn))
+    for load in p.loads.values():
         both = hidden * (element_bytes(precision.dispatch) + element_bytes(precision.combine))
-        arrived = s.own * ranks * load.straggler * np.where(t.etp > 1, 1 + t.etp, 1)
-        moved = np.where(t.ep * t.etp > 1, (s.own * ranks + arrived) * both, 0.0)
+        arrived = s.own * load.ranks * load.straggler * np.where(t.etp > 1, 1 + t.etp, 1)
+        moved = np.where(t.ep * t.etp > 1, (s.own * load.ranks + arrived) * both, 0.0)
         exchanged = np.maximum(exchanged, moved)
     summed = s.tokens * hidden * element_bytes(precision.combine)
     stage = np.where(t.pp > 1, 2 * s.own * hidden * 2.0, 0.0)

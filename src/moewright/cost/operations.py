@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 
-from moewright.cost import measured, network, routing
+from moewright.cost import measured, network
 from moewright.cost.efficiency import PADDING, latent_decode_seconds, passes_seconds, worked_flops
 from moewright.cost.network import Group
 from moewright.cost.roofline import compute_seconds, unit_of
@@ -64,10 +64,13 @@ class Operation:
 @dataclass(frozen=True, slots=True)
 class Load:
     """What routing does to a stage: ``straggler`` ≥ 1, the fullest rank's copies over the mean;
-    ``active``: experts with any token on the rank that has the most."""
+    ``active``: experts with any token on the rank that has the most; ``ranks``, ``nodes``: distinct ones that hold
+    any of a token's experts."""
 
     straggler: Numbers
     active: Numbers
+    ranks: Numbers
+    nodes: Numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,9 +304,7 @@ def _experts(p: Pricing, ffn: MoeFfn, attention: Attention) -> list[Operation]:
     happens = replicated & np.asarray(t.leader) & (np.asarray(t.tp) > 1)
     operations.append(_collective(p, "gate_broadcast", "broadcast", s.tp, s.own * ffn.top_k * CHOICE, happens))
 
-    router_law = routing.Router.of(ffn)
-    ranks = routing.distinct_destinations(t.ep, router_law)
-    nodes = routing.distinct_destinations(s.ep.nodes, router_law)
+    ranks, nodes = load.ranks, load.nodes
     far_ranks, far_nodes = ranks * (t.ep - 1) / t.ep, nodes * (s.ep.nodes - 1) / s.ep.nodes
     # decode's low-latency kernels send straight to the destination (DeepEP, low-latency mode)
     forwarding = p.case.cluster.forwarding and p.case.workload.kind is not Kind.DECODE

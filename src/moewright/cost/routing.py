@@ -60,6 +60,43 @@ def distinct_destinations(destinations: Numbers, r: Router) -> Numbers:
     return np.where(n >= r.groups, inside, np.minimum(n * hit, np.minimum(n, r.top_groups)))
 
 
+def placed_destinations(r: Router, loads: np.ndarray, parts: np.ndarray) -> float:
+    """Expected number of parts in which one token's experts are, mean over layers, where experts of unequal ``loads``
+    [layers, experts] lie as ``parts`` [layers, parts, slots] say: Σ 1 − Π (1 − chance / replicas)^c over their slots.
+
+    ``chance`` is that of an expert to be among a token's; c makes even loads in equal parts exact, where experts are
+    drawn without repetition. Limits to groups are left out: a placement by load scatters the groups over the parts.
+    Tests compare with simulation.
+    """
+    layers, count = parts.shape[:2]
+    if count == 1:
+        return 1.0
+    chance = np.stack([_chances(row, r.top_k) for row in loads])
+    rows = np.arange(layers)[:, None, None]
+    flat = parts.reshape(layers, -1) + r.experts * np.arange(layers)[:, None]
+    replicas = np.bincount(flat.ravel(), minlength=layers * r.experts).reshape(layers, r.experts)
+    each = np.minimum(chance[rows, parts] / replicas[rows, parts], 1 - 1e-12)
+    even = r.experts / count
+    plain = even * math.log1p(-min(r.top_k / r.experts, 1 - 1e-12))
+    exact = math.log(max(float(_missed(even, r.experts, r.top_k)), 1e-12))
+    return float((1 - np.exp(exact / plain * np.log1p(-each).sum(axis=2))).sum(axis=1).mean())
+
+
+def _chances(load: np.ndarray, top_k: int) -> np.ndarray:
+    """Chance of each expert to be among a token's ``top_k``, in proportion to ``load`` but at most 1; they sum to
+    ``top_k``."""
+    chance = np.zeros(len(load))
+    free = load > 0
+    for _ in range(top_k + 1):
+        left = top_k - float(chance[~free].sum())
+        chance[free] = left * load[free] / load[free].sum() if free.any() else 0.0
+        over = free & (chance >= 1)
+        if not over.any():
+            break
+        chance[over], free = 1.0, free & ~over
+    return np.minimum(chance, 1.0)
+
+
 def _missed(part: Numbers, experts: float, top_k: int) -> Numbers:
     """C(experts − part, k) / C(experts, k): no expert of a part is chosen."""
     missed = np.ones_like(np.asarray(part, dtype=float))

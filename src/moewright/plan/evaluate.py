@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from moewright.cost import memory, network, routing
+from moewright.cost.network import group
 from moewright.cost.operations import Load, Operation, Pricing, layer_operations, score_flops
 from moewright.cost.roofline import unit_of
 from moewright.cost.shapes import attention_cap, cache_bytes, cached_tokens, shapes
@@ -124,22 +126,34 @@ def _total(operations: list[Operation]) -> Numbers:
 def expert_load(case: Case, table: Table, routed: Numbers, moe: MoeFfn) -> Load:
     slots = (moe.experts + table.redundant) / table.ep
     tokens, law = np.ceil(routed), routing.Router.of(moe)
+    nodes = group("ep", table.ep, table.etp, case.cluster).nodes
     # an uneven routing touches fewer experts than a uniform one: its count is the safe side
     active = routing.active_experts(tokens, moe.experts, moe.top_k, table.ep, slots)
     if case.routing.uniform and not np.any(table.redundant):
-        return Load(routing.straggler(tokens, law, table.ep), active)
+        there = (routing.distinct_destinations(n, law) for n in (table.ep, nodes))
+        return Load(routing.straggler(tokens, law, table.ep), active, *there)
     loads = expert_loads(case, moe)
-    shares: dict[tuple[int, int], np.ndarray] = {}
 
-    def one(count: float, ep: float, redundant: float) -> float:
+    @cache
+    def placed(ep: float, redundant: float) -> np.ndarray:
+        return place_experts(loads, int(ep), int(redundant))
+
+    @cache
+    def shares(ep: float, redundant: float) -> np.ndarray:  # ranks with replicas of an expert share its load
+        return rank_shares(loads, placed(ep, redundant))
+
+    def fullest(count: float, ep: float, redundant: float) -> float:
         if case.routing.uniform and not redundant:
             return float(routing.straggler(count, law, ep))
-        key = (int(ep), int(redundant))
-        if key not in shares:  # replicas of an expert share its load: ranks that hold them have less
-            shares[key] = rank_shares(loads, place_experts(loads, *key))
-        return routing.skewed_straggler(count, law, shares[key])
+        return routing.skewed_straggler(count, law, shares(ep, redundant))
 
-    return Load(over_unique(one, tokens, table.ep, table.redundant), active)
+    def distinct(parts: float, ep: float, redundant: float) -> float:
+        if (case.routing.uniform and not redundant) or ep % parts:
+            return float(routing.distinct_destinations(parts, law))
+        return routing.placed_destinations(law, loads, placed(ep, redundant).reshape(len(loads), int(parts), -1))
+
+    there = (over_unique(distinct, n, table.ep, table.redundant) for n in (table.ep, nodes))
+    return Load(over_unique(fullest, tokens, table.ep, table.redundant), active, *there)
 
 
 def expert_loads(case: Case, moe: MoeFfn) -> np.ndarray:

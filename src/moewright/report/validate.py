@@ -16,7 +16,8 @@ def validate_sections(board: dict[str, Any]) -> list[Section]:
         ("rows", f"{board['rows']} in the file, {board['predicted']} predicted"),
         ("kernels", board["kernels"]),
         ("constants", board["fitted"]),
-        ("best layout", _rank(rank)),
+        ("best layout", _rank(rank, "the fewest GPUs", rank["fewest_gpus"])),
+        ("of as many GPUs", _rank(rank["same_gpus"], "any of them", rank["same_gpus"]["without"])),
     ]
     for metric in ("tpot", "ttft"):
         if board[metric]:
@@ -36,11 +37,11 @@ def validate_sections(board: dict[str, Any]) -> list[Section]:
     return sections
 
 
-def _rank(rank: dict[str, Any]) -> str:
+def _rank(rank: dict[str, Any], other: str, without: float) -> str:
     if not rank["choices"]:
         return "no two rows differ in layout only"
     right = f"predicted right in {rank['agreement']:.0%} of {rank['choices']} choices"
-    return f"{right}; {rank['mean_loss']:.1%} lost in the mean"
+    return f"{right}; {rank['mean_loss']:.1%} lost in the mean ({without:.1%} by taking {other})"
 
 
 def _total(board: dict[str, Any]) -> Table:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import tempfile
+import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -91,8 +94,9 @@ def world(ranks: int, work: Work, timeout: float, wanted: str) -> list[Any] | No
 
 
 def alone(work: Work, timeout: float, device: torch.device) -> list[Any]:
-    """``work`` as the only rank, in this process."""
-    with tempfile.TemporaryDirectory(prefix="moewright-") as folder:
+    """``work`` as the only rank, in this process. Raises RunError when it fails or takes more than ``timeout``
+    seconds."""
+    with tempfile.TemporaryDirectory(prefix="moewright-") as folder, _within(timeout):
         _over_loopback()
         if device.type == "cuda":
             torch.cuda.set_device(device)
@@ -111,6 +115,26 @@ def alone(work: Work, timeout: float, device: torch.device) -> list[Any]:
             raise RunError(f"rank 0 failed: {_last_line(traceback.format_exc())}") from error
         finally:
             dist.destroy_process_group()
+
+
+@contextmanager
+def _within(seconds: float) -> Iterator[None]:
+    """RunError when what is inside takes longer, told by the clock's signal: there is no other process to watch it.
+    Only the main thread can be told."""
+
+    def late(number: int, frame: object) -> None:
+        raise RunError(f"rank 0 did not finish within {seconds:g} s")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def forked(ranks: int, work: Work, timeout: float, watched: Callable[[], None] = lambda: None) -> list[Any]:

@@ -114,9 +114,9 @@ class Outcome:
     def ranges(self) -> dict[str, tuple[float, float]]:
         """Mean TTFT and TPOT: the seconds that 80 % of measured results lay between where this was predicted."""
         apart = len(self.pools) > 1
-        found = {"ttft": served_range("ttft", self.ttft.mean, apart, self.measured)}
+        found = {"ttft": served_range("ttft", self.ttft.mean, apart, self.measured, self.engine)}
         if self.tpot is not None:
-            found["tpot"] = served_range("tpot", self.tpot.mean, apart, self.measured)
+            found["tpot"] = served_range("tpot", self.tpot.mean, apart, self.measured, self.engine)
         return found
 
     @property

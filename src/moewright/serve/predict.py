@@ -37,11 +37,12 @@ class Prediction:
 @dataclass(frozen=True, slots=True)
 class Fitted:
     """The constants of the closed form, factors of TPOT and TTFT by engine and model ("vllm gpt-oss-120b"), the
-    intervals (measured over predicted) by kind of row and metric, and what they were fitted on."""
+    intervals (measured over predicted) by kind of row, engine ("all": where it has few rows) and metric, and what they
+    were fitted on."""
 
     constants: Constants
     implementations: dict[str, tuple[float, float]]
-    intervals: dict[str, dict[str, tuple[float, float]]]
+    intervals: dict[str, dict[str, dict[str, tuple[float, float]]]]
     source: str
 
 
@@ -54,17 +55,23 @@ def fitted(tables: bool) -> Fitted:
     found = raw["tables" if tables else "roofline"]
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in found["constants"].items()}
     intervals = {
-        kind: {metric: (float(low), float(high)) for metric, (low, high) in of.items()}
-        for kind, of in found["intervals"].items()
+        kind: {engine: {metric: (float(a), float(b)) for metric, (a, b) in of.items()} for engine, of in each.items()}
+        for kind, each in found["intervals"].items()
     }
     factors = {pair: (float(f["tpot"]), float(f["ttft"])) for pair, f in found["implementations"].items()}
     return Fitted(Constants(**values), factors, intervals, str(raw["source"]))
 
 
-def range_of(metric: str, seconds: float, kind: str, tables: bool) -> tuple[float, float]:
-    """The seconds between which 80 % of held-out rows of ``kind`` (together, apart, apart_stated) measured, where this
-    much was predicted."""
-    low, high = fitted(tables).intervals[kind][metric]
+def range_of(metric: str, seconds: float, kind: str, tables: bool, engine: str = "all") -> tuple[float, float]:
+    """The seconds between which 80 % of held-out rows of ``kind`` (together, apart, apart_stated) and engine measured,
+    where this much was predicted."""
+    return _between(fitted(tables).intervals[kind], engine, metric, seconds)
+
+
+def _between(
+    intervals: dict[str, dict[str, tuple[float, float]]], engine: str, metric: str, seconds: float
+) -> tuple[float, float]:
+    low, high = intervals.get(engine, intervals["all"])[metric]
     return seconds * low, seconds * high
 
 
@@ -76,13 +83,12 @@ def _simulated() -> dict[str, Any]:
     return raw
 
 
-def served_range(metric: str, seconds: float, apart: bool, tables: bool) -> tuple[float, float]:
+def served_range(metric: str, seconds: float, apart: bool, tables: bool, engine: str = "all") -> tuple[float, float]:
     """As ``range_of``, for what ``serve`` simulates or ``plan`` searches: where prefill and decode are together, with
     intervals of its own errors; apart, those of the closed form's rows with workers stated."""
     if apart:
-        return range_of(metric, seconds, "apart_stated", tables)
-    low, high = _simulated()["simulated" if tables else "formulas"]["together"][metric]
-    return seconds * low, seconds * high
+        return range_of(metric, seconds, "apart_stated", tables, engine)
+    return _between(_simulated()["simulated" if tables else "formulas"]["together"], engine, metric, seconds)
 
 
 def predict(
@@ -107,6 +113,10 @@ def predict(
     return found, skipped
 
 
+def _times(workers: int | None) -> str:
+    return f"{workers} × " if workers else ""
+
+
 def _kind(row: Row) -> str:
     if not row.apart:
         return "together"
@@ -114,17 +124,21 @@ def _kind(row: Row) -> str:
 
 
 def _prediction(f: Facts, tpot: float, ttft: float, tables: bool) -> Prediction:
-    name = f.layout.name
+    name, gpus = f.layout.name, f.layout.gpus
     if f.row.apart:
-        name = f"prefill {f.prefill_layout.name}, decode {name}"
+        # workers that are not stated count as one, and are not named
+        x, y = f.row.prefill.workers, f.row.decode.workers
+        name = f"{_times(x)}prefill {f.prefill_layout.name}, {_times(y)}decode {name}"
+        gpus = (x or 1) * f.prefill_layout.gpus + (y or 1) * gpus
+    kind, engine = _kind(f.row), f.row.engine
     return Prediction(
         f.row,
         name,
-        f.layout.gpus + (f.prefill_layout.gpus if f.row.apart else 0),
+        gpus,
         ttft,
         tpot,
-        range_of("ttft", ttft, _kind(f.row), tables),
-        range_of("tpot", tpot, _kind(f.row), tables),
+        range_of("ttft", ttft, kind, tables, engine),
+        range_of("tpot", tpot, kind, tables, engine),
         f.held * f.layout.dp * (f.row.decode.workers or 1),
         f.tags,
     )

@@ -23,13 +23,27 @@ class Error:
 
 
 @dataclass(frozen=True, slots=True)
-class Ranking:
+class Choices:
     """Over ``choices`` sets of rows that differ in layout only: how often the layout predicted to give the lowest TPOT
-    a GPU measures best, and how much above the best the predicted one measures, in the mean."""
+    a GPU measures best, and how much above the best the predicted one measures, in the mean; ``without``: how much one
+    does that is chosen without a prediction."""
 
     choices: int
     agreement: float
     mean_loss: float
+    without: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """``choices``, ``agreement`` and ``mean_loss`` of all sets of layouts (``fewest_gpus``: the loss of taking that of
+    the fewest GPUs), and of those of as many GPUs alone (``same_gpus``; without a prediction: any of them)."""
+
+    choices: int
+    agreement: float
+    mean_loss: float
+    fewest_gpus: float
+    same_gpus: Choices
 
 
 _BY: dict[str, Callable[[Prediction], str]] = {
@@ -80,8 +94,21 @@ def covered(found: Sequence[Prediction], metric: str) -> float:
 def ranking(found: Sequence[Prediction]) -> Ranking:
     """Choices are rows of one model, system, engine, precision, lengths and concurrency; what is compared is the time
     of a token times the GPUs it takes, a layout measured more than once by its median."""
-    hits, losses = 0, []
-    for group in grouped(found, _setting).values():
+    every = _choices(found, _setting, lambda measured, gpus: measured[min(gpus, key=gpus.__getitem__)])
+    same = _choices(
+        found, lambda p: f"{p.gpus} {_setting(p)}", lambda measured, gpus: float(np.mean(list(measured.values())))
+    )
+    return Ranking(every.choices, every.agreement, every.mean_loss, every.without, same)
+
+
+def _choices(
+    found: Sequence[Prediction],
+    key: Callable[[Prediction], str],
+    unpredicted: Callable[[dict[str, float], dict[str, int]], float],
+) -> Choices:
+    """``unpredicted``: what a choice without a prediction measures, from what each layout measures, and its GPUs."""
+    hits, losses, without = 0, [], []
+    for group in grouped(found, key).values():
         layouts = grouped(group, lambda p: p.layout)
         if len(layouts) < 2:
             continue
@@ -90,9 +117,10 @@ def ranking(found: Sequence[Prediction]) -> Ranking:
         chosen, best = min(predicted, key=predicted.__getitem__), min(measured, key=measured.__getitem__)
         hits += chosen == best
         losses.append(measured[chosen] / measured[best] - 1)
+        without.append(unpredicted(measured, {n: ps[0].gpus for n, ps in layouts.items()}) / measured[best] - 1)
     if not losses:
-        return Ranking(0, 0.0, 0.0)
-    return Ranking(len(losses), hits / len(losses), float(np.mean(losses)))
+        return Choices(0, 0.0, 0.0, 0.0)
+    return Choices(len(losses), hits / len(losses), float(np.mean(losses)), float(np.mean(without)))
 
 
 def _setting(p: Prediction) -> str:
