@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from moewright.cost import routing
 from moewright.cost.routing import Router
+from moewright.place.experts import place_experts
 from moewright.plan.sample import choose
 
 

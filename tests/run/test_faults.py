@@ -161,6 +161,7 @@ def test_wrong_arguments(folder, arguments, says):
 def test_one_rank_alone_ends_in_time_too() -> None:
     """No process watches it: the clock does, and does not go on after."""
     import torch
+
     from moewright.run import launch
     from moewright.run.errors import RunError
 
