@@ -226,3 +226,30 @@ def test_place_writes_what_it_prints_and_starts_from_it(tmp_path):
     bad = run("place", loads, "--slots", 3, "--gpus", 3)
     assert bad.returncode == 2
     assert bad.stderr == "moewright: slots: got 3; 4 experts need at least 4\n"
+
+
+def test_what_is_no_file_is_written_into_and_stays(tmp_path):
+    """A pipe given as --output is not replaced; behind a link the file that it names is."""
+    pipe, real, link = tmp_path / "pipe.json", tmp_path / "real.json", tmp_path / "link.json"
+    os.mkfifo(pipe)
+    real.write_text("old")
+    link.symlink_to(real)
+    with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE, text=True) as reader:
+        done = run("plan", EXAMPLES / "paper-ep64-tp2.yaml", "--json", "--output", pipe)
+        got = reader.communicate(timeout=60)[0]
+    assert done.returncode == 0, done.stderr
+    assert pipe.is_fifo()
+    assert json.loads(got)["best"]["gpus"] == 128
+    assert run("plan", EXAMPLES / "paper-ep64-tp2.yaml", "--json", "--output", link).returncode == 0
+    assert link.is_symlink()
+    assert json.loads(real.read_text())["best"]["gpus"] == 128
+
+
+def test_the_rows_read_are_not_written_over(tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text((ROOT / "benchmarks" / "data" / "serving.csv").read_text()[:3000])
+    before = rows.read_text()
+    done = run("validate", rows, "--no-tables", "--output", rows)
+    assert done.returncode == 2
+    assert "is the file to be read" in done.stderr
+    assert rows.read_text() == before

@@ -149,3 +149,20 @@ def test_catalogue_pages():
 def test_parameters_on_the_page_are_exact(result):
     rows = dict(found(result, "Model").blocks[0].rows)
     assert rows["Parameters"].startswith(f"{total_parameters(result.case.model):,}")
+
+
+def test_numbers_are_never_cut_where_short_texts_crowd(monkeypatch, capsys):
+    """Short texts and numbers that are a little too wide together: texts wrap, units stay."""
+    from moewright.report.blocks import Section, Table
+    from moewright.report.terminal import show
+
+    monkeypatch.setenv("COLUMNS", "80")
+    head = ("operation", "collective", "group", "over", "bytes", "seconds", "calls", "in all")
+    rows = (
+        ("stage_transfer", "all_to_all", "ep 8", "fabric", "5.827 MB", "45.78 us", "60", "2.747 ms"),
+        ("dispatch", "send", "pp 2", "node", "17.45 MB", "111.2 us", "2", "203.1 us"),
+    )
+    show([Section("Communication", (Table(head, rows, (4, 5, 6, 7)),))])
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert all(cell in shown for row in rows for cell in row[4:])

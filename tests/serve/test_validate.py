@@ -274,6 +274,35 @@ def test_ranking_counts_layouts_that_differ_alone(tmp_path: Path) -> None:
     assert wrong.mean_loss == pytest.approx(80 / 60 - 1)
 
 
+def test_layouts_of_as_many_gpus_are_judged_by_themselves(tmp_path: Path) -> None:
+    rows, _, _ = read_rows(
+        table(
+            tmp_path / "r.csv",
+            row(silicon_tpot_ms=10),
+            row(moe_tp_size=1, moe_ep_size=8, silicon_tpot_ms=12),
+            row(tp_size=4, moe_tp_size=4, silicon_tpot_ms=15),
+        )
+    )
+    found, _ = predict(rows, None)
+    guessed = [replace(found[0], tpot=2.0), replace(found[1], tpot=1.0), replace(found[2], tpot=0.1)]
+    r = ranking(guessed)
+    assert (r.choices, r.agreement, r.fewest_gpus) == (1, 1.0, 0.0)  # 4 GPUs · 15 ms, predicted and the fewest
+    assert (r.same_gpus.choices, r.same_gpus.agreement) == (1, 0.0)
+    assert r.same_gpus.mean_loss == pytest.approx(0.2)
+    assert r.same_gpus.without == pytest.approx(0.1)  # either of the two
+
+
+def test_stated_workers_are_counted(tmp_path: Path) -> None:
+    sizes = {"mode": "disagg", "prefill_tp_size": 4, "decode_tp_size": 8, "decode_batch_size": 64}
+    rows, _, _ = read_rows(
+        table(tmp_path / "r.csv", row(**sizes), row(**sizes, prefill_num_workers=3, decode_num_workers=2))
+    )
+    unstated, stated = predict(rows, None)[0]
+    assert (unstated.gpus, stated.gpus) == (12, 3 * 4 + 2 * 8)
+    assert stated.layout.startswith("3 × prefill")
+    assert "2 × decode" in stated.layout
+
+
 def test_the_command(tmp_path: Path) -> None:
     path, out = (
         table(tmp_path / "t.csv", row(), row(tp_size=4, moe_tp_size=4), row(system="h900")),

@@ -53,9 +53,14 @@ def write(content: str | list[Section], output: Path | None) -> None:
 
 
 def write_file(path: Path, content: str, option: str = "--output") -> None:
-    """Write ``path`` whole or not at all: a temporary file beside it, then a rename. Raises SpecError."""
+    """Write ``path`` whole or not at all: a temporary file beside it, then a rename; into what is no file (a pipe, a
+    device) as it is, and behind a link the file that it names. Raises SpecError."""
     temporary = None
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            path.write_text(content, encoding="utf-8")
+            return
+        path = path.resolve() if path.is_symlink() else path
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             stream.write(content)

@@ -27,6 +27,8 @@ def validate(
 
     if output is not None and output.suffix.lower() != ".csv":
         raise SpecError(f"ends in {output.suffix or 'nothing'!r}; expected .csv", file=str(output), field="--output")
+    if output is not None and output.exists() and file.exists() and output.samefile(file):
+        raise SpecError("is the file to be read; expected another", file=str(output), field="--output")
     if tables is not None and no_tables:
         raise SpecError("contradicts --no-tables; give one of the two", field="--tables")
     rows, skipped, columns = read_rows(file)

@@ -17,6 +17,8 @@ from moewright.report.blocks import Section, Table
 PIPE_WIDTH = 120
 #: a column no wider than this is not wrapped
 MOST_WHOLE = 26
+#: letters of a line that a wrapped column keeps
+LEAST = 8
 _RULE = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n")
 _STATUS = {"pass": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -82,13 +84,30 @@ def _table(table: Table, width: int) -> RichTable:
     found.padding = (0, 1)
     columns = [[header, *(row[i] for row in table.rows)] for i, header in enumerate(table.headers)]
     natural = [max(map(len, column)) for column in columns]
-    fits = sum(natural) + 3 * len(natural) <= width
+    whole = _whole(natural, set(table.numbers), width)
     for i, header in enumerate(table.headers):
         justify: Literal["left", "right"] = "right" if i in table.numbers else "left"
-        # where not all fit, names and numbers stay whole and the long texts wrap
-        keep = fits or natural[i] <= min(MOST_WHOLE, width // 4)
-        found.add_column(header, justify=justify, overflow="fold", no_wrap=keep, style=None if headed or i else "dim")
+        style = None if headed or i else "dim"
+        found.add_column(header, justify=justify, overflow="fold", no_wrap=i in whole, style=style)
     for row in table.rows:
         status = _STATUS.get(row[0], "") if table.headers[0] == "status" else ""
         found.add_row(*(Text(cell, style=status if not i else "") for i, cell in enumerate(row)))
     return found
+
+
+def _whole(natural: list[int], numbers: set[int], width: int) -> set[int]:
+    """The columns that are not wrapped: all where they fit; else numbers, and short texts while there is room for
+    ``LEAST`` letters of each of the others."""
+    room = width - 3 * len(natural)
+    if sum(natural) <= room:
+        return set(range(len(natural)))
+    whole = {i for i in numbers if natural[i] <= MOST_WHOLE}
+    texts = sorted((i for i in range(len(natural)) if i not in whole), key=natural.__getitem__)
+    room -= sum(natural[i] for i in whole)
+    for at, i in enumerate(texts):
+        rest = len(texts) - at - 1
+        if natural[i] > min(MOST_WHOLE, width // 4) or natural[i] + rest * LEAST > room:
+            break
+        whole.add(i)
+        room -= natural[i]
+    return whole

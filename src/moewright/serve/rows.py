@@ -193,22 +193,26 @@ def _one_of(f: dict[str, str], name: str, known: tuple[str, ...], others: dict[s
     return value
 
 
-def _number(f: dict[str, str], name: str, missing: float | None = None) -> float:
+def _number(f: dict[str, str], name: str) -> float:
     text = f.get(name, "").strip()
-    if not text and missing is not None:
-        return missing
     try:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not 0 <= value < 1e12 or (missing is None and value == 0):
+    if not 0 < value < 1e12:
         raise ValueError(f"{name} {text!r}: expected a number above 0 and below 1e12")
     return value
 
 
 def _count(f: dict[str, str], name: str, most: int, least: int = 0) -> int:
     """A whole number; 0 where nothing is stated and ``least`` allows it."""
-    value = _number(f, name, 0.0 if least == 0 else None)
-    if value != int(value) or not least <= value <= most:
-        raise ValueError(f"{name} {f.get(name, '')!r}: expected a whole number from {least} to {most}")
+    text = f.get(name, "").strip()
+    if not text and least == 0:
+        return 0
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not (least <= value <= most and value == int(value)):
+        raise ValueError(f"{name} {text!r}: expected a whole number from {least} to {most}")
     return int(value)
