@@ -46,12 +46,8 @@ def _notes(o: Outcome) -> list[str]:
     missed = [f"limits.{n} of {format_seconds(x.limit)} by {_over(x)}" for n, x in o.limits.items() if not x.met]
     if missed:
         found.append(f"Misses {' and '.join(missed)}.")
-    if not o.keeps_up and o.arrivals_per_second is not None:
-        grows = o.arrivals_per_second - o.requests_per_second
-        found.append(
-            f"{o.arrivals_per_second:.4g} requests arrive a second and {o.requests_per_second:.4g} are done: the rate "
-            f"is above what is served here, and {grows:.4g} more wait after each second. Latencies grow with the run."
-        )
+    if o.arrivals_per_second is not None and o.keeps_up is not True:
+        found.append(_behind(o, o.arrivals_per_second))
     if not o.holds:
         found.append(
             f"Of {o.concurrency} requests {o.held} are held at once ({_bound(o)}); the others wait in the queue."
@@ -62,6 +58,22 @@ def _notes(o: Outcome) -> list[str]:
             "of those used."
         )
     return found
+
+
+def _behind(o: Outcome, arrive: float) -> str:
+    if o.keeps_up is None:
+        return (
+            "Too short to tell whether the rate is kept up with: the last requests arrive before the first ones are "
+            "done. More requests would show it."
+        )
+    if o.whole:
+        return (
+            f"{arrive:.4g} requests arrive a second, and the queue grows all along: the rate is above what is served."
+        )
+    return (
+        f"{arrive:.4g} requests arrive a second and {o.requests_per_second:.4g} are done: the rate is above what is "
+        f"served, and {arrive - o.requests_per_second:.4g} more wait after each second. Latencies grow with the run."
+    )
 
 
 def _over(x: Limited) -> str:
@@ -165,8 +177,8 @@ def _statistics(o: Outcome) -> str:
     of = f"all but the first {plural(o.warmup, 'request')}" if o.warmup else f"all {plural(o.requests, 'request')}"
     if o.requests == 1:
         of = "the only request"
-    if o.window == (0.0, o.seconds):
-        return f"latencies of {of}; throughput, in flight of the whole run"
+    if o.whole:
+        return f"latencies of {of}; throughput, in flight of the whole run, its beginning and end included"
     what = "all clients are at work" if o.concurrency else "requests arrive and the first ones are done"
     return f"latencies of {of}; throughput, in flight from {begin} to {end}, while {what}"
 

@@ -111,7 +111,8 @@ class Outcome:
     Latencies leave the first ``warmup`` requests out. All else is of the ``window`` (seconds from, to), in which all
     clients are at work, or in which arrivals go on and the first ones are done: throughput; requests ``in_flight``,
     which are ``running`` (in a prompt or decoding), ``queued``, or ``outside`` both (the host before the queue, a
-    cache on its way); ``arrivals_per_second`` at a rate. ``parts``: share of the GPUs' busy seconds; ``starved``:
+    cache on its way); ``arrivals_per_second`` at a rate, and whether it
+    ``keeps_up`` (None: the run is too short to tell). ``parts``: share of the GPUs' busy seconds; ``starved``:
     share of steps at which a queue's head waited, by reason. ``series``: columns over time. ``limits``: of the spec,
     by metric. ``kernels``: what steps are priced with."""
 
@@ -134,7 +135,7 @@ class Outcome:
     per_user: float | None
     requests_per_second: float
     arrivals_per_second: float | None
-    keeps_up: bool
+    keeps_up: bool | None
     in_flight: float
     running: float
     queued: float
@@ -164,6 +165,11 @@ class Outcome:
         if self.tpot is not None:
             found["tpot"] = served_range("tpot", self.tpot.mean, apart, tables)
         return found
+
+    @property
+    def whole(self) -> bool:
+        """Whether the window is the whole run."""
+        return self.window == (0.0, self.seconds)
 
     @property
     def holds(self) -> bool:

@@ -23,6 +23,10 @@ START, SECONDS, STEPS, PREFILL, PAIRS, DECODE, CONTEXT, WAITING, RUNNING, CACHED
 #: a rate is not kept up with where fewer than this share of what arrives is done, and so many standard deviations of
 #: the arrivals fewer
 BEHIND, DEVIATIONS = 0.95, 3.0
+#: of a run too short for that, where the queue doubled and holds so much of all requests
+BEHIND_QUEUE = 0.05
+#: a prefill pool binds from this busy share on
+BUSY = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ def outcome_of(run: Run) -> Outcome:
     gpus = sum(w.gpus for w in run.pools)
     pools = tuple(_pooled(run, w, phase, of, window) for w, phase, of in zip(run.pools, run.phases, logs, strict=True))
     parts = _parts(run, logs)
-    keeps_up = bool(run.clients) or _keeps_up(rates, window)
+    keeps_up = True if run.clients else _keeps_up(rates, window, served, every)
     return Outcome(
         engine=run.engine.name,
         pools=pools,
@@ -180,15 +184,16 @@ def _overlap(times: list[tuple[float, float]], window: tuple[float, float]) -> f
 
 def _window(served: tuple[Served, ...], clients: int, warmup: int) -> tuple[float, float]:
     """Seconds (from, to) of what is counted. Of a closed loop, while all clients are at work: from the end of the first
-    ``clients`` requests to the start of the last. Of arrivals, from the end of the first ``warmup`` requests (else
-    the arrival of the next) to the last arrival. The whole run where that is under a fifth of it."""
+    ``clients`` requests to the start of the last. Of arrivals, from the end of the first ``warmup`` requests to the
+    last arrival. The whole run where that is under a fifth of
+    it, or of the time of arrivals."""
     end, last = max(r.done for r in served), max(r.arrival for r in served)
-    done = sorted(r.done for r in served)
     if clients:
-        begins = [done[clients - 1]] if clients < len(done) else []
+        done = sorted(r.done for r in served)
+        begin = done[clients - 1] if clients < len(done) else end
     else:
-        begins = [max((r.done for r in served[:warmup]), default=0.0), served[warmup].arrival]
-    return next(((b, last) for b in begins if last - b > 0.2 * end), (0.0, end))
+        begin = max((r.done for r in served[:warmup]), default=end)
+    return (begin, last) if last - begin > 0.2 * (end if clients else last) else (0.0, end)
 
 
 def _rates(served: tuple[Served, ...], window: tuple[float, float], clients: int) -> Rates:
@@ -207,16 +212,26 @@ def _rates(served: tuple[Served, ...], window: tuple[float, float], clients: int
     answers = inside(f, d) * np.maximum(o - 1, 0) + ((f >= begin) & (f <= end))
     total = answers.sum() + (inside(a, f) * i).sum()
     seconds = max(end - begin, 1e-12)
-    ended, arrived = ((d > begin) & (d <= end)).sum(), ((a > begin) & (a <= end)).sum()
-    each = (answers / o).sum() if clients else ended
-    return Rates(*(float(x / seconds) for x in (answers.sum(), total, each, arrived)))
+    each = (answers / o).sum() if clients else ((d > begin) & (d <= end)).sum()
+    arrived = ((a > begin) & (a <= end)).sum() / seconds
+    if begin == 0.0:  # the whole run: arrivals over their own time
+        arrived = len(a) / max(float(a.max()), 1e-12)
+    return Rates(*(float(x) for x in (answers.sum() / seconds, total / seconds, each / seconds, arrived)))
 
 
-def _keeps_up(rates: Rates, window: tuple[float, float]) -> bool:
-    """Whether as many requests are done as arrive, but for chance."""
-    seconds = window[1] - window[0]
-    behind = (rates.arrived - rates.done) * seconds
-    return rates.done >= BEHIND * rates.arrived or behind <= DEVIATIONS * sqrt(rates.arrived * seconds)
+def _keeps_up(
+    rates: Rates, window: tuple[float, float], served: tuple[Served, ...], logs: list[np.ndarray]
+) -> bool | None:
+    """Whether as many requests are done as arrive, but for chance. Where the window is the whole run, and nothing
+    steady: False where the queue grew all along, else None."""
+    if window[0] > 0:
+        seconds = window[1] - window[0]
+        behind = (rates.arrived - rates.done) * seconds
+        return rates.done >= BEHIND * rates.arrived or behind <= DEVIATIONS * sqrt(rates.arrived * seconds)
+    last = served[-1].arrival
+    early, late = (means_in(logs, (last * a, last * b))[1] for a, b in ((0.25, 0.5), (0.75, 1.0)))
+    grew = late > 2 * early and late > BEHIND_QUEUE * len(served)
+    return False if grew else None
 
 
 def _parts(run: Run, logs: list[list[np.ndarray]]) -> dict[str, float]:
@@ -245,12 +260,14 @@ def _parts(run: Run, logs: list[list[np.ndarray]]) -> dict[str, float]:
 
 
 def _binds(pools: tuple[Pooled, ...], parts: dict[str, float], causes: dict[str, float], steps: int) -> str:
-    """Of pools, the one with the longer queue (decode where there is none); the longest part; and what kept requests
-    waiting in more than a tenth of the steps."""
+    """Of pools, prefill where it is busy and has the longer queue, else decode; the longest part; and what kept
+    requests waiting in more than a tenth of the steps."""
     name, share = next(iter(parts.items()))
     text = f"{name}, {share:.0%} of the busy time"
     if len(pools) == 2:
-        first, other = sorted(pools, key=lambda p: (-round(p.queued), p.phase))
+        prefill, decode = pools
+        full = prefill.busy >= BUSY and prefill.queued > decode.queued
+        first, other = (prefill, decode) if full else (decode, prefill)
         text = (
             f"the {first.phase} pool, busy {first.busy:.0%} of the time with {first.queued:.1f} in its queue "
             f"({other.phase}: {other.busy:.0%}, {other.queued:.1f}); {text}"
