@@ -326,7 +326,7 @@ def chosen(case: Case, concurrency: int | None = None) -> Case:
     best = min(choices, key=lambda c: (_miss(case, c), not c.holds, *_key(case, c)))
     if s.concurrency:
         case = replace(case, serving=replace(s, concurrency=(best.concurrency,)))
-    return case if s.disaggregated is not None else replace(case, strategy=best.specs[0])
+    return case if s.disaggregated is not None else replace(case, strategy=case.strategy or best.specs[0])
 
 
 def _miss(case: Case, c: Choice) -> float:
