@@ -107,7 +107,7 @@ def serve(case: Case, concurrency: int | None = None) -> Outcome:
     from moewright.serve.plan import chosen
     from moewright.serve.simulate import simulate
 
-    return simulate(chosen(case), concurrency)
+    return simulate(chosen(case, concurrency))
 
 
 def place(loads: Any, **options: Any) -> ExpertPlacement:

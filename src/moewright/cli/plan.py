@@ -31,6 +31,10 @@ def plan(
     ] = None,
     top: Annotated[int, typer.Option(min=0, max=100, help="Alternatives to show.")] = 5,
     ranks: Annotated[int, typer.Option(min=0, help="Ranks of the layout to show, beside the last.")] = 4,
+    tables: Annotated[
+        Path | None, typer.Option(help="A folder of measured kernel tables, to simulate serving with.")
+    ] = None,
+    no_tables: Annotated[bool, typer.Option("--no-tables", help="Simulate serving by the roofline alone.")] = False,
 ) -> None:
     """Find the best parallel strategy for SPEC, derive every number, and check it."""
     from moewright.plan.search import plan as search
@@ -38,24 +42,32 @@ def plan(
 
     kind = format_of(as_json, form, output)
     case = load(spec)
+    if tables is not None and no_tables:
+        raise SpecError("contradicts --no-tables; give one of the two", field="--tables")
     if case.serving is not None:
-        _serving(case, kind, output, top, bool(compare))
+        from moewright.serve.facts import default_folder
+
+        _serving(case, kind, output, top, bool(compare), default_folder(tables, no_tables))
         return
+    if tables is not None or no_tables:
+        raise SpecError(
+            f"is of a serving workload; {case.workload.kind} is priced by the formulas",
+            field="--tables" if tables is not None else "--no-tables",
+        )
     wanted = [_compared(text, case) for text in compare or []]
     with progress(f"Planning {case.model.name} on {case.cluster.gpus} GPUs") as tell:
         result = search(case, wanted, top, tell)
     write(_report(result, kind, output, ranks), output)
 
 
-def _serving(case: Case, kind: Format, output: Path | None, top: int, compared: bool) -> None:
+def _serving(case: Case, kind: Format, output: Path | None, top: int, compared: bool, tables: Path | None) -> None:
     from moewright.report.serve_plan import plan_sections
-    from moewright.serve.facts import default_folder
     from moewright.serve.plan import plan_serving
 
     if compared:
         raise SpecError("is of a pass's seconds; a serving workload has none to compare", field="--compare")
     with progress(f"Planning {case.model.name} on {case.cluster.gpus} GPUs") as tell:
-        found = plan_serving(case, top, tell, default_folder(None))
+        found = plan_serving(case, top, tell, tables)
     if kind is Format.JSON:
         write(json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n", output)
     else:

@@ -20,7 +20,9 @@ from moewright.spec.strategy import Strategy, StrategySpec
 class Choice:
     """``strategies``: one, or a prefill and a decode worker's; ``gpus`` of each pool, ``replicas`` in it.
     ``concurrency``: requests in flight that this is the prediction for: those ``asked`` for, or what the caches hold
-    where that is fewer. Seconds ``ttft`` and ``tpot``; ``rate``: requests a second of the whole cluster."""
+    where that is fewer. Seconds ``ttft`` and ``tpot``; ``rate``: requests a second of the whole cluster;
+    ``output_per_gpu``: of the GPUs used, beside which ``unused`` are idle. ``ranged``: whether measured results say how
+    far off it may be."""
 
     name: str
     strategies: tuple[Strategy, ...]
@@ -33,6 +35,8 @@ class Choice:
     tpot: float
     rate: float
     output_per_gpu: float
+    unused: int = 0
+    ranged: bool = True
     simulation: Outcome | None = None
 
     def __hash__(self) -> int:
@@ -47,9 +51,24 @@ class Choice:
     def per_user(self) -> float:
         return 1 / self.tpot
 
-    def range_of(self, metric: str) -> tuple[float, float]:
-        """The seconds that 80 % of measured results lay between where this ``ttft`` or ``tpot`` was predicted."""
-        return served_range(metric, getattr(self, metric), len(self.strategies) > 1, tables=False)
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """TTFT and TPOT: the seconds that 80 % of measured results lay between where formulas predicted this."""
+        if not self.ranged:
+            return {}
+        apart = len(self.strategies) > 1
+        return {m: served_range(m, getattr(self, m), apart, tables=False) for m in ("ttft", "tpot")}
+
+    @property
+    def throughput(self) -> float:
+        """Output tokens/s of a used GPU: simulated where it was, else by the formulas."""
+        return self.output_per_gpu if self.simulation is None else self.simulation.output_per_gpu
+
+    @property
+    def of_user(self) -> float:
+        """Tokens/s of a user: simulated where it was, else by the formulas."""
+        found = None if self.simulation is None else self.simulation.per_user
+        return self.per_user if found is None else found
 
     @property
     def specs(self) -> tuple[StrategySpec, ...]:
@@ -60,6 +79,7 @@ class Choice:
         plain: dict[str, Any] = {
             "name": self.name,
             "gpus": sum(self.gpus),
+            "gpus_unused": self.unused,
             "concurrency": self.concurrency,
             "concurrency_asked": self.asked,
             "concurrency_held": self.held,
@@ -70,8 +90,7 @@ class Choice:
                 "requests_per_second": self.rate,
                 "output_per_gpu": self.output_per_gpu,
                 "per_user": self.per_user,
-                "ttft_range": list(self.range_of("ttft")),
-                "tpot_range": list(self.range_of("tpot")),
+                **{f"{metric}_range": list(ends) for metric, ends in self.ranges.items()},
             },
         }
         if len(self.strategies) == 1:
@@ -80,7 +99,10 @@ class Choice:
             for name, s, n, g in zip(("prefill", "decode"), self.strategies, self.replicas, self.gpus, strict=True):
                 plain[name] = {"strategy": s.to_dict(), "replicas": n, "gpus": g}
         if self.simulation is not None:
-            keys = ("requests", "ttft", "tpot", "itl", "e2e", "output_per_gpu", "per_user", "held", "running", "binds")
+            keys = (
+                *("requests", "kernels", "ttft", "tpot", "itl", "e2e", "output_per_gpu", "per_user", "held", "running"),
+                *("requests_per_second", "arrivals_per_second", "keeps_up", "ranges", "limits", "binds"),
+            )
             found = self.simulation.to_dict()
             plain["simulation"] = {k: found[k] for k in keys}
         return plain

@@ -1,8 +1,10 @@
 """Prefill and decode apart: which workers, and how many of each.
 
 A prefill worker computes prompts one budget after another; with n requests in flight a decode worker finishes
-n / (O·T) a second. Pools of x and y workers serve X = min(0.9·x·prefill rate, y·decode rate) requests a second, and a
-prompt waits as in a queue of random arrivals and fixed service (M/D/1, Pollaczek–Khinchine: ρ/2(1 − ρ) services).
+n / (O·T) a second. A prompt waits as in a queue of random arrivals and fixed service (M/D/1, Pollaczek–Khinchine:
+ρ/2(1 − ρ) services). For the concurrencies that are asked for ``pairs.py`` finds what pools do; under ``auto``, pools
+of x and y workers serve X = min(0.9·x·prefill rate, y·decode rate) requests a second, and what is then in flight
+follows.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from moewright.plan.complete import divisors
 from moewright.plan.describe import strategy_name
 from moewright.serve.choice import Choice
 from moewright.serve.engine import Engine
+from moewright.serve.pairs import MOST_LOAD, Decode, Pair, Prefill, best_of, pairs_of
 from moewright.serve.setting import engine_of, legal, longest, serving_of, worker_case
 from moewright.serve.steady import Terms, held_load
 from moewright.serve.step import StepModel
@@ -25,8 +28,8 @@ from moewright.spec.case import Case
 from moewright.spec.serving import Pool, Serving
 from moewright.spec.strategy import Strategy
 
-#: most of a prefill pool's capacity that is used
-MOST_LOAD = 0.9
+#: powers of two of requests that a decode worker is priced at
+LOADS = 14
 #: decode workers of each size that are combined with prefill workers
 MOST_DECODES = 24
 
@@ -55,20 +58,112 @@ def disaggregated_choices(case: Case) -> tuple[list[Choice], Counter[str], int]:
             file=case.file,
             field="workload.concurrency",
         )
+    _check_sizes(case, s)
+    pools = s.disaggregated
     rejected: Counter[str] = Counter()
-    prefills = _workers(case, s.disaggregated.prefill, "prefill", engine, s, rejected)
-    decodes = _workers(case, s.disaggregated.decode, "decode", engine, s, rejected)
+    prefills = _workers(case, pools.prefill, "prefill", engine, s, rejected)
+    decodes = _workers(case, pools.decode, "decode", engine, s, rejected)
     if not prefills or not decodes:
         raise InfeasibleError("no worker holds one request beside the weights in the GPUs that a pool may have")
-    fast = [w for w in prefills if case.goal.limits.ttft is None or w.seconds <= case.goal.limits.ttft]
-    best = {g: max((w for w in fast or prefills if w.gpus == g), key=lambda w: w.rate) for g in {w.gpus for w in fast}}
-    choices = [
-        c
-        for d in _front(decodes)
-        for p in best.values()
-        for c in _pairs(case, s, p, d, s.disaggregated.prefill.replicas, s.disaggregated.decode.replicas)
-    ]
+    find = _automatic if s.automatic else _asked
+    choices = find(case, s, _fastest(case, prefills), decodes)
+    if not choices:
+        raise InfeasibleError(_no_pair(case, s, prefills, decodes))
     return choices, +rejected, len(prefills) + len(decodes)
+
+
+def _check_sizes(case: Case, s: Serving) -> None:
+    """Raises SpecError where the pools that are given have no room."""
+    assert s.disaggregated is not None
+    given = {n: getattr(s.disaggregated, n) for n in ("prefill", "decode")}
+    sizes = {n: (p.gpus or 1) * (p.replicas or 1) for n, p in given.items()}
+    if sum(sizes.values()) <= case.cluster.gpus:
+        return
+    words = [f"{n} {size}" if given[n].gpus else f"{n} at least {size}" for n, size in sizes.items()]
+    raise SpecError(
+        f"{' and '.join(words)} GPUs are more than cluster.gpus {case.cluster.gpus}",
+        file=case.file,
+        field="workload.disaggregated",
+    )
+
+
+def _no_pair(case: Case, s: Serving, prefills: list[Worker], decodes: list[Worker]) -> str:
+    """Why no pools came of the workers."""
+    assert s.disaggregated is not None
+    pools = s.disaggregated
+    least = [min(w.gpus for w in of) for of in (prefills, decodes)]
+    counts = [pools.prefill.replicas or 1, pools.decode.replicas or 1]
+    if sum(n * g for n, g in zip(counts, least, strict=True)) > case.cluster.gpus:
+        return (
+            f"the smallest pools that hold the model are {counts[0]} × {least[0]} GPUs for prefill and {counts[1]} × "
+            f"{least[1]} for decode, more than cluster.gpus {case.cluster.gpus}"
+        )
+    return f"no pools have as few as {max(s.concurrency)} requests in flight"
+
+
+def _fastest(case: Case, prefills: list[Worker]) -> list[Worker]:
+    """Of each size, the one of the highest rate whose prompts are within the limit; the fastest where none is."""
+    limit = case.goal.limits.ttft
+    fast = [w for w in prefills if limit is None or w.seconds <= limit]
+    if not fast:
+        return [min((w for w in prefills if w.gpus == g), key=lambda w: w.seconds) for g in {w.gpus for w in prefills}]
+    return [max((w for w in fast if w.gpus == g), key=lambda w: w.rate) for g in sorted({w.gpus for w in fast})]
+
+
+def _automatic(case: Case, s: Serving, prefills: list[Worker], decodes: list[Worker]) -> list[Choice]:
+    """Pools by the decode workers' loads."""
+    assert s.disaggregated is not None
+    counts = s.disaggregated.prefill.replicas, s.disaggregated.decode.replicas
+    return [c for d in _front(decodes) for p in prefills for c in _pairs(case, s, p, d, *counts)]
+
+
+def _asked(case: Case, s: Serving, prefills: list[Worker], decodes: list[Worker]) -> list[Choice]:
+    """Pools at every concurrency that is asked for."""
+    assert s.disaggregated is not None
+    counts = s.disaggregated.prefill.replicas, s.disaggregated.decode.replicas
+    each = max(1.0, s.output.mean - 1) / s.steps
+    found = []
+    for d in best_of(_curves(decodes, s)):
+        for w in prefills:
+            p = Prefill(w.strategy, w.gpus, w.rate, w.seconds, w.transfer)
+            for pair in pairs_of(p, d, case.cluster.gpus, s.concurrency, s.steps, *counts):
+                found.append(_choice(case, s, w, d.strategy, d.gpus, pair, pair.step / each))
+    return found
+
+
+def _curves(decodes: list[Worker], s: Serving) -> list[Decode]:
+    """Of each decode strategy its steps at powers of two, beyond what it holds as at that."""
+    each = max(1.0, s.output.mean - 1) / s.steps
+    found: dict[Strategy, list[Worker]] = {}
+    for w in decodes:
+        found.setdefault(w.strategy, []).append(w)
+    curves = []
+    for strategy, of in found.items():
+        loads = np.array([w.load for w in of], dtype=float)
+        steps = np.interp(2.0 ** np.arange(LOADS), loads, [w.seconds * each for w in of])
+        curves.append(Decode(strategy, of[0].gpus, steps, of[0].held))
+    return curves
+
+
+def _choice(case: Case, s: Serving, p: Worker, decode: Strategy, gpus: int, pair: Pair, tpot: float) -> Choice:
+    """``pair`` as a choice of the plan."""
+    used = pair.x * p.gpus + pair.y * gpus
+    names = (strategy_name(x, case.model).removeprefix("R1 · ") for x in (p.strategy, decode))
+    return Choice(
+        "{} × prefill {} + {} × decode {}".format(*(v for of in zip((pair.x, pair.y), names, strict=True) for v in of)),
+        (p.strategy, decode),
+        (pair.x * p.gpus, pair.y * gpus),
+        (pair.x, pair.y),
+        pair.flight,
+        pair.asked or None,
+        pair.held,
+        pair.ttft,
+        tpot,
+        pair.rate,
+        pair.rate * s.output.mean / used,
+        case.cluster.gpus - used,
+        case.cluster.device.measured is None,
+    )
 
 
 def _workers(case: Case, pool: Pool, phase: str, engine: Engine, s: Serving, rejected: Counter[str]) -> list[Worker]:
@@ -132,7 +227,7 @@ def _prefill(own: Case, table: Table, engine: Engine, s: Serving) -> list[Worker
 
 def _decode(own: Case, table: Table, engine: Engine, s: Serving) -> list[Worker]:
     """Decode alone, at powers of two of load up to what a worker holds."""
-    loads = np.array([1 << i for i in range(14)], dtype=float)
+    loads = np.array([1 << i for i in range(LOADS)], dtype=float)
     rows, asked = np.repeat(np.arange(len(table)), len(loads)), np.tile(loads, len(table))
     table = table.take(rows)
     model = StepModel(own, table, engine)
@@ -182,29 +277,10 @@ def _pairs(case: Case, s: Serving, p: Worker, d: Worker, most_x: int | None, mos
         busy = rate / (x * p.rate)
         ttft = p.seconds * (1 + busy / (2 * (1 - busy))) + p.transfer
         flight = rate * (ttft + s.steps * d.seconds * (max(1.0, s.output.mean - 1) / s.steps))
-        asked = [c for c in s.concurrency if c >= flight * 0.999]
         offered = max(1, round(flight))
         if offered > max(s.concurrency):
             continue  # more in flight than any client count offers
-        name = f"{x} × prefill {_name(case, p)} + {y} × decode {_name(case, d)}"
-        used = x * p.gpus + y * d.gpus
-        found.append(
-            Choice(
-                name,
-                (p.strategy, d.strategy),
-                (x * p.gpus, y * d.gpus),
-                (x, y),
-                offered,
-                min(asked) if asked and len(s.concurrency) == 1 else None,
-                y * d.held + int(np.ceil(rate * ttft)),  # beside those that decode, those still in prefill
-                ttft,
-                d.seconds,
-                rate,
-                rate * s.output.mean / used,
-            )
-        )
+        held = y * d.held + int(np.ceil(rate * ttft))  # beside those that decode, those still in prefill
+        pair = Pair(x, y, 0, offered, held, ttft, d.seconds, rate)
+        found.append(_choice(case, s, p, d.strategy, d.gpus, pair, d.seconds))
     return found
-
-
-def _name(case: Case, w: Worker) -> str:
-    return strategy_name(w.strategy, case.model).removeprefix("R1 · ")

@@ -58,6 +58,20 @@ class Engine:
         taken = self.host_request + self.host_wait * decode + self.host_queue * others * prompt
         return taken + np.maximum(launched - prompt, 0.0)
 
+    def without_host(self) -> Engine:
+        """The same scheduler, with no host seconds."""
+        return replace(
+            self,
+            host_step=0.0,
+            host_sequence=0.0,
+            host_request=0.0,
+            host_wait=0.0,
+            host_launch=0.0,
+            host_prompt=1.0,
+            host_queue=0.0,
+            host_apart=0.0,
+        )
+
     def padded(self, sequences: int) -> int:
         """``sequences``, filled up to the next captured size; beyond the largest none."""
         i = bisect_left(self.cuda_graph_sizes, sequences)

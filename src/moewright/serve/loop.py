@@ -83,7 +83,7 @@ class _Loop:
             self.submit(self.requests.arrivals[len(self.sequences)])
         pool = self.pools.decode if s.ready else self.pools.prefill
         replica = min(pool, key=lambda r: r.load)
-        replica.take(s)
+        replica.take(s, now)
         if replica.span is None:
             self._wake(replica, now)
         else:

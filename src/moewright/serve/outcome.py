@@ -10,6 +10,9 @@ import numpy as np
 
 from moewright.serve.predict import served_range
 
+#: what steps are priced with: measured kernel tables, the roofline, or the points of ``moewright measure``
+TABLES, ROOFLINE, PROFILE = "measured tables", "roofline", "this machine's profile"
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -60,7 +63,9 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Pooled:
-    """Workers of one phase (``all``: of both): their strategy, and what their caches hold."""
+    """Workers of one phase (``all``: of both): their strategy; mean requests that they hold (``held``), that their
+    caches would and that the engine's max_num_seqs allows; the share of the window in which they had work, and
+    how many requests waited in their queues."""
 
     phase: str
     name: str
@@ -70,19 +75,53 @@ class Pooled:
     attention_ranks: int
     kv_tokens: int
     held: int
+    held_by_cache: int
+    held_by_engine: int
+    busy: float
+    queued: float
+
+    @property
+    def bound(self) -> str:
+        """What limits the requests that it holds."""
+        return "cache" if self.held_by_cache < self.held_by_engine else "max_num_seqs"
+
+
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """A limit of the spec in seconds, beside the simulated mean."""
+
+    limit: float
+    mean: float
+
+    @property
+    def met(self) -> bool:
+        return self.mean <= self.limit
+
+    def to_dict(self) -> dict[str, Any]:
+        """``over``: seconds that are too many (0 where it is met); ``times``: the mean over the limit."""
+        over = max(0.0, self.mean - self.limit)
+        return {**asdict(self), "met": self.met, "over": over, "times": self.mean / self.limit}
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """``concurrency``: asked for, None at a rate; ``held``: what the caches hold of mean requests; ``running`` and
-    ``queued``: means over time. Statistics leave the first ``warmup`` requests out; throughput is of the time in
-    which the queue of clients was full (``window``). ``parts``: share of the GPUs' busy seconds; ``starved``: share
-    of steps at which a queue's head waited, by reason. ``series``: columns over time."""
+    """``concurrency``: clients, None at a rate; ``asked``: the same where there are not fewer requests than that;
+    ``held``: what the caches and the engine hold of mean requests.
+
+    Latencies leave the first ``warmup`` requests out. All else is of the ``window`` (seconds from, to), in which all
+    clients are at work, or in which arrivals go on and the first ones are done: throughput; requests ``in_flight``,
+    which are ``running`` (in a prompt or decoding), ``queued``, or ``outside`` both (the host before the queue, a
+    cache on its way); ``arrivals_per_second`` at a rate, and whether it
+    ``keeps_up`` (None: the run is too short to tell). ``parts``: share of the GPUs' busy seconds; ``starved``:
+    share of steps at which a queue's head waited, by reason. ``series``: columns over time. ``limits``: of the spec,
+    by metric. ``kernels``: what steps are priced with."""
 
     engine: str
     pools: tuple[Pooled, ...]
     gpus: int
+    gpus_unused: int
     concurrency: int | None
+    asked: int | None
     rate: float | None
     held: int
     requests: int
@@ -95,8 +134,12 @@ class Outcome:
     total_per_gpu: float
     per_user: float | None
     requests_per_second: float
+    arrivals_per_second: float | None
+    keeps_up: bool | None
+    in_flight: float
     running: float
     queued: float
+    outside: float
     most_running: int
     kv_peak: float
     preemptions: int
@@ -108,21 +151,25 @@ class Outcome:
     starved: dict[str, float]
     series: dict[str, list[float]]
     served: tuple[Served, ...]
-    measured: bool = False
+    limits: dict[str, Limited]
+    kernels: str
 
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:
-        """Mean TTFT and TPOT: the seconds that 80 % of measured results lay between where this was predicted."""
-        apart = len(self.pools) > 1
-        found = {"ttft": served_range("ttft", self.ttft.mean, apart, self.measured, self.engine)}
+        """Mean TTFT and TPOT: the seconds that 80 % of measured results lay between where this was predicted. None of
+        a machine of its own profile: those results are of GPU servers."""
+        if self.kernels == PROFILE:
+            return {}
+        apart, tables = len(self.pools) > 1, self.kernels == TABLES
+        found = {"ttft": served_range("ttft", self.ttft.mean, apart, tables, self.engine)}
         if self.tpot is not None:
-            found["tpot"] = served_range("tpot", self.tpot.mean, apart, self.measured, self.engine)
+            found["tpot"] = served_range("tpot", self.tpot.mean, apart, tables, self.engine)
         return found
 
     @property
-    def kernels(self) -> str:
-        """What steps are priced with."""
-        return "measured tables" if self.measured else "roofline"
+    def whole(self) -> bool:
+        """Whether the window is the whole run."""
+        return self.window == (0.0, self.seconds)
 
     @property
     def holds(self) -> bool:
@@ -131,13 +178,13 @@ class Outcome:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; the requests themselves are left out (``--output`` writes them)."""
-        plain = {name: getattr(self, name) for name in self.__slots__ if name not in ("served", "measured")}
-        plain["kernels"] = self.kernels
+        plain = {name: getattr(self, name) for name in self.__slots__ if name != "served"}
         plain["ranges"] = {name: list(ends) for name, ends in self.ranges.items()}
         for name in ("ttft", "tpot", "itl", "e2e"):
             value = plain[name]
             plain[name] = None if value is None else asdict(value)
-        plain["pools"] = [asdict(p) for p in self.pools]
+        plain["pools"] = [{**asdict(p), "bound": p.bound} for p in self.pools]
+        plain["limits"] = {name: x.to_dict() for name, x in self.limits.items()}
         plain["holds"] = self.holds
         plain["window"] = list(self.window)
         return plain

@@ -17,7 +17,7 @@ from moewright.plan.describe import describe_case, strategy_name
 from moewright.plan.evaluate import check_units
 from moewright.serve.choice import Choice, simulated
 from moewright.serve.engine import Engine
-from moewright.serve.setting import engine_of, legal, longest, serving_of
+from moewright.serve.setting import engine_of, legal, longest, pools_of, serving_of
 from moewright.serve.steady import held_load, load_at, steady_state
 from moewright.serve.step import StepModel
 from moewright.spec.case import Case
@@ -27,6 +27,8 @@ from moewright.units import format_seconds
 
 #: choices of the front that are simulated, and requests of each
 FRONT = 6
+#: alternatives that are simulated
+MOST_ALTERNATIVES = 12
 #: choices that are simulated until one is within the limits
 TRIES = 24
 MOST_REQUESTS = 6000
@@ -37,7 +39,8 @@ Tell = Callable[[float], None]
 @dataclass(frozen=True, slots=True)
 class ServingPlan:
     """What a search for serving found. ``rejected``: reason → candidates. ``frontier``: no other has more throughput
-    a GPU and more tokens a second for a user; most tokens for a user first."""
+    a GPU and more tokens a second for a user, by the formulas; most tokens for a user first. What is simulated to miss
+    the limits is neither there nor among the alternatives."""
 
     case: Case
     candidates: int
@@ -46,6 +49,15 @@ class ServingPlan:
     best: Choice
     alternatives: tuple[Choice, ...]
     frontier: tuple[Choice, ...]
+
+    @property
+    def by_throughput(self) -> bool:
+        """Whether the most tokens/s a GPU are wanted."""
+        return self.case.goal.objective is not Objective.LATENCY and bool(serving_of(self.case).concurrency)
+
+    def within(self, choice: Choice) -> bool:
+        """Whether the choice, which was simulated, is within the limits."""
+        return _meets(self.case, choice)
 
     def to_dict(self) -> dict[str, Any]:
         """The object that ``plan --json`` prints."""
@@ -56,7 +68,7 @@ class ServingPlan:
             "input": s.input.mean,
             "output": s.output.mean,
             "concurrency": list(s.concurrency),
-            "rate": s.rate,
+            "rate": s.arriving,
             "engine": s.engine.name,
         }
         return {
@@ -93,10 +105,13 @@ def plan_serving(case: Case, top: int = 5, tell: Tell = lambda share: None, tabl
         if not choices:
             raise InfeasibleError(f"no strategy meets the limits when it is simulated: {_nearest(found.values())}")
     tell(0.5)
-    for i, choice in enumerate(frontier[:FRONT]):
+    more = [c for c in (*frontier[:FRONT], *alternatives[:MOST_ALTERNATIVES]) if c not in found]
+    for i, choice in enumerate(more):
         if choice not in found:
             found[choice] = simulated(case, choice, MOST_REQUESTS, tables)
-        tell(0.5 + 0.5 * (i + 1) / len(frontier))
+        tell(0.5 + 0.5 * (i + 1) / len(more))
+    shown = [[found.get(c, c) for c in of] for of in (alternatives, frontier)]
+    alternatives, frontier = ([c for c in of if c.simulation is None or _meets(case, c)] for of in shown)
     return ServingPlan(
         case,
         count,
@@ -104,12 +119,19 @@ def plan_serving(case: Case, top: int = 5, tell: Tell = lambda share: None, tabl
         time.perf_counter() - start,
         found[best],
         tuple(alternatives),
-        tuple(found.get(c, c) for c in frontier),
+        tuple(frontier) or (found[best],),
     )
 
 
 def search_serving(case: Case) -> tuple[list[Choice], Counter[str], int]:
     """Every strategy at every concurrency that fits and meets the limits; what is left out by reason; how many."""
+    choices, rejected, count = every_choice(case)
+    return _within(case, choices, rejected), rejected, count
+
+
+def every_choice(case: Case, waiting: bool = False) -> tuple[list[Choice], Counter[str], int]:
+    """As ``search_serving``, whether it meets the limits or not. ``waiting``: with all in flight that were asked for,
+    though some wait since the caches do not hold them, and at the most that is kept up with where a rate is not."""
     check_units(case)
     s, engine = serving_of(case), engine_of(case)
     if case.goal.objective is Objective.COST and case.cluster.device.price is None:
@@ -121,13 +143,11 @@ def search_serving(case: Case) -> tuple[list[Choice], Counter[str], int]:
     if s.disaggregated is not None:
         from moewright.serve.disaggregate import disaggregated_choices
 
-        choices, rejected, count = disaggregated_choices(case)
-    else:
-        choices, rejected, count = _aggregated(case, s, engine)
-    return _within(case, choices, rejected), rejected, count
+        return disaggregated_choices(case)
+    return _aggregated(case, s, engine, waiting)
 
 
-def _aggregated(case: Case, s: Serving, engine: Engine) -> tuple[list[Choice], Counter[str], int]:
+def _aggregated(case: Case, s: Serving, engine: Engine, waiting: bool) -> tuple[list[Choice], Counter[str], int]:
     table, rejected = legal(case, engine)
     model = StepModel(case, table, engine)
     fits = np.atleast_1d(model.kv_tokens) >= longest(s)
@@ -143,21 +163,29 @@ def _aggregated(case: Case, s: Serving, engine: Engine) -> tuple[list[Choice], C
     rows = np.repeat(np.arange(len(table)), len(loads))
     asked = np.tile(np.array(loads, dtype=float), len(table))
     every = table.take(rows)
-    return _steady(case, s, engine, every, asked), +rejected, count * len(loads)
+    return _steady(case, s, engine, every, asked, waiting), +rejected, count * len(loads)
 
 
-def _steady(case: Case, s: Serving, engine: Engine, table: Table, asked: np.ndarray) -> list[Choice]:
-    """The steady state of each row at each concurrency (0: at the spec's rate), at what its caches hold."""
+def _steady(case: Case, s: Serving, engine: Engine, table: Table, asked: np.ndarray, waiting: bool) -> list[Choice]:
+    """The steady state of each row at each concurrency (0: at the spec's rate), at what its caches hold, or ``waiting``
+    at all of it."""
     model = StepModel(case, table, engine)
     ranks = table.replicas * table.dp
-    load = asked / ranks if s.concurrency else load_at(model, s, engine, (s.rate or 1e-9) / ranks)
-    state = steady_state(model, s, engine, np.minimum(load, held_load(model, s, engine)))
+    most = held_load(model, s, engine)
+    load = asked / ranks if s.concurrency else load_at(model, s, engine, (s.arriving or 1e-9) / ranks)
+    if waiting:
+        load = np.where(np.isfinite(load), load, most)
+    state = steady_state(model, s, engine, load if waiting else np.minimum(load, most))
     found: list[Choice] = []
     seen: set[tuple[int, ...]] = set()
     for i in range(len(table)):
         strategy, _ = table.row(i)
         held = int(state.held[i] * ranks[i])
-        offered = min(int(asked[i]), held) if s.concurrency else round(float(min(load[i], 1e12)) * float(ranks[i]))
+        offered = (
+            (int(asked[i]) if waiting else min(int(asked[i]), held))
+            if s.concurrency
+            else round(float(min(load[i], 1e12)) * float(ranks[i]))
+        )
         key = (hash(strategy), offered)
         if key in seen or held < 1 or not np.isfinite(load[i]):
             continue
@@ -176,6 +204,8 @@ def _steady(case: Case, s: Serving, engine: Engine, table: Table, asked: np.ndar
                 float(state.tpot[i]),
                 rate,
                 rate * s.output.mean / strategy.gpus,
+                case.cluster.gpus - strategy.gpus,
+                case.cluster.device.measured is None,
             )
         )
     return found
@@ -184,7 +214,7 @@ def _steady(case: Case, s: Serving, engine: Engine, table: Table, asked: np.ndar
 def _within(case: Case, choices: list[Choice], rejected: Counter[str]) -> list[Choice]:
     limits = {"ttft": case.goal.limits.ttft, "tpot": case.goal.limits.tpot}
     if not choices:
-        raise InfeasibleError("no strategy keeps up with the rate that is asked for")
+        raise InfeasibleError(_nothing(case))
     for name, limit in limits.items():
         if limit is None:
             continue
@@ -200,12 +230,20 @@ def _within(case: Case, choices: list[Choice], rejected: Counter[str]) -> list[C
     return choices
 
 
+def _nothing(case: Case) -> str:
+    """Why there is no choice at all."""
+    rate = serving_of(case).arriving
+    if rate is None:
+        return "no strategy serves a concurrency that is asked for"
+    most = max(every_choice(case, waiting=True)[0], key=lambda c: c.rate, default=None)
+    text = f"no strategy keeps up with the {rate:g} requests a second that are asked for"
+    return text if most is None else f"{text}: the most is {most.rate:.4g}, by {most.name}"
+
+
 def _meets(case: Case, choice: Choice) -> bool:
     """Whether the simulated means are within the limits."""
-    o, limits = choice.simulation, case.goal.limits
-    assert o is not None
-    slow = limits.ttft is not None and o.ttft.mean > limits.ttft
-    return not (slow or (limits.tpot is not None and o.tpot is not None and o.tpot.mean > limits.tpot))
+    assert choice.simulation is not None
+    return all(x.met for x in choice.simulation.limits.values())
 
 
 def _still(case: Case, choices: list[Choice], missed: Choice) -> list[Choice]:
@@ -238,9 +276,7 @@ def _ranked(case: Case, choices: list[Choice], top: int) -> tuple[Choice, list[C
     """(best, the ``top`` next layouts, the frontier)."""
 
     def key(c: Choice) -> tuple[float, ...]:
-        if case.goal.objective is Objective.LATENCY:
-            return (float(f"{c.tpot:.9g}"), c.ttft)
-        return (-float(f"{c.output_per_gpu:.9g}"), c.tpot)
+        return _key(case, c)
 
     # what holds the concurrency asked for goes first; the others are shown with what they hold
     order = sorted(choices, key=lambda c: (not c.holds and case.goal.objective is not Objective.LATENCY, *key(c)))
@@ -262,11 +298,45 @@ def _ranked(case: Case, choices: list[Choice], top: int) -> tuple[Choice, list[C
     return best, others, [front[i] for i in picked] if len(front) > FRONT else front
 
 
-def chosen(case: Case) -> Case:
-    """``case`` with a strategy: its own, or the best of the steady state."""
+def _key(case: Case, c: Choice) -> tuple[float, ...]:
+    """The less the better. At a rate all that keep up give the same throughput."""
+    if case.goal.objective is Objective.LATENCY or not serving_of(case).concurrency:
+        return (float(f"{c.tpot:.9g}"), c.ttft)
+    return (-float(f"{c.output_per_gpu:.9g}"), c.tpot)
+
+
+def chosen(case: Case, concurrency: int | None = None) -> Case:
+    """``case`` with the strategy and the concurrency that are served: its own strategy, or the one that is best in the
+    steady state there; of several concurrencies the last (or ``concurrency``), of ``auto`` the best. Those that
+    hold the requests and meet the limits go first; where none does, the one that misses them by the least is taken.
+    Raises SpecError, and InfeasibleError where nothing is legal or fits."""
     s = serving_of(case)
-    if case.strategy is not None or s.disaggregated is not None:
+    if concurrency:
+        s = replace(s, concurrency=(concurrency,), rate=None)
+    elif s.concurrency and not s.automatic:
+        s = replace(s, concurrency=s.concurrency[-1:])
+    case = replace(case, serving=s)
+    if s.disaggregated is not None:
+        pools_of(case, engine_of(case))  # all that a simulation needs is given
+    if not s.automatic and (case.strategy is not None or s.disaggregated is not None):
         return case
-    choices, _, _ = search_serving(case)
-    best = _ranked(case, choices, 0)[0]
-    return replace(case, strategy=best.specs[0])
+    choices, _, _ = every_choice(case, waiting=True)
+    if not choices:
+        raise InfeasibleError(_nothing(case))
+    best = min(choices, key=lambda c: (_miss(case, c), not c.holds, *_key(case, c)))
+    if s.concurrency:
+        case = replace(case, serving=replace(s, concurrency=(best.concurrency,)))
+    return case if s.disaggregated is not None else replace(case, strategy=case.strategy or best.specs[0])
+
+
+def _miss(case: Case, c: Choice) -> float:
+    """By how many times ``c`` misses the limit, or the rate, that it misses most; 1 where it meets all."""
+    limits, rate = case.goal.limits, serving_of(case).arriving
+    times = [1.0]
+    if limits.ttft is not None:
+        times.append(c.ttft / limits.ttft)
+    if limits.tpot is not None:
+        times.append(c.tpot / limits.tpot)
+    if rate is not None:
+        times.append(rate / max(c.rate, 1e-12))
+    return max(times)

@@ -19,11 +19,11 @@ WATERMARK = 0.01
 class Sequence:
     """A request inside an engine. ``left``: tokens to prefill; ``steps``: decode steps to come; ``rate``: tokens a
     decode step gives; ``made``: tokens of the answer so far; ``ready``: its prompt's cache came from elsewhere;
-    ``since``: when it gave its latest token outside a decode step."""
+    ``since``: when it gave its latest token outside a decode step; ``queued``: when it last came to a queue."""
 
     __slots__ = (
-        *("arrival", "context", "done", "first", "index", "input", "left", "made", "output", "preempted", "rate"),
-        *("ready", "since", "start", "steps", "ticket"),
+        *("arrival", "context", "done", "first", "index", "input", "left", "made", "output", "preempted", "queued"),
+        *("rate", "ready", "since", "start", "steps", "ticket"),
     )
 
     def __init__(self, index: int, arrival: float, tokens: int, output: int, steps: int) -> None:
@@ -35,7 +35,7 @@ class Sequence:
         self.start = 0
         self.ticket = -1
         self.ready = False
-        self.since = arrival
+        self.since = self.queued = arrival
         self.first = -1.0
         self.done = -1.0
         self.preempted = 0
@@ -87,6 +87,15 @@ class Rank:
     def tight(self) -> bool:
         """Whether the running sequences could outgrow the cache before they end."""
         return self.final > self.capacity
+
+    def late(self, start: float) -> float:
+        """Seconds after ``start`` at which those that wait came, added up: new ones are last in the queue."""
+        total = 0.0
+        for s in reversed(self.waiting):
+            if s.queued <= start:
+                break
+            total += s.queued - start
+        return total
 
     # --- decisions ---
 

@@ -55,14 +55,15 @@ class Replica:
         self.waits = False  # for an event that begins its next step
         self.version = 0
         self.itl: list[tuple[float, int]] = []  # seconds between tokens, and of how many
-        self.log: list[tuple[float, ...]] = []  # (start, seconds, steps, prefill, pairs, decode, context, waiting, …)
+        self.log: list[tuple[float, ...]] = []  # a row a span, as in ``finish``
 
     @property
     def load(self) -> int:
         return sum(len(r.waiting) + len(r.prefilling) + len(r.decoding) for r in self.ranks)
 
-    def take(self, s: Sequence) -> None:
-        """Queue ``s`` on the rank with the fewest requests."""
+    def take(self, s: Sequence, now: float) -> None:
+        """Queue ``s`` at ``now`` on the rank with the fewest requests."""
+        s.queued = now
         loads = [len(r.waiting) + len(r.prefilling) + len(r.decoding) for r in self.ranks]
         self.ranks[loads.index(min(loads))].waiting.append(s)
 
@@ -137,7 +138,8 @@ class Replica:
         seconds = span.seconds(span.steps)
         end, one = span.start + seconds, span.start + span.first
         waiting = sum(len(r.waiting) for r in self.ranks)
-        running = sum(len(r.decoding) for r in self.ranks)
+        queued = waiting - sum(r.late(span.start) for r in self.ranks) / seconds
+        running = sum(len(r.decoding) + len(r.prefilling) for r in self.ranks)
         cached = sum(
             r.context - len(r.decoding) + sum(s.input + s.made - s.left for s in r.prefilling) for r in self.ranks
         )
@@ -145,7 +147,7 @@ class Replica:
         mean = span.context + span.growth * (span.steps - 1) / 2
         cause, prompts = STARVED.index(starved), sum(n for r in self.ranks for _, n in r.chunks)
         whole = (span.start, seconds, span.steps, span.prefill, span.pairs, span.decode, mean)
-        self.log.append((*whole, waiting, running, cached, cause, prompts))
+        self.log.append((*whole, waiting, running, cached, cause, prompts, queued))
         firsts, ended = [], []
         for r in self.ranks:
             if r.decodes:

@@ -1,34 +1,77 @@
-"""Queue, batch and cache over time: a replica's log of spans, read at evenly spaced moments."""
+"""Queue, batch and cache over time: the replicas' logs of spans, added up."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-#: moments of a series
+#: equal parts of the time that a series has
 POINTS = 120
-_START, _SECONDS, _WAITING, _RUNNING, _CACHED = 0, 1, 7, 8, 9
+#: columns of a replica's log (``Replica.finish``) that are read here
+_START, _SECONDS, _WAITING, _RUNNING, _CACHED, _QUEUED = 0, 1, 7, 8, 9, 12
 
 
-def series_of(
-    logs: list[np.ndarray], end: float, window: tuple[float, float], capacity: list[float]
-) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """(columns ``time``, ``queued``, ``running``, ``kv`` (share of all caches), means of them over ``window``)."""
-    moments = (np.arange(POINTS) + 0.5) * end / POINTS
-    columns = {"queued": np.zeros(POINTS), "running": np.zeros(POINTS), "kv": np.zeros(POINTS)}
-    means = {"queued": 0.0, "running": 0.0, "kv_peak": 0.0}
-    for log, tokens in zip(logs, capacity, strict=True):
-        if not len(log):
-            continue
+@dataclass(frozen=True, slots=True)
+class Course:
+    """``columns``: ``time`` (seconds, the middle of each part) and the most ``queued``, ``running`` and ``kv`` (share
+    of all caches) in it; ``most``: of the whole time, by the same names."""
+
+    columns: dict[str, list[float]]
+    most: dict[str, float]
+
+
+def course_of(logs: list[np.ndarray], end: float, capacity: float) -> Course:
+    """All replicas together until ``end`` seconds; ``capacity``: KV tokens of all their caches."""
+    edges = np.linspace(0.0, end, POINTS + 1)
+    columns = {"time": _rounded((edges[1:] + edges[:-1]) / 2)}
+    most: dict[str, float] = {}
+    for name, i in (("queued", _WAITING), ("running", _RUNNING), ("kv", _CACHED)):
+        times, values = _total(logs, i)
+        values = values / (capacity if name == "kv" else 1.0)
+        columns[name] = _rounded(_peaks(times, values, edges))
+        most[name] = max(columns[name])
+    return Course(columns, most)
+
+
+def mean_in(logs: list[np.ndarray], column: int, window: tuple[float, float]) -> float:
+    """The mean over ``window`` of a log's column, added up over the logs."""
+    total = 0.0
+    for log in logs:
         start, stop = log[:, _START], log[:, _START] + log[:, _SECONDS]
-        at = np.searchsorted(start, moments, side="right") - 1
-        busy = (at >= 0) & (moments <= stop[np.maximum(at, 0)])
         inside = np.clip(np.minimum(stop, window[1]) - np.maximum(start, window[0]), 0, None)
-        span = max(window[1] - window[0], 1e-12)
-        for name, i in (("queued", _WAITING), ("running", _RUNNING), ("kv", _CACHED)):
-            columns[name] += np.where(busy, log[np.maximum(at, 0), i], 0.0)
-            if name in means:
-                means[name] += float((log[:, i] * inside).sum() / span)
-        means["kv_peak"] = max(means["kv_peak"], float(log[:, _CACHED].max() / tokens))
-    columns["kv"] /= sum(capacity)
-    rounded = {name: [float(f"{v:.6g}") for v in values] for name, values in columns.items()}
-    return {"time": [float(f"{t:.6g}") for t in moments], **rounded}, means
+        total += float((log[:, column] * inside).sum())
+    return total / max(window[1] - window[0], 1e-12)
+
+
+def means_in(logs: list[np.ndarray], window: tuple[float, float]) -> tuple[float, float]:
+    """Mean requests that run (in a prompt or decoding) and that wait in a queue."""
+    return mean_in(logs, _RUNNING, window), mean_in(logs, _QUEUED, window)
+
+
+def busy_in(logs: list[np.ndarray], window: tuple[float, float]) -> float:
+    """The share of ``window`` in which a replica has work, in the mean over ``logs``."""
+    ones = [np.hstack([log, np.ones((len(log), 1))]) for log in logs]
+    return min(1.0, mean_in(ones, -1, window) / max(1, len(logs)))
+
+
+def _total(logs: list[np.ndarray], column: int) -> tuple[np.ndarray, np.ndarray]:
+    """The column's sum over the logs as steps: (moments, the value from each on)."""
+    moments = np.concatenate([np.concatenate([log[:, _START], log[:, _START] + log[:, _SECONDS]]) for log in logs])
+    changes = np.concatenate([np.concatenate([log[:, column], -log[:, column]]) for log in logs])
+    times, where = np.unique(moments, return_inverse=True)
+    return times, np.cumsum(np.bincount(where, weights=changes, minlength=len(times)))
+
+
+def _peaks(times: np.ndarray, values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """The most of the steps in each part between ``edges``."""
+    if not len(times):
+        return np.zeros(len(edges) - 1)
+    first = np.searchsorted(times, edges[:-1], side="right") - 1  # the step that the part begins in
+    last = np.maximum(np.searchsorted(times, edges[1:], side="left"), first + 1)
+    found = [values[max(a, 0) : b].max(initial=0.0) for a, b in zip(first.tolist(), last.tolist(), strict=True)]
+    return np.asarray(np.maximum(np.array(found), 0.0))
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    return [float(f"{v:.6g}") for v in values]

@@ -47,12 +47,17 @@ class Workers:
         return strategy_name(self.strategy, self.case.model)
 
     def held(self, s: Serving, engine: Engine) -> int:
-        """Requests in their decode phase that the cache and the engine hold at once, over all replicas: of mean
-        size, with as much of their answers kept free as the engine reserves."""
+        """Requests in their decode phase that the cache and the engine hold at once, over all replicas."""
+        return min(self.held_by(s, engine))
+
+    def held_by(self, s: Serving, engine: Engine) -> tuple[int, int]:
+        """``held`` as the cache alone has it, of mean requests with as much of their answers kept free as the engine
+        reserves, and as max_num_seqs (under drafts the budget of a step too) has it."""
         tokens = s.input.mean + s.output.mean * (1 + engine.reserve) / 2
         width = 1 + s.speculative.drafts if s.speculative else 1
         most = min(engine.max_num_seqs, max(1, engine.max_num_batched_tokens // width))
-        return self.count * int(self.model.dp) * int(min(most, max(0.0, self.model.kv_tokens) // tokens))
+        ranks = self.count * int(self.model.dp)
+        return ranks * int(max(0.0, self.model.kv_tokens) // tokens), ranks * most
 
 
 def serving_of(case: Case) -> Serving:
@@ -178,4 +183,7 @@ def worker_case(case: Case, gpus: int, field: str = "workload.disaggregated") ->
 
 
 def engine_of(case: Case) -> Engine:
-    return load_engine(serving_of(case).engine)
+    """The engine of ``case``; on a machine that was measured itself, without the host seconds, which are fitted on
+    GPU servers."""
+    engine = load_engine(serving_of(case).engine)
+    return engine.without_host() if case.cluster.device.measured is not None else engine

@@ -12,19 +12,16 @@ from moewright.errors import SpecError
 from moewright.serve.engine import Engine
 from moewright.serve.grid import StepTable
 from moewright.serve.loop import Pools, run
-from moewright.serve.outcome import Outcome, Pooled, Served, Summary
-from moewright.serve.rank import Rank, Sequence
-from moewright.serve.replica import STARVED, Replica
-from moewright.serve.requests import Requests, draw
-from moewright.serve.series import series_of
+from moewright.serve.outcome import Outcome
+from moewright.serve.rank import Rank
+from moewright.serve.replica import Replica
+from moewright.serve.requests import count_of, draw
 from moewright.serve.setting import Workers, engine_of, pools_of, serving_of, workers_of
+from moewright.serve.statistics import Run, outcome_of
 from moewright.serve.steady import held_load, load_at
 from moewright.serve.step import Step
 from moewright.spec.case import Case
 from moewright.spec.serving import Serving
-
-#: columns of a replica's log (``Replica.finish``)
-START, SECONDS, STEPS, PREFILL, PAIRS, DECODE, CONTEXT, WAITING, RUNNING, CACHED, CAUSE, CHUNKS = range(12)
 
 Tell = Callable[[float], None]
 
@@ -59,7 +56,8 @@ def simulate_pools(
     s, engine = serving_of(case), engine or engine_of(case)
     if all(w.measured for w in pools):
         engine = replace(engine, host_step=0.0, host_sequence=0.0)
-    clients = concurrency or (s.concurrency[-1] if s.concurrency else 0)
+    asked = concurrency or (s.concurrency[-1] if s.concurrency else 0)
+    clients = min(asked, count_of(s, asked))
     requests = draw(s, clients)
     limit = max(i + o for i, o in zip(requests.inputs, requests.outputs, strict=True))
     _check(pools, limit, case)
@@ -68,7 +66,7 @@ def simulate_pools(
     transfer = _transfer(pools)
     ready = Pools(replicas[0], replicas[1] if split else [], transfer, before_first(pools, s, engine, clients))
     sequences = run(ready, requests, clients, tell)
-    return _outcome(case, pools, replicas, requests, sequences, clients)
+    return outcome_of(Run(case, engine, pools, replicas, requests, sequences, asked, clients, ready))
 
 
 def before_first(pools: tuple[Workers, ...], s: Serving, engine: Engine, clients: int) -> float:
@@ -87,21 +85,13 @@ def request_steps(w: Workers, s: Serving, engine: Engine, clients: int) -> tuple
     keys = s.input.mean - tokens / 2
     load = clients / ranks
     if not clients:
-        rate = s.rate if s.rate is not None else _arrivals(s)
-        load = float(load_at(w.model, s, engine, np.asarray(rate / ranks)))
+        load = float(load_at(w.model, s, engine, np.asarray((s.arriving or 1e-9) / ranks)))
     held = float(held_load(w.model, s, engine))
     batch = max(1.0, min(load, held))
     none = np.zeros(1)
     prompt = w.model.seconds(Step(none + tokens, none + tokens * keys, none, none, none + tokens))
     decode = w.model.seconds(Step(none, none, none + batch, none + batch * s.resident, none + batch * dp))
     return float(prompt[0]), float(decode[0]), batch - 1
-
-
-def _arrivals(s: Serving) -> float:
-    """Requests a second of a trace."""
-    assert s.trace is not None
-    times = s.trace.arrivals
-    return (len(times) - 1) / max(times[-1] - times[0], 1e-9)
 
 
 def _check(pools: tuple[Workers, ...], limit: int, case: Case) -> None:
@@ -143,149 +133,3 @@ def _transfer(pools: tuple[Workers, ...]) -> Callable[[int], float]:
     w = pools[0]
     token, fabric = float(w.model.capacity.token_bytes), w.case.cluster.fabric
     return lambda tokens: tokens * token / fabric.bandwidth + fabric.latency
-
-
-def _outcome(
-    case: Case,
-    pools: tuple[Workers, ...],
-    replicas: list[list[Replica]],
-    requests: Requests,
-    sequences: list[Sequence],
-    clients: int,
-) -> Outcome:
-    s, engine = serving_of(case), engine_of(case)
-    served = tuple(
-        Served(i, o, q.arrival, q.first, q.done, q.preempted)
-        for i, o, q in zip(requests.inputs, requests.outputs, sequences, strict=True)
-    )
-    warmup = min(2 * clients if clients else len(served) // 10, len(served) // 2)
-    measured = served[warmup:]
-    window = _window(served, clients)
-    rates = _rates(served, window)
-    logs = [np.array(r.log, dtype=float).reshape(-1, 12) for pool in replicas for r in pool]
-    phases = ("prefill", "decode") if len(pools) == 2 else ("all",)
-    held = pools[-1].held(s, engine)
-    itl = [x for r in replicas[-1] for x in r.itl]
-    tpot = Summary.of([r.tpot for r in measured if r.tpot is not None])
-    parts = _parts(pools, replicas)
-    series, means = series_of(logs, max(r.done for r in served), window, _kv(pools))
-    gpus = sum(w.gpus for w in pools)
-    steps = sum(int(log[:, STEPS].sum()) for log in logs)
-    causes = {name: sum(float(log[log[:, CAUSE] == i, STEPS].sum()) for log in logs) for i, name in enumerate(STARVED)}
-    first = Summary.of([r.ttft for r in measured])
-    whole = Summary.of([r.e2e for r in measured])
-    assert first is not None
-    assert whole is not None
-    return Outcome(
-        engine.name,
-        tuple(_pooled(w, phase, s, engine) for w, phase in zip(pools, phases, strict=True)),
-        gpus,
-        clients or None,
-        s.rate if not clients else None,
-        held,
-        len(served),
-        warmup,
-        first,
-        tpot,
-        Summary.of([v for v, _ in itl], [n for _, n in itl]),
-        whole,
-        rates[0] / gpus,
-        rates[1] / gpus,
-        1 / tpot.mean if tpot and tpot.mean else None,
-        rates[2],
-        means["running"],
-        means["queued"],
-        int(max(float(log[:, RUNNING].max()) if len(log) else 0.0 for log in logs)),
-        means["kv_peak"],
-        sum(rank.preemptions for pool in replicas for r in pool for rank in r.ranks),
-        steps,
-        max(r.done for r in served),
-        window,
-        parts,
-        _binds(parts, causes, steps),
-        {name: value / steps for name, value in causes.items() if name and value},
-        series,
-        served,
-        all(w.measured for w in pools),
-    )
-
-
-def _pooled(w: Workers, phase: str, s: Serving, engine: Engine) -> Pooled:
-    plain = replace(w.strategy, replicas=1 if w.count != w.strategy.replicas else w.strategy.replicas).to_dict()
-    tokens = int(w.model.kv_tokens)
-    return Pooled(phase, w.name, plain, w.count, w.gpus, int(w.model.dp), tokens, w.held(s, engine))
-
-
-def _kv(pools: tuple[Workers, ...]) -> list[float]:
-    """KV tokens of each replica, in the order of the logs."""
-    return [float(w.model.kv_tokens) * int(w.model.dp) for w in pools for _ in range(w.count)]
-
-
-def _window(served: tuple[Served, ...], clients: int) -> tuple[float, float]:
-    """The time in which all clients are at work: from the end of the first ``clients`` requests to the start of the
-    last; the whole run where that is no time."""
-    end = max(r.done for r in served)
-    done = sorted(r.done for r in served)
-    begin = done[clients - 1] if 0 < clients < len(done) else served[0].arrival
-    last = max(r.arrival for r in served) if clients else end
-    return (begin, last) if last - begin > 0.2 * end else (0.0, end)
-
-
-def _rates(served: tuple[Served, ...], window: tuple[float, float]) -> tuple[float, float, float]:
-    """Output tokens, all tokens and requests a second in ``window``: each request counted by the share of its time
-    in it (prompts at their first token, answers from there on)."""
-    begin, end = window
-    a, f, d, i, o = (
-        np.array([getattr(r, n) for r in served], dtype=float) for n in ("arrival", "first", "done", "input", "output")
-    )
-
-    def inside(start: np.ndarray, stop: np.ndarray) -> np.ndarray:
-        span = np.maximum(stop - start, 1e-12)
-        return np.asarray(np.clip((np.minimum(stop, end) - np.maximum(start, begin)) / span, 0, 1))
-
-    out = (inside(f, d) * np.maximum(o - 1, 0) + ((f >= begin) & (f <= end))).sum()
-    total = out + (inside(a, f) * i).sum()
-    seconds = max(end - begin, 1e-12)
-    # requests as answers are: by the share of each one's tokens, so that the three rates belong together
-    each = (inside(f, d) * np.maximum(o - 1, 0) + ((f >= begin) & (f <= end))) / o
-    return float(out / seconds), float(total / seconds), float(each.sum() / seconds)
-
-
-def _parts(pools: tuple[Workers, ...], replicas: list[list[Replica]]) -> dict[str, float]:
-    """Shares of the busy seconds by group of operations, of the mean step with prompts, the mean one without, and
-    the host."""
-    found: dict[str, float] = {}
-    for w, pool in zip(pools, replicas, strict=True):
-        log = np.concatenate([np.array(r.log, dtype=float).reshape(-1, 12) for r in pool])
-        for chosen in (log[:, PREFILL] > 0, log[:, PREFILL] == 0):
-            rows = log[chosen]
-            steps = rows[:, STEPS]
-            if not steps.sum():
-                continue
-            p, k, d, c = ((rows[:, i] * steps).sum() / steps.sum() for i in (PREFILL, PAIRS, DECODE, CONTEXT))
-            step = Step(p, k, d, c, (p + d) * int(w.model.dp))
-            scale = w.gpus / sum(x.gpus for x in pools)
-            gpu = w.model.parts(step)
-            seconds = rows[:, SECONDS].sum()
-            host = min(0.9, pool[0].engine.host_step * steps.sum() / seconds)
-            whole = sum(gpu.values())
-            for name, value in gpu.items():
-                found[name] = found.get(name, 0.0) + value / whole * (1 - host) * seconds * scale
-            found["host"] = found.get("host", 0.0) + host * seconds * scale
-    whole = sum(found.values()) or 1.0
-    return dict(sorted(((n, v / whole) for n, v in found.items()), key=lambda x: -x[1]))
-
-
-def _binds(parts: dict[str, float], causes: dict[str, float], steps: int) -> str:
-    """The longest part; and what kept requests waiting in more than a tenth of the steps."""
-    name, share = next(iter(parts.items()))
-    text = f"{name}, {share:.0%} of the busy time"
-    words = {
-        "kv": "the KV cache is full",
-        "sequences": "max_num_seqs is reached",
-        "budget": "the token budget is spent",
-    }
-    cause = max(words, key=lambda c: causes[c])
-    if causes[cause] > 0.1 * steps:
-        text += f"; requests wait since {words[cause]} in {causes[cause] / steps:.0%} of the steps"
-    return text

@@ -24,6 +24,8 @@ MOST_WIDTH = 1 << 24
 MOST_BATCH = 1 << 24
 MOST_SEQUENCE = 1 << 28
 TENSOR_KINDS = ("attention", "experts", "shared_experts", "dense", "router", "vocabulary", "norm")
+#: of a workload
+KINDS = ("forward", "prefill", "decode", "serving")
 UNITS = ("fp4", "fp8", "int8", "bf16", "fp16", "fp32")
 #: ``auto`` tries powers of two, and GPUs times powers of two, up to this many sequences (or 64 a GPU)
 MOST_AUTO = 1 << 16
@@ -342,7 +344,7 @@ class NamedClusterRecord(Record):
 class WorkloadRecord(Record):
     """What one step does."""
 
-    kind: Annotated[str, choice("forward", "prefill", "decode", "serving")]
+    kind: Annotated[str, choice(*KINDS)]
     batch: Batch = Field(description="sequences on the whole cluster; a list or auto: sizes to choose from")
     sequence: Annotated[int, whole(1, MOST_SEQUENCE)] = Field(
         description="tokens of a prompt; of the context for decode"

@@ -10,6 +10,7 @@ from moewright.errors import SpecError
 from moewright.spec.case import Case
 from moewright.spec.cluster import Cluster, Device, Tier
 from moewright.spec.document import (
+    KINDS,
     MOST_AUTO,
     MOST_BATCH,
     UNITS,
@@ -76,6 +77,16 @@ def _serving(value: Any, file: str, folder: Path) -> Serving | None:
     from moewright.spec.serving_section import read_serving
 
     return read_serving(value, file, folder)
+
+
+def _check_kind(value: Any, file: str) -> None:
+    """Raises SpecError for a kind that is not known, before the fields of another kind are."""
+    if not isinstance(value, dict) or "kind" not in value:
+        return
+    try:
+        choice(*KINDS).check(value["kind"])
+    except ValueError as error:
+        raise SpecError(str(error), file=file, field="workload.kind") from None
 
 
 def _decode_step(serving: Serving) -> Workload:
@@ -201,6 +212,7 @@ def _device(value: Any, file: str, base: Device | None = None) -> Device:
 
 
 def _workload(value: Any, file: str, gpus: int) -> Workload:
+    _check_kind(value, file)
     w = section(WorkloadRecord, value, file, "workload")
     return Workload(Kind(w.kind), w.batch or auto_batches(gpus), w.sequence, w.causal)
 

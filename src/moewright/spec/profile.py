@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from moewright.errors import SpecError
 from moewright.spec.cluster import Device
+from moewright.spec.document import shown
 from moewright.spec.files import read_mapping
 
 #: operation → what its key holds
@@ -81,13 +82,15 @@ def _device(raw: dict[str, Any], file: str) -> Device:
     series: dict[str, list[Series]] = {}
     rows = raw.get("measured")
     if not isinstance(rows, list) or not rows:
-        raise SpecError("is no list; expected {operation, key, points}", file=file, field="measured")
+        raise SpecError(
+            f"got {shown(rows)}; expected a list of {{operation, key, points}}", file=file, field="measured"
+        )
     for i, row in enumerate(rows):
         name, found = _series(row, file, f"measured[{i}]")
         series.setdefault(name, []).append(found)
     for name in ("gemm", "memory"):
         if name not in series:
-            raise SpecError(f"has no {name}; expected points of it", file=file, field="measured")
+            raise SpecError(f"got only {', '.join(series)}; expected points of {name} too", file=file, field="measured")
     ranks, memory = _number(raw, "ranks", file), _number(raw, "memory", file)
     precision = str(raw.get("precision", "fp32"))
     if precision not in ("fp32", "bf16", "fp16"):
@@ -112,12 +115,18 @@ def _series(row: Any, file: str, field: str) -> tuple[str, Series]:
     if not isinstance(key, list) or len(key) != len(KEYS[name]) or not all(_positive(k) for k in key):
         expected = ", ".join(KEYS[name]) or "nothing"
         raise SpecError(f"got {str(key)[:40]}; expected [{expected}]", file=file, field=f"{field}.key")
-    good = isinstance(points, list) and points
-    if not good or not all(isinstance(p, list) and len(p) == 2 and all(map(_positive, p)) for p in points or []):
-        raise SpecError("expected [size, seconds] above 0, one or more", file=file, field=f"{field}.points")
+    if not isinstance(points, list) or not points:
+        raise SpecError(
+            f"got {shown(points)}; expected [size, seconds], one or more", file=file, field=f"{field}.points"
+        )
+    for i, p in enumerate(points):
+        if not (isinstance(p, list) and len(p) == 2 and all(map(_positive, p))):
+            raise SpecError(
+                f"got {shown(p)}; expected [size, seconds], both above 0", file=file, field=f"{field}.points[{i}]"
+            )
     # monotone: more work never takes less time
     best: list[tuple[float, float]] = []
-    for size, seconds in sorted((float(s), float(t)) for s, t in points or []):
+    for size, seconds in sorted((float(s), float(t)) for s, t in points):
         best.append((size, max(seconds, best[-1][1] if best else 0.0)))
     return name, Series(tuple(float(k) for k in key), tuple(dict(best).items()))
 

@@ -11,6 +11,10 @@ from moewright.spec.strategy import StrategySpec
 ENGINES = ("vllm", "sglang", "trtllm")
 
 
+#: concurrencies that ``auto`` stands for
+AUTO = tuple(1 << i for i in range(15))
+
+
 class Spread(StrEnum):
     FIXED = "fixed"
     UNIFORM = "uniform"  # from ``low`` to ``high`` times the nominal length, as InferenceMAX draws
@@ -112,6 +116,19 @@ class Serving:
     disaggregated: Disaggregated | None = None
     engine: EngineSpec = EngineSpec("vllm")
     trace: Trace | None = None
+
+    @property
+    def automatic(self) -> bool:
+        """Whether the concurrency is left to the planner (``auto``)."""
+        return self.concurrency == AUTO
+
+    @property
+    def arriving(self) -> float | None:
+        """Requests that arrive a second; None of a closed loop."""
+        if self.concurrency or self.trace is None:
+            return self.rate
+        times = self.trace.arrivals
+        return max(1, len(times) - 1) / max(times[-1] - times[0], 1e-9)
 
     @property
     def steps(self) -> float:

@@ -24,6 +24,7 @@ from moewright.spec.document import (
 )
 from moewright.spec.sections import section
 from moewright.spec.serving import (
+    AUTO,
     ENGINES,
     Disaggregated,
     EngineSpec,
@@ -43,7 +44,7 @@ _ONE = {"type": "integer", "minimum": 1, "maximum": MOST_BATCH}
 def _concurrency(value: Any) -> tuple[int, ...]:
     """Sizes in order; powers of two for ``auto``."""
     if value == "auto":
-        return tuple(1 << i for i in range(15))
+        return AUTO
     sizes = value if isinstance(value, list) else [value]
     good = all(isinstance(v, int) and not isinstance(v, bool) and 1 <= v <= MOST_BATCH for v in sizes)
     if not good or not 0 < len(sizes) <= 64:

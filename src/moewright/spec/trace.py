@@ -81,8 +81,10 @@ def _row(line: int, row: dict[str, Any]) -> tuple[float, int, int]:
     found = []
     for name in COLUMNS:
         value = row.get(name)
+        if value is None or value == "":
+            raise ValueError(f"line {line} has no {name}; required are {', '.join(COLUMNS)}")
         try:
-            number = math.nan if isinstance(value, bool) or value is None else float(value)
+            number = math.nan if isinstance(value, bool) else float(value)
         except (TypeError, ValueError):
             number = math.nan
         least = 0 if name == "arrival" else 1
