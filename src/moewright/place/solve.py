@@ -11,7 +11,7 @@ import numpy as np
 from moewright.errors import SpecError
 from moewright.place.affinity import checked_affinity, draw_together, make_affinity, split_pairs
 from moewright.place.anneal import keep
-from moewright.place.balance import improve, pack, place_layer, replicate
+from moewright.place.balance import LARGE, improve, pack, place_layer, replicate
 from moewright.place.budget import place_budget
 from moewright.place.compiled import compile_all
 from moewright.place.exact import MOST, exact_layer
@@ -27,6 +27,8 @@ from moewright.place.windows import steady
 PART_MOVED = 0.15
 #: with three slots a GPU and more, largest ÷ mean load above which annealing follows, and its steps a slot
 UNEVEN, STEPS = 1.005, 150
+#: the same for layers of more than ``LARGE`` slots, and steps of one layer at most (about half a second)
+LARGE_UNEVEN, MOST_STEPS = 1.0002, 3_000_000
 #: slots of all layers above which starting the compiler pays; tries of a walk over replica counts, and exchanges of
 #: the searches that choose at random, compiled and not
 SMALL, TRIES, RANDOM = 48, (1200, 0), (300_000, 2_000)
@@ -155,13 +157,20 @@ def place(
 
 def _free(load: np.ndarray, slots: int, hosts: int, effort: _Effort) -> np.ndarray:
     found = place_layer(load, slots, hosts, effort.tries, effort.seed)
-    mean = load.sum() / hosts
     if len(load) <= MOST[0] and slots <= MOST[1] and hosts <= MOST[2]:
         found = exact_layer(load, found)
-    elif len(load) < slots >= 3 * hosts and _largest(load, found) > mean * UNEVEN:
-        steps = int(STEPS * slots * effort.random / RANDOM[0])
-        found = keep(load, found, found, slots, steps, effort.seed, 0.02, 5e-4, mean * (1 + 2e-4))
+    elif (len(load) < slots or slots > LARGE) and slots >= 3 * hosts:
+        found = _annealed(load, found, effort)
     return np.asarray(found)
+
+
+def _annealed(load: np.ndarray, held: np.ndarray, effort: _Effort) -> np.ndarray:
+    """``held`` annealed where it is uneven."""
+    mean, slots = load.sum() / len(held), held.size
+    if _largest(load, held) <= mean * (LARGE_UNEVEN if slots > LARGE else UNEVEN):
+        return held
+    steps = int(min(STEPS * slots, MOST_STEPS) * effort.random / RANDOM[0])
+    return np.asarray(keep(load, held, held, slots, steps, effort.seed, 0.02, 5e-4, mean * (1 + 2e-4)))
 
 
 def _steady(windows: np.ndarray, held: np.ndarray, origin: np.ndarray, budget: int, effort: _Effort) -> np.ndarray:
@@ -211,7 +220,8 @@ def _grouped(load: np.ndarray, slots: int, hosts: int, nodes: int, groups: int, 
         for home in homes:
             inside = members[home].ravel()
             own = load[inside] if load[inside].sum() > 0 else np.ones(len(inside))
-            parts.append(inside[place_layer(own, slots // nodes, hosts // nodes, effort.tries, effort.seed)])
+            held = place_layer(own, slots // nodes, hosts // nodes, effort.tries, effort.seed)
+            parts.append(inside[_annealed(own, held, effort) if held.size > LARGE else held])
         found = np.concatenate(parts)
         if best is None or _largest(load, found) < least:
             best, least = found, _largest(load, found)
