@@ -173,6 +173,44 @@ def improve(load: np.ndarray, held: np.ndarray, counts: np.ndarray, steps: int, 
 
 
 @compiled
+def part_doubles(load: np.ndarray, held: np.ndarray, counts: np.ndarray) -> None:
+    """Change ``held`` and ``counts`` in place so that fewer GPUs hold an expert twice, where no GPU then holds more
+    than the fullest does: by a swap with another GPU, or by giving the slot to another expert (not in a layer of more
+    than ``LARGE`` slots)."""
+    gpus, each = held.shape
+    filled = gpu_loads(load, held, counts)
+    limit = filled.max() * (1 + 1e-12)
+    for g in range(gpus):
+        for i in range(1, each):
+            e = held[g, i]
+            if not _has(held[g, :i], e):
+                continue
+            best, h, j = np.inf, -1, -1
+            for k in range(gpus):
+                if k == g or _has(held[k], e):
+                    continue
+                for s in range(each):
+                    f = held[k, s]
+                    shift = load[e] / counts[e] - load[f] / counts[f]
+                    worst = max(filled[g] - shift, filled[k] + shift)
+                    if worst <= limit and worst < best and not _has(held[g], f):
+                        best, h, j = worst, k, s
+            if h >= 0:
+                held[g, i], held[h, j] = held[h, j], held[g, i]
+            else:
+                for f in range(len(load) if held.size <= LARGE else 0):
+                    if not _has(held[g], f):
+                        worst = _replaced(load, held, counts, filled, g, i, f, np.inf)
+                        if worst <= limit and worst < best:
+                            best, j = worst, f
+                if j >= 0:
+                    held[g, i] = j
+                    counts[e] -= 1
+                    counts[j] += 1
+            filled = gpu_loads(load, held, counts)
+
+
+@compiled
 def _paired(weights: np.ndarray) -> float:
     """The largest pair when the heaviest of ``weights``, sorted, goes with the lightest."""
     worst, n = 0.0, len(weights)

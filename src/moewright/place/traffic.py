@@ -54,7 +54,7 @@ def crossings(
 def _visited(loads: np.ndarray, reached: np.ndarray, groups: int, top_k: int, top_groups: int) -> np.ndarray:
     """Expected distinct nodes of a token, shape [layers]; ``reached`` [layers, experts, nodes]: chance that a copy for
     an expert goes to the node."""
-    layers, experts, nodes = reached.shape
+    layers, _, nodes = reached.shape
     inside = loads.reshape(layers * groups, -1)
     left = np.clip(1 - reached, 0, 1).reshape(layers * groups, -1, nodes)
     by_group = _missed(inside, left, top_k / top_groups).reshape(layers, groups, nodes)
