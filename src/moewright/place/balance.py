@@ -173,13 +173,12 @@ def improve(load: np.ndarray, held: np.ndarray, counts: np.ndarray, steps: int, 
 
 
 @compiled
-def part_doubles(load: np.ndarray, held: np.ndarray, counts: np.ndarray) -> None:
+def part_doubles(load: np.ndarray, held: np.ndarray, counts: np.ndarray, limit: float) -> None:
     """Change ``held`` and ``counts`` in place so that fewer GPUs hold an expert twice, where no GPU then holds more
-    than the fullest does: by a swap with another GPU, or by giving the slot to another expert (not in a layer of more
+    than ``limit``: by a swap with another GPU, or by giving the slot to another expert (not in a layer of more
     than ``LARGE`` slots)."""
     gpus, each = held.shape
     filled = gpu_loads(load, held, counts)
-    limit = filled.max() * (1 + 1e-12)
     for g in range(gpus):
         for i in range(1, each):
             e = held[g, i]

@@ -79,7 +79,7 @@ def place_budget(
         largest = filled.max(axis=2)
         even = np.divide(filled.mean(axis=2), largest, out=np.ones(largest.shape), where=largest > 0)
         each = even.mean(axis=1)
-    return timed(replace(p, slots=slots, windows=each), took, time.perf_counter() - start)
+    return timed(replace(p, slots=int(slots), windows=each), took, time.perf_counter() - start)
 
 
 def _least(load: np.ndarray, slots: int, gpus: int) -> float:

@@ -164,10 +164,10 @@ def place(
     seen = np.array([evenness(host_loads(w, held, share)).mean() for w in windows]) if len(windows) > 1 else None
     p = replace(
         p,
-        slots=slots,
-        nodes=nodes,
-        groups=groups,
-        seed=seed,
+        slots=int(slots),
+        nodes=int(nodes),
+        groups=int(groups),
+        seed=int(seed),
         layer_moved=moved,
         layer_moved_bytes=None if moved is None or expert_bytes is None else moved * float(expert_bytes),
         layer_cross_node_bytes=crossing,
@@ -183,16 +183,29 @@ def _free(load: np.ndarray, slots: int, hosts: int, effort: _Effort) -> np.ndarr
         found = exact_layer(load, found)
     elif (len(load) < slots or slots > LARGE) and slots >= 3 * hosts:
         found = _annealed(load, found, effort)
-    return _parted(load, found)
+    return _parted(load, found, effort)
 
 
-def _parted(load: np.ndarray, held: np.ndarray) -> np.ndarray:
-    """``held`` with fewer experts twice on a GPU, where that raises no largest load."""
+def _parted(load: np.ndarray, held: np.ndarray, effort: _Effort) -> np.ndarray:
+    """``held`` with fewer experts twice on a GPU, where that raises no largest load: first by single steps, then at
+    some price that annealing, which makes no doubles, has to win back."""
+    if not _doubles(held):
+        return held
+    limit = _largest(load, held) * (1 + 1e-12)
+    found, other = held.copy(), held.copy()
+    part_doubles(load, found, np.bincount(held.ravel(), minlength=len(load)), limit)
+    if not _doubles(found) or held.shape[1] < 3:
+        return found
+    part_doubles(load, other, np.bincount(held.ravel(), minlength=len(load)), np.inf)
+    steps = int(min(STEPS * held.size, MOST_STEPS) * effort.random / RANDOM[0])
+    other = keep(load, other, other, held.size, steps, effort.seed, 0.02, 5e-4, limit)
+    return np.asarray(other if _doubles(other) < _doubles(found) and _largest(load, other) <= limit else found)
+
+
+def _doubles(held: np.ndarray) -> int:
+    """Slots whose expert has another one on the same GPU."""
     rows = np.sort(held, axis=1)
-    if (rows[:, 1:] == rows[:, :-1]).any():
-        held = held.copy()
-        part_doubles(load, held, np.bincount(held.ravel(), minlength=len(load)))
-    return np.asarray(held)
+    return int((rows[:, 1:] == rows[:, :-1]).sum())
 
 
 def _annealed(load: np.ndarray, held: np.ndarray, effort: _Effort) -> np.ndarray:
@@ -252,7 +265,7 @@ def _grouped(load: np.ndarray, slots: int, hosts: int, nodes: int, groups: int, 
             inside = members[home].ravel()
             own = load[inside] if load[inside].sum() > 0 else np.ones(len(inside))
             held = place_layer(own, slots // nodes, hosts // nodes, effort.tries, effort.seed)
-            parts.append(inside[_parted(own, _annealed(own, held, effort) if held.size > LARGE else held)])
+            parts.append(inside[_parted(own, _annealed(own, held, effort) if held.size > LARGE else held, effort)])
         found = np.concatenate(parts)
         if best is None or _largest(load, found) < least:
             best, least = found, _largest(load, found)
