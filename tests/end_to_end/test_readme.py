@@ -61,6 +61,14 @@ def test_the_scoreboard_is_the_output():
     assert [len(line) for line in shown.splitlines()] == [len(x) for x in output.splitlines()][: shown.count("\n") + 1]
 
 
+def test_the_placement_is_the_output():
+    (command,) = re.findall(r"```\nmoewright (place .*?)\n```", README)
+    (shown,) = re.findall(r"```\n(Placement of.*?)```", README, re.S)
+    output = output_of(*command.split())
+    seconds = re.compile(r"^Seconds .*$", re.M)
+    assert seconds.sub("", shown).strip() == seconds.sub("", output).strip()
+
+
 def test_the_python_runs():
     (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
     environment = {**os.environ, "PYTHONPATH": "src"}

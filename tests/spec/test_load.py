@@ -377,3 +377,31 @@ def test_a_damaged_spec_is_a_case_or_a_spec_error(tmp_path_factory, at, inserted
         load(file)
     except SpecError as error:
         assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("name", ["uniform", "zipf:1.0", "lognormal:1.0", "dirichlet:0.3"])
+def test_routing_by_the_names_of_place(name):
+    from moewright.spec.synthetic import synthetic_loads
+
+    raw = {"model": "gpt-oss-20b", "cluster": {"name": "h200-hgx", "gpus": 8}, "routing": name}
+    raw["workload"] = {"kind": "prefill", "batch": 8, "sequence": 128}
+    case = case_of(raw, "spec.yaml")
+    moe, layers = case.model.moe, len(case.model.moe_layers())
+    if name == "uniform":
+        assert case.routing.uniform
+    else:
+        assert (np.asarray(case.routing.loads) == synthetic_loads(name, layers, moe.experts)).all()
+    raw["routing"] = "lognormal:1000"
+    with pytest.raises(SpecError, match=r"routing: lognormal:1000: .* a number from 0.001 to 100"):
+        case_of(raw, "spec.yaml")
+
+
+def test_a_layer_without_load_is_routed_evenly(tmp_path):
+    raw = {"model": "gpt-oss-20b", "cluster": {"name": "h200-hgx", "gpus": 8}, "routing": "a.npy"}
+    raw["workload"] = {"kind": "prefill", "batch": 8, "sequence": 128}
+    loads = np.random.default_rng(0).random((24, 32))
+    loads[3] = 0
+    np.save(tmp_path / "a.npy", loads)
+    routed = np.asarray(case_of(raw, str(tmp_path / "spec.yaml")).routing.loads)
+    assert (routed[3] == 1).all()
+    assert (np.delete(routed, 3, axis=0) == np.delete(loads, 3, axis=0)).all()

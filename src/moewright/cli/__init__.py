@@ -10,11 +10,14 @@ import sys
 from moewright.cli import plan, serve, place, run, measure, audit, validate  # noqa: F401
 from moewright.cli import catalogue  # noqa: F401
 from moewright.cli.app import app
+from moewright.cli.output import spell
 from moewright.errors import MoewrightError
 
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and an exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        spell(stream)
     try:
         app()
     except MoewrightError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import sys
@@ -19,6 +20,25 @@ from moewright.errors import SpecError
 
 if TYPE_CHECKING:
     from moewright.report.blocks import Section
+
+
+#: what stands for characters that a stream's encoding lacks; for any other, a question mark
+_SPELT = {"·": ".", "×": "x", "–": "-", "—": "-", "…": "...", "≥": ">=", "≤": "<=", "μ": "u", "−": "-", "→": "->"}
+_SPELT |= {"░": ".", "▒": ":", "▓": "*", "█": "#", "─": "-", "Σ": "sum", "÷": "/", "’": "'"}
+
+
+def _spelt(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(_SPELT.get(c, "?") for c in error.object[error.start : error.end]), error.end
+
+
+def spell(stream: Any) -> None:
+    """Let ``stream`` spell what its encoding lacks (an ASCII terminal or pipe) where it would raise."""
+    codecs.register_error("moewright", _spelt)
+    with suppress(AttributeError, ValueError):
+        if stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="moewright")
 
 
 class Format(StrEnum):

@@ -16,6 +16,8 @@ from moewright.errors import SpecError
 if TYPE_CHECKING:
     import numpy as np
 
+    from moewright.place.slices import Sliced
+
 
 class Shares(StrEnum):
     EQUAL = "equal"
@@ -56,7 +58,9 @@ def place(
         str | None,
         typer.Option(metavar="FILE[:KEY]", help="Counts of tokens that chose two experts, put close together."),
     ] = None,
-    slack: Annotated[float, typer.Option(min=0, help="Part the largest load may grow by, for --affinity.")] = 0.01,
+    slack: Annotated[
+        float | None, typer.Option(min=0, help="Part the largest load may grow by, for --affinity (0.01).")
+    ] = None,
     budget: Annotated[
         int | None,
         typer.Option(min=0, help="Slots over all layers beyond --slots, a multiple of the GPUs, where they help most."),
@@ -65,19 +69,27 @@ def place(
     width: Annotated[
         int | None, typer.Option(min=1, help="Of an expert: compare slices, where slots are fewer than GPUs.")
     ] = None,
-    layers: Annotated[int, typer.Option(min=1, help="Of loads by name.")] = 1,
-    experts: Annotated[int, typer.Option(min=1, help="Of loads by name.")] = 256,
-    correlation: Annotated[float, typer.Option(help="Of each layer with the one before, loads by name.")] = 0.0,
+    layers: Annotated[int | None, typer.Option(min=1, help="Of loads by name (1).")] = None,
+    experts: Annotated[int | None, typer.Option(min=1, help="Of loads by name (256).")] = None,
+    correlation: Annotated[
+        float | None, typer.Option(help="Of each layer with the one before, loads by name (0).")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the search, and of loads by name.")] = 0,
     as_json: Json = False,
     output: Annotated[Path | None, typer.Option(help="A placement file to write.")] = None,
-    form: Annotated[Engine, typer.Option("--format", help="Whose file --output writes.")] = Engine.MOEWRIGHT,
-    first_layer: Annotated[int, typer.Option(min=0, help="Of the model, for tensorrt-llm.")] = 0,
+    form: Annotated[Engine | None, typer.Option("--format", help="Whose file --output writes (moewright).")] = None,
+    first_layer: Annotated[int | None, typer.Option(min=0, help="Of the model, for tensorrt-llm (0).")] = None,
 ) -> None:
     """Decide how many replicas each expert gets, and on which GPU each lives."""
     from moewright.place.files import engine_file, model_sizes, read_previous
     from moewright.place.solve import place as solve
 
+    engine = form or Engine.MOEWRIGHT
+    _needs("--slack", slack, affinity, "--affinity")
+    _needs("--format", form, output, "--output")
+    _needs("--first-layer", first_layer, engine is Engine.TENSORRT_LLM, "--format tensorrt-llm")
+    _needs("--width", width, slots < gpus, "fewer slots than GPUs, which it cuts experts for")
+    _needs("--moves", moves, previous, "--previous")
     table = _loads(loads, layers, experts, correlation, seed)
     before = None if previous is None else read_previous(previous)
     sizes = {} if model is None else model_sizes(model, table.shape)
@@ -94,7 +106,7 @@ def place(
             moves=moves,
             traffic=traffic,
             affinity=together,
-            slack=slack,
+            slack=0.01 if slack is None else slack,
             budget=budget,
             seed=seed,
             **sizes,
@@ -102,9 +114,17 @@ def place(
     except SpecError as error:
         files = {"previous": previous, "affinity": affinity}
         raise error.inside(str(files[error.field]) if error.field in files else None) from None
-    text = json.dumps(found.to_dict(), ensure_ascii=False, allow_nan=False) + "\n"
+    total = table.sum(axis=0) if table.ndim == 3 else table
+    sliced = None if width is None else _slices(total, slots, gpus, width)
+    content = found.to_dict() | {"model": model, "width": width}
+    content["slices"] = sliced and [{**s.to_dict(), "best": s is sliced[0]} for s in sliced]
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n"
     if output is not None:
-        write_file(output, text if form is Engine.MOEWRIGHT else engine_file(found, str(form), first_layer))
+        own = engine is Engine.MOEWRIGHT
+        write_file(output, text if own else engine_file(found, str(engine), first_layer or 0))
+        _tell(f"wrote {output}: {total.shape[0]} layers of {slots} slots on {gpus} GPUs, for {engine}")
+        if not own and shares is Shares.OPTIMAL:
+            _tell(f"{output}: the format of {engine} has no shares; its replicas get what the engine gives them")
     if as_json:
         typer.echo(text, nl=False)
     elif output is None:
@@ -112,25 +132,40 @@ def place(
         from moewright.report.place import place_sections, slice_sections
         from moewright.report.terminal import show
 
-        total = table.sum(axis=0) if table.ndim == 3 else table
         show(place_sections(found, slots_for(total, gpus, 0.95) if found.bound < 0.95 and budget is None else None))
-        if width is not None and slots < gpus:
-            from moewright.place.slices import place_slices
+        if sliced is not None:
+            typer.echo("")
+            show(slice_sections(sliced, gpus // slots))
 
-            show(slice_sections(place_slices(total, slots=slots, gpus=gpus, width=width)))
+
+def _needs(option: str, given: object, other: object, name: str) -> None:
+    """Refuse ``option`` where what it needs, ``other``, is not there either."""
+    if given is not None and (other is None or other is False):
+        raise SpecError(f"does nothing without {name}", field=option)
 
 
-def _loads(text: str, layers: int, experts: int, correlation: float, seed: int) -> np.ndarray:
+def _tell(line: str) -> None:
+    typer.echo(f"moewright: {line}", err=True)
+
+
+def _slices(loads: np.ndarray, slots: int, gpus: int, width: int) -> list[Sliced]:
+    from moewright.place.slices import place_slices
+
+    return place_slices(loads, slots=slots, gpus=gpus, width=width)
+
+
+def _loads(text: str, layers: int | None, experts: int | None, correlation: float | None, seed: int) -> np.ndarray:
     from moewright.spec.synthetic import is_synthetic, synthetic_loads
 
     if is_synthetic(text) and not Path(text).exists():
-        return synthetic_loads(text, layers, experts, correlation, seed)
+        return synthetic_loads(text, layers or 1, experts or 256, correlation or 0.0, seed)
+    for option, value in (("--layers", layers), ("--experts", experts), ("--correlation", correlation)):
+        _needs(option, value, None, "loads by name; a file has its own")
     return _read(text)
 
 
 def _read(text: str) -> np.ndarray:
     """The table of ``text``, FILE or FILE:KEY."""
-    from moewright.spec.loads import read_loads
+    from moewright.spec.loads import read_loads, split_key
 
-    name, _, key = text.rpartition(":") if ":" in text[2:] else (text, "", "")
-    return read_loads(name or text, key or None, idle=True, windows=True)
+    return read_loads(*split_key(text), idle=True, windows=True)

@@ -17,6 +17,7 @@ import numpy as np
 
 from moewright.errors import SpecError
 from moewright.place.compiled import compiled
+from moewright.spec.loads import number_table
 
 #: pairs split over nodes count so many times those split over GPUs of a node (the link between nodes is the slower)
 NODE_WEIGHT = 8.0
@@ -56,8 +57,8 @@ def checked_affinity(counts: Any, layers: int, experts: int) -> np.ndarray:
     """``counts`` [experts, experts] or [layers, experts, experts] as [layers, experts, experts], diagonal 0.
     Raises SpecError."""
     try:
-        table = np.asarray(counts, dtype=float)
-    except (TypeError, ValueError) as error:
+        table = number_table(counts)
+    except (TypeError, ValueError, OverflowError) as error:
         raise SpecError(f"holds no table of numbers: {str(error)[:80]}", field="affinity") from None
     if table.shape not in ((experts, experts), (1, experts, experts), (layers, experts, experts)):
         raise SpecError(

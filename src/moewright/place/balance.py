@@ -15,6 +15,11 @@ import numpy as np
 
 from moewright.place.compiled import compiled
 
+#: slots of a layer above which steepest descent, whose steps cost the square of the slots, leaves the search to
+#: annealing (``anneal.keep``): swaps with the emptiest GPUs only, so many at most
+LARGE = 2048
+_NEAR, _FEW_STEPS = 32, 1000
+
 
 @compiled
 def replicate(load: np.ndarray, slots: int, most: int) -> np.ndarray:
@@ -36,32 +41,22 @@ def replicate(load: np.ndarray, slots: int, most: int) -> np.ndarray:
 def pack(load: np.ndarray, counts: np.ndarray, gpus: int, apart: bool = True) -> np.ndarray:
     """Experts by slot, shape [gpus, slots a GPU], heaviest replica first to the emptiest GPU (``apart``: without one
     of it, where there is such a one)."""
-    total = int(counts.sum())
-    each = total // gpus
+    each = int(counts.sum()) // gpus
     held = np.full((gpus, each), -1, dtype=np.int64)
     used = np.zeros(gpus, dtype=np.int64)
-    filled = np.zeros(gpus)
     weights = load / counts
+    heap = [(0.0, g) for g in range(gpus)]  # those with room, the emptiest first
+    aside = [(0.0, 0) for _ in range(0)]  # those that have the expert, apart from others until it is all placed
     for e in np.argsort(-weights, kind="mergesort"):
         for _ in range(counts[e]):
-            best, spare = -1, -1
-            for g in range(gpus):
-                if used[g] == each:
-                    continue
-                if spare < 0 or filled[g] < filled[spare]:
-                    spare = g
-                if best < 0 or filled[g] < filled[best]:
-                    double = False
-                    for s in range(used[g] if apart else 0):
-                        if held[g, s] == e:
-                            double = True
-                    if not double:
-                        best = g
-            if best < 0:
-                best = spare
-            held[best, used[best]] = e
-            used[best] += 1
-            filled[best] += weights[e]
+            filled, g = heapq.heappop(heap) if len(heap) > 0 else heapq.heappop(aside)
+            held[g, used[g]] = e
+            used[g] += 1
+            if used[g] < each:
+                heapq.heappush(aside if apart else heap, (filled + weights[e], g))
+        for other in aside:
+            heapq.heappush(heap, other)
+        aside.clear()
     return held
 
 
@@ -115,21 +110,25 @@ def _replaced(
 def improve(load: np.ndarray, held: np.ndarray, counts: np.ndarray, steps: int, moves: int, enough: float) -> int:
     """Improve ``held`` and ``counts`` in place until the fullest GPU holds at most ``enough``, nothing helps, or
     ``moves`` replicas have moved; the number moved. A step takes load off the fullest GPU: a swap with another
-    GPU (two moves), or a slot elsewhere, or its own, that becomes a replica of another expert (one move)."""
+    GPU (two moves), or a slot elsewhere, or its own, that becomes a replica of another expert (one move; not in a
+    layer of more than ``LARGE`` slots)."""
     gpus, each = held.shape
     moved = 0
+    large = held.size > LARGE
     filled = gpu_loads(load, held, counts)
-    for _ in range(steps):
+    for _ in range(min(steps, _FEW_STEPS) if large else steps):
         top = int(np.argmax(filled))
         limit = filled[top]
         if limit <= enough:
             break
         best, kind, at, other, slot = limit * (1 - 1e-9), 0, 0, 0, 0
+        # on many GPUs a look at all would cost the square of the slots: those with room are enough
+        near = np.argsort(filled)[:_NEAR] if gpus > 128 else np.arange(gpus)
         if moved + 2 <= moves:
             for i in range(each):
                 a = held[top, i]
                 mine = load[a] / counts[a]
-                for g in range(gpus):
+                for g in near if large else np.arange(gpus):
                     if g == top or filled[g] >= best or _has(held[g], a):
                         continue
                     for j in range(each):
@@ -140,9 +139,7 @@ def improve(load: np.ndarray, held: np.ndarray, counts: np.ndarray, steps: int, 
                         worst = max(limit - shift, filled[g] + shift)
                         if worst < best and not _has(held[top], b):
                             best, kind, at, other, slot = worst, 1, i, g, j
-        if moved + 1 <= moves and len(load) < gpus * each:
-            # on many GPUs a look at all would cost the square of the slots: those with room are enough
-            near = np.argsort(filled)[:32] if gpus > 128 else np.arange(gpus)
+        if moved + 1 <= moves and len(load) < gpus * each and not large:
             for i in range(each):
                 a = held[top, i]
                 for g in near:
@@ -159,8 +156,13 @@ def improve(load: np.ndarray, held: np.ndarray, counts: np.ndarray, steps: int, 
         if kind == 0:
             break
         if kind == 1:
-            held[top, at], held[other, slot] = held[other, slot], held[top, at]
+            a, b = held[top, at], held[other, slot]
+            held[top, at], held[other, slot] = b, a
             moved += 2
+            if large:
+                filled[top] -= load[a] / counts[a] - load[b] / counts[b]
+                filled[other] += load[a] / counts[a] - load[b] / counts[b]
+                continue
         else:
             counts[held[other, slot]] -= 1
             counts[at] += 1
@@ -168,6 +170,43 @@ def improve(load: np.ndarray, held: np.ndarray, counts: np.ndarray, steps: int, 
             moved += 1
         filled = gpu_loads(load, held, counts)
     return moved
+
+
+@compiled
+def part_doubles(load: np.ndarray, held: np.ndarray, counts: np.ndarray, limit: float) -> None:
+    """Change ``held`` and ``counts`` in place so that fewer GPUs hold an expert twice, where no GPU then holds more
+    than ``limit``: by a swap with another GPU, or by giving the slot to another expert (not in a layer of more
+    than ``LARGE`` slots)."""
+    gpus, each = held.shape
+    filled = gpu_loads(load, held, counts)
+    for g in range(gpus):
+        for i in range(1, each):
+            e = held[g, i]
+            if not _has(held[g, :i], e):
+                continue
+            best, h, j = np.inf, -1, -1
+            for k in range(gpus):
+                if k == g or _has(held[k], e):
+                    continue
+                for s in range(each):
+                    f = held[k, s]
+                    shift = load[e] / counts[e] - load[f] / counts[f]
+                    worst = max(filled[g] - shift, filled[k] + shift)
+                    if worst <= limit and worst < best and not _has(held[g], f):
+                        best, h, j = worst, k, s
+            if h >= 0:
+                held[g, i], held[h, j] = held[h, j], held[g, i]
+            else:
+                for f in range(len(load) if held.size <= LARGE else 0):
+                    if not _has(held[g], f):
+                        worst = _replaced(load, held, counts, filled, g, i, f, np.inf)
+                        if worst <= limit and worst < best:
+                            best, j = worst, f
+                if j >= 0:
+                    held[g, i] = j
+                    counts[e] -= 1
+                    counts[j] += 1
+            filled = gpu_loads(load, held, counts)
 
 
 @compiled
@@ -266,7 +305,8 @@ def pair(load: np.ndarray, counts: np.ndarray, gpus: int) -> np.ndarray:
 
 @compiled
 def place_layer(load: np.ndarray, slots: int, gpus: int, tries: int, seed: int) -> np.ndarray:
-    """Experts by slot, shape [gpus, slots a GPU], for ``load`` [experts] of any scale, not all 0."""
+    """Experts by slot, shape [gpus, slots a GPU], for ``load`` [experts] of any scale, not all 0; above ``LARGE`` slots
+    packed only, unless two a GPU."""
     each = slots // gpus
     enough = load.sum() / gpus * (1 + 2e-4)
     counts = replicate(load, slots, gpus)
@@ -289,6 +329,8 @@ def place_layer(load: np.ndarray, slots: int, gpus: int, tries: int, seed: int) 
             best = other
         else:
             found = counts.copy()
+        return plain if floor < gpu_loads(load, best, found).max() else best
+    if slots > LARGE:
         return plain if floor < gpu_loads(load, best, found).max() else best
     improve(load, best, found, 400, slots * 10, enough)
     worst = gpu_loads(load, best, found).max()

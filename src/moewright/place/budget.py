@@ -18,7 +18,7 @@ import numpy as np
 
 from moewright.errors import SpecError
 from moewright.place.affinity import Affinity
-from moewright.place.record import ExpertPlacement, bound_of
+from moewright.place.record import ExpertPlacement, bound_of, timed
 
 #: steps of one slot a GPU that one layer may take beyond ``slots``
 STEPS = 8
@@ -48,7 +48,9 @@ def place_budget(
     layers, steps = loads.shape[1], int(budget) // gpus
     pairs = options.pop("affinity", None)
     total = loads.sum(axis=0)
-    costs = [[_least(load, slots + k * gpus, gpus) for k in range(min(steps, STEPS) + 1)] for load in total]
+    room = (total.shape[1] * gpus - slots) // gpus  # beyond, a GPU would hold an expert twice
+    most = min(steps, STEPS, room)
+    costs = [[_least(load, slots + k * gpus, gpus) for k in range(most + 1)] for load in total]
     tried: dict[tuple[int, int], ExpertPlacement] = {}
     while True:
         chosen = least_sum(costs, steps)
@@ -66,6 +68,9 @@ def place_budget(
             if found.balancedness >= 1 - ENOUGH:
                 del costs[i][more + 1 :]
     p = _joined([tried[i, more] for i, more in enumerate(chosen)], gpus)
+    took = np.zeros(layers)
+    for (i, _), found in tried.items():
+        took[i] += found.seconds
     each = None
     if len(loads) > 1:
         held, share = p.expert_of_slot.reshape(layers, gpus, -1), p.share.reshape(layers, gpus, -1)
@@ -74,7 +79,7 @@ def place_budget(
         largest = filled.max(axis=2)
         even = np.divide(filled.mean(axis=2), largest, out=np.ones(largest.shape), where=largest > 0)
         each = even.mean(axis=1)
-    return replace(p, seconds=time.perf_counter() - start, windows=each)
+    return timed(replace(p, slots=int(slots), windows=each), took, time.perf_counter() - start)
 
 
 def _least(load: np.ndarray, slots: int, gpus: int) -> float:
@@ -107,12 +112,9 @@ def _joined(parts: list[ExpertPlacement], gpus: int) -> ExpertPlacement:
         own = table.reshape(gpus, -1)
         return np.pad(own, ((0, 0), (0, longest - own.shape[1])), constant_values=fill).ravel()
 
-    def summed(name: str) -> float | None:
-        values = [getattr(p, name) for p in parts]
-        return None if None in values else float(sum(values))
-
     loads, even = np.concatenate([p.gpu_load for p in parts]), np.concatenate([p.layer_balancedness for p in parts])
     bounds, total = np.concatenate([p.layer_bound for p in parts]), float(loads.mean(axis=1).sum())
+    crossing = [p.cross_node_bytes for p in parts]
     near = [p.affinity for p in parts if p.affinity is not None]
     together = None
     if near:
@@ -130,7 +132,9 @@ def _joined(parts: list[ExpertPlacement], gpus: int) -> ExpertPlacement:
         layer_straggler=1 / even,
         layer_bound=bounds,
         before=np.concatenate([p.before for p in parts]),
-        seconds=0.0,
-        cross_node_bytes=summed("cross_node_bytes"),
+        nodes=parts[0].nodes,
+        groups=parts[0].groups,
+        seed=parts[0].seed,
+        layer_cross_node_bytes=None if None in crossing else np.array(crossing),
         affinity=together,
     )

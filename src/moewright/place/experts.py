@@ -18,7 +18,7 @@ def place_experts(loads: np.ndarray, ep: int, redundant: int = 0) -> np.ndarray:
     if even and not redundant:
         return np.broadcast_to(np.arange(experts).reshape(1, ep, -1), (layers, ep, experts // ep))
     distinct, inverse = np.unique(loads, axis=0, return_inverse=True)
-    if even:  # no search to be won, and no compiler to be started
+    if even or redundant > experts * (ep - 1):  # no search to be won, and no compiler to be started
         from moewright.place.balance import pack, replicate
 
         found = np.stack([pack(row, replicate(row, experts + redundant, ep), ep) for row in distinct])

@@ -23,7 +23,12 @@ def read_previous(path: Path) -> Any:
         raise SpecError(
             "is missing; expected a file that moewright place wrote", file=str(path), field="expert_of_slot"
         )
-    return content["expert_of_slot"]
+    rows = content["expert_of_slot"]
+    if not isinstance(rows, list):
+        raise SpecError(
+            f"got {str(rows)[:40]}; expected a list of expert ids per layer", file=str(path), field="expert_of_slot"
+        )
+    return rows
 
 
 def model_sizes(name: str, shape: tuple[int, ...]) -> dict[str, Any]:
@@ -43,50 +48,68 @@ def model_sizes(name: str, shape: tuple[int, ...]) -> dict[str, Any]:
         "token_bytes": model.hidden_size * element_bytes(model.precision.dispatch),
         "top_k": moe.top_k,
         "top_groups": moe.top_groups,
+        "router_groups": moe.groups,
     }
 
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of a placement file."""
-    number = {"type": "number"}
+    positive = {"type": "number", "minimum": 0}
+    part = {"type": "number", "minimum": 0, "maximum": 1.000001}
+    excess = {"type": "number", "minimum": 0.999999}
+    count = {"type": "integer", "minimum": 1}
 
     def table(cell: dict[str, Any]) -> dict[str, Any]:
         return {"type": "array", "minItems": 1, "items": {"type": "array", "items": cell}}
 
-    part = {"type": "number", "minimum": 0, "maximum": 1.000001}
-    positive = {"type": "number", "minimum": 0}
+    def layers(cell: dict[str, Any], optional: bool = False) -> dict[str, Any]:
+        return {"type": ["array", "null"] if optional else "array", "items": cell}
+
     rows: dict[str, Any] = {
+        "moewright": {"type": "string", "description": "version that made the file"},
+        "model": {"type": ["string", "null"]},
+        "slots": count,
+        "gpus": count,
+        "nodes": count,
+        "groups": count,
+        "seed": {"type": "integer", "minimum": 0},
         "expert_of_slot": table({"type": "integer", "minimum": -1}),
-        "replicas": table({"type": "integer", "minimum": 1}),
+        "replicas": table(count),
         "share": table(part),
         "gpu_load": table(positive),
         "balancedness": part,
-        "straggler": {"type": "number", "minimum": 0.999999},
+        "straggler": excess,
         "bound": part,
-        "layer_balancedness": {"type": "array", "items": part},
-        "layer_straggler": {"type": "array", "items": number},
-        "layer_bound": {"type": "array", "items": part},
-        "before": table(positive),
         "seconds": positive,
         "moved": {"type": ["integer", "null"], "minimum": 0},
         "moved_bytes": {"type": ["number", "null"], "minimum": 0},
         "cross_node_bytes": {"type": ["number", "null"], "minimum": 0},
-        "windows": {"type": ["array", "null"], "items": part},
+        "layer_balancedness": layers(part),
+        "layer_straggler": layers(excess),
+        "layer_bound": layers(part),
+        "layer_seconds": layers(positive),
+        "layer_moved": layers({"type": "integer", "minimum": 0}, optional=True),
+        "layer_moved_bytes": layers(positive, optional=True),
+        "layer_cross_node_bytes": layers(positive, optional=True),
+        "before": table(positive),
+        "windows": layers(part, optional=True),
         "affinity": {
+            **_object({name: {"type": ["number", "null"], "minimum": 0} for name in Affinity.__slots__}),
             "type": ["object", "null"],
-            "properties": {name: {"type": ["number", "null"], "minimum": 0} for name in Affinity.__slots__},
-            "required": list(Affinity.__slots__),
-            "additionalProperties": False,
         },
-    }
+        "width": {"type": ["integer", "null"], "minimum": 1},
+        "slices": layers(_object({"slices": count, "balancedness": part, "straggler": excess, "padding": excess,
+                                  "cost": excess, "best": {"type": "boolean"}}), optional=True),
+    }  # fmt: skip
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "moewright placement",
-        "type": "object",
-        "properties": rows,
-        "required": list(rows),
-        "additionalProperties": False,
+        **_object(rows),
     }
+
+
+def _object(rows: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": rows, "required": list(rows), "additionalProperties": False}
 
 
 def engine_file(p: ExpertPlacement, form: str, first_layer: int = 0) -> str:
@@ -95,8 +118,14 @@ def engine_file(p: ExpertPlacement, form: str, first_layer: int = 0) -> str:
     eplb: DeepSeek EPLB's arrays phy2log, log2phy (padded with −1), logcnt, as JSON. sglang: for
     ``--init-expert-location``. tensorrt-llm: YAML of ``moe_config.load_balancer``, keys are layers of the model from
     ``first_layer`` on. vllm: a list of expert ids per layer, as open changes propose. Raises SpecError where layers
-    have different numbers of slots.
+    have different numbers of slots, and where slots are cut over several GPUs.
     """
+    if p.slots < p.gpu_load.shape[1]:
+        raise SpecError(
+            f"got {form} with {p.slots} slots on {p.gpu_load.shape[1]} GPUs; engines hold whole experts, expected at "
+            "least one slot a GPU, or moewright",
+            field="--format",
+        )
     if p.expert_of_slot.min() < 0:
         raise SpecError(
             f"got {form}; engines take equally many slots in every layer, expected moewright with --budget",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +17,12 @@ class ExpertPlacement:
     [layers, experts]; ``share`` [layers, slots]: part of its expert's tokens; ``gpu_load`` [layers, gpus], in the
     unit of the loads. ``balancedness``: mean over layers of mean ÷ largest GPU load, ``straggler``: Σ largest ÷ Σ
     mean, ``bound``: a balancedness that no placement passes (``bound_of``);
-    ``layer_balancedness``, ``layer_straggler`` and ``layer_bound`` [layers]. ``before``: load of each GPU under
+    ``layer_*`` [layers]: the same of each layer. ``before``: load of each GPU under
     ``previous``, or where every expert once, in order, as evenly as they divide. ``moved``: replicas that were not on
     their GPU in ``previous``; ``moved_bytes`` of weights where the bytes of an expert are known.
     ``cross_node_bytes``: what one pass over the loads sends between nodes (``traffic.py``), where the bytes of a
-    token are known. ``windows``: balancedness of each load window under this placement. ``affinity``:
+    token are known. ``seconds``: of the search. ``slots`` (of a layer, without a budget's), ``nodes``, ``groups`` and
+    ``seed`` as given. ``windows``: balancedness of each load window under this placement. ``affinity``:
     pairs of experts chosen together, split over GPUs and nodes, where counts of them were given."""
 
     expert_of_slot: np.ndarray
@@ -36,18 +36,46 @@ class ExpertPlacement:
     layer_straggler: np.ndarray
     layer_bound: np.ndarray
     before: np.ndarray
-    seconds: float
-    moved: int | None = None
-    moved_bytes: float | None = None
-    cross_node_bytes: float | None = None
+    slots: int = 0
+    nodes: int = 1
+    groups: int = 1
+    seed: int = 0
+    seconds: float = 0.0
+    layer_seconds: np.ndarray | None = None
+    layer_moved: np.ndarray | None = None
+    layer_moved_bytes: np.ndarray | None = None
+    layer_cross_node_bytes: np.ndarray | None = None
     windows: np.ndarray | None = None
     affinity: Affinity | None = None
 
+    @property
+    def moved(self) -> int | None:
+        return None if self.layer_moved is None else int(self.layer_moved.sum())
+
+    @property
+    def moved_bytes(self) -> float | None:
+        return None if self.layer_moved_bytes is None else float(self.layer_moved_bytes.sum())
+
+    @property
+    def cross_node_bytes(self) -> float | None:
+        return None if self.layer_cross_node_bytes is None else float(self.layer_cross_node_bytes.sum())
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Plain values for JSON, with the version that made them. ``model``, ``width`` and ``slices`` (a row per
+        number of slices) are None unless the command fills them."""
+        from moewright import __version__
+
         found = {name: getattr(self, name) for name in self.__slots__}
-        found["affinity"] = None if self.affinity is None else self.affinity.to_dict()
+        found |= {name: getattr(self, name) for name in ("moved", "moved_bytes", "cross_node_bytes")}
+        found |= {"gpus": self.gpu_load.shape[1], "model": None, "width": None, "slices": None}
+        found |= {"moewright": __version__, "affinity": None if self.affinity is None else self.affinity.to_dict()}
         return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in found.items()}
+
+
+def timed(p: ExpertPlacement, took: np.ndarray, seconds: float) -> ExpertPlacement:
+    """``p`` with ``seconds`` in all; ``took`` [layers] of them were spent on one layer, the rest on all alike."""
+    rest = max(0.0, seconds - float(took.sum())) / len(took)
+    return replace(p, seconds=seconds, layer_seconds=took + rest)
 
 
 def bound_of(load: np.ndarray, slots: int, gpus: int) -> float:
@@ -78,9 +106,9 @@ def slots_for(loads: np.ndarray, gpus: int, balance: float) -> int:
 
 
 def moved_replicas(before: np.ndarray, after: np.ndarray) -> int:
-    """Replicas on a GPU that did not hold them before; both [layers, gpus, slots a GPU]."""
+    """Replicas on a GPU that did not hold them before; both [..., gpus, slots a GPU]."""
     moved = 0
-    for old, new in zip(before.reshape(-1, before.shape[2]), after.reshape(-1, after.shape[2]), strict=True):
+    for old, new in zip(before.reshape(-1, before.shape[-1]), after.reshape(-1, after.shape[-1]), strict=True):
         left = list(old)
         for e in new:
             if e in left:
@@ -117,7 +145,7 @@ def load_before(loads: np.ndarray, previous: np.ndarray | None, hosts: int, wide
 
 
 def make_record(
-    loads: np.ndarray, held: np.ndarray, share: np.ndarray, wide: int, start: float, before: np.ndarray
+    loads: np.ndarray, held: np.ndarray, share: np.ndarray, wide: int, before: np.ndarray
 ) -> ExpertPlacement:
     """The record of ``held`` and ``share``, both [layers, hosts, slots a host], a host being ``wide`` GPUs."""
     layers, hosts, each = held.shape
@@ -139,5 +167,4 @@ def make_record(
         layer_straggler=1 / even,
         layer_bound=bounds,
         before=before,
-        seconds=time.perf_counter() - start,
     )

@@ -18,12 +18,19 @@ TILE = 128
 @dataclass(frozen=True, slots=True)
 class Sliced:
     """``slices`` of each expert; ``placement`` of the slices, slice j of expert e being number e·slices + j;
-    ``padding``: columns computed over columns there are; ``cost``: straggler × padding."""
+    ``padding``: columns computed over columns there are; ``cost``: straggler × padding, the fullest GPU's seconds in
+    expert products over those of an even placement of whole tiles."""
 
     slices: int
     placement: ExpertPlacement
     padding: float
     cost: float
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain values for JSON."""
+        p = self.placement
+        own = {"balancedness": p.balancedness, "straggler": p.straggler}
+        return {"slices": self.slices, **own, "padding": self.padding, "cost": self.cost}
 
 
 def place_slices(loads: Any, *, slots: int, gpus: int, width: int, most: int = 16) -> list[Sliced]:

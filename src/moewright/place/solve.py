@@ -11,14 +11,22 @@ import numpy as np
 from moewright.errors import SpecError
 from moewright.place.affinity import checked_affinity, draw_together, make_affinity, split_pairs
 from moewright.place.anneal import keep
-from moewright.place.balance import improve, pack, place_layer, replicate
+from moewright.place.balance import LARGE, improve, pack, part_doubles, place_layer, replicate
 from moewright.place.budget import place_budget
 from moewright.place.compiled import compile_all
 from moewright.place.exact import MOST, exact_layer
-from moewright.place.inputs import check_sizes, checked_loads, checked_previous
+from moewright.place.inputs import check_options, check_router, check_sizes, checked_loads, checked_previous
 from moewright.place.joint import fill_parts, part_experts
 from moewright.place.kept import keep_groups, keep_layers
-from moewright.place.record import ExpertPlacement, evenness, host_loads, load_before, make_record, moved_replicas
+from moewright.place.record import (
+    ExpertPlacement,
+    evenness,
+    host_loads,
+    load_before,
+    make_record,
+    moved_replicas,
+    timed,
+)
 from moewright.place.shares import water_fill
 from moewright.place.traffic import crossings
 from moewright.place.windows import steady
@@ -27,6 +35,8 @@ from moewright.place.windows import steady
 PART_MOVED = 0.15
 #: with three slots a GPU and more, largest ÷ mean load above which annealing follows, and its steps a slot
 UNEVEN, STEPS = 1.005, 150
+#: the same for layers of more than ``LARGE`` slots, and steps of one layer at most (about half a second)
+LARGE_UNEVEN, MOST_STEPS = 1.0002, 3_000_000
 #: slots of all layers above which starting the compiler pays; tries of a walk over replica counts, and exchanges of
 #: the searches that choose at random, compiled and not
 SMALL, TRIES, RANDOM = 48, (1200, 0), (300_000, 2_000)
@@ -55,6 +65,7 @@ def place(
     budget: int | None = None,
     top_k: int = 8,
     top_groups: int = 1,
+    router_groups: int | None = None,
     expert_bytes: float | None = None,
     token_bytes: float | None = None,
     seed: int = 0,
@@ -65,31 +76,38 @@ def place(
     ``groups`` > 1: the experts of each of so many routing groups stay in one of ``nodes`` nodes; with ``traffic``, a
     weight, as far as token copies between nodes, per copy, are worth more than that much of the largest load.
     ``shares``: equal, or optimal (a replica takes the part of its expert's tokens that balances best). ``previous``
-    [layers, slots]: an earlier placement to start from, of which at most 15 % of all replicas move, in the layers
-    where that helps most, or with ``moves`` at most so many in each layer. ``affinity`` [experts, experts] or [layers,
-    experts, experts]: tokens that chose both of two experts, which are put on one GPU, or in one node, where no
-    largest load grows by more than the part ``slack``. ``budget``: slots over all layers beyond ``slots`` in each,
-    where they help most (``budget.py``). ``expert_bytes``, ``token_bytes``: for ``moved_bytes`` and
-    ``cross_node_bytes``, of tokens that choose ``top_k`` experts in ``top_groups`` groups.
+    [layers, slots], the record of one, or the path of its file: an earlier placement to start from, of which at most
+    15 % of all replicas move, in the layers where that helps most, or with ``moves`` at most so many in each layer.
+    ``affinity`` [experts, experts] or [layers, experts, experts]: tokens that chose both of two experts, which are put
+    on one GPU, or in one node, where no largest load grows by more than the part ``slack``. ``budget``: slots over all
+    layers beyond ``slots`` in each, where they help most (``budget.py``). ``expert_bytes``, ``token_bytes``: for
+    ``moved_bytes`` and ``cross_node_bytes``, of tokens that choose ``top_k`` experts in ``top_groups`` of the router's
+    ``router_groups`` groups (where not given: ``groups``).
     Raises SpecError for loads or sizes that cannot be placed.
     """
     start = time.perf_counter()
     windows = checked_loads(loads)
     total = windows.sum(axis=0)
     layers, experts = total.shape
-    check_sizes(experts, slots, gpus, nodes, groups, shares, moves)
+    check_sizes(experts, slots, gpus, nodes, groups, shares)
+    given = {"expert_bytes": expert_bytes, "token_bytes": token_bytes}
+    check_options(nodes, groups, moves, traffic, slack, seed, previous, given)
+    router = (groups if router_groups is None else router_groups, top_k, top_groups)
+    check_router(experts, *router, used=token_bytes is not None or traffic is not None)
     earlier = None if previous is None else checked_previous(previous, layers, slots, experts)
-    if earlier is not None and traffic is not None:
-        raise SpecError("cannot go with previous; expected a placement made afresh", field="traffic")
     together = None if affinity is None else checked_affinity(affinity, layers, experts)
-    if not (isinstance(slack, (int, float)) and 0 <= slack < float("inf")):
-        raise SpecError(f"got {slack!r}; expected a number of at least 0, as 0.01", field="slack")
     if together is not None and (earlier is not None or shares == "optimal"):
         other = "shares" if earlier is None else "previous"
         raise SpecError(f"cannot go with {other}; expected affinity with equal shares, made afresh", field="affinity")
     if budget is not None:
         own = {"nodes": nodes, "groups": groups, "shares": shares, "traffic": traffic, "top_k": top_k, "seed": seed}
-        own |= {"top_groups": top_groups, "token_bytes": token_bytes, "slack": slack, "previous": earlier}
+        own |= {
+            "top_groups": top_groups,
+            "router_groups": router_groups,
+            "token_bytes": token_bytes,
+            "slack": slack,
+            "previous": earlier,
+        }
         return place_budget(place, windows, slots, gpus, budget, own | {"affinity": together})
     wide = max(1, gpus // slots)  # GPUs that share a slot
     hosts = gpus // wide
@@ -101,7 +119,7 @@ def place(
     fast = (chance or slots * layers > SMALL) and compile_all()
     drawn = np.random.get_state()  # the caller's own draws go on as if nothing had happened
     effort = _Effort(TRIES[not fast], RANDOM[not fast], seed)
-    held, share = np.empty(shape, dtype=np.int64), np.empty(shape)
+    held, share, took = np.empty(shape, dtype=np.int64), np.empty(shape), np.zeros(layers)
     split = np.zeros((2, 2))  # pairs split before and after, over GPUs and over nodes
     inside = nodes if hosts % nodes == 0 else 1
     if before is not None:
@@ -113,12 +131,13 @@ def place(
         else:
             kept = keep_layers(table, before, allowed, most, part, seed)
     for i, load in enumerate(table):
+        began = time.perf_counter()
         if before is not None:
             found = kept[i]
         elif groups > 1:
             found = _grouped(load, slots, hosts, nodes, groups, effort)
             if traffic is not None:
-                found = _relaxed(load, found, nodes, groups, traffic, (top_k, top_groups), effort)
+                found = _relaxed(load, found, nodes, traffic, router, effort)
         else:
             found = _free(load, slots, hosts, effort)
         if len(windows) > 1 and groups == 1:
@@ -133,35 +152,69 @@ def place(
         held[i], share[i] = found, _shares(load, found, shares)
         if shares == "optimal" and before is None and groups == 1 and len(windows) == 1:
             held[i], share[i] = _joint(load, held[i], share[i], slots, effort)
+        took[i] = time.perf_counter() - began
     np.random.set_state(drawn)
-    p = make_record(total, held, share, wide, start, load_before(total, before, hosts, wide))
-    moved = None if before is None else moved_replicas(before, held)
-    crossing: float | None = None
+    p = make_record(total, held, share, wide, load_before(total, before, hosts, wide))
+    moved = None if before is None else np.array([moved_replicas(*pair) for pair in zip(before, held, strict=True)])
+    crossing: np.ndarray | None = None
     if token_bytes is not None:
-        crossing = 0.0
-        if nodes > 1 and hosts % nodes == 0:
-            crossing = token_bytes * float(crossings(total, held, share, nodes, groups, top_k, top_groups).sum())
+        crossing = np.zeros(layers)
+        if nodes > 1:
+            crossing = token_bytes * crossings(total, held, share, nodes, *router, wide)
     seen = np.array([evenness(host_loads(w, held, share)).mean() for w in windows]) if len(windows) > 1 else None
-    return replace(
+    p = replace(
         p,
-        seconds=time.perf_counter() - start,
-        moved=moved,
-        moved_bytes=None if moved is None or expert_bytes is None else moved * expert_bytes,
-        cross_node_bytes=crossing,
+        slots=int(slots),
+        nodes=int(nodes),
+        groups=int(groups),
+        seed=int(seed),
+        layer_moved=moved,
+        layer_moved_bytes=None if moved is None or expert_bytes is None else moved * float(expert_bytes),
+        layer_cross_node_bytes=crossing,
         windows=seen,
         affinity=None if together is None else make_affinity(split, together.sum() / 2, token_bytes, top_k),
     )
+    return timed(p, took, time.perf_counter() - start)
 
 
 def _free(load: np.ndarray, slots: int, hosts: int, effort: _Effort) -> np.ndarray:
     found = place_layer(load, slots, hosts, effort.tries, effort.seed)
-    mean = load.sum() / hosts
     if len(load) <= MOST[0] and slots <= MOST[1] and hosts <= MOST[2]:
         found = exact_layer(load, found)
-    elif len(load) < slots >= 3 * hosts and _largest(load, found) > mean * UNEVEN:
-        steps = int(STEPS * slots * effort.random / RANDOM[0])
-        found = keep(load, found, found, slots, steps, effort.seed, 0.02, 5e-4, mean * (1 + 2e-4))
-    return np.asarray(found)
+    elif (len(load) < slots or slots > LARGE) and slots >= 3 * hosts:
+        found = _annealed(load, found, effort)
+    return _parted(load, found, effort)
+
+
+def _parted(load: np.ndarray, held: np.ndarray, effort: _Effort) -> np.ndarray:
+    """``held`` with fewer experts twice on a GPU, where that raises no largest load: first by single steps, then at
+    some price that annealing, which makes no doubles, has to win back."""
+    if not _doubles(held):
+        return held
+    limit = _largest(load, held) * (1 + 1e-12)
+    found, other = held.copy(), held.copy()
+    part_doubles(load, found, np.bincount(held.ravel(), minlength=len(load)), limit)
+    if not _doubles(found) or held.shape[1] < 3:
+        return found
+    part_doubles(load, other, np.bincount(held.ravel(), minlength=len(load)), np.inf)
+    steps = int(min(STEPS * held.size, MOST_STEPS) * effort.random / RANDOM[0])
+    other = keep(load, other, other, held.size, steps, effort.seed, 0.02, 5e-4, limit)
+    return np.asarray(other if _doubles(other) < _doubles(found) and _largest(load, other) <= limit else found)
+
+
+def _doubles(held: np.ndarray) -> int:
+    """Slots whose expert has another one on the same GPU."""
+    rows = np.sort(held, axis=1)
+    return int((rows[:, 1:] == rows[:, :-1]).sum())
+
+
+def _annealed(load: np.ndarray, held: np.ndarray, effort: _Effort) -> np.ndarray:
+    """``held`` annealed where it is uneven."""
+    mean, slots = load.sum() / len(held), held.size
+    if _largest(load, held) <= mean * (LARGE_UNEVEN if slots > LARGE else UNEVEN):
+        return held
+    steps = int(min(STEPS * slots, MOST_STEPS) * effort.random / RANDOM[0])
+    return np.asarray(keep(load, held, held, slots, steps, effort.seed, 0.02, 5e-4, mean * (1 + 2e-4)))
 
 
 def _steady(windows: np.ndarray, held: np.ndarray, origin: np.ndarray, budget: int, effort: _Effort) -> np.ndarray:
@@ -211,7 +264,8 @@ def _grouped(load: np.ndarray, slots: int, hosts: int, nodes: int, groups: int, 
         for home in homes:
             inside = members[home].ravel()
             own = load[inside] if load[inside].sum() > 0 else np.ones(len(inside))
-            parts.append(inside[place_layer(own, slots // nodes, hosts // nodes, effort.tries, effort.seed)])
+            held = place_layer(own, slots // nodes, hosts // nodes, effort.tries, effort.seed)
+            parts.append(inside[_parted(own, _annealed(own, held, effort) if held.size > LARGE else held, effort)])
         found = np.concatenate(parts)
         if best is None or _largest(load, found) < least:
             best, least = found, _largest(load, found)
@@ -219,20 +273,19 @@ def _grouped(load: np.ndarray, slots: int, hosts: int, nodes: int, groups: int, 
 
 
 def _relaxed(
-    load: np.ndarray, held: np.ndarray, nodes: int, groups: int, weight: float, top: tuple[int, int], effort: _Effort
+    load: np.ndarray, held: np.ndarray, nodes: int, weight: float, router: tuple[int, int, int], effort: _Effort
 ) -> np.ndarray:
     """The placement of least (largest ÷ mean load) + ``weight`` · (copies between nodes ÷ tokens' copies), among
-    ``held``, which keeps groups whole, what few and more moves make of it, and one that ignores nodes."""
-    slots, mean, best, least = held.size, load.sum() / len(held), held, np.inf
-    for most in (0, 1, 2, 4, 8, 16, 32, 64, 128, slots + 1):
+    ``held``, which keeps groups whole, what few and more moves make of it, and one that ignores nodes. ``router``: its
+    groups, the experts that a token takes, and of how many groups."""
+    mean = load.sum() / len(held)
+    tried = [held]
+    for most in (1, 2, 4, 8, 16, 32, 64, 128):
         found = held.copy()
-        if most > slots:
-            found = _free(load, slots, len(held), effort)
-        elif most:
-            counts = np.bincount(found.ravel(), minlength=len(load))
-            improve(load, found, counts, 4 * most, most, mean * (1 + 2e-4))
-        copies = crossings(load[None], found[None], _shares(load, found, "equal")[None], nodes, groups, *top)[0]
-        cost = _largest(load, found) / mean + weight * copies / load.sum()
-        if cost < least:
-            best, least = found, cost
-    return best
+        improve(load, found, np.bincount(found.ravel(), minlength=len(load)), 4 * most, most, mean * (1 + 2e-4))
+        tried.append(found)
+    tried.append(_free(load, held.size, len(held), effort))
+    share = np.stack([_shares(load, found, "equal") for found in tried])
+    copies = crossings(np.repeat(load[None], len(tried), axis=0), np.stack(tried), share, nodes, *router)
+    costs = [_largest(load, found) / mean + weight * c / load.sum() for found, c in zip(tried, copies, strict=True)]
+    return tried[int(np.argmin(costs))]

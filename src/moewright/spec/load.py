@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moewright.errors import SpecError
 from moewright.spec.case import Case
@@ -34,6 +34,9 @@ from moewright.spec.sections import section, unknown_field
 from moewright.spec.serving import Serving
 from moewright.spec.strategy import Dispatch, Gate, Overlap, StrategySpec
 from moewright.spec.workload import Goal, Kind, Limits, Objective, Routing, Workload
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SECTIONS = ("model", "cluster", "workload", "strategy", "objective", "limits", "routing")
 
@@ -242,25 +245,37 @@ def _routing(value: Any, model: ModelSpec, file: str, folder: Path) -> Routing:
         return Routing(zipf=zipf, source=f"Zipf, exponent {zipf:g}")
     if not isinstance(value, str):
         raise SpecError(
-            f"got {shown(value)}; expected uniform, {{zipf: 1.0}} or a file of expert loads", file=file, field="routing"
+            f"got {shown(value)}; expected uniform, {{zipf: 1.0}}, zipf:1.0, lognormal:1.0, dirichlet:0.3 or a file "
+            "of expert loads",
+            file=file,
+            field="routing",
         )
-    from moewright.spec.loads import read_loads
-
-    name, _, key = value.rpartition(":") if ":" in value[2:] else (value, "", "")
-    try:
-        loads = read_loads(folder / (name or value), key or None)
-    except SpecError as error:
-        raise SpecError(f"{value[:120]}: {error.problem}", file=file, field="routing") from None
     moe, layers = model.moe, len(model.moe_layers())
-    if moe is None or loads.shape[1] != moe.experts or loads.shape[0] not in (1, layers):
-        experts = moe.experts if moe else 0
+    experts = moe.experts if moe else 0
+    loads, source = _expert_loads(value, layers, experts, file, folder)
+    if moe is None or loads.shape[1] != experts or loads.shape[0] not in (1, layers):
         raise SpecError(
             f"{value[:120]} holds loads of {loads.shape[0]} layers × {loads.shape[1]} experts; the model has "
             f"{layers} layers of {experts} experts",
             file=file,
             field="routing",
         )
-    return Routing(loads=tuple(tuple(row) for row in loads.tolist()), source=name or value)
+    loads[loads.sum(axis=1) <= 0] = 1  # no load at all: evenly
+    return Routing(loads=tuple(tuple(row) for row in loads.tolist()), source=source)
+
+
+def _expert_loads(value: str, layers: int, experts: int, file: str, folder: Path) -> tuple[np.ndarray, str]:
+    """Loads [layers or 1, experts] of a file or a distribution, and what they come from."""
+    from moewright.spec.loads import read_loads, split_key
+    from moewright.spec.synthetic import is_synthetic, synthetic_loads
+
+    try:
+        if is_synthetic(value) and not (folder / value).exists():
+            return synthetic_loads(value, max(1, layers), max(1, experts)), f"{value}, drawn with seed 0"
+        name, key = split_key(value, folder)
+        return read_loads(folder / name, key, idle=True), name
+    except SpecError as error:
+        raise SpecError(f"{value[:120]}: {error.problem}", file=file, field="routing") from None
 
 
 def strategy_of(value: Any, file: str | None = None) -> StrategySpec:

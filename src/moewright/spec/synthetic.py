@@ -8,7 +8,9 @@ import numpy as np
 
 from moewright.errors import SpecError
 
-#: name → (what its number is, where it is left out; None: it takes none)
+#: layers × experts at most
+MOST = 10_000_000
+#: name → its number where it is left out (None: it takes none)
 NAMES = {"uniform": None, "zipf": 1.0, "lognormal": 1.0, "dirichlet": 0.3}
 
 
@@ -34,7 +36,14 @@ def synthetic_loads(text: str, layers: int, experts: int, correlation: float = 0
             value = math.nan
         least = 0.0 if name == "zipf" else 1e-3
         if name == "uniform" or not least <= value <= 100:
-            raise SpecError(f"got {text!r}; expected uniform, zipf:1.0, lognormal:1.0 or dirichlet:0.3", field="LOADS")
+            after = "" if name == "uniform" else f"; after {name}: a number from {least:g} to 100"
+            raise SpecError(
+                f"got {text[:40]!r}; expected uniform, zipf:1.0, lognormal:1.0 or dirichlet:0.3{after}", field="LOADS"
+            )
+    if layers * experts > MOST:
+        raise SpecError(
+            f"got {layers} layers of {experts} experts; expected at most {MOST} loads in all", field="--layers"
+        )
     if not 0 <= correlation <= 1:
         raise SpecError(f"got {correlation:g}; expected a number from 0 to 1", field="--correlation")
     rng = np.random.default_rng(seed)
@@ -53,4 +62,5 @@ def synthetic_loads(text: str, layers: int, experts: int, correlation: float = 0
     else:  # the gamma variates of each layer, handed out in the order of the scores
         drawn = -np.sort(-rng.gamma(value, size=(layers, experts)), axis=1)
         loads = np.take_along_axis(drawn, rank, axis=1)
+    loads[loads.sum(axis=1) <= 0, 0] = 1  # a Dirichlet law so uneven that all its variates are 0
     return np.asarray(loads / loads.sum(axis=1, keepdims=True))
