@@ -129,7 +129,7 @@ def test_a_rate_above_what_is_served_is_said():
     c = case(TP4, rate=60.0, requests=20, output=2000)
     found = simulate(c)
     assert found.keeps_up is None
-    assert "Too short to tell" in text(c, found)
+    assert "Too few requests to tell" in text(c, found)
     assert simulate(case(TP4)).keeps_up is True
 
 

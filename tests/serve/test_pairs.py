@@ -46,6 +46,18 @@ def test_what_is_asked_for_is_in_flight(rate, seconds, slope, held, sizes, asked
             assert f.flight <= asked
 
 
+def test_more_prefill_workers_where_the_limit_asks_for_them():
+    p, d = Prefill(ONE, 1, 10.0, 0.1, 0.0), Decode(ONE, 4, np.full(14, 0.02), 4096)
+    (free,) = pairs_of(p, d, 16, (40,), 200.0, y=1)
+    (fast,) = pairs_of(p, d, 16, (40,), 200.0, y=1, limit=0.11)
+    assert free.x == 2 - (free.rate <= 9)
+    assert fast.x > free.x
+    assert fast.ttft <= 0.11 < free.ttft
+    # by hand: M/D/1 waits
+    busy = fast.rate / (fast.x * 10)
+    assert fast.ttft == pytest.approx(0.1 * (1 + busy / (2 * (1 - busy))))
+
+
 def test_a_plan_is_for_the_concurrencies_of_its_list():
     goal = {"objective": "throughput", "limits": {"tpot": "30 ms", "ttft": "5 s"}}
     c = case(gpus=8, goal=goal, concurrency=[4, 32, 128], input=2048, output=256, disaggregated={})

@@ -63,8 +63,8 @@ def _notes(o: Outcome) -> list[str]:
 def _behind(o: Outcome, arrive: float) -> str:
     if o.keeps_up is None:
         return (
-            "Too short to tell whether the rate is kept up with: the last requests arrive before the first ones are "
-            "done. More requests would show it."
+            "Too few requests to tell whether the rate is kept up with: arrivals do not go on long enough after the "
+            "first tenth of them is done."
         )
     if o.whole:
         return (

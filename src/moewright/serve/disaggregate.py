@@ -126,7 +126,7 @@ def _asked(case: Case, s: Serving, prefills: list[Worker], decodes: list[Worker]
     for d in best_of(_curves(decodes, s)):
         for w in prefills:
             p = Prefill(w.strategy, w.gpus, w.rate, w.seconds, w.transfer)
-            for pair in pairs_of(p, d, case.cluster.gpus, s.concurrency, s.steps, *counts):
+            for pair in pairs_of(p, d, case.cluster.gpus, s.concurrency, s.steps, *counts, case.goal.limits.ttft):
                 found.append(_choice(case, s, w, d.strategy, d.gpus, pair, pair.step / each))
     return found
 

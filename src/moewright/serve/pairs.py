@@ -83,9 +83,10 @@ def pairs_of(
     steps: float,
     x: int | None = None,
     y: int | None = None,
+    limit: float | None = None,
 ) -> list[Pair]:
-    """For every c of ``asked`` and every y that leaves room (or ``y``): as few prefill workers as keep up (or ``x``).
-    ``steps``: decode steps of a request."""
+    """For every c of ``asked`` and every y that leaves room (or ``y``): as few prefill workers (or ``x``) as keep up,
+    and are within the ``limit`` of TTFT if any are. ``steps``: decode steps of a request."""
     ys = np.array([y]) if y else _counts((gpus - p.gpus) // d.gpus)
     xs = np.array([x]) if x else _counts((gpus - d.gpus) // p.gpus)
     if not len(ys) or not len(xs):
@@ -114,7 +115,8 @@ def pairs_of(
     for group in {(int(a), int(b)) for a, b in zip(c, some, strict=True)}:
         rows = np.flatnonzero((c == group[0]) & (some == group[1]))
         calm = rows[busy[rows] <= MOST_LOAD]
-        i = int(calm[0] if len(calm) else rows[-1])
+        soon = calm[ttft[calm] <= (np.inf if limit is None else limit)]
+        i = int(next((of[0] for of in (soon, calm) if len(of)), rows[-1]))
         held = int(some[i]) * d.held + int(np.ceil(rate[i] * ttft[i]))
         stays = min(group[0], max(1, int(flight[i]))) if full[i] else group[0]
         held = held if full[i] else max(held, group[0])

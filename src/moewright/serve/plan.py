@@ -184,7 +184,7 @@ def _steady(case: Case, s: Serving, engine: Engine, table: Table, asked: np.ndar
         offered = (
             (int(asked[i]) if waiting else min(int(asked[i]), held))
             if s.concurrency
-            else round(float(min(load[i], 1e12)) * float(ranks[i]))
+            else max(1, round(float(min(load[i], 1e12)) * float(ranks[i])))
         )
         key = (hash(strategy), offered)
         if key in seen or held < 1 or not np.isfinite(load[i]):
