@@ -85,7 +85,9 @@ def test_what_a_census_refuses(tmp_path):
     codes, norm = torch.randn(40, 50).to(torch.float8_e4m3fn), "model.layers.0.input_layernorm.weight"
 
     def refuses(says, **tensors):
-        save_file({n.replace("UP", name).replace("NORM", norm): t for n, t in tensors.items()}, tmp_path / "a.safetensors")
+        save_file(
+            {n.replace("UP", name).replace("NORM", norm): t for n, t in tensors.items()}, tmp_path / "a.safetensors"
+        )
         found = Checkpoint(tmp_path, block=(16, 16), census=True)
         with pytest.raises(RunError) as error:
             found.tensor("layers.0.norm0", (50,))

@@ -22,6 +22,7 @@ from moewright.run.sampling import Sampling
 from moewright.run.schedule import Chunk
 from moewright.run.source import Source
 from moewright.run.static import Decoder
+from moewright.run.steps import inside
 from moewright.spec.model import ModelSpec, MoeFfn
 from moewright.spec.strategy import Strategy
 
@@ -147,7 +148,8 @@ class Worker:
         if job.holds_cache:
             self.shard.allocate(sum(len(c.sequences) for c in waiting), job.room)
             out.cache_bytes = self.shard.cache_bytes
-        dist.barrier()  # seconds count from here
+        with inside:
+            dist.barrier()  # seconds count from here
         clock = out.clock = Clock(self.device, job.trace)
         told = clock if job.trace or self.device.type == "cpu" else None  # on CUDA an event for each takes its time
         static = job.static and self.shard.unwaiting
@@ -171,8 +173,9 @@ class Worker:
         if job.new_tokens and self.shard.first and job.strategy.pp > 1:  # the last tokens, to be told
             for chunk in waiting:
                 self._learn(len(out.ended) - 1, chunk, self._returned(chunk))
-        for work, _ in self.pending:
-            work.wait()
+        with inside:
+            for work, _ in self.pending:
+                work.wait()
         clock.end()
         out.tally = self.shard.tally
         self.shard.begin(None)
@@ -234,14 +237,16 @@ class Worker:
     def _returned(self, chunk: Chunk) -> Tensor:
         s = self.job.strategy
         ids = torch.empty(len(chunk.sequences), dtype=torch.int64)
-        dist.recv(ids, self.place.rank + (s.pp - 1) * s.stage, group=self.place.ids)
+        with inside:
+            dist.recv(ids, self.place.rank + (s.pp - 1) * s.stage, group=self.place.ids)
         return ids.to(self.device)
 
     def _all_stopped(self) -> bool:
         """Whether all sequences of all ranks have met a stop id."""
         known = self.outcome.generated.values() if self.shard.last else ()
         going = torch.tensor([sum(not self.job.stop.intersection(ids) for ids in known)], device=self.device)
-        dist.all_reduce(going)
+        with inside:
+            dist.all_reduce(going)
         return not int(going)
 
 
