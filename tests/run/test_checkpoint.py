@@ -90,8 +90,7 @@ def test_what_a_census_refuses(tmp_path):
         )
         found = Checkpoint(tmp_path, block=(16, 16), census=True)
         with pytest.raises(RunError) as error:
-            found.tensor("layers.0.norm0", (50,))
-            found.tensor("layers.0.dense.up", (40, 50))
+            (found.tensor("layers.0.norm0", (50,)), found.tensor("layers.0.dense.up", (40, 50)))
         assert says in str(error.value)
         assert str(tmp_path / "a.safetensors") in str(error.value)
 

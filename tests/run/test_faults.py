@@ -194,6 +194,7 @@ def test_wrong_arguments(folder, arguments, says):
 def test_one_rank_alone_ends_in_time_too() -> None:
     """No process watches it: the clock does, and does not go on after."""
     import torch
+
     from moewright.run import launch
     from moewright.run.errors import RunError
 
@@ -212,6 +213,7 @@ def test_one_rank_alone_ends_in_time_too() -> None:
 def test_what_ranks_of_torchrun_know_of_each_other() -> None:
     """Of a collective that fails, who is likely to blame; and only one rank tells."""
     import torch.distributed as dist
+
     from moewright.run.peers import Peers
 
     store = dist.HashStore()

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from moewright.run.errors import RunError
-from moewright.run.scaled import E4M3, Scaled, Way
+from moewright.run.scaled import E4M3, Kept, Scaled, Way, input_of
 from moewright.run.source import WHOLE
 
 _PREFIXES: Final = ("model.", "model.language_model.", "language_model.model.", "")
@@ -74,7 +74,8 @@ def has_weights(folder: Path) -> bool:
 class Checkpoint:
     """The tensors of a folder. ``block``: of FP8 scales, rows × columns. As a ``census`` it looks every tensor up
     and reads none: what it gives has a shape only. ``kept``: names of matrices that are given in FP8, to be multiplied
-    by ``way`` (``together``: see Scaled). Raises RunError for files that are missing, truncated or not safetensors."""
+    by ``way`` (``together``: see Scaled), and keep their ``inputs`` where these are to be verified. Raises RunError for
+    files that are missing, truncated or not safetensors."""
 
     def __init__(
         self,
@@ -90,6 +91,7 @@ class Checkpoint:
                 self.entries[name] = entry
         self.kept: frozenset[str] = frozenset()
         self.way, self.together = Way.PLAIN, False
+        self.inputs: Kept | None = None
         self._open: dict[Path, Any] = {}
 
     def tensor(self, name: str, shape: tuple[int, ...], rows: slice = WHOLE, columns: slice = WHOLE) -> Tensor:
@@ -154,7 +156,8 @@ class Checkpoint:
         else:
             scales = stored[...].reshape(-1, 1).expand(shape[0], 1)[top:bottom]
         codes = codes.view(torch.uint8).clone(memory_format=torch.contiguous_format).view(E4M3)
-        return Scaled(codes, scales.to(torch.float32, copy=True).contiguous(), height, width, self.way, self.together)
+        scales = scales.to(torch.float32, copy=True).contiguous()
+        return Scaled(codes, scales, height, width, self.way, self.together, self.inputs, input_of(name), left)
 
     def _stored(self, name: str) -> str | None:
         """The name in the files of a tensor that has one of its own there."""

@@ -19,6 +19,7 @@ from moewright.run.engine import Logits, Shard, Tally
 from moewright.run.mesh import Place, join
 from moewright.run.numerics import Numerics
 from moewright.run.sampling import Sampling
+from moewright.run.scaled import Kept
 from moewright.run.schedule import Chunk
 from moewright.run.source import Source
 from moewright.run.static import Decoder
@@ -33,7 +34,8 @@ class Job:
     ends that are fed one by one after the rest (decode). ``new_tokens`` to generate (0: a single pass), ended
     early when all sequences have met a ``stop`` id. ``every``: output of all tokens, else of the last ones.
     ``keep``: outputs and routing, for the verification. ``trace``: when each operation ended. ``static``: decode
-    in fixed shapes, of one rank only. ``eight``: what it saves to hold FP8 weights as they are; None where none are."""
+    in fixed shapes, of one rank only. ``eight``: what it saves to hold FP8 weights as they are; None where none are.
+    ``inputs``: where the matrices of this process keep what they were multiplied with."""
 
     model: ModelSpec
     numerics: Numerics
@@ -52,6 +54,7 @@ class Job:
     trace: bool = False
     static: bool = False
     eight: Sizes | None = None
+    inputs: Kept | None = None
 
     @property
     def lengths(self) -> list[int]:
@@ -96,7 +99,8 @@ class Choice:
 @dataclass(slots=True)
 class Outcome:
     """What a rank has to tell. ``generated``: sequence → ids, of the ranks that know them. ``ended``: seconds from
-    the start until each pass was through. ``graph``: whether decode was a CUDA graph."""
+    the start until each pass was through. ``graph``: whether decode was a CUDA graph. ``inputs``: what FP8 matrices
+    were multiplied with, where it is to be verified."""
 
     pieces: list[Piece] = field(default_factory=list)
     choices: list[Choice] = field(default_factory=list)
@@ -108,6 +112,7 @@ class Outcome:
     load: float = 0.0
     clock: Clock | None = None
     graph: bool = False
+    inputs: Kept | None = None
 
     def on_host(self) -> Outcome:
         """The same with all tensors on the host, where other ranks can read them."""
@@ -177,7 +182,7 @@ class Worker:
             for work, _ in self.pending:
                 work.wait()
         clock.end()
-        out.tally = self.shard.tally
+        out.tally, out.inputs = self.shard.tally, job.inputs
         self.shard.begin(None)
         return out.on_host()
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from moewright.run.steps import culprits, here
 
@@ -79,7 +80,7 @@ class Peers:
 
 def joined(**backend: Any) -> Peers:
     """The process group that torchrun's environment describes, made, and this rank's view of it."""
-    store, rank, ranks = next(iter(dist.rendezvous("env://")))
+    store, rank, ranks = next(iter(rendezvous("env://")))
     own = store.clone() if hasattr(store, "clone") else store  # one of its own: groups wait on the other
     dist.init_process_group(store=store, rank=rank, world_size=ranks, **backend)
     peers = Peers(own, rank, ranks)
