@@ -77,3 +77,26 @@ def test_what_is_broken_is_refused(tmp_path):
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {DENSE: "other.safetensors"}}))
     with pytest.raises(RunError, match=r"other\.safetensors: no such file"):
         Checkpoint(tmp_path)
+
+
+def test_what_a_census_refuses(tmp_path):
+    """Of the headers alone: an FP8 matrix without its scale, or with one of another shape or of integers; integers."""
+    name = "model.layers.0.mlp.up_proj.weight"
+    codes, norm = torch.randn(40, 50).to(torch.float8_e4m3fn), "model.layers.0.input_layernorm.weight"
+
+    def refuses(says, **tensors):
+        save_file(
+            {n.replace("UP", name).replace("NORM", norm): t for n, t in tensors.items()}, tmp_path / "a.safetensors"
+        )
+        found = Checkpoint(tmp_path, block=(16, 16), census=True)
+        with pytest.raises(RunError) as error:
+            (found.tensor("layers.0.norm0", (50,)), found.tensor("layers.0.dense.up", (40, 50)))
+        assert says in str(error.value)
+        assert str(tmp_path / "a.safetensors") in str(error.value)
+
+    good = {"NORM": torch.ones(50)}
+    refuses(f"{name} is F8_E4M3 and has no scale; expected {name}_scale_inv", UP=codes, **good)
+    refuses(f"{name}_scale_inv is 2 × 4; expected 3 × 4", UP=codes, UP_scale_inv=torch.ones(2, 4), **good)
+    refuses(f"{name}_scale is I32; expected F64 or", UP=codes, UP_scale=torch.ones(40, dtype=torch.int32), **good)
+    refuses(f"{name} is I8; expected F64 or F32 or", UP=torch.ones(40, 50, dtype=torch.int8), **good)
+    refuses(f"{norm} is F8_E4M3; expected F64", NORM=torch.ones(50).to(torch.float8_e4m3fn))

@@ -56,6 +56,7 @@ def test_what_is_broken_is_found():
         ("dies", "rank 2 died of signal 9"),
         ("fails", "rank 3 failed: ValueError: no such weight"),
         ("hangs", "rank 1 did not finish within 3 s"),
+        ("waits", "rank 2 did not finish within 3 s: hangs after 0 collectives, and the others wait"),
     ],
 )
 def test_a_rank_that_does_not_do_its_part_ends_the_run(how, says):

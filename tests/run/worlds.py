@@ -1,6 +1,6 @@
 """Worlds of forked ranks, for test_run: a process of its own, in which torch has run nothing yet.
 
-python worlds.py strategies SEED COUNT | broken | dies | hangs
+python worlds.py strategies SEED COUNT | broken | dies | fails | hangs | waits
 """
 
 import json
@@ -16,6 +16,7 @@ from moewright.plan.space import space
 from moewright.run.errors import RunError
 from moewright.run.execute import Options, run
 from moewright.run.launch import forked
+from moewright.run.steps import inside
 from moewright.run.traffic import Traffic
 from moewright.spec.case import Case
 from moewright.spec.cluster import Cluster, Device, Tier
@@ -115,6 +116,15 @@ def hangs(rank, device):
         time.sleep(600)
 
 
+def waits(rank, device):
+    import torch.distributed as dist
+
+    if rank == 2:
+        time.sleep(600)
+    with inside:
+        dist.barrier()
+
+
 def fails(rank, device):
     if rank == 3:
         raise ValueError("no such weight")
@@ -128,4 +138,5 @@ if __name__ == "__main__":
     elif what == "broken":
         broken()
     else:
-        ends({"dies": dies, "hangs": hangs, "fails": fails}[what], 3.0 if what == "hangs" else 30.0)
+        work = {"dies": dies, "hangs": hangs, "waits": waits, "fails": fails}[what]
+        ends(work, 3.0 if what in ("hangs", "waits") else 30.0)

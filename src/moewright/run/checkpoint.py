@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from moewright.run.errors import RunError
-from moewright.run.scaled import E4M3, Scaled, Way
+from moewright.run.scaled import E4M3, Kept, Scaled, Way, input_of
 from moewright.run.source import WHOLE
 
 _PREFIXES: Final = ("model.", "model.language_model.", "language_model.model.", "")
@@ -49,6 +49,10 @@ _LAYER: Final[dict[str, tuple[str, ...]]] = {
 }
 _MIXTRAL: Final = {"gate": "w1", "down": "w2", "up": "w3"}
 _HEAD: Final = {"embedding": ("embed_tokens.weight",), "final_norm": ("norm.weight",)}
+#: formats of plain values, of matrices and of scales, as safetensors names them
+_PLAIN: Final = ("F64", "F32", "F16", "BF16")
+_EIGHT: Final = "F8_E4M3"
+_SCALES: Final = (*_PLAIN, "F8_E8M0")
 #: values of the 16 codes of FP4 (E2M1)
 _FP4: Final = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0)
 
@@ -70,7 +74,8 @@ def has_weights(folder: Path) -> bool:
 class Checkpoint:
     """The tensors of a folder. ``block``: of FP8 scales, rows × columns. As a ``census`` it looks every tensor up
     and reads none: what it gives has a shape only. ``kept``: names of matrices that are given in FP8, to be multiplied
-    by ``way`` (``together``: see Scaled). Raises RunError for files that are missing, truncated or not safetensors."""
+    by ``way`` (``together``: see Scaled), and keep their ``inputs`` where these are to be verified. Raises RunError for
+    files that are missing, truncated or not safetensors."""
 
     def __init__(
         self,
@@ -86,6 +91,7 @@ class Checkpoint:
                 self.entries[name] = entry
         self.kept: frozenset[str] = frozenset()
         self.way, self.together = Way.PLAIN, False
+        self.inputs: Kept | None = None
         self._open: dict[Path, Any] = {}
 
     def tensor(self, name: str, shape: tuple[int, ...], rows: slice = WHOLE, columns: slice = WHOLE) -> Tensor:
@@ -102,20 +108,26 @@ class Checkpoint:
     @property
     def eight(self) -> bool:
         """Whether some matrix is FP8 with scales."""
-        return any(e.dtype == "F8_E4M3" and _scales_of(n, self.entries) for n, e in self.entries.items())
+        return any(e.dtype == _EIGHT and _scales_of(n, self.entries) for n, e in self.entries.items())
 
     def form(self, name: str) -> tuple[int, int] | None:
         """(height, width) of the scales' blocks of the matrix ``name`` if it is E4M3 here (width 0: whole rows).
         Raises RunError for scales of another shape."""
         found = self._stored(name)
-        if found is None or self.entries[found].dtype != "F8_E4M3" or _scales_of(found, self.entries) is None:
+        if found is None or self.entries[found].dtype != _EIGHT or _scales_of(found, self.entries) is None:
             return None
         return self._form(found)[1:]
 
     def _form(self, found: str) -> tuple[str, int, int]:
-        """The tensor of the scales of the matrix ``found``, and their height and width."""
+        """The tensor of the scales of the matrix ``found``, and their height and width. Raises RunError where it has
+        none, or of another shape."""
         scales = _scales_of(found, self.entries)
-        assert scales is not None
+        if scales is None:
+            raise RunError(
+                f"{self.entries[found].file}: {found} is {_EIGHT} and has no scale; expected {found}_scale_inv or "
+                f"{found}_scale"
+            )
+        self._format(scales, _SCALES)
         (rows, columns), shape = self.entries[found].shape, self.entries[scales].shape
         (height, width), count = self.block, math.prod(shape)
         blocks = (-(-rows // height), -(-columns // width))
@@ -134,7 +146,7 @@ class Checkpoint:
         form, found = self.form(name) if name in self.kept else None, self._stored(name)
         if form is None or found is None:
             return None
-        self._same(found, shape)
+        self._same(found, shape, (_EIGHT,))
         (top, bottom, _), (left, right, _) = rows.indices(shape[0]), columns.indices(shape[1])
         height, width = form
         codes: Tensor = self._slice(found)[top:bottom, left:right]
@@ -144,7 +156,8 @@ class Checkpoint:
         else:
             scales = stored[...].reshape(-1, 1).expand(shape[0], 1)[top:bottom]
         codes = codes.view(torch.uint8).clone(memory_format=torch.contiguous_format).view(E4M3)
-        return Scaled(codes, scales.to(torch.float32, copy=True).contiguous(), height, width, self.way, self.together)
+        scales = scales.to(torch.float32, copy=True).contiguous()
+        return Scaled(codes, scales, height, width, self.way, self.together, self.inputs, input_of(name), left)
 
     def _stored(self, name: str) -> str | None:
         """The name in the files of a tensor that has one of its own there."""
@@ -206,8 +219,8 @@ class Checkpoint:
         if plain:
             self._same(fused, (None, shape[1], count))
         else:
-            self._same(fused + "_blocks", (None, count, -(-shape[1] // 32), 16))
-            self._same(fused + "_scales", (None, count, -(-shape[1] // 32)))
+            self._same(fused + "_blocks", (None, count, -(-shape[1] // 32), 16), ("U8",))
+            self._same(fused + "_scales", (None, count, -(-shape[1] // 32)), ("U8",))
         if self.census:
             return _empty((stop - start, right - left))
         if plain:
@@ -220,7 +233,9 @@ class Checkpoint:
         return part[first::every].to(self.dtype, copy=True).contiguous()
 
     def _read(self, name: str, shape: tuple[int, ...], rows: slice, columns: slice) -> Tensor:
-        self._same(name, shape)
+        self._same(name, shape, _PLAIN if len(shape) == 1 else (*_PLAIN, _EIGHT))
+        if self.entries[name].dtype == _EIGHT:
+            self._form(name)
         if self.census:
             return _empty(tuple(len(range(*s.indices(n))) for n, s in zip(shape, (rows, columns), strict=False)))
         if len(shape) == 1:
@@ -243,7 +258,8 @@ class Checkpoint:
                 part = part * (scale[top:bottom] if len(scale) > 1 else scale)
         return part.to(self.dtype, copy=True).contiguous()
 
-    def _same(self, name: str, shape: tuple[int | None, ...]) -> None:
+    def _same(self, name: str, shape: tuple[int | None, ...], formats: tuple[str, ...] = _PLAIN) -> None:
+        """Raises RunError where there is no such tensor, or one of another shape or format."""
         if name not in self.entries:
             raise RunError(f"{self.folder}: has no tensor {name}")
         found = self.entries[name].shape
@@ -252,6 +268,12 @@ class Checkpoint:
             raise RunError(
                 f"{self.entries[name].file}: {name} is {' × '.join(map(str, found))}; the config expects {wanted}"
             )
+        self._format(name, formats)
+
+    def _format(self, name: str, formats: tuple[str, ...]) -> None:
+        found = self.entries[name]
+        if found.dtype not in formats:
+            raise RunError(f"{found.file}: {name} is {found.dtype}; expected {' or '.join(formats)}")
 
     def _slice(self, name: str) -> Any:
         from safetensors import safe_open

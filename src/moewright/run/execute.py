@@ -25,7 +25,7 @@ from moewright.run.fp8 import Choice, choose
 from moewright.run.job import Job, Outcome, Worker
 from moewright.run.numerics import Numerics, config_of, numerics
 from moewright.run.sampling import Sampling
-from moewright.run.scaled import Way
+from moewright.run.scaled import Kept, Way
 from moewright.run.source import RandomSource, Source
 from moewright.run.text import Tokenizer
 from moewright.run.verify import Findings, Generation, Overhead, Report, compare, inputs_of, memory_lines
@@ -102,7 +102,8 @@ def run(
     _room(model, plan, o.verify, device)
     tokenizer = Tokenizer.of(model)
     job = _job(replace(case, model=model), plan, laws, assignment, source, o, tokenizer, device)
-    job = replace(job, eight=sizes, static=job.static and (choice is None or choice.graphs or device.type == "cpu"))
+    if sizes is not None:
+        job = _eighth(job, sizes, choice, device)
 
     done = multiprocessing.get_context("fork").RawValue("d", 0.0)  # the ranks' to write, this process's to read
 
@@ -125,6 +126,15 @@ def run(
     whole = time.perf_counter() - begun
     report = _report(case, plan, job, outcomes, o, whole, told, precision, device, tokenizer)
     return Ran(replace(report, fp8=None if choice is None else choice.says), job, outcomes)
+
+
+def _eighth(job: Job, sizes: blocks.Sizes, choice: Choice | None, device: torch.device) -> Job:
+    """``job`` with FP8 weights. What they are multiplied with is kept for the verification; a CUDA graph cannot."""
+    inputs: Kept | None = {} if job.keep else None
+    if isinstance(job.source, Checkpoint):
+        job.source.inputs = inputs
+    graphs = choice is not None and choice.graphs and not job.keep
+    return replace(job, eight=sizes, inputs=inputs, static=job.static and (graphs or device.type == "cpu"))
 
 
 def refuse(case: Case, plan: Plan) -> None:

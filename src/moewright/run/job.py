@@ -19,9 +19,11 @@ from moewright.run.engine import Logits, Shard, Tally
 from moewright.run.mesh import Place, join
 from moewright.run.numerics import Numerics
 from moewright.run.sampling import Sampling
+from moewright.run.scaled import Kept
 from moewright.run.schedule import Chunk
 from moewright.run.source import Source
 from moewright.run.static import Decoder
+from moewright.run.steps import inside
 from moewright.spec.model import ModelSpec, MoeFfn
 from moewright.spec.strategy import Strategy
 
@@ -32,7 +34,8 @@ class Job:
     ends that are fed one by one after the rest (decode). ``new_tokens`` to generate (0: a single pass), ended
     early when all sequences have met a ``stop`` id. ``every``: output of all tokens, else of the last ones.
     ``keep``: outputs and routing, for the verification. ``trace``: when each operation ended. ``static``: decode
-    in fixed shapes, of one rank only. ``eight``: what it saves to hold FP8 weights as they are; None where none are."""
+    in fixed shapes, of one rank only. ``eight``: what it saves to hold FP8 weights as they are; None where none are.
+    ``inputs``: where the matrices of this process keep what they were multiplied with."""
 
     model: ModelSpec
     numerics: Numerics
@@ -51,6 +54,7 @@ class Job:
     trace: bool = False
     static: bool = False
     eight: Sizes | None = None
+    inputs: Kept | None = None
 
     @property
     def lengths(self) -> list[int]:
@@ -95,7 +99,8 @@ class Choice:
 @dataclass(slots=True)
 class Outcome:
     """What a rank has to tell. ``generated``: sequence → ids, of the ranks that know them. ``ended``: seconds from
-    the start until each pass was through. ``graph``: whether decode was a CUDA graph."""
+    the start until each pass was through. ``graph``: whether decode was a CUDA graph. ``inputs``: what FP8 matrices
+    were multiplied with, where it is to be verified."""
 
     pieces: list[Piece] = field(default_factory=list)
     choices: list[Choice] = field(default_factory=list)
@@ -107,6 +112,7 @@ class Outcome:
     load: float = 0.0
     clock: Clock | None = None
     graph: bool = False
+    inputs: Kept | None = None
 
     def on_host(self) -> Outcome:
         """The same with all tensors on the host, where other ranks can read them."""
@@ -147,7 +153,8 @@ class Worker:
         if job.holds_cache:
             self.shard.allocate(sum(len(c.sequences) for c in waiting), job.room)
             out.cache_bytes = self.shard.cache_bytes
-        dist.barrier()  # seconds count from here
+        with inside:
+            dist.barrier()  # seconds count from here
         clock = out.clock = Clock(self.device, job.trace)
         told = clock if job.trace or self.device.type == "cpu" else None  # on CUDA an event for each takes its time
         static = job.static and self.shard.unwaiting
@@ -171,10 +178,11 @@ class Worker:
         if job.new_tokens and self.shard.first and job.strategy.pp > 1:  # the last tokens, to be told
             for chunk in waiting:
                 self._learn(len(out.ended) - 1, chunk, self._returned(chunk))
-        for work, _ in self.pending:
-            work.wait()
+        with inside:
+            for work, _ in self.pending:
+                work.wait()
         clock.end()
-        out.tally = self.shard.tally
+        out.tally, out.inputs = self.shard.tally, job.inputs
         self.shard.begin(None)
         return out.on_host()
 
@@ -234,14 +242,16 @@ class Worker:
     def _returned(self, chunk: Chunk) -> Tensor:
         s = self.job.strategy
         ids = torch.empty(len(chunk.sequences), dtype=torch.int64)
-        dist.recv(ids, self.place.rank + (s.pp - 1) * s.stage, group=self.place.ids)
+        with inside:
+            dist.recv(ids, self.place.rank + (s.pp - 1) * s.stage, group=self.place.ids)
         return ids.to(self.device)
 
     def _all_stopped(self) -> bool:
         """Whether all sequences of all ranks have met a stop id."""
         known = self.outcome.generated.values() if self.shard.last else ()
         going = torch.tensor([sum(not self.job.stop.intersection(ids) for ids in known)], device=self.device)
-        dist.all_reduce(going)
+        with inside:
+            dist.all_reduce(going)
         return not int(going)
 
 

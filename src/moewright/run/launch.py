@@ -1,19 +1,23 @@
 """The processes of a run: forked on one machine, started by torchrun on several, or this one alone.
 
-Forked ranks are watched until the last has ended; the first that fails, dies or is late ends the run.
+Forked ranks are watched until the last has ended; the first that fails, dies or is late ends the run, and so does
+the end of this process, whatever ends it. Ranks of torchrun say in its store how far they are (``peers.py``).
 """
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
+import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +27,8 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import FileStore
 
 from moewright.run.errors import RunError
+from moewright.run.peers import joined
+from moewright.run.steps import Steps, culprits, inside, stopped, write_to
 
 Work = Callable[[int, torch.device], Any]
 
@@ -68,27 +74,33 @@ def local_rank() -> int:
 def world(ranks: int, work: Work, timeout: float, wanted: str) -> list[Any] | None:
     """``work`` as the rank that torchrun made of this process; all results on rank 0, None on the others.
 
-    Raises RunError before any group is made where the launched world is not of ``ranks``.
+    Raises RunError before any group is made where the launched world is not of ``ranks``; only rank 0 tells, and
+    of a failure that ranks share the first. The others end with its status.
     """
     launched = int(os.environ["WORLD_SIZE"])
     rank = int(os.environ["RANK"])
     if launched != ranks:
-        raise RunError(f"the plan is for {ranks} ranks, {launched} were launched; expected {ranks}")
+        if rank:
+            time.sleep(10)  # the launcher ends all with the first: rank 0 is to have told by then
+            raise SystemExit(RunError.exit_status)
+        raise RunError(f"the plan is for {ranks} ranks, but torchrun launched {launched}")
     device = device_of(wanted, local_rank())
     if device.type == "cuda":
         torch.cuda.set_device(device)
     else:
         torch.set_num_threads(1)
-    dist.init_process_group(**_backend(device), timeout=timedelta(seconds=timeout))
+    peers = joined(**_backend(device), timeout=timedelta(seconds=timeout))
     try:
         result = work(rank, device)
         results: list[Any] | None = [None] * ranks if rank == 0 else None
-        dist.gather_object(result, results)
-        dist.barrier()
-    except RunError:
-        raise
+        with inside:
+            dist.gather_object(result, results)
+            dist.barrier()
     except Exception as error:
-        raise RunError(f"rank {rank} failed: {_last_line(traceback.format_exc())}") from error
+        if not peers.first_to_tell():
+            raise SystemExit(RunError.exit_status) from None
+        text = _last_line(traceback.format_exc())
+        raise RunError(peers.cause(str(error)) or f"rank {rank} failed: {text}") from error
     dist.destroy_process_group()
     return results
 
@@ -96,7 +108,7 @@ def world(ranks: int, work: Work, timeout: float, wanted: str) -> list[Any] | No
 def alone(work: Work, timeout: float, device: torch.device) -> list[Any]:
     """``work`` as the only rank, in this process. Raises RunError when it fails or takes more than ``timeout``
     seconds."""
-    with tempfile.TemporaryDirectory(prefix="moewright-") as folder, _within(timeout):
+    with _ended_by_signals(), tempfile.TemporaryDirectory(prefix="moewright-") as folder, _within(timeout):
         _over_loopback()
         if device.type == "cuda":
             torch.cuda.set_device(device)
@@ -149,16 +161,17 @@ def forked(ranks: int, work: Work, timeout: float, watched: Callable[[], None] =
     _over_loopback()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # before the fork: a child of a threaded parent would hang
-    context = multiprocessing.get_context("fork")
-    with tempfile.TemporaryDirectory(prefix="moewright-") as folder:
+    context, steps, parent = multiprocessing.get_context("fork"), Steps(ranks), os.getpid()
+    with _ended_by_signals(), tempfile.TemporaryDirectory(prefix="moewright-") as folder:
         processes = [
-            context.Process(target=_rank, args=(rank, ranks, work, folder, timeout), daemon=True)
+            context.Process(target=_rank, args=(rank, ranks, work, folder, timeout, steps, parent), daemon=True)
             for rank in range(ranks)
         ]
         try:
             for process in processes:
                 process.start()
-            _watch(processes, Path(folder), timeout, watched)
+            with _survived_by_none(processes, folder):
+                _watch(processes, Path(folder), timeout, watched, steps)
             return [torch.load(Path(folder) / f"{rank}.pt", weights_only=False) for rank in range(ranks)]
         finally:
             for process in processes:
@@ -181,14 +194,74 @@ def _over_loopback() -> None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
 
 
-def _rank(rank: int, ranks: int, work: Work, folder: str, timeout: float) -> None:
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end what is inside as an exit does, which leaves nothing behind. Only the main thread can be
+    told."""
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, kept in before.items():
+            signal.signal(number, kept)
+
+
+@contextmanager
+def _survived_by_none(processes: list[Any], folder: str) -> Iterator[None]:
+    """Where this process ends inside without a word (it was killed), one more waits for that: it ends the ranks and
+    removes the folder."""
+    theirs, ours = os.pipe()
+    heir = os.fork()
+    if not heir:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        os.close(ours)
+        if not os.read(theirs, 1):
+            for process in processes:
+                with suppress(OSError):
+                    os.kill(process.pid, signal.SIGKILL)
+            shutil.rmtree(folder, ignore_errors=True)
+        os._exit(0)
+    os.close(theirs)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.write(ours, b".")
+        os.close(ours)
+        with suppress(ChildProcessError):
+            os.waitpid(heir, 0)
+
+
+def _die_with(parent: int) -> None:
+    """This process is killed when ``parent`` ends, on Linux by the kernel."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells all; the parent ends its ranks
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:  # it ended before
+        os._exit(1)
+
+
+def _rank(rank: int, ranks: int, work: Work, folder: str, timeout: float, steps: Steps, parent: int) -> None:
+    _die_with(parent)
+    write_to(steps, rank)
     try:
         store = FileStore(f"{folder}/store", ranks)
         dist.init_process_group("gloo", store=store, rank=rank, world_size=ranks, timeout=timedelta(seconds=timeout))
         result = work(rank, torch.device("cpu"))
         torch.save(result, f"{folder}/{rank}.part")
         os.rename(f"{folder}/{rank}.part", f"{folder}/{rank}.pt")
-        dist.barrier()  # nobody leaves while another still needs it
+        with inside:
+            dist.barrier()  # nobody leaves while another still needs it
     except BaseException:
         text = traceback.format_exc()
         Path(f"{folder}/{rank}.part-error").write_text(f"{time.time():.6f}\n{text}", encoding="utf-8")
@@ -197,10 +270,11 @@ def _rank(rank: int, ranks: int, work: Work, folder: str, timeout: float) -> Non
     os._exit(0)
 
 
-def _watch(processes: list[Any], folder: Path, timeout: float, watched: Callable[[], None]) -> None:
+def _watch(processes: list[Any], folder: Path, timeout: float, watched: Callable[[], None], steps: Steps) -> None:
     """Until all have ended well; the first that did not decides."""
     end = time.monotonic() + timeout
     waiting = dict(enumerate(processes))
+    before, moved = steps.seen(), time.monotonic()
     while waiting:
         failed = [rank for rank, process in waiting.items() if process.exitcode]
         if failed:
@@ -210,10 +284,36 @@ def _watch(processes: list[Any], folder: Path, timeout: float, watched: Callable
                 del waiting[rank]
         if time.monotonic() > end:
             late = [rank for rank in waiting if not (folder / f"{rank}.pt").exists()] or list(waiting)
-            others = f" and {len(late) - 1} others" if len(late) > 1 else ""
-            raise RunError(f"rank {late[0]}{others} did not finish within {timeout:g} s")
+            goes_on = time.monotonic() - moved < min(2.0, timeout / 4)
+            raise RunError(_late({rank: processes[rank].pid for rank in late}, steps, timeout, goes_on))
+        now = steps.seen()
+        if now != before:
+            before, moved = now, time.monotonic()
         watched()
         time.sleep(0.01)
+
+
+def _late(pids: dict[int, int], steps: Steps, timeout: float, goes_on: bool) -> str:
+    """Who did not finish, and why that can be told: a rank that a signal has stopped, or the one that others wait
+    for."""
+    still = [rank for rank, pid in pids.items() if stopped(pid)]
+    if still:
+        return f"{_named(still)} did not finish within {timeout:g} s: stopped by a signal"
+    if goes_on:
+        return f"{_named(list(pids))} did not finish within {timeout:g} s, and still work; --timeout gives them longer"
+    seen = steps.seen()
+    stuck = culprits({rank: seen[rank] for rank in pids})
+    if len(stuck) == len(pids):
+        return f"{_named(stuck)} did not finish within {timeout:g} s"
+    return (
+        f"{_named(stuck)} did not finish within {timeout:g} s: hangs after {seen[stuck[0]] // 2} collectives, and "
+        "the others wait"
+    )
+
+
+def _named(ranks: list[int]) -> str:
+    more = len(ranks) - 1
+    return f"rank {ranks[0]}" + (f" and {more} other{'s' if more > 1 else ''}" if more else "")
 
 
 def _first_cause(processes: list[Any], folder: Path) -> str:

@@ -14,9 +14,12 @@ from torch import Tensor
 
 from moewright.run.errors import RunError
 from moewright.run.numerics import Numerics
-from moewright.run.scaled import Scaled
+from moewright.run.scaled import Scaled, input_of
 from moewright.run.source import Source
 from moewright.spec.model import LatentAttention, ModelSpec, MoeFfn, SoftmaxAttention
+
+#: rows that are sought among a run's at once
+_AT_ONCE = 256
 
 
 @dataclass(slots=True)
@@ -36,7 +39,9 @@ class _Pass:
     source: Source
     causal: bool
     tolerance: float
+    rounding: float
     recorded: dict[int, Tensor]
+    quantised: dict[tuple[str, int], Tensor]
     found: Reference
 
     def read(self, name: str, *shape: int) -> Tensor:
@@ -44,7 +49,7 @@ class _Pass:
 
     def linear(self, x: Tensor, name: str, out: int, bias: str | None = None) -> Tensor:
         scaled = self.source.scaled(name, (out, x.shape[-1]))
-        y = x @ self.read(name, out, x.shape[-1]).T if scaled is None else _quantised(x, scaled)
+        y = x @ self.read(name, out, x.shape[-1]).T if scaled is None else _quantised(self, x, scaled, input_of(name))
         return y + self.read(bias, out) if bias else y
 
     def norm(self, x: Tensor, weight: Tensor) -> Tensor:
@@ -59,17 +64,21 @@ def reference(
     causal: bool = True,
     recorded: dict[int, Tensor] | None = None,
     tolerance: float = 1e-4,
+    quantised: dict[tuple[str, int], Tensor] | None = None,
+    rounding: float = 1e-4,
 ) -> Reference:
     """One pass of the whole model over ``inputs``: ids [batch, length], or hidden states [batch, length, hidden] of
     a model without an embedding. ``recorded``: experts [batch, length, top_k] by layer that a run chose: they are
-    taken where their scores are within ``tolerance`` of this pass's own choice."""
+    taken where their scores are within ``tolerance`` of this pass's own choice. ``quantised``: values [rows, columns]
+    of what a run multiplied FP8 matrices with, by input and group of columns: where a value of this pass is within
+    ``rounding`` of the group's largest of being rounded to another code, the run's row is taken."""
     h = model.hidden_size
     if model.vocab_size:
         table = source.tensor("embedding", (model.vocab_size, h)).float()
         x = table[inputs]
     else:
         x = inputs.float()
-    p = _Pass(model, numerics, source, causal, tolerance, recorded or {}, Reference(x))
+    p = _Pass(model, numerics, source, causal, tolerance, rounding, recorded or {}, quantised or {}, Reference(x))
     for i, layer in enumerate(model.layers):
         name, a = f"layers.{i}", layer.attention
         normed = p.norm(x, p.read(f"{name}.norm0", h)) if layer.norms else x
@@ -92,18 +101,41 @@ def reference(
     return p.found
 
 
-def _quantised(x: Tensor, w: Scaled) -> Tensor:
+def _quantised(p: _Pass, x: Tensor, w: Scaled, name: str) -> Tensor:
     """x [..., columns] times an FP8 matrix transposed: of each group of columns, x in steps of its largest value's
     448th part, rounded as E4M3 rounds."""
     total = torch.zeros(*x.shape[:-1], w.shape[0])
     for i, start in enumerate(range(0, x.shape[-1], w.group)):
         part, codes = x[..., start : start + w.group], w.codes[:, start : start + w.group].float()
-        step = part.abs().amax(-1, keepdim=True) / torch.finfo(w.codes.dtype).max
-        step[step == 0] = 1
+        rounded = _rounded(p, part.reshape(-1, part.shape[-1]), w.codes.dtype, p.quantised.get((name, i)))
         scales = w.scales[:, i if w.width else 0]
         rows = torch.arange(w.shape[0]) // w.height
-        total += step * ((part / step).to(w.codes.dtype).float() @ (codes * scales[rows, None]).T)
+        total += rounded.view(part.shape) @ (codes * scales[rows, None]).T
     return total
+
+
+def _rounded(p: _Pass, x: Tensor, form: torch.dtype, ran: Tensor | None) -> Tensor:
+    """Rows [n, columns] of one group, rounded; where that may go either way, as in the nearest row of ``ran``, if all
+    of it is what some value as near as that is rounded to."""
+    most = torch.finfo(form).max
+    largest = x.abs().amax(-1, keepdim=True)
+    step = torch.where(largest > 0, largest / most, 1.0)
+
+    def of(values: Tensor) -> Tensor:
+        return (values / step).clamp(-most, most).to(form).float() * step
+
+    own = of(x)
+    if ran is None or ran.shape[1] != x.shape[1]:
+        return own
+    slack = p.rounding * largest
+    low, high = of(x - slack), of(x + slack)
+    doubtful = (low != high).any(-1).nonzero()[:, 0]
+    for rows in torch.split(doubtful, _AT_ONCE):
+        near = torch.cdist(x[rows], ran, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
+        theirs, room = ran[near], slack[rows]
+        fits = ((theirs >= low[rows] - room) & (theirs <= high[rows] + room)).all(-1, keepdim=True)
+        own[rows] = torch.where(fits, theirs, own[rows])
+    return own
 
 
 def _turned(p: _Pass, x: Tensor) -> Tensor:

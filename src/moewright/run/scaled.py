@@ -7,6 +7,7 @@ multiplied out, the product in fp32) anywhere.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -36,11 +37,22 @@ class Way(StrEnum):
     COLUMNS = "columns"
 
 
+#: of an input (see input_of) and the number of a group of its columns: rows as a run quantised them, codes and scales
+Kept = dict[tuple[str, int], list[tuple[Tensor, Tensor]]]
+
+
+def input_of(name: str) -> str:
+    """What the matrix ``name`` is multiplied with, as a name: one for all experts, and for all of a product."""
+    name = re.sub(r"\.experts\.\d+\.", ".experts.*.", name)
+    return re.sub(r"\.up$", ".gate", re.sub(r"\.[kv]_proj$", ".q_proj", name))
+
+
 @dataclass(frozen=True, slots=True)
 class Scaled:
     """A matrix, or several, [..., rows, columns]: E4M3 ``codes``, and fp32 ``scales`` of blocks of ``height`` rows and
     ``width`` columns [..., ⌈rows / height⌉, ⌈columns / width⌉]. ``width`` 0: of whole rows, [..., rows, 1].
-    ``together``: ``grouped`` works on the device."""
+    ``together``: ``grouped`` works on the device. ``kept``: takes every row that it is multiplied with, quantised, as
+    ``input`` in the columns from ``first``."""
 
     codes: Tensor
     scales: Tensor
@@ -48,6 +60,9 @@ class Scaled:
     width: int = BLOCK
     way: Way = Way.PLAIN
     together: bool = False
+    kept: Kept | None = None
+    input: str = ""
+    first: int = 0
 
     @property
     def shape(self) -> torch.Size:
@@ -72,6 +87,15 @@ class Scaled:
     def to(self, device: torch.device) -> Scaled:
         """The same on ``device``."""
         return replace(self, codes=self.codes.to(device), scales=self.scales.to(device))
+
+    def quantized(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """``x`` [n, columns] as it meets this matrix."""
+        codes, scales = quantized(x, self.group)
+        if self.kept is not None and len(x):
+            for i, part in enumerate(torch.split(codes.view(torch.uint8).cpu(), self.group, dim=1)):
+                rows = self.kept.setdefault((self.input, self.first // self.group + i), [])
+                rows.append((part.clone().view(E4M3), scales[:, i].cpu()))
+        return codes, scales
 
     def rows_scales(self, block: int) -> Tensor:
         """Scales of all rows in the ``block``-th block of columns, [..., rows]."""
@@ -116,7 +140,7 @@ def quantized(x: Tensor, group: int) -> tuple[Tensor, Tensor]:
 
 def product(x: Tensor, w: Scaled) -> Tensor:
     """x [n, columns] times ``w`` [rows, columns] transposed, in the format of ``x``."""
-    codes, scales = quantized(x, w.group)
+    codes, scales = w.quantized(x)
     if not len(x):
         return x.new_zeros(0, w.shape[0])
     if w.way is Way.BLOCKS:
@@ -172,7 +196,7 @@ def grouped(rows: Tensor, w: Scaled, ends: Tensor) -> Tensor:
     """Rows [n, columns], sorted by slot, times matrices [slots, rows, columns] transposed, each slot's rows by its own
     matrix. Nothing waits for the device to tell ``ends`` [slots], so that a graph can hold it. torch's grouped
     product has scales for rows only, and gives bf16: a group of columns after the other, summed in fp32."""
-    codes, scales = quantized(rows, w.group)
+    codes, scales = w.quantized(rows)
     total = rows.new_zeros(len(rows), w.shape[1], dtype=torch.float32)
     for block in range(scales.shape[1]):
         part = slice(block * w.group, (block + 1) * w.group)

@@ -14,6 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from moewright.run.steps import inside
+
 # torch 2.13 renamed both; the older names still serve torch 2.6
 _all_gather: Any = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 _reduce_scatter: Any = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
@@ -48,7 +50,8 @@ class Traffic:
         if size == 1:
             return x
         out = x.new_empty(size * x.shape[0], *x.shape[1:])
-        _all_gather(out, x.contiguous(), group=group)
+        with inside:
+            _all_gather(out, x.contiguous(), group=group)
         self._add(name, (size - 1) * x.numel() * x.element_size(), size)
         return out
 
@@ -65,7 +68,8 @@ class Traffic:
         if size == 1:
             return x
         out = x.new_empty(x.shape[0] // size, *x.shape[1:])
-        _reduce_scatter(out, x.contiguous(), group=group)
+        with inside:
+            _reduce_scatter(out, x.contiguous(), group=group)
         self._add(name, (size - 1) * out.numel() * out.element_size(), size)
         return out
 
@@ -73,7 +77,8 @@ class Traffic:
         """Sums over the members, in place. Counted as the bandwidth-optimal algorithm sends: 2 (n−1)/n."""
         size = dist.get_world_size(group)
         if size > 1:
-            dist.all_reduce(x, group=group)
+            with inside:
+                dist.all_reduce(x, group=group)
             self._add(name, 2 * (size - 1) * x.numel() * x.element_size() // size, size)
         return x
 
@@ -81,7 +86,8 @@ class Traffic:
         """The first member's ``x``, in place, to all; it sends a copy to each."""
         size = dist.get_world_size(group)
         if size > 1:
-            dist.broadcast(x, src=dist.get_global_rank(group, 0), group=group)
+            with inside:
+                dist.broadcast(x, src=dist.get_global_rank(group, 0), group=group)
             self._add(name, (size - 1) * x.numel() * x.element_size() if dist.get_rank(group) == 0 else 0, size)
         return x
 
@@ -94,7 +100,8 @@ class Traffic:
         if size == 1:
             return x
         out = x.new_empty(sum(receive), *x.shape[1:])
-        dist.all_to_all_single(out, x.contiguous(), receive, send, group=group)
+        with inside:
+            dist.all_to_all_single(out, x.contiguous(), receive, send, group=group)
         away = sum(send) - send[dist.get_rank(group)]
         self._add(name, away * (x[:1].numel() // max(len(x[:1]), 1) * x.element_size() - beside), size)
         if beside:
@@ -106,7 +113,8 @@ class Traffic:
         if dist.get_world_size(group) == 1:
             return send
         out = torch.empty(len(send), dtype=torch.int64, device=device)
-        dist.all_to_all_single(out, torch.tensor(send, dtype=torch.int64, device=device), group=group)
+        with inside:
+            dist.all_to_all_single(out, torch.tensor(send, dtype=torch.int64, device=device), group=group)
         if self.done is not None:
             self.done("counts")
         received: list[int] = out.tolist()
@@ -114,11 +122,13 @@ class Traffic:
 
     def receive(self, name: str, x: Tensor, source: int) -> None:
         """Into ``x`` what the rank ``source`` sends; the bytes are the sender's."""
-        dist.recv(x, source)
+        with inside:
+            dist.recv(x, source)
         if self.done is not None:
             self.done(name)
 
     def send(self, name: str, x: Tensor, to: int) -> None:
         """``x`` to the rank ``to``."""
-        dist.send(x.contiguous(), to)
+        with inside:
+            dist.send(x.contiguous(), to)
         self._add(name, x.numel() * x.element_size(), 2)

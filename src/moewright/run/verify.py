@@ -18,9 +18,6 @@ from moewright.run.reference import Reference, reference
 
 #: largest difference of the outputs over the largest output, by format; routing is compared in fp32 only
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
-#: the same where activations are quantised: one that lies between two codes may be rounded to either, 1/16 of it
-#: apart, and all that follows from it differs. The same model multiplied out is two to five times as far away
-QUANTISED = {torch.float32: 5e-2, torch.bfloat16: 1e-1, torch.float16: 1e-1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +127,8 @@ def compare(job: Job, outcomes: list[Outcome], plan: Plan | None) -> Findings:
     longest = max(len(w) for w in whole)
     recorded = _recorded(job, outcomes, len(whole), longest)
     found = Findings()
-    tolerance = (TOLERANCE if job.eight is None else QUANTISED)[job.source.dtype]
-    truth = _truth(job, whole, longest, recorded, tolerance)
+    tolerance = TOLERANCE[job.source.dtype]
+    truth = _truth(job, outcomes, whole, longest, recorded, tolerance)
     if job.source.dtype == torch.float32 and truth.unlike:
         found.failures.append(f"{truth.unlike} tokens were routed to other experts than the unsharded model's")
     _compare_output(job, outcomes, truth, generated, tolerance, found)
@@ -186,17 +183,33 @@ def _recorded(job: Job, outcomes: list[Outcome], batch: int, longest: int) -> di
     return found
 
 
-def _truth(job: Job, whole: list[Tensor], longest: int, recorded: dict[int, Tensor], tolerance: float) -> Reference:
+def _quantised(outcomes: list[Outcome]) -> dict[tuple[str, int], Tensor]:
+    """What the ranks multiplied FP8 matrices with, [rows, columns] by input and group of columns."""
+    found: dict[tuple[str, int], list[Tensor]] = {}
+    for key, rows in ((k, rows) for o in outcomes for k, rows in (o.inputs or {}).items()):
+        found.setdefault(key, []).extend(codes.float() * scales[:, None] for codes, scales in rows)
+    return {key: torch.unique(torch.cat(rows), dim=0) for key, rows in found.items()}
+
+
+def _truth(
+    job: Job,
+    outcomes: list[Outcome],
+    whole: list[Tensor],
+    longest: int,
+    recorded: dict[int, Tensor],
+    tolerance: float,
+) -> Reference:
     """The unsharded pass of every sequence, those of one length together; rows beyond a sequence's end are NaN.
     A token that no rank recorded (it filled a cache before the measured pass) keeps the pass's own experts."""
     truth: Reference | None = None
     loose = 1e-5 if job.source.dtype == torch.float32 else float("inf")
     loose = loose if job.eight is None else max(loose, tolerance)
+    quantised = _quantised(outcomes)
     for length in sorted({len(w) for w in whole}):
         rows = [i for i, w in enumerate(whole) if len(w) == length]
         inputs = torch.stack([whole[i] for i in rows])
         forced = {layer: r[rows, :length] for layer, r in recorded.items()}
-        part = reference(job.model, job.numerics, job.source, inputs, job.causal, forced, loose)
+        part = reference(job.model, job.numerics, job.source, inputs, job.causal, forced, loose, quantised, tolerance)
         if truth is None:
             truth = Reference(torch.full((len(whole), longest, part.output.shape[-1]), torch.nan))
             truth.routing = {
