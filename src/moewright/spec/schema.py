@@ -65,7 +65,7 @@ def schema() -> dict[str, Any]:
             "limits": _ref(d.LimitsRecord),
             "routing": {
                 "anyOf": [{"const": "uniform"}, _ref(d.RoutingRecord), named],
-                "description": "uniform, {zipf: exponent}, zipf:1.0, lognormal:1.0, dirichlet:0.3, or a file of expert loads",
+                "description": "uniform, {zipf: exponent}, zipf:1.0, lognormal:1.0, dirichlet:0.3, or a file of loads",
                 "default": "uniform",
             },
         },
