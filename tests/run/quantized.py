@@ -148,7 +148,8 @@ def eight():
                 c = case(str(folder), 4 if sizes else 1, 4, 8, Kind.FORWARD)
                 plan = moewright.evaluate(c, StrategySpec(**sizes), 4)
                 errors.append(one(hf, c, plan, Options(timeout=60, prompts=prompts, fp8="on"), cut))
-            of_seeds(c, plan)
+                if sizes is FOUR and not cut:
+                    of_seeds(c, plan)
     assert max(errors) <= 1e-4, errors  # a value between two codes may go to either: the reference follows the run
 
 
