@@ -34,6 +34,12 @@ class Tokenizer:
         """Ids of ``text``, special tokens included as the tokenizer adds them."""
         return list(self._library.encode(text).ids)
 
+    def lacking(self, text: str) -> str:
+        """The characters of ``text``, spaces aside, that no token stands for."""
+        spans = self._library.encode(text).offsets
+        covered = {i for start, stop in spans for i in range(start, stop)}
+        return "".join(dict.fromkeys(c for i, c in enumerate(text) if i not in covered and not c.isspace()))
+
     def decode(self, ids: list[int]) -> str:
         """The text of ``ids``, special tokens left out."""
         return str(self._library.decode(ids))
