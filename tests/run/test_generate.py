@@ -136,3 +136,19 @@ def test_no_generation_where_it_has_no_meaning(folder, tmp_path):
     assert done.returncode == 4
     assert "cp divides prompts" in one_line(done.stderr)
     assert json.loads(moewright(tmp_path, "run", "divided.yaml", "--json").stdout)["verified"]
+
+
+def test_characters_that_a_tokenizer_lacks(tmp_path):
+    from tokenizers import Tokenizer as Library
+    from tokenizers import models, normalizers, pre_tokenizers
+
+    from moewright.run.text import Tokenizer
+
+    def lacking(library, text):
+        library.save(str(tmp_path / "tokenizer.json"))
+        return Tokenizer(tmp_path / "tokenizer.json").lacking(text)
+
+    assert lacking(Library(models.BPE({"a": 0, "b": 1}, [])), "a b\u00e9a") == "\u00e9"
+    library = Library(models.BPE({c: i for i, c in enumerate(pre_tokenizers.ByteLevel.alphabet())}, []))
+    library.pre_tokenizer, library.normalizer = pre_tokenizers.ByteLevel(add_prefix_space=False), normalizers.NFC()
+    assert lacking(library, "e\u0301 \u65e5 \U0001f600\n") == ""

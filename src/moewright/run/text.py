@@ -35,10 +35,14 @@ class Tokenizer:
         return list(self._library.encode(text).ids)
 
     def lacking(self, text: str) -> str:
-        """The characters of ``text``, spaces aside, that no token stands for."""
-        spans = self._library.encode(text).offsets
-        covered = {i for start, stop in spans for i in range(start, stop)}
-        return "".join(dict.fromkeys(c for i, c in enumerate(text) if i not in covered and not c.isspace()))
+        """The characters of ``text`` that no token stands for, but spaces and what the tokenizer removes."""
+        normalizer = self._library.normalizer
+
+        def lacks(c: str) -> bool:
+            left = normalizer.normalize_str(c) if normalizer is not None else c
+            return bool(left.strip()) and not self._library.encode(c, add_special_tokens=False).ids
+
+        return "".join(filter(lacks, dict.fromkeys(text)))
 
     def decode(self, ids: list[int]) -> str:
         """The text of ``ids``, special tokens left out."""
