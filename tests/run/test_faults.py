@@ -172,9 +172,15 @@ def test_without_torch(folder):
     [
         (["--prompt-ids", "1,2,900"], "got 900; expected ids from 0 to 95"),
         (["--prompt-ids", "one"], "expected token ids such as 1,2,3"),
-        (["--prompt", "hello"], "has no tokenizer.json"),
-        (["--weights", "nowhere"], "nowhere is no folder of safetensors"),
+        (["--prompt", "hello"], "--prompt: model has no tokenizer.json; expected one, or --prompt-ids"),
+        (["--weights", "nowhere"], "--weights: got 'nowhere'; expected a folder of safetensors, random or auto"),
         (["--device", "cuda"], "no CUDA device"),
+        (["--prompt-ids", "5,,6"], "--prompt-ids: got '5,,6'; expected token ids such as 1,2,3"),
+        (["--prompt-ids", "5,96"], "--prompt-ids: got 96; expected ids from 0 to 95"),
+        (["--prompt", ""], "--prompt: got ''; expected a text"),
+        (["--generate", "2", "--stop", "5000"], "--stop: got 5000; expected ids from 0 to 95, or -1 for none"),
+        (["--generate", "2", "--top-p", "0"], "--top-p: got 0; expected above 0 to 1"),
+        (["--temperature", "0.5"], "--temperature: got 0.5 where nothing is generated; expected --generate N"),
         (["--profile", "spec.yaml"], "spec.yaml"),
         (["--fp8", "on"], "--fp8: got on, but model has no FP8 weights; expected auto or off"),
         (["--fp8", "on", "--weights", "random"], "--fp8: got on, but a random model has no FP8 weights"),
@@ -187,7 +193,7 @@ def test_wrong_arguments(folder, arguments, says):
         if torch.cuda.is_available():
             pytest.skip("this machine has a CUDA device")
     done = moewright(folder, "run", "spec.yaml", *arguments)
-    assert done.returncode in (2, 4)
+    assert done.returncode == (4 if "cuda" in arguments else 2)
     assert says in one_line(done.stderr)
 
 
@@ -230,3 +236,31 @@ def test_what_ranks_of_torchrun_know_of_each_other() -> None:
     assert mine.cause("no such weight") is None
     assert other.first_to_tell()
     assert not mine.first_to_tell()
+
+
+def test_a_plan_whose_cluster_is_not_its_strategys(folder, tmp_path):
+    plan = json.loads((folder / "plan.json").read_text())
+    plan["cluster"]["gpus"] = 8
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    done = moewright(folder, "run", tmp_path / "plan.json")
+    assert done.returncode == 2
+    assert "cluster.gpus: got 8, but its strategy takes 4 GPUs; expected 4" in one_line(done.stderr)
+
+
+def test_outputs_that_are_not_finite(folder, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_bytes((folder / "model" / "config.json").read_bytes())
+    (tmp_path / "spec.yaml").write_text((folder / "spec.yaml").read_text())
+    tensors = load_file(folder / "model" / "model.safetensors")
+    tensors["lm_head.weight"][:] = float("nan")
+    save_file(tensors, tmp_path / "model" / "model.safetensors")
+    done = moewright(tmp_path, "run", "spec.yaml", "--json")
+    assert done.returncode == 1, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["verified"], report["max_error"], report["max_logit"]) == (False, None, None)
+    assert report["failures"][0].startswith("outputs are not finite")
+    shown = moewright(folder, "run", "spec.yaml", "--no-verify").stdout
+    assert "not compared" in shown
+    assert "as its assignment says" not in shown

@@ -59,6 +59,8 @@ def test_texts_of_unequal_length_and_stop_ids(folder):
     for before, after in zip(g["tokens"], stopped["generation"]["tokens"], strict=True):
         assert after == before[: before.index(stop)] if stop in before else after == before
     assert stopped["verified"]
+    out = sum(map(len, stopped["generation"]["tokens"]))
+    assert stopped["generation"]["tokens_per_second"] >= out / stopped["seconds"]["forward"] > 0
 
 
 def test_a_seed_gives_the_same_on_any_strategy(folder):
@@ -89,7 +91,7 @@ def test_the_text_comes_as_it_is_found_on_a_terminal(folder):
     assert process.wait(60) == 0
     text = generated(folder, "four.yaml", "--prompt", "hello")["generation"]["text"][0]
     shown = seen.decode()
-    assert text in shown
+    assert f"Text 0, as it comes:\r\n{text}" in shown
     assert shown.index(text) < shown.index("Run of")
     assert "TPOT" in shown
 
@@ -134,3 +136,19 @@ def test_no_generation_where_it_has_no_meaning(folder, tmp_path):
     assert done.returncode == 4
     assert "cp divides prompts" in one_line(done.stderr)
     assert json.loads(moewright(tmp_path, "run", "divided.yaml", "--json").stdout)["verified"]
+
+
+def test_characters_that_a_tokenizer_lacks(tmp_path):
+    from tokenizers import Tokenizer as Library
+    from tokenizers import models, normalizers, pre_tokenizers
+
+    from moewright.run.text import Tokenizer
+
+    def lacking(library, text):
+        library.save(str(tmp_path / "tokenizer.json"))
+        return Tokenizer(tmp_path / "tokenizer.json").lacking(text)
+
+    assert lacking(Library(models.BPE({"a": 0, "b": 1}, [])), "a b\u00e9a") == "\u00e9"
+    library = Library(models.BPE({c: i for i, c in enumerate(pre_tokenizers.ByteLevel.alphabet())}, []))
+    library.pre_tokenizer, library.normalizer = pre_tokenizers.ByteLevel(add_prefix_space=False), normalizers.NFC()
+    assert lacking(library, "e\u0301 \u65e5 \U0001f600\n") == ""

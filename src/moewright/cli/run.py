@@ -74,6 +74,8 @@ def run(
     from moewright.plan.file import read
     from moewright.run.errors import RunError
 
+    _check(bool(generate or prompt or prompt_ids), temperature, top_p, stop, timeout)
+    prompts: list[str | list[int]] = [*map(_text, prompt or []), *map(_ids, prompt_ids or [])]
     case, best = read(source)
     try:
         from moewright.run import execute
@@ -81,7 +83,6 @@ def run(
         from moewright.run.text import stop_ids
     except ModuleNotFoundError as error:
         raise RunError(f"run needs {error.name}: pip install 'moewright[run]'") from None
-    prompts: list[str | list[int]] = [*(prompt or []), *map(_ids, prompt_ids or [])]
     if prompts and not generate:
         generate = 32
     options = execute.Options(
@@ -122,11 +123,37 @@ def run(
         raise typer.Exit(1)
 
 
+def _check(generates: bool, temperature: float, top_p: float, stop: list[int] | None, timeout: float) -> None:
+    """Raises SpecError for options that mean nothing, alone or where nothing is generated."""
+    if not 0 < top_p <= 1:
+        raise SpecError(f"got {top_p:g}; expected above 0 to 1", field="--top-p")
+    for field, value, most in (("--temperature", temperature, 100), ("--timeout", timeout, 1e9)):
+        if not value <= most:  # nor a number that is none
+            raise SpecError(f"got {value:g}; expected at most {most:g}", field=field)
+    if stop and min(stop) < -1:
+        raise SpecError(f"got {min(stop)}; expected token ids, or -1 for none", field="--stop")
+    given = {"--temperature": temperature or None, "--top-p": top_p if top_p < 1 else None, "--stop": stop or None}
+    for field, found in given.items():
+        if found is not None and not generates:
+            shown = " ".join(map(str, found)) if isinstance(found, list) else f"{found:g}"
+            raise SpecError(f"got {shown} where nothing is generated; expected --generate N or --prompt", field=field)
+
+
+def _text(text: str) -> str:
+    if not text:
+        raise SpecError("got ''; expected a text of one character at least", field="--prompt")
+    return text
+
+
 def _ids(text: str) -> list[int]:
+    parts = text.split(",") if "," in text else text.split()
     try:
-        return [int(part) for part in text.replace(",", " ").split()]
+        ids = [int(part) for part in parts]
     except ValueError:
-        raise SpecError(f"got {text[:60]!r}; expected token ids such as 1,2,3", field="--prompt-ids") from None
+        ids = []
+    if not ids:
+        raise SpecError(f"got {text[:60]!r}; expected token ids such as 1,2,3", field="--prompt-ids")
+    return ids
 
 
 @contextmanager
@@ -137,12 +164,15 @@ def _stream(case: Case, generate: int, quiet: bool) -> Iterator[Callable[[int, d
         return
     from moewright.run.text import Tokenizer
 
-    tokenizer, ids = Tokenizer.of(case.model), []
+    tokenizer = Tokenizer.of(case.model)
+    ids: list[int] = []
     shown = [""]
 
     def tell(step: int, found: dict[int, int]) -> None:
         if 0 not in found:
             return
+        if not ids:
+            sys.stdout.write("Text 0, as it comes:\n")
         ids.append(found[0])
         text = tokenizer.decode(ids) if tokenizer else " ".join(map(str, ids))
         if not text.endswith("\ufffd"):  # the rest of a character is still to come

@@ -47,6 +47,14 @@ def read(path: Path, progress: Callable[[float], None] = lambda share: None) -> 
         strategy, batch = _strategy(best["strategy"]), int(best["batch"])
     except (KeyError, TypeError, ValueError) as error:
         raise SpecError(f"holds no strategy and batch: {error!r}", file=str(path), field="best") from None
+    cluster = found.get("cluster")
+    gpus = cluster.get("gpus") if isinstance(cluster, dict) else None
+    if gpus is not None and gpus != strategy.gpus:
+        raise SpecError(
+            f"got {gpus!r}, but its strategy takes {strategy.gpus} GPUs; expected {strategy.gpus}",
+            file=str(path),
+            field="cluster.gpus",
+        )
     return case, evaluate(case, strategy, batch)
 
 

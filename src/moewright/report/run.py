@@ -44,7 +44,7 @@ def _summary(r: dict[str, Any]) -> Section:
                 ("Model", f"{r['model']}, weights {r['weights']}, in {r['precision']}"),
                 ("Device", r["device"]),
                 *((("FP8 weights", r["fp8"]),) if r["fp8"] else ()),
-                *((_line_name(line), _held(m)) for line, m in _lines(r)),
+                *((_line_name(line), _held(m, bool(r["verified"] or r["failures"]))) for line, m in _lines(r)),
                 *(
                     (("Routed copies", f"{copies['min']} to {copies['max']} a layer and rank"),)
                     if copies["max"]
@@ -60,9 +60,11 @@ def _lines(r: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
     return list(r["memory"].items())
 
 
-def _held(m: dict[str, float]) -> str:
+def _held(m: dict[str, float], compared: bool) -> str:
     low, high = m["held_min"], m["held_max"]
     span = format_bytes(high) if low == high else f"{format_bytes(low)} to {format_bytes(high)}"
+    if not compared:
+        return f"{span} a rank, not compared"
     if (round(m["predicted_min"]), round(m["predicted_max"])) == (low, high):
         return f"{span} a rank, as its assignment says"
     return f"{span} a rank, {format_bytes(m['predicted_min'])} to {format_bytes(m['predicted_max'])} predicted"
@@ -89,7 +91,7 @@ def _generated(g: dict[str, Any]) -> list[Section]:
                 facts(
                     ("TTFT", beside(g["ttft"], g["predicted_ttft"])),
                     ("TPOT", beside(g["tpot"], g["predicted_tpot"])),
-                    ("Throughput", f"{g['tokens_per_second']:,.1f} tokens/s"),
+                    ("Throughput", f"{g['tokens_per_second']:,.1f} tokens/s, stop ids not counted"),
                 ),
                 *lines,
             ),

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moewright.errors import MoewrightError
+from moewright.errors import MoewrightError, SpecError
 from moewright.place.assignment import Assignment, assign
 from moewright.plan.facts import placed
 from moewright.plan.plan import Plan
@@ -176,7 +176,7 @@ def _source(model: ModelSpec, o: Options, dtype: torch.dtype) -> tuple[Source, s
     if not folder.is_dir() or not has_weights(folder):
         if o.weights == "auto":
             return RandomSource(o.seed, dtype), f"random, seed {o.seed}"
-        raise RunError(f"--weights: {folder} is no folder of safetensors; expected one, random or auto")
+        raise SpecError(f"got {o.weights[:60]!r}; expected a folder of safetensors, random or auto", field="--weights")
     block = ((config_of(model) or {}).get("quantization_config") or {}).get("weight_block_size") or (128, 128)
     return Checkpoint(folder, dtype, tuple(block)), str(folder)
 
@@ -187,11 +187,11 @@ def _eight(
     """What becomes of the FP8 weights of ``source``, which is told which to keep so, and what that saves. None, None
     where it has none. Raises RunError where they are asked for and there are none."""
     if o.fp8 not in FP8:
-        raise RunError(f"--fp8: got {o.fp8[:60]!r}; expected {', '.join(FP8)}")
+        raise SpecError(f"got {o.fp8[:60]!r}; expected {', '.join(FP8)}", field="--fp8")
     if not isinstance(source, Checkpoint) or not source.eight:
         if o.fp8 == "on":
             where = source.folder if isinstance(source, Checkpoint) else "a random model"
-            raise RunError(f"--fp8: got on, but {where} has no FP8 weights; expected auto or off")
+            raise SpecError(f"got on, but {where} has no FP8 weights; expected auto or off", field="--fp8")
         return None, None
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -268,8 +268,10 @@ def _job(
     if cp > 1 and o.generate:
         raise RunError(f"{case.file}: strategy.attention.cp: got {cp}; to generate, it must be 1: cp divides prompts")
     if cp > 1 and min(map(len, prompts)) < 2 * cp:
-        raise RunError(f"--prompt: of {min(map(len, prompts))} tokens; expected 2·cp = {2 * cp} at least")
+        raise SpecError(f"got {min(map(len, prompts))} tokens; expected 2·cp = {2 * cp} at least", field="--prompt")
     stop = frozenset(o.stop)
+    if stop:
+        _in_vocabulary(model, sorted(stop), "--stop", ", or -1 for none")
     return Job(
         model,
         laws,
@@ -304,18 +306,34 @@ def _prompts(model: ModelSpec, o: Options, t: Tokenizer | None) -> list[Tensor]:
     found = []
     for prompt in o.prompts:
         if isinstance(prompt, str):
-            if t is None:
-                raise RunError(f"--prompt: {model.source or model.name} has no tokenizer.json; expected --prompt-ids")
-            ids = t.encode(prompt)
+            ids, option = _encoded(model, prompt, t), "--prompt"
         else:
-            ids = list(prompt)
+            ids, option = list(prompt), "--prompt-ids"
         if not ids:
-            raise RunError("--prompt: is empty; expected a token at least")
-        worst = max(ids) if max(ids) >= model.vocab_size else min(ids)
-        if not 0 <= worst < model.vocab_size:
-            raise RunError(f"--prompt-ids: got {worst}; expected ids from 0 to {model.vocab_size - 1}")
+            raise SpecError("is empty; expected a token at least", field=option)
+        _in_vocabulary(model, ids, option)
         found.append(torch.tensor(ids, dtype=torch.int64))
     return found
+
+
+def _encoded(model: ModelSpec, text: str, t: Tokenizer | None) -> list[int]:
+    """Ids of a prompt. Raises SpecError where there is no tokenizer, or where it has none for a character."""
+    folder = str(Path(model.source).parent) if config_of(model) is not None else model.name
+    if t is None:
+        raise SpecError(f"{folder} has no tokenizer.json; expected one, or --prompt-ids", field="--prompt")
+    lacking = t.lacking(text)
+    if lacking:
+        raise SpecError(
+            f"got {text[:60]!r}; expected characters that the tokenizer of {folder} has, which lacks {lacking[:9]!r}",
+            field="--prompt",
+        )
+    return t.encode(text)
+
+
+def _in_vocabulary(model: ModelSpec, ids: Sequence[int], option: str, more: str = "") -> None:
+    worst = max(ids) if max(ids) >= model.vocab_size else min(ids)
+    if not 0 <= worst < model.vocab_size:
+        raise SpecError(f"got {worst}; expected ids from 0 to {model.vocab_size - 1}{more}", field=option)
 
 
 def _report(
@@ -408,13 +426,15 @@ def _generation(
     asked = len(o.prompts) or len(job.prompts)
     ids = [_until_stop(generated[i], job.stop) for i in range(asked)]
     ttft = max(x.ended[0] for x in outcomes)
-    last = max(x.ended[-1] for x in outcomes)
+    ended = [max(times) for times in zip(*(x.ended for x in outcomes), strict=True)]
+    more = [len(i) - 1 for i in ids if len(i) > 1]
+    tpot = sum(ended[n] - ttft for n in more) / sum(more) if more else None
     batch, longest = len(job.prompts), max(job.lengths)
     return Generation(
         tuple(map(tuple, ids)),
         ttft,
-        (last - ttft) / (ran - 1) if ran > 1 else None,
-        asked * ran / last,
+        tpot,
+        sum(map(len, ids)) / ended[max(map(len, ids), default=1) - 1],
         _predicted(case, plan, Kind.PREFILL, batch, longest),
         _predicted(case, plan, Kind.DECODE, batch, longest + ran // 2),
         None if t is None else tuple(t.decode(i) for i in ids),

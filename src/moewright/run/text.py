@@ -34,6 +34,16 @@ class Tokenizer:
         """Ids of ``text``, special tokens included as the tokenizer adds them."""
         return list(self._library.encode(text).ids)
 
+    def lacking(self, text: str) -> str:
+        """The characters of ``text`` that no token stands for, but spaces and what the tokenizer removes."""
+        normalizer = self._library.normalizer
+
+        def lacks(c: str) -> bool:
+            left = normalizer.normalize_str(c) if normalizer is not None else c
+            return bool(left.strip()) and not self._library.encode(c, add_special_tokens=False).ids
+
+        return "".join(filter(lacks, dict.fromkeys(text)))
+
     def decode(self, ids: list[int]) -> str:
         """The text of ``ids``, special tokens left out."""
         return str(self._library.decode(ids))

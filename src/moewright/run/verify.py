@@ -34,7 +34,8 @@ class Moved:
 @dataclass(frozen=True, slots=True)
 class Generation:
     """What was generated. ``tokens``: ids of every prompt; ``text``: the same, where there is a tokenizer.
-    ``ttft``, ``tpot``: seconds measured, ``predicted_*`` the plan's; ``tokens_per_second`` over all sequences."""
+    ``ttft``, ``tpot``: seconds measured, ``predicted_*`` the plan's. ``tokens_per_second`` and
+    ``tpot`` are of the tokens that came out, of all sequences; a stop id, and what is passed after it, is none."""
 
     tokens: tuple[tuple[int, ...], ...]
     ttft: float
@@ -250,11 +251,16 @@ def output_of(job: Job, outcomes: list[Outcome], shape: tuple[int, int, int]) ->
 def _compare_output(
     job: Job, outcomes: list[Outcome], truth: Reference, generated: dict[int, list[int]], tolerance: float, f: Findings
 ) -> None:
-    """Every output that was wanted against the truth; a wanted one that nobody gave counts as infinitely wrong."""
+    """Every output that was wanted against the truth; one that nobody gave is not finite."""
     batch, longest, width = truth.output.shape
     out, wanted = output_of(job, outcomes, (batch, longest, width))
+    wrong = int((~out[wanted].isfinite()).sum())
+    if wrong or not truth.output[wanted].isfinite().all():
+        whose = f"{wrong} of {out[wanted].numel()} values" if wrong else "those of the unsharded model"
+        f.failures.append(f"outputs are not finite: {whose}")
+        return
     f.largest = float(truth.output[wanted].abs().max())
-    f.error = float((out - truth.output)[wanted].abs().nan_to_num(float("inf")).max())
+    f.error = float((out - truth.output)[wanted].abs().max())
     if not f.error <= tolerance * f.largest:
         f.failures.append(f"the output differs by {f.error:.3g}, of at most {tolerance * f.largest:.3g}")
     if job.new_tokens and job.sampling.temperature <= 0:
