@@ -104,7 +104,7 @@ def plan_serving(case: Case, top: int = 5) -> ServingPlan:
 def serve(case: Case, concurrency: int | None = None) -> Outcome:
     """What users of the case's engine would see: a simulation of its strategy, or of the planner's best. Raises
     SpecError, InfeasibleError."""
-    from moewright.serve.plan import chosen
+    from moewright.serve.chosen import chosen
     from moewright.serve.simulate import simulate
 
     return simulate(chosen(case, concurrency))

@@ -9,7 +9,8 @@ import pytest
 
 from moewright.errors import SpecError
 from moewright.report.serve import serve_sections
-from moewright.serve.plan import chosen, every_choice
+from moewright.serve.chosen import chosen
+from moewright.serve.search import every_choice
 from moewright.serve.simulate import simulate
 from moewright.spec.load import case_of, load
 

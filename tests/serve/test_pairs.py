@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from moewright.errors import InfeasibleError, SpecError
 from moewright.report.serve_plan import plan_sections
 from moewright.serve.pairs import Decode, Prefill, pairs_of
-from moewright.serve.plan import plan_serving, search_serving
+from moewright.serve.plan import plan_serving
+from moewright.serve.search import search_serving
 from moewright.spec.strategy import AttentionParallel, ExpertParallel, Strategy
 
 from .test_simulate import case

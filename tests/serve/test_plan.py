@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from moewright.errors import InfeasibleError, SpecError
-from moewright.serve.plan import plan_serving, search_serving
+from moewright.serve.plan import plan_serving
+from moewright.serve.search import search_serving
 from moewright.serve.setting import engine_of, workers_of
 from moewright.serve.simulate import simulate
 from moewright.serve.steady import load_at, steady_state

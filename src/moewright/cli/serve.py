@@ -31,9 +31,9 @@ def serve(
     output: Annotated[Path | None, typer.Option(help="Write a row a request there, as .csv.")] = None,
 ) -> None:
     """Simulate an engine that serves SPEC's requests: what its users would see, and what binds."""
+    from moewright.serve.chosen import chosen
     from moewright.serve.facts import default_folder
     from moewright.serve.outcome import rows_csv
-    from moewright.serve.plan import chosen
     from moewright.serve.simulate import simulate
     from moewright.spec.load import load
 

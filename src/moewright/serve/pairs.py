@@ -75,6 +75,34 @@ def best_of(workers: list[Decode]) -> list[Decode]:
     return kept
 
 
+@dataclass(frozen=True, slots=True)
+class _States:
+    """Rows of c, y and x, and what they come to with ``n`` requests on each decode worker."""
+
+    p: Prefill
+    d: Decode
+    steps: float
+    c: np.ndarray
+    y: np.ndarray
+    x: np.ndarray
+
+    def at(self, n: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Requests a second, the busy share of prefill, seconds to the first token, requests in flight."""
+        rate = self.y * n / (self.steps * self.d.at(n))
+        busy = np.minimum(rate / (self.x * self.p.rate), 1 - 1e-12)
+        ttft = self.p.seconds * (1 + busy / (2 * (1 - busy))) + self.p.transfer
+        return rate, busy, ttft, self.y * n + rate * ttft
+
+    def loads(self) -> np.ndarray:
+        """The n at which c are in flight, or what a worker holds."""
+        low, high = np.full(len(self.c), 1e-6), np.minimum(float(self.d.held), self.c / self.y)
+        for _ in range(_ROUNDS):
+            middle = np.sqrt(low * high)
+            less = self.at(middle)[3] <= self.c
+            low, high = np.where(less, middle, low), np.where(less, high, middle)
+        return np.asarray(high)
+
+
 def pairs_of(
     p: Prefill,
     d: Decode,
@@ -89,41 +117,34 @@ def pairs_of(
     and are within the ``limit`` of TTFT if any are. ``steps``: decode steps of a request."""
     ys = np.array([y]) if y else _counts((gpus - p.gpus) // d.gpus)
     xs = np.array([x]) if x else _counts((gpus - d.gpus) // p.gpus)
-    if not len(ys) or not len(xs):
-        return []
     c, some, many = (a.ravel() for a in np.meshgrid(np.array(asked, dtype=float), ys, xs, indexing="ij"))
     fits = many * p.gpus + some * d.gpus <= gpus
-    c, some, many = c[fits], some[fits], many[fits]
-    if not len(c):
+    if not fits.any():
         return []
-
-    def state(n: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        rate = some * n / (steps * d.at(n))
-        busy = np.minimum(rate / (many * p.rate), 1 - 1e-12)
-        ttft = p.seconds * (1 + busy / (2 * (1 - busy))) + p.transfer
-        return rate, busy, ttft, some * n + rate * ttft
-
-    low, high = np.full(len(c), 1e-6), np.minimum(float(d.held), c / some)
-    for _ in range(_ROUNDS):
-        middle = np.sqrt(low * high)
-        less = state(middle)[3] <= c
-        low, high = np.where(less, middle, low), np.where(less, high, middle)
-    rate, busy, ttft, flight = state(high)
-    step = d.at(high)
-    full = high >= d.held * (1 - 1e-9)
-    found = []
-    for group in {(int(a), int(b)) for a, b in zip(c, some, strict=True)}:
-        rows = np.flatnonzero((c == group[0]) & (some == group[1]))
-        calm = rows[busy[rows] <= MOST_LOAD]
+    states = _States(p, d, steps, c[fits], some[fits], many[fits])
+    n = states.loads()
+    _, busy, ttft, _ = states.at(n)
+    rows = []
+    for asked_for, workers in sorted({*zip(states.c.tolist(), states.y.tolist(), strict=True)}):
+        mine = np.flatnonzero((states.c == asked_for) & (states.y == workers))
+        calm = mine[busy[mine] <= MOST_LOAD]
         soon = calm[ttft[calm] <= (np.inf if limit is None else limit)]
-        i = int(next((of[0] for of in (soon, calm) if len(of)), rows[-1]))
-        held = int(some[i]) * d.held + int(np.ceil(rate[i] * ttft[i]))
-        stays = min(group[0], max(1, int(flight[i]))) if full[i] else group[0]
-        held = held if full[i] else max(held, group[0])
-        found.append(
-            Pair(int(many[i]), group[1], group[0], stays, held, float(ttft[i]), float(step[i]), float(rate[i]))
-        )
-    return sorted(found, key=lambda f: (f.asked, f.y))
+        rows.append(int(next((of[0] for of in (soon, calm) if len(of)), mine[-1])))
+    return _pairs(states, n, rows)
+
+
+def _pairs(states: _States, n: np.ndarray, rows: list[int]) -> list[Pair]:
+    rate, _, ttft, flight = states.at(n)
+    step = states.d.at(n)
+    found = []
+    for i in rows:
+        asked, x, y = int(states.c[i]), int(states.x[i]), int(states.y[i])
+        held = y * states.d.held + int(np.ceil(rate[i] * ttft[i]))  # beside those that decode, those before that
+        full = n[i] >= states.d.held * (1 - 1e-9)
+        stays = min(asked, max(1, int(flight[i]))) if full else asked
+        held = held if full else max(held, asked)
+        found.append(Pair(x, y, asked, stays, held, float(ttft[i]), float(step[i]), float(rate[i])))
+    return found
 
 
 def _counts(most: int) -> np.ndarray:
