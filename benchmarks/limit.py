@@ -13,7 +13,6 @@ What is proved:
 
 from __future__ import annotations
 
-import datetime
 import json
 import sys
 import time
@@ -24,6 +23,7 @@ import numpy as np
 from scipy.optimize import linprog
 
 import moewright
+from benchmarks.record import keep
 from moewright.place.joint import part_experts
 
 #: every so many layers of a case is asked about; differences from what is reached that are, in turn; exchanges of the
@@ -155,9 +155,4 @@ def run(folder: Path, prefix: str = "") -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    day = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    result = run(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "")
-    file = Path(__file__).parent / "results" / f"limit-{day}.json"
-    kept = json.loads(file.read_text())["rows"] if file.exists() else []
-    kept = [row for row in kept if row["case"] not in {new["case"] for new in result}]
-    file.write_text(json.dumps({"date": day, "rows": kept + result}, indent=1) + "\n")
+    keep("limit", run(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""), beside=True)

@@ -9,7 +9,6 @@ load at most."""
 
 from __future__ import annotations
 
-import datetime
 import json
 import sys
 import time
@@ -22,6 +21,7 @@ from scipy.sparse import csr_array
 
 import moewright
 from benchmarks.limit import counted
+from benchmarks.record import keep
 
 #: every so many layers of a case; a gap of balancedness not asked about; seconds of the solver per question
 _STEP, _CLOSE, _SECONDS = 20, 0.001, 10.0
@@ -122,9 +122,4 @@ def run(folder: Path, prefix: str = "") -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    day = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    result = run(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "")
-    file = Path(__file__).parent / "results" / f"mixed-{day}.json"
-    kept = json.loads(file.read_text())["rows"] if file.exists() else []
-    kept = [row for row in kept if row["case"] not in {new["case"] for new in result}]
-    file.write_text(json.dumps({"date": day, "rows": kept + result}, indent=1) + "\n")
+    keep("mixed", run(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""), beside=True)

@@ -3,7 +3,6 @@ expert-loads.npz (``CASE__KIND`` → tokens [layers, experts]) and eplb-results.
 
 from __future__ import annotations
 
-import datetime
 import json
 import sys
 import time
@@ -14,6 +13,7 @@ import numpy as np
 
 import moewright
 from benchmarks.eplb import balanced, grouped, largest
+from benchmarks.record import keep
 
 #: every so many layers is solved again with free shares
 _STEP = 8
@@ -72,7 +72,4 @@ def _grouped(loads: np.ndarray, case: dict[str, Any]) -> float:
 
 
 if __name__ == "__main__":
-    day = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    found = run(Path(sys.argv[1]))
-    file = Path(__file__).parent / "results" / f"place-{day}.json"
-    file.write_text(json.dumps({"date": day, "rows": found}, indent=1) + "\n")
+    keep("place", run(Path(sys.argv[1])))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
-import json
-from pathlib import Path
-
 import numpy as np
 
 import moewright
 from benchmarks.eplb import balanced
+from benchmarks.record import keep
 
 
 def topic_windows(windows: int, layers: int, experts: int, seed: int) -> np.ndarray:
@@ -50,7 +47,4 @@ def run(layers: int = 4) -> list[dict[str, float]]:
 
 
 if __name__ == "__main__":
-    day = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    found = run()
-    file = Path(__file__).parent / "results" / f"robust-{day}.json"
-    file.write_text(json.dumps({"date": day, "rows": found}, indent=1) + "\n")
+    keep("robust", run())

@@ -78,16 +78,15 @@ def case_of(f: Facts) -> Case:
     return Case(model, cluster, Workload(Kind.DECODE, (clients,), round(s.resident)), strategy=strategy, serving=s)
 
 
-def simulated(f: Facts, host: bool = False) -> Simulated | str:
+def simulated(f: Facts) -> Simulated | str:
     """A row's simulation with measured kernels; a reason where the planner does not take its layout."""
     case = case_of(f)
     engine, clients = load_engine(f.row.engine), round(f.row.concurrency)
-    none = {f"host_{name}": 1.0 if name == "prompt" else 0.0 for name in _TERMS}
     assert case.serving is not None
     assert case.strategy is not None
     try:
         w = workers_of(case, case.strategy, engine, tables=default_folder(None))
-        found = simulate_pools(case, (w,), clients, engine=engine if host else replace(engine, **none))
+        found = simulate_pools(case, (w,), clients, engine=engine.without_host())
     except Exception as error:
         return " ".join(str(error).split())[:90]
     tpot = found.tpot.mean if found.tpot else float("nan")

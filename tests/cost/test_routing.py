@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from moewright.cost import routing
 from moewright.cost.routing import Router
-from moewright.place.experts import place_experts
+from moewright.place.experts import place_experts, replicas_of
 from moewright.plan.sample import choose
 
 
@@ -145,7 +145,7 @@ def test_placed_destinations_against_tokens(r, ep, redundant, exponent):
     seen = np.bincount(chosen.ravel(), minlength=r.experts) / chosen.size
     by = load if exponent else np.arange(1.0, r.experts + 1)[rng.permutation(r.experts)]
     parts = place_experts(by[None], ep, redundant)
-    found = routing.placed_destinations(r, seen[None], parts)
+    found = routing.placed_destinations(r, seen[None], parts, replicas_of(parts, r.experts))
     assert found == pytest.approx(followed(chosen, parts[0], r.experts), rel=0.02)
 
 
@@ -153,11 +153,12 @@ def test_placed_destinations_against_tokens(r, ep, redundant, exponent):
 def test_placed_destinations_of_even_loads_are_the_exact_ones(top_k, parts):
     r = routing.Router(64, top_k)
     even = np.arange(64).reshape(1, parts, -1)
-    found = routing.placed_destinations(r, np.ones((1, 64)), even)
+    found = routing.placed_destinations(r, np.ones((1, 64)), even, np.ones((1, 64)))
     assert found == pytest.approx(float(routing.distinct_destinations(parts, r)))
 
 
 def test_an_expert_that_all_choose_is_one_destination():
     load = np.zeros((1, 8))
     load[0, 3] = 1.0
-    assert routing.placed_destinations(routing.Router(8, 1), load, np.arange(8).reshape(1, 4, 2)) == pytest.approx(1.0)
+    found = routing.placed_destinations(routing.Router(8, 1), load, np.arange(8).reshape(1, 4, 2), np.ones((1, 8)))
+    assert found == pytest.approx(1.0)

@@ -61,6 +61,12 @@ def format_of(as_json: bool, form: Format | None, output: Path | None) -> Format
     return endings.get(output.suffix.lower(), Format.TERMINAL) if output else Format.TERMINAL
 
 
+def one_of_tables(tables: Path | None, no_tables: bool) -> None:
+    """Raises SpecError where measured kernel tables are both given and not wanted."""
+    if tables is not None and no_tables:
+        raise SpecError("contradicts --no-tables; give one of the two", field="--tables")
+
+
 def write(content: str | list[Section], output: Path | None) -> None:
     if isinstance(content, list):
         from moewright.report.terminal import show

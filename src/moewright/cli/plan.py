@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from moewright.cli.app import Json, app
-from moewright.cli.output import Format, format_of, progress, write
+from moewright.cli.output import Format, format_of, one_of_tables, progress, write
 from moewright.errors import SpecError
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ def plan(
 
     kind = format_of(as_json, form, output)
     case = load(spec)
-    if tables is not None and no_tables:
-        raise SpecError("contradicts --no-tables; give one of the two", field="--tables")
+    one_of_tables(tables, no_tables)
     if case.serving is not None:
         from moewright.serve.facts import default_folder
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from moewright.cli.app import Json, app
-from moewright.cli.output import print_json, progress, write_file
+from moewright.cli.output import one_of_tables, print_json, progress, write_file
 from moewright.errors import SpecError
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ def serve(
 
     if output is not None and output.suffix.lower() != ".csv":
         raise SpecError(f"ends in {output.suffix or 'nothing'!r}; expected .csv", file=str(output), field="--output")
-    if tables is not None and no_tables:
-        raise SpecError("contradicts --no-tables; give one of the two", field="--tables")
+    one_of_tables(tables, no_tables)
     case = _overridden(load(spec), requests, engine, concurrency, rate, seed)
     with progress(f"Serving {case.model.name} on {case.cluster.gpus} GPUs") as tell:
         case = chosen(case)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from moewright.cli.app import Json, app
-from moewright.cli.output import print_json, progress, write_file
+from moewright.cli.output import one_of_tables, print_json, progress, write_file
 from moewright.errors import SpecError
 
 
@@ -29,8 +29,7 @@ def validate(
         raise SpecError(f"ends in {output.suffix or 'nothing'!r}; expected .csv", file=str(output), field="--output")
     if output is not None and output.exists() and file.exists() and output.samefile(file):
         raise SpecError("is the file to be read; expected another", file=str(output), field="--output")
-    if tables is not None and no_tables:
-        raise SpecError("contradicts --no-tables; give one of the two", field="--tables")
+    one_of_tables(tables, no_tables)
     rows, skipped, columns = read_rows(file)
     folder = default_folder(tables, no_tables)
     with progress("predicting", not as_json) as tell:

@@ -60,9 +60,10 @@ def distinct_destinations(destinations: Numbers, r: Router) -> Numbers:
     return np.where(n >= r.groups, inside, np.minimum(n * hit, np.minimum(n, r.top_groups)))
 
 
-def placed_destinations(r: Router, loads: np.ndarray, parts: np.ndarray) -> float:
+def placed_destinations(r: Router, loads: np.ndarray, parts: np.ndarray, replicas: np.ndarray) -> float:
     """Expected number of parts in which one token's experts are, mean over layers, where experts of unequal ``loads``
-    [layers, experts] lie as ``parts`` [layers, parts, slots] say: Σ 1 − Π (1 − chance / replicas)^c over their slots.
+    [layers, experts] lie as ``parts`` [layers, parts, slots] say, with ``replicas`` [layers, experts] of each:
+    Σ 1 − Π (1 − chance / replicas)^c over their slots.
 
     ``chance`` is that of an expert to be among a token's; c makes even loads in equal parts exact, where experts are
     drawn without repetition. Limits to groups are left out: a placement by load scatters the groups over the parts.
@@ -73,8 +74,6 @@ def placed_destinations(r: Router, loads: np.ndarray, parts: np.ndarray) -> floa
         return 1.0
     chance = np.stack([_chances(row, r.top_k) for row in loads])
     rows = np.arange(layers)[:, None, None]
-    flat = parts.reshape(layers, -1) + r.experts * np.arange(layers)[:, None]
-    replicas = np.bincount(flat.ravel(), minlength=layers * r.experts).reshape(layers, r.experts)
     each = np.minimum(chance[rows, parts] / replicas[rows, parts], 1 - 1e-12)
     even = r.experts / count
     plain = even * math.log1p(-min(r.top_k / r.experts, 1 - 1e-12))

@@ -17,6 +17,7 @@ from moewright.place.assignment import (
     held_weight_bytes,
     rank_share,
 )
+from moewright.place.experts import replicas_of
 from moewright.place.ranks import groups_of
 from moewright.plan.evaluate import Evaluation, model_flops
 from moewright.plan.facts import Facts, bytes_sent, cache_held, flops_done, gather, tokens_per_replica
@@ -323,7 +324,8 @@ def _destinations(f: Facts, moe: MoeFfn) -> float:
     if f.loads is None and not s.experts.redundant:
         return float(distinct_destinations(s.experts.ep, law))
     loads = np.ones((1, moe.experts)) if f.loads is None else f.loads[:1]
-    return placed_destinations(law, loads, f.assignment.experts[:1])
+    held = f.assignment.experts[:1]
+    return placed_destinations(law, loads, held, replicas_of(held, moe.experts))
 
 
 def _even(name: str, what: str, values: np.ndarray, show: Callable[[float], str]) -> Check:

@@ -17,7 +17,7 @@ from moewright.cost.shapes import attention_cap, cache_bytes, cached_tokens, sha
 from moewright.cost.table import Numbers, Table, over_unique
 from moewright.cost.vocabulary import embedding_operations, head_operations
 from moewright.errors import InfeasibleError
-from moewright.place.experts import place_experts, rank_shares
+from moewright.place.experts import place_experts, rank_shares, replicas_of
 from moewright.place.ranks import stage_layers
 from moewright.spec.case import Case
 from moewright.spec.model import Attention, MoeFfn
@@ -150,7 +150,9 @@ def expert_load(case: Case, table: Table, routed: Numbers, moe: MoeFfn) -> Load:
     def distinct(parts: float, ep: float, redundant: float) -> float:
         if (case.routing.uniform and not redundant) or ep % parts:
             return float(routing.distinct_destinations(parts, law))
-        return routing.placed_destinations(law, loads, placed(ep, redundant).reshape(len(loads), int(parts), -1))
+        held = placed(ep, redundant)
+        copies = replicas_of(held, moe.experts)
+        return routing.placed_destinations(law, loads, held.reshape(len(loads), int(parts), -1), copies)
 
     there = (over_unique(distinct, n, table.ep, table.redundant) for n in (table.ep, nodes))
     return Load(over_unique(fullest, tokens, table.ep, table.redundant), active, *there)

@@ -131,22 +131,33 @@ def alone(work: Work, timeout: float, device: torch.device) -> list[Any]:
 
 @contextmanager
 def _within(seconds: float) -> Iterator[None]:
-    """RunError when what is inside takes longer, told by the clock's signal: there is no other process to watch it.
-    Only the main thread can be told."""
+    """RunError when what is inside takes longer, told by the clock's signal: there is no other process to watch it."""
 
     def late(number: int, frame: object) -> None:
         raise RunError(f"rank 0 did not finish within {seconds:g} s")
 
+    with _handled(late, signal.SIGALRM) as told:
+        if told:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            yield
+        finally:
+            if told:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@contextmanager
+def _handled(handler: Callable[[int, Any], None], *numbers: signal.Signals) -> Iterator[bool]:
+    """``handler`` for these signals inside; whether it is told of them: only the main thread can be."""
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield False
         return
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
-        yield
+        yield True
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for number, kept in before.items():
+            signal.signal(number, kept)
 
 
 def forked(ranks: int, work: Work, timeout: float, watched: Callable[[], None] = lambda: None) -> list[Any]:
@@ -196,21 +207,13 @@ def _over_loopback() -> None:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end what is inside as an exit does, which leaves nothing behind. Only the main thread can be
-    told."""
+    """SIGTERM and SIGHUP end what is inside as an exit does, which leaves nothing behind."""
 
     def end(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
 
-    if threading.current_thread() is not threading.main_thread():
+    with _handled(end, signal.SIGTERM, signal.SIGHUP):
         yield
-        return
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, kept in before.items():
-            signal.signal(number, kept)
 
 
 @contextmanager

@@ -121,26 +121,24 @@ def _asked(case: Case, s: Serving, prefills: list[Worker], decodes: list[Worker]
     """Pools at every concurrency that is asked for."""
     assert s.disaggregated is not None
     counts = s.disaggregated.prefill.replicas, s.disaggregated.decode.replicas
-    each = max(1.0, s.output.mean - 1) / s.steps
     found = []
     for d in best_of(_curves(decodes, s)):
         for w in prefills:
             p = Prefill(w.strategy, w.gpus, w.rate, w.seconds, w.transfer)
             for pair in pairs_of(p, d, case.cluster.gpus, s.concurrency, s.steps, *counts, case.goal.limits.ttft):
-                found.append(_choice(case, s, w, d.strategy, d.gpus, pair, pair.step / each))
+                found.append(_choice(case, s, w, d.strategy, d.gpus, pair, pair.step / s.per_step))
     return found
 
 
 def _curves(decodes: list[Worker], s: Serving) -> list[Decode]:
     """Of each decode strategy its steps at powers of two, beyond what it holds as at that."""
-    each = max(1.0, s.output.mean - 1) / s.steps
     found: dict[Strategy, list[Worker]] = {}
     for w in decodes:
         found.setdefault(w.strategy, []).append(w)
     curves = []
     for strategy, of in found.items():
         loads = np.array([w.load for w in of], dtype=float)
-        steps = np.interp(2.0 ** np.arange(LOADS), loads, [w.seconds * each for w in of])
+        steps = np.interp(2.0 ** np.arange(LOADS), loads, [w.seconds * s.per_step for w in of])
         curves.append(Decode(strategy, of[0].gpus, steps, of[0].held))
     return curves
 
@@ -276,7 +274,7 @@ def _pairs(case: Case, s: Serving, p: Worker, d: Worker, most_x: int | None, mos
         rate = min(MOST_LOAD * x * p.rate, y * d.rate)
         busy = rate / (x * p.rate)
         ttft = p.seconds * (1 + busy / (2 * (1 - busy))) + p.transfer
-        flight = rate * (ttft + s.steps * d.seconds * (max(1.0, s.output.mean - 1) / s.steps))
+        flight = rate * (ttft + s.steps * d.seconds * s.per_step)
         offered = max(1, round(flight))
         if offered > max(s.concurrency):
             continue  # more in flight than any client count offers

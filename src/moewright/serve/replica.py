@@ -171,3 +171,5 @@ class Replica:
 
 #: why the head of a queue was not taken, by number in the log
 STARVED = ("", "sequences", "kv", "budget")
+#: columns of the log
+START, SECONDS, STEPS, PREFILL, PAIRS, DECODE, CONTEXT, WAITING, RUNNING, CACHED, CAUSE, CHUNKS, QUEUED = range(13)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from moewright.serve.replica import CACHED, QUEUED, RUNNING, SECONDS, START, WAITING
+
 #: equal parts of the time that a series has
 POINTS = 120
-#: columns of a replica's log (``Replica.finish``) that are read here
-_START, _SECONDS, _WAITING, _RUNNING, _CACHED, _QUEUED = 0, 1, 7, 8, 9, 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ def course_of(logs: list[np.ndarray], end: float, capacity: float) -> Course:
     edges = np.linspace(0.0, end, POINTS + 1)
     columns = {"time": _rounded((edges[1:] + edges[:-1]) / 2)}
     most: dict[str, float] = {}
-    for name, i in (("queued", _WAITING), ("running", _RUNNING), ("kv", _CACHED)):
+    for name, i in (("queued", WAITING), ("running", RUNNING), ("kv", CACHED)):
         times, values = _total(logs, i)
         values = values / (capacity if name == "kv" else 1.0)
         columns[name] = _rounded(_peaks(times, values, edges))
@@ -34,19 +34,23 @@ def course_of(logs: list[np.ndarray], end: float, capacity: float) -> Course:
     return Course(columns, most)
 
 
+def inside(start: np.ndarray, stop: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    """Seconds of each span from ``start`` to ``stop`` that lie in ``window``."""
+    return np.asarray(np.clip(np.minimum(stop, window[1]) - np.maximum(start, window[0]), 0, None))
+
+
 def mean_in(logs: list[np.ndarray], column: int, window: tuple[float, float]) -> float:
     """The mean over ``window`` of a log's column, added up over the logs."""
     total = 0.0
     for log in logs:
-        start, stop = log[:, _START], log[:, _START] + log[:, _SECONDS]
-        inside = np.clip(np.minimum(stop, window[1]) - np.maximum(start, window[0]), 0, None)
-        total += float((log[:, column] * inside).sum())
+        start, stop = log[:, START], log[:, START] + log[:, SECONDS]
+        total += float((log[:, column] * inside(start, stop, window)).sum())
     return total / max(window[1] - window[0], 1e-12)
 
 
 def means_in(logs: list[np.ndarray], window: tuple[float, float]) -> tuple[float, float]:
     """Mean requests that run (in a prompt or decoding) and that wait in a queue."""
-    return mean_in(logs, _RUNNING, window), mean_in(logs, _QUEUED, window)
+    return mean_in(logs, RUNNING, window), mean_in(logs, QUEUED, window)
 
 
 def busy_in(logs: list[np.ndarray], window: tuple[float, float]) -> float:
@@ -57,7 +61,7 @@ def busy_in(logs: list[np.ndarray], window: tuple[float, float]) -> float:
 
 def _total(logs: list[np.ndarray], column: int) -> tuple[np.ndarray, np.ndarray]:
     """The column's sum over the logs as steps: (moments, the value from each on)."""
-    moments = np.concatenate([np.concatenate([log[:, _START], log[:, _START] + log[:, _SECONDS]]) for log in logs])
+    moments = np.concatenate([np.concatenate([log[:, START], log[:, START] + log[:, SECONDS]]) for log in logs])
     changes = np.concatenate([np.concatenate([log[:, column], -log[:, column]]) for log in logs])
     times, where = np.unique(moments, return_inverse=True)
     return times, np.cumsum(np.bincount(where, weights=changes, minlength=len(times)))

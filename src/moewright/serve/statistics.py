@@ -11,15 +11,24 @@ from moewright.serve.engine import Engine
 from moewright.serve.loop import Pools
 from moewright.serve.outcome import PROFILE, ROOFLINE, TABLES, Limited, Outcome, Pooled, Served, Summary
 from moewright.serve.rank import Sequence
-from moewright.serve.replica import STARVED, Replica
+from moewright.serve.replica import (
+    CAUSE,
+    CONTEXT,
+    DECODE,
+    PAIRS,
+    PREFILL,
+    QUEUED,
+    SECONDS,
+    STARVED,
+    STEPS,
+    Replica,
+)
 from moewright.serve.requests import Requests
-from moewright.serve.series import busy_in, course_of, means_in
+from moewright.serve.series import busy_in, course_of, inside, means_in
 from moewright.serve.setting import Workers, serving_of
 from moewright.serve.step import Step
 from moewright.spec.case import Case
 
-#: columns of a replica's log (``Replica.finish``)
-START, SECONDS, STEPS, PREFILL, PAIRS, DECODE, CONTEXT, WAITING, RUNNING, CACHED, CAUSE, CHUNKS, QUEUED = range(13)
 #: a rate is not kept up with where fewer than this share of what arrives is done, and so many standard deviations of
 #: the arrivals fewer
 BEHIND, DEVIATIONS = 0.95, 3.0
@@ -178,15 +187,13 @@ def _outside(run: Run) -> list[tuple[float, float]]:
 def _overlap(times: list[tuple[float, float]], window: tuple[float, float]) -> float:
     """How many of ``times`` (from, to) go on at once, in the mean over ``window``."""
     start, stop = np.array(times, dtype=float).T
-    inside = np.clip(np.minimum(stop, window[1]) - np.maximum(start, window[0]), 0, None)
-    return float(inside.sum() / max(window[1] - window[0], 1e-12))
+    return float(inside(start, stop, window).sum() / max(window[1] - window[0], 1e-12))
 
 
 def _window(served: tuple[Served, ...], clients: int, warmup: int) -> tuple[float, float]:
     """Seconds (from, to) of what is counted. Of a closed loop, while all clients are at work: from the end of the first
     ``clients`` requests to the start of the last. Of arrivals, from the end of the first ``warmup`` requests to the
-    last arrival. The whole run where that is under a fifth of
-    it, or of the time of arrivals."""
+    last arrival. The whole run where that is under a fifth of it, or of the time of arrivals."""
     end, last = max(r.done for r in served), max(r.arrival for r in served)
     if clients:
         done = sorted(r.done for r in served)
@@ -205,12 +212,11 @@ def _rates(served: tuple[Served, ...], window: tuple[float, float], clients: int
         np.array([getattr(r, n) for r in served], dtype=float) for n in ("arrival", "first", "done", "input", "output")
     )
 
-    def inside(start: np.ndarray, stop: np.ndarray) -> np.ndarray:
-        span = np.maximum(stop - start, 1e-12)
-        return np.asarray(np.clip((np.minimum(stop, end) - np.maximum(start, begin)) / span, 0, 1))
+    def part(start: np.ndarray, stop: np.ndarray) -> np.ndarray:
+        return np.asarray(np.minimum(inside(start, stop, window) / np.maximum(stop - start, 1e-12), 1))
 
-    answers = inside(f, d) * np.maximum(o - 1, 0) + ((f >= begin) & (f <= end))
-    total = answers.sum() + (inside(a, f) * i).sum()
+    answers = part(f, d) * np.maximum(o - 1, 0) + ((f >= begin) & (f <= end))
+    total = answers.sum() + (part(a, f) * i).sum()
     seconds = max(end - begin, 1e-12)
     each = (answers / o).sum() if clients else ((d > begin) & (d <= end)).sum()
     arrived = ((a > begin) & (a <= end)).sum() / seconds

@@ -59,7 +59,7 @@ class Terms:
         self.prompt = max(1.0, s.input.mean * (1 - s.prefix_cache_hit))  # tokens to compute
         self.keys = s.input.mean - self.prompt / 2  # that a prompt's token sees, in the mean
         self.resident, self.steps = s.resident, s.steps
-        self.each = max(1.0, s.output.mean - 1) / s.steps  # tokens of a decode step
+        self.each = s.per_step
         self.sizes = np.array(engine.cuda_graph_sizes, dtype=float)
 
     def seconds(self, prefill: Numbers, batch: Numbers, prompts: Numbers = 0.0) -> np.ndarray:

@@ -137,6 +137,11 @@ class Serving:
         return max(1.0, (self.output.mean - 1) / each)
 
     @property
+    def per_step(self) -> float:
+        """Mean tokens of a decode step."""
+        return max(1.0, self.output.mean - 1) / self.steps
+
+    @property
     def resident(self) -> float:
         """Mean tokens that a request in its decode phase holds in the KV cache."""
         return self.input.mean + self.output.mean / 2
