@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import accuracy_serving, published
+from moewright.case.cluster import Cluster
 from moewright.cli.output import write_file
-from moewright.spec.cluster import Cluster
 from moewright.units import format_seconds
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -16,20 +16,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from moewright.case.case import Case
+from moewright.case.catalogue.hardware_catalogue import load_cluster
+from moewright.case.catalogue.model_catalogue import load_model
+from moewright.case.cluster import Cluster
+from moewright.case.precision import Precision
+from moewright.case.strategy import AttentionParallel, Dispatch, ExpertParallel, Strategy
+from moewright.case.workload import Kind, Workload
 from moewright.cost import network
 from moewright.cost.efficiency import latent_decode_seconds, worked_flops
 from moewright.cost.operations import layer_operations
 from moewright.cost.roofline import compute_seconds
 from moewright.cost.routing import Router, distinct_destinations
 from moewright.cost.table import Table
-from moewright.plan.evaluate import evaluate_table
-from moewright.spec.case import Case
-from moewright.spec.catalogue_hardware import load_cluster
-from moewright.spec.catalogue_models import load_model
-from moewright.spec.cluster import Cluster
-from moewright.spec.precision import Precision
-from moewright.spec.strategy import AttentionParallel, Dispatch, ExpertParallel, Strategy
-from moewright.spec.workload import Kind, Workload
+from moewright.planning.evaluate import evaluate_table
 
 DATA = Path(__file__).parent / "data" / "published.csv"
 Row = dict[str, str]

@@ -42,8 +42,8 @@ def limits(device: Any, precision: str) -> Limits:
     """Of ``device`` in fp32 or bf16."""
     import torch
 
+    from moewright.case.catalogue.hardware_catalogue import load_device
     from moewright.errors import SpecError
-    from moewright.spec.catalogue_hardware import load_device
 
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device).removeprefix("NVIDIA ").replace(" ", "-")
@@ -59,7 +59,7 @@ def attained(device: Any, precision: str, product: tuple[int, int, int] = PRODUC
     """What the benches of ``moewright measure`` reach."""
     import torch
 
-    from moewright.run import bench
+    from moewright.run.bench.operation_benches import operation_benches as bench
     from moewright.run.execute import FORMATS
 
     like, (rows, columns, depth) = torch.empty(0, dtype=FORMATS[precision], device=device), product
@@ -74,8 +74,8 @@ def attained(device: Any, precision: str, product: tuple[int, int, int] = PRODUC
 def roof(shard: Any, loads: dict[int, Any], counts: Sequence[int], starts: Sequence[int]) -> Roof:
     """Of a pass of ``counts`` new tokens of each sequence after ``starts`` on one rank, which gives the logits of the
     last ones. ``loads``: layer → tokens that chose each expert."""
-    from moewright.spec.model import MoeFfn
-    from moewright.spec.tensors import attention_tensors, ffn_tensors, vocabulary_tensors
+    from moewright.case.model import MoeFfn
+    from moewright.case.tensors import attention_tensors, ffn_tensors, vocabulary_tensors
 
     model, size = shard.model, shard.weights[0]["o"].element_size()
     tokens = sum(counts)

@@ -32,7 +32,7 @@ def run() -> list[dict[str, Any]]:
     import torch
 
     from benchmarks.roofline import limits
-    from moewright.run.launch import device_of
+    from moewright.run.ranks.launcher import device_of
 
     torch.set_grad_enabled(False)
     device = device_of("auto")
@@ -81,8 +81,8 @@ def _compare(
 ) -> list[dict[str, Any]]:
     from transformers import AutoModelForCausalLM
 
-    from moewright.run import launch
     from moewright.run.execute import FORMATS
+    from moewright.run.ranks import launcher as launch
 
     theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=FORMATS[precision], attn_implementation="sdpa")
     theirs = theirs.to(device).eval()
@@ -152,18 +152,18 @@ def _note(phases: dict[str, dict[str, list[float]]], who: str, seconds: tuple[fl
 
 
 def _shard(folder: Path, precision: str, device: Any) -> Any:
-    from moewright.place.assignment import assign
-    from moewright.plan.facts import placed
-    from moewright.run.checkpoint import Checkpoint
-    from moewright.run.engine import Shard
+    from moewright.case.case import Case
+    from moewright.case.cluster import Cluster, Device, Tier
+    from moewright.case.huggingface.config import read_config
+    from moewright.case.strategy import Strategy
+    from moewright.case.workload import Kind, Workload
+    from moewright.placement.assignment import assign
+    from moewright.planning.rank_totals import placed
     from moewright.run.execute import FORMATS
-    from moewright.run.mesh import join
-    from moewright.run.numerics import numerics
-    from moewright.spec.case import Case
-    from moewright.spec.cluster import Cluster, Device, Tier
-    from moewright.spec.huggingface import read_config
-    from moewright.spec.strategy import Strategy
-    from moewright.spec.workload import Kind, Workload
+    from moewright.run.model.engine import Shard
+    from moewright.run.model.numerics import numerics
+    from moewright.run.ranks.mesh import join
+    from moewright.run.weights.checkpoint import Checkpoint
 
     model = read_config(str(folder))
     any_device = Device("any", {"fp32": 1e11}, 8e10, 1e10)
@@ -176,7 +176,7 @@ def _shard(folder: Path, precision: str, device: Any) -> Any:
 
 
 def _timed(device: Any, call: Callable[[], Any]) -> tuple[float, Any]:
-    from moewright.run.bench import _wait
+    from moewright.run.bench.operation_benches import _wait
 
     _wait(device)
     start = time.perf_counter()
@@ -188,8 +188,8 @@ def _timed(device: Any, call: Callable[[], Any]) -> tuple[float, Any]:
 def _ours(shard: Any, prompts: Any, steps: int) -> tuple[tuple[float, float], tuple[Roof, Roof]]:
     """Seconds of the prompts' pass, and of a step after it; and what both must do."""
     from benchmarks.roofline import roof
-    from moewright.run.schedule import Chunk
-    from moewright.run.static import Decoder
+    from moewright.run.model.static import Decoder
+    from moewright.run.ranks.schedule import Chunk
 
     sequences, length = prompts.shape
     room = length + steps + 1

@@ -24,9 +24,9 @@ import yaml
 from scipy.optimize import least_squares
 
 from moewright.cost.silicon import ENGINES
-from moewright.serve.closed_form import Batch, Constants, tpot_ttft, with_implementations
-from moewright.serve.facts import Facts, default_folder, facts_of, model_of
-from moewright.serve.rows import read_rows
+from moewright.serving.validation.closed_form import Batch, Constants, tpot_ttft, with_implementations
+from moewright.serving.validation.row_steps import Facts, default_folder, facts_of, model_of
+from moewright.serving.validation.rows import read_rows
 
 DATA = Path(__file__).parent / "data" / "serving.csv"
 #: rows of a kind and an engine from which they have an interval of their own

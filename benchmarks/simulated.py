@@ -3,14 +3,14 @@
 Run: python -m benchmarks.simulated [COUNT] [--write]. COUNT rows (400) of benchmarks/data/serving.csv, of MoE models
 with prefill and decode together, drawn at random for a seed. Three steps:
 
-1. ``host: step``, for steps priced by formulas: TPOT of the steady state (``serve/steady.py``, with which ``plan``
+1. ``host: step``, for steps priced by formulas: TPOT of the steady state (``engines/steady.py``, with which ``plan``
    searches) beside the measured one. Measured kernels come with constants of their own, which hold it.
 2. ``host: request, wait, launch, prompt, queue`` (``Engine.before``): TTFT of the scheduler's simulation, steps priced
    by measured kernels, beside the measured one.
 3. The errors of both, and the intervals of measured over predicted, by layouts that the fit has not seen.
 
 Whether drafts were on is in no column: rows of DeepSeek under TensorRT-LLM count in the errors, not in the fit of step.
-``--write`` keeps the seconds in ``serve/engines`` and the intervals in ``serve/simulated.yaml``.
+``--write`` keeps the seconds in ``serving/engines`` and the intervals in ``serving/validation/simulated.yaml``.
 """
 
 from __future__ import annotations
@@ -28,20 +28,28 @@ import yaml
 from scipy.optimize import least_squares, minimize_scalar
 
 from benchmarks.serving import DATA, layout_key
+from moewright.case.case import Case
+from moewright.case.serving import EngineSpec, Lengths, Serving, Spread
+from moewright.case.strategy import StrategySpec
+from moewright.case.workload import Kind, Workload
 from moewright.cost.silicon import ENGINES
 from moewright.cost.table import Table
-from moewright.serve.engine import FOLDER, load_engine
-from moewright.serve.facts import Facts, default_folder, facts_of, formats_of, kernels_of, model_of, shipped
-from moewright.serve.predict import SIMULATED, fitted
-from moewright.serve.rows import read_rows
-from moewright.serve.setting import workers_of
-from moewright.serve.simulate import request_steps, simulate_pools
-from moewright.serve.steady import steady_state
-from moewright.serve.step import StepModel
-from moewright.spec.case import Case
-from moewright.spec.serving import EngineSpec, Lengths, Serving, Spread
-from moewright.spec.strategy import StrategySpec
-from moewright.spec.workload import Kind, Workload
+from moewright.serving.engines.deployment import workers_of
+from moewright.serving.engines.engine import FOLDER, load_engine
+from moewright.serving.engines.steady import steady_state
+from moewright.serving.simulation.simulate import request_steps, simulate_pools
+from moewright.serving.step import StepModel
+from moewright.serving.validation.predictions import SIMULATED, fitted
+from moewright.serving.validation.row_steps import (
+    Facts,
+    default_folder,
+    facts_of,
+    formats_of,
+    kernels_of,
+    model_of,
+    shipped,
+)
+from moewright.serving.validation.rows import read_rows
 
 FOLDS = 5
 #: request (s), wait (steps), launch (s a layer), prompt (factor), queue (share): where the fit starts, and its limits

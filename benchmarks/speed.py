@@ -20,8 +20,8 @@ PAPER = ROOT / "examples" / "paper.yaml"
 def run() -> list[dict[str, Any]]:
     """One row per measurement: the median of several, its target, and the ratio to the target."""
     import moewright
-    from moewright.plan.search import search
-    from moewright.spec.catalogue_hardware import load_cluster
+    from moewright.case.catalogue.hardware_catalogue import load_cluster
+    from moewright.planning.search import search
 
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     rows = [

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import moewright
+from moewright.case.file.strategy_text import parse_strategy
 from moewright.cli.output import write_file
-from moewright.plan.plan import Plan
-from moewright.spec.strategy_text import parse_strategy
+from moewright.planning.record import Plan
 
 ROOT = Path(__file__).parents[1]
 #: kind of time → (colour, the terms of the breakdown it sums)

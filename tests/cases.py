@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from moewright.spec.case import Case
-from moewright.spec.catalogue_models import load_model
-from moewright.spec.cluster import Cluster, Device, Tier
-from moewright.spec.model import DenseFfn, Layer, ModelSpec, MoeFfn, SoftmaxAttention
-from moewright.spec.precision import Precision
-from moewright.spec.workload import Kind, Workload
+from moewright.case.case import Case
+from moewright.case.catalogue.model_catalogue import load_model
+from moewright.case.cluster import Cluster, Device, Tier
+from moewright.case.model import DenseFfn, Layer, ModelSpec, MoeFfn, SoftmaxAttention
+from moewright.case.precision import Precision
+from moewright.case.workload import Kind, Workload
 
 PAPER_DEVICE = Device("paper-gpu", {"fp8": 400e12}, 64e9, 1.8e12, mfu=0.6, bandwidth_utilization=0.8)
 H200 = Device("h200", {"fp8": 1979e12, "bf16": 989.5e12}, 141e9, 4.8e12, 0.6, 0.8, launch=3e-6, price=2.5)

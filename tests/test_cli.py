@@ -183,14 +183,16 @@ def test_catalogue_and_schema():
     assert "plan" in run("--help").stdout
 
 
-@pytest.mark.parametrize("first", ["", "import moewright.plan.search", "from moewright.plan.plan import Plan"])
+@pytest.mark.parametrize(
+    "first", ["", "import moewright.planning.search", "from moewright.planning.record import Plan"]
+)
 def test_plan_can_be_called_whatever_was_imported(first):
     code = f"""{first}
 import moewright
 case = moewright.load({str(EXAMPLES / "paper-ep64-tp2.yaml")!r})
 result = moewright.plan(case)
 again = moewright.plan(case)
-import moewright.plan.search
+import moewright.planning.search
 third = moewright.plan(case)
 assert result.best == again.best == third.best
 assert moewright.evaluate(case, moewright.StrategySpec(dp=64, tp=2, ep=64, etp=2)) == result.best

@@ -15,70 +15,52 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moewright.errors import InfeasibleError, MoewrightError, SpecError
+from moewright.errors import InfeasibleError as InfeasibleError
+from moewright.errors import MoewrightError as MoewrightError
+from moewright.errors import SpecError as SpecError
 
 if TYPE_CHECKING:
-    from moewright.place.record import ExpertPlacement
-    from moewright.plan.plan import Check, Comparison, Plan, Result
-    from moewright.serve.outcome import Outcome
-    from moewright.serve.plan import ServingPlan
-    from moewright.spec.case import Case
-    from moewright.spec.cluster import Cluster, Device, Tier
-    from moewright.spec.model import ModelSpec
-    from moewright.spec.strategy import AttentionParallel, ExpertParallel, Strategy, StrategySpec
-    from moewright.spec.workload import Goal, Routing, Workload
+    from moewright.case.case import Case as Case
+    from moewright.case.cluster import Cluster as Cluster
+    from moewright.case.cluster import Device as Device
+    from moewright.case.cluster import Tier as Tier
+    from moewright.case.model import ModelSpec as ModelSpec
+    from moewright.case.strategy import AttentionParallel as AttentionParallel
+    from moewright.case.strategy import ExpertParallel as ExpertParallel
+    from moewright.case.strategy import Strategy as Strategy
+    from moewright.case.strategy import StrategySpec as StrategySpec
+    from moewright.case.workload import Goal as Goal
+    from moewright.case.workload import Routing as Routing
+    from moewright.case.workload import Workload as Workload
+    from moewright.placement.expert_placement import ExpertPlacement as ExpertPlacement
+    from moewright.planning.record import Check as Check
+    from moewright.planning.record import Comparison as Comparison
+    from moewright.planning.record import Plan as Plan
+    from moewright.planning.record import Result as Result
+    from moewright.serving.planner.serving_plan import ServingPlan as ServingPlan
+    from moewright.serving.simulation.outcome import Outcome as Outcome
 
 __version__ = "0.1.0"
 
-#: name → the module it comes from, imported when first asked for
-_LAZY = {
-    **dict.fromkeys(("Check", "Comparison", "Plan", "Result"), "moewright.plan.plan"),
-    **dict.fromkeys(("AttentionParallel", "ExpertParallel", "Strategy", "StrategySpec"), "moewright.spec.strategy"),
-    **dict.fromkeys(("Cluster", "Device", "Tier"), "moewright.spec.cluster"),
-    **dict.fromkeys(("Goal", "Routing", "Workload"), "moewright.spec.workload"),
-    "Case": "moewright.spec.case",
-    "ExpertPlacement": "moewright.place.record",
-    "ModelSpec": "moewright.spec.model",
-    "Outcome": "moewright.serve.outcome",
-    "ServingPlan": "moewright.serve.plan",
+#: module → the names it gives to this one, imported when first asked for
+_RECORDS = {
+    "case.case": ("Case",),
+    "case.cluster": ("Cluster", "Device", "Tier"),
+    "case.model": ("ModelSpec",),
+    "case.strategy": ("AttentionParallel", "ExpertParallel", "Strategy", "StrategySpec"),
+    "case.workload": ("Goal", "Routing", "Workload"),
+    "placement.expert_placement": ("ExpertPlacement",),
+    "planning.record": ("Check", "Comparison", "Plan", "Result"),
+    "serving.planner.serving_plan": ("ServingPlan",),
+    "serving.simulation.outcome": ("Outcome",),
 }
-
-__all__ = [
-    "AttentionParallel",
-    "Case",
-    "Check",
-    "Cluster",
-    "Comparison",
-    "Device",
-    "ExpertParallel",
-    "ExpertPlacement",
-    "Goal",
-    "InfeasibleError",
-    "ModelSpec",
-    "MoewrightError",
-    "Outcome",
-    "Plan",
-    "Result",
-    "Routing",
-    "ServingPlan",
-    "SpecError",
-    "Strategy",
-    "StrategySpec",
-    "Tier",
-    "Workload",
-    "__version__",
-    "evaluate",
-    "load",
-    "place",
-    "plan",
-    "plan_serving",
-    "serve",
-]
+_MODULE_OF = {name: module for module, names in _RECORDS.items() for name in names}
+_HERE = ("InfeasibleError", "MoewrightError", "SpecError", "evaluate", "load", "place", "plan", "plan_serving", "serve")
 
 
 def load(path: str | Path) -> Case:
     """The case of a spec file (.yaml, .yml, .toml, .json). Raises SpecError."""
-    from moewright.spec.load import load as run
+    from moewright.case.file.load import load as run
 
     return run(path)
 
@@ -88,7 +70,7 @@ def plan(case: Case, compare: Sequence[StrategySpec] = (), top: int = 5) -> Resu
     of ``compare`` loses. Raises SpecError, and InfeasibleError where nothing is legal, fits or meets the limits."""
     if case.serving is not None:
         raise SpecError("got 'serving'; moewright.plan_serving plans it", file=case.file, field="workload.kind")
-    from moewright.plan.search import plan as run
+    from moewright.planning.search import plan as run
 
     return run(case, compare, top)
 
@@ -96,7 +78,7 @@ def plan(case: Case, compare: Sequence[StrategySpec] = (), top: int = 5) -> Resu
 def plan_serving(case: Case, top: int = 5) -> ServingPlan:
     """The best strategy and concurrency of a serving workload, and its frontier, whose front is simulated. Raises
     SpecError, and InfeasibleError where nothing is legal, fits or meets the limits."""
-    from moewright.serve.plan import plan_serving as run
+    from moewright.serving.planner.serving_plan import plan_serving as run
 
     return run(case, top)
 
@@ -104,16 +86,16 @@ def plan_serving(case: Case, top: int = 5) -> ServingPlan:
 def serve(case: Case, concurrency: int | None = None) -> Outcome:
     """What users of the case's engine would see: a simulation of its strategy, or of the planner's best. Raises
     SpecError, InfeasibleError."""
-    from moewright.serve.chosen import chosen
-    from moewright.serve.simulate import simulate
+    from moewright.serving.planner.chosen import chosen
+    from moewright.serving.simulation.simulate import simulate
 
     return simulate(chosen(case, concurrency))
 
 
 def place(loads: Any, **options: Any) -> ExpertPlacement:
-    """Where the experts of ``loads`` [layers, experts] live: ``slots=``, ``gpus=``, and as ``place.solve.place`` has
-    it. Raises SpecError."""
-    from moewright.place.solve import place as run
+    """Where the experts of ``loads`` [layers, experts] live: ``slots=``, ``gpus=``, and as
+    ``placement.search.solve.place`` has it. Raises SpecError."""
+    from moewright.placement.search.solve import place as run
 
     return run(loads, **options)
 
@@ -121,16 +103,18 @@ def place(loads: Any, **options: Any) -> ExpertPlacement:
 def evaluate(case: Case, strategy: Strategy | StrategySpec, batch: int | None = None) -> Plan:
     """The plan of one strategy, checked. ``batch``: sequences, where the case offers several. Raises
     SpecError for sizes that contradict the cluster's, InfeasibleError where it is not legal or does not fit."""
-    from moewright.plan.search import evaluate as run
+    from moewright.planning.search import evaluate as run
 
     return run(case, strategy, batch)
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+    if name == "__all__":
+        return __dir__()
+    if name in _MODULE_OF:
+        return getattr(import_module(f"moewright.{_MODULE_OF[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted((*_HERE, *_MODULE_OF, "__version__"))

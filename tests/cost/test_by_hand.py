@@ -6,15 +6,15 @@ from math import comb, log2
 import pytest
 
 from cases import H200, paper, served, small
+from moewright.case.cluster import Cluster, Tier
+from moewright.case.strategy import AttentionParallel, Dispatch, ExpertParallel, Overlap, Strategy
+from moewright.case.workload import Kind
 from moewright.cost import network
 from moewright.cost.table import Table
 from moewright.errors import InfeasibleError
-from moewright.place.experts import place_experts, replicas_of
-from moewright.plan.evaluate import bound_seconds, evaluate_table
-from moewright.plan.search import evaluate
-from moewright.spec.cluster import Cluster, Tier
-from moewright.spec.strategy import AttentionParallel, Dispatch, ExpertParallel, Overlap, Strategy
-from moewright.spec.workload import Kind
+from moewright.placement.experts import place_experts, replicas_of
+from moewright.planning.evaluate import bound_seconds, evaluate_table
+from moewright.planning.search import evaluate
 
 
 def priced(case, strategy, batch=None):

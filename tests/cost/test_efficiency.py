@@ -8,11 +8,11 @@ from benchmarks import published
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moewright.case.catalogue.hardware_catalogue import load_cluster, load_device
+from moewright.case.file.load import case_of
 from moewright.cost import network
 from moewright.cost.efficiency import passes_seconds, product_efficiency, worked_flops
 from moewright.cost.roofline import compute_seconds
-from moewright.spec.catalogue_hardware import load_cluster, load_device
-from moewright.spec.load import case_of
 
 H100 = load_device("h100-sxm")
 sizes = st.integers(1, 1 << 14)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import moewright
+from moewright.case.strategy import Dispatch, Gate, StrategySpec
 from moewright.errors import InfeasibleError, SpecError
-from moewright.spec.strategy import Dispatch, Gate, StrategySpec
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LITERAL = StrategySpec(tp=2, repeated=64, ep=64, etp=2, dispatch=Dispatch.REPLICATED)

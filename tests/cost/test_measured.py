@@ -6,9 +6,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moewright.case.file.load import case_of
 from moewright.cost import measured, network
 from moewright.errors import SpecError
-from moewright.spec.load import case_of
 
 POINTS = [[1, 1e-5], [16, 4e-5], [256, 6.4e-4]]
 PROFILE = {

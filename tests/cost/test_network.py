@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cases import PAPER_DEVICE
+from moewright.case.cluster import Cluster, Tier
 from moewright.cost import network
-from moewright.spec.cluster import Cluster, Tier
 
 
 def cluster(node=8, gpus=128):

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from cases import H200, paper, paper_model, served, small
+from moewright.case.model import Indexer, LatentAttention, LinearAttention, SoftmaxAttention
+from moewright.case.precision import Precision
+from moewright.case.strategy import AttentionParallel, Dispatch, ExpertParallel, Overlap, Strategy
+from moewright.case.workload import Kind, Workload
 from moewright.cost.operations import score_flops
 from moewright.cost.roofline import compute_seconds, unit_of
 from moewright.cost.shapes import attention_cap, visible_pairs
 from moewright.cost.table import Table
-from moewright.plan.evaluate import bound_seconds, evaluate_table, model_flops
-from moewright.spec.model import Indexer, LatentAttention, LinearAttention, SoftmaxAttention
-from moewright.spec.precision import Precision
-from moewright.spec.strategy import AttentionParallel, Dispatch, ExpertParallel, Overlap, Strategy
-from moewright.spec.workload import Kind, Workload
+from moewright.planning.evaluate import bound_seconds, evaluate_table, model_flops
 
 EP64 = Strategy(attention=AttentionParallel(dp=64, tp=2), experts=ExpertParallel(64, 2))
 LITERAL = Strategy(

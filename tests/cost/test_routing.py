@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from moewright.cost import routing
 from moewright.cost.routing import Router
-from moewright.place.experts import place_experts, replicas_of
-from moewright.plan.sample import choose
+from moewright.placement.experts import place_experts, replicas_of
+from moewright.planning.sampled_routing import choose
 
 
 def enumerated(n, r):

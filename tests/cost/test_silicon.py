@@ -142,7 +142,7 @@ def test_the_shipped_tables_never_beat_the_peaks() -> None:
     folder = tables_folder()
     if folder is None:
         pytest.skip("aiconfigurator-core is not installed")
-    from moewright.spec.catalogue_hardware import load_device
+    from moewright.case.catalogue.hardware_catalogue import load_device
 
     device = load_device("h200")
     source = find_table(folder, "h200_sxm", "gemm_perf", "sglang")[0]

@@ -6,11 +6,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import moewright
+from moewright.case.file.load import case_of
 from moewright.errors import MoewrightError
-from moewright.plan.plan import Status
+from moewright.planning.record import Status
 from moewright.report.markdown import render
 from moewright.report.sections import sections
-from moewright.spec.load import case_of
 
 SMALL = st.sampled_from([1, 2, 3, 4, 6, 8, 12, 16])
 WIDE = st.sampled_from([16, 24, 64, 96, 128, 256])

@@ -76,7 +76,7 @@ def test_the_python_runs():
 
 
 def test_the_spec_shown_is_read(tmp_path):
-    from moewright.spec.load import load
+    from moewright.case.file.load import load
 
     (code,) = re.findall(r"```yaml\n(.*?)```", README, re.S)
     (tmp_path / "case.yaml").write_text(code)
@@ -93,7 +93,7 @@ def test_links_lead_somewhere(page):
 def test_the_model_of_the_docs_is_read(tmp_path):
     import yaml
 
-    from moewright.spec.load import case_of
+    from moewright.case.file.load import case_of
 
     (code,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "spec.md").read_text(), re.S)
     raw = yaml.safe_load(code.replace(", …", ""))

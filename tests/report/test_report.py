@@ -6,15 +6,15 @@ import re
 import pytest
 
 from cases import dense_model, paper, served, small
-from moewright.plan.search import plan
+from moewright.case.strategy import StrategySpec
+from moewright.case.tensors import total_parameters
+from moewright.case.workload import Goal, Kind, Objective, Routing
+from moewright.planning.search import plan
 from moewright.report.blocks import Table
-from moewright.report.catalogue import explain_cluster, explain_device, explain_model, list_devices, list_models
+from moewright.report.catalogue_page import explain_cluster, explain_device, explain_model, list_devices, list_models
 from moewright.report.markdown import render
 from moewright.report.sections import sections
 from moewright.report.terminal import show
-from moewright.spec.strategy import StrategySpec
-from moewright.spec.tensors import total_parameters
-from moewright.spec.workload import Goal, Kind, Objective, Routing
 from moewright.units import format_bytes, format_seconds, parse
 
 WANTED = [

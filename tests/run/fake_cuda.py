@@ -13,18 +13,18 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from worlds import FP32, tiny
 
-from moewright.place.assignment import assign
-from moewright.run import launch
-from moewright.run.engine import Shard
-from moewright.run.mesh import join
-from moewright.run.numerics import Numerics, numerics
-from moewright.run.sampling import Sampling
-from moewright.run.scaled import E4M3, Scaled, Way
-from moewright.run.schedule import Chunk
-from moewright.run.source import RandomSource
-from moewright.run.static import StaticStep
-from moewright.spec.model import DenseFfn, LatentAttention, Layer, ModelSpec, MoeFfn, SoftmaxAttention
-from moewright.spec.strategy import Strategy
+from moewright.case.model import DenseFfn, LatentAttention, Layer, ModelSpec, MoeFfn, SoftmaxAttention
+from moewright.case.strategy import Strategy
+from moewright.placement.assignment import assign
+from moewright.run.formats.scaled import E4M3, Scaled, Way
+from moewright.run.model.engine import Shard
+from moewright.run.model.numerics import Numerics, numerics
+from moewright.run.model.sampling import Sampling
+from moewright.run.model.static import StaticStep
+from moewright.run.ranks import launcher as launch
+from moewright.run.ranks.mesh import join
+from moewright.run.ranks.schedule import Chunk
+from moewright.run.weights.weight_source import RandomSource
 
 DEVICE = torch.device("cuda", 0)
 

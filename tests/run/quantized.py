@@ -16,12 +16,12 @@ from safetensors.torch import load_file, save_file
 from truth import case
 
 import moewright
-from moewright.run import engine
-from moewright.run.checkpoint import mxfp4
+from moewright.case.strategy import StrategySpec
+from moewright.case.workload import Kind
 from moewright.run.execute import Options, run
-from moewright.run.verify import output_of
-from moewright.spec.strategy import StrategySpec
-from moewright.spec.workload import Kind
+from moewright.run.model import engine
+from moewright.run.verification.verify import output_of
+from moewright.run.weights.checkpoint import mxfp4
 
 BLOCK = 16
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
-from moewright.run.checkpoint import Checkpoint, mxfp4  # noqa: E402
-from moewright.run.errors import RunError  # noqa: E402
-from moewright.run.source import RandomSource  # noqa: E402
+from moewright.run.run_error import RunError  # noqa: E402
+from moewright.run.weights.checkpoint import Checkpoint, mxfp4  # noqa: E402
+from moewright.run.weights.weight_source import RandomSource  # noqa: E402
 
 DENSE = "model.layers.0.mlp.up_proj.weight"
 

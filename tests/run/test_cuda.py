@@ -12,14 +12,17 @@ torch = pytest.importorskip("torch")
 import numpy as np  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
-from moewright.place.assignment import assign  # noqa: E402
-from moewright.run import execute, job, launch, products  # noqa: E402
-from moewright.run.checkpoint import Checkpoint  # noqa: E402
-from moewright.run.clock import Clock  # noqa: E402
-from moewright.run.errors import RunError  # noqa: E402
-from moewright.run.fp8 import Choice  # noqa: E402
-from moewright.run.scaled import Scaled, Way  # noqa: E402
-from moewright.spec.strategy import Strategy  # noqa: E402
+from moewright.case.strategy import Strategy  # noqa: E402
+from moewright.placement.assignment import assign  # noqa: E402
+from moewright.run import execute  # noqa: E402
+from moewright.run.bench.clock import Clock  # noqa: E402
+from moewright.run.formats.fp8 import Choice  # noqa: E402
+from moewright.run.formats.scaled import Scaled, Way  # noqa: E402
+from moewright.run.model import products  # noqa: E402
+from moewright.run.ranks import job  # noqa: E402
+from moewright.run.ranks import launcher as launch  # noqa: E402
+from moewright.run.run_error import RunError  # noqa: E402
+from moewright.run.weights.checkpoint import Checkpoint  # noqa: E402
 from run.worlds import tiny  # noqa: E402
 
 CUDA = torch.device("cuda", 0)

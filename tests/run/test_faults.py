@@ -201,8 +201,8 @@ def test_one_rank_alone_ends_in_time_too() -> None:
     """No process watches it: the clock does, and does not go on after."""
     import torch
 
-    from moewright.run import launch
-    from moewright.run.errors import RunError
+    from moewright.run.ranks import launcher as launch
+    from moewright.run.run_error import RunError
 
     def endless(rank: int, device: torch.device) -> None:
         while True:
@@ -220,7 +220,7 @@ def test_what_ranks_of_torchrun_know_of_each_other() -> None:
     """Of a collective that fails, who is likely to blame; and only one rank tells."""
     import torch.distributed as dist
 
-    from moewright.run.peers import Peers
+    from moewright.run.ranks.peers import Peers
 
     store = dist.HashStore()
     mine, other = Peers(store, 0, 3), Peers(store, 2, 3)

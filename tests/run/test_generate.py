@@ -142,7 +142,7 @@ def test_characters_that_a_tokenizer_lacks(tmp_path):
     from tokenizers import Tokenizer as Library
     from tokenizers import models, normalizers, pre_tokenizers
 
-    from moewright.run.text import Tokenizer
+    from moewright.run.model.text import Tokenizer
 
     def lacking(library, text):
         library.save(str(tmp_path / "tokenizer.json"))

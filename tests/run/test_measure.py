@@ -8,11 +8,11 @@ pytest.importorskip("torch")
 
 from tests.cost.test_measured import SPEC
 
+from moewright.case.file.load import load
+from moewright.case.profile import KEYS
 from moewright.cli.app import app
-from moewright.run.errors import RunError
-from moewright.run.measure import Effort, items, measure
-from moewright.spec.load import load
-from moewright.spec.profile import KEYS
+from moewright.run.bench.machine import Effort, items, measure
+from moewright.run.run_error import RunError
 
 QUICK = Effort(warmup=0, repetitions=1, largest=1 << 12)
 

@@ -7,9 +7,9 @@ torch = pytest.importorskip("torch")
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from moewright.run import layers, products  # noqa: E402
-from moewright.run.numerics import Numerics  # noqa: E402
-from moewright.spec.model import MoeFfn  # noqa: E402
+from moewright.case.model import MoeFfn  # noqa: E402
+from moewright.run.model import layers, products  # noqa: E402
+from moewright.run.model.numerics import Numerics  # noqa: E402
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 

@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from moewright.run.sampling import Sampling  # noqa: E402
+from moewright.run.model.sampling import Sampling  # noqa: E402
 
 
 def test_the_likeliest_without_a_temperature():

@@ -9,10 +9,10 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
-from moewright.run import fp8, scaled  # noqa: E402
-from moewright.run.checkpoint import Checkpoint  # noqa: E402
-from moewright.run.errors import RunError  # noqa: E402
-from moewright.run.scaled import E4M3, Scaled, Way  # noqa: E402
+from moewright.run.formats import fp8, scaled  # noqa: E402
+from moewright.run.formats.scaled import E4M3, Scaled, Way  # noqa: E402
+from moewright.run.run_error import RunError  # noqa: E402
+from moewright.run.weights.checkpoint import Checkpoint  # noqa: E402
 
 BLOCKWISE = (F.ScalingType.BlockWise1x128, F.ScalingType.BlockWise128x128)
 UP = "model.layers.0.mlp.up_proj.weight"

@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import moewright
-from moewright.plan.space import space
+from moewright.case.case import Case
+from moewright.case.cluster import Cluster, Device, Tier
+from moewright.case.huggingface.config import read_config
+from moewright.case.workload import Kind, Workload
+from moewright.planning.space import space
 from moewright.run.execute import Options, run
-from moewright.run.verify import output_of
-from moewright.spec.case import Case
-from moewright.spec.cluster import Cluster, Device, Tier
-from moewright.spec.huggingface import read_config
-from moewright.spec.workload import Kind, Workload
+from moewright.run.verification.verify import output_of
 
 CPU = Device("cpu", {"fp32": 1e11}, 8e9, 1e10)
 

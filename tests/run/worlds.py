@@ -12,18 +12,18 @@ from dataclasses import replace
 import numpy as np
 
 import moewright
-from moewright.plan.space import space
-from moewright.run.errors import RunError
+from moewright.case.case import Case
+from moewright.case.cluster import Cluster, Device, Tier
+from moewright.case.model import DenseFfn, Layer, ModelSpec, MoeFfn, SoftmaxAttention
+from moewright.case.precision import Precision
+from moewright.case.strategy import Dispatch, Gate, StrategySpec
+from moewright.case.workload import Kind, Workload
+from moewright.planning.space import space
 from moewright.run.execute import Options, run
-from moewright.run.launch import forked
-from moewright.run.steps import inside
-from moewright.run.traffic import Traffic
-from moewright.spec.case import Case
-from moewright.spec.cluster import Cluster, Device, Tier
-from moewright.spec.model import DenseFfn, Layer, ModelSpec, MoeFfn, SoftmaxAttention
-from moewright.spec.precision import Precision
-from moewright.spec.strategy import Dispatch, Gate, StrategySpec
-from moewright.spec.workload import Kind, Workload
+from moewright.run.ranks.counted_collectives import Traffic
+from moewright.run.ranks.launcher import forked
+from moewright.run.ranks.progress import inside
+from moewright.run.run_error import RunError
 
 FP32 = Precision("fp32", {}, "fp32", "fp32", "fp32", "fp32")
 CPU = Device("cpu", {"fp32": 1e11}, 8e9, 1e10)

@@ -69,7 +69,7 @@ def _claims(
     better: Better | None,
     best: object,
 ) -> list[Claim]:
-    from moewright.plan.plan import Plan
+    from moewright.planning.record import Plan
 
     setting, context = facts.setting, Context(facts)
     parts = [Part(f, s, meaning_of(f, s)) for s, found in said for f in found.figures]

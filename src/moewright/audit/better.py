@@ -5,8 +5,8 @@ from __future__ import annotations
 from moewright.audit.facts import Facts, bounds
 from moewright.audit.record import Better, Priced
 from moewright.errors import MoewrightError
-from moewright.plan.plan import Plan
-from moewright.plan.search import plan as search
+from moewright.planning.record import Plan
+from moewright.planning.search import plan as search
 
 
 def better_of(f: Facts) -> tuple[Better | None, Plan | None]:

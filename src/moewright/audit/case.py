@@ -10,11 +10,11 @@ from typing import Any, Final
 import yaml
 
 from moewright.audit.premises import Premise
+from moewright.case.case import Case
+from moewright.case.file.load import case_of, load
+from moewright.case.precision import FORMATS
+from moewright.case.strategy import Dispatch, Overlap, StrategySpec
 from moewright.errors import InfeasibleError, SpecError
-from moewright.spec.case import Case
-from moewright.spec.load import case_of, load
-from moewright.spec.precision import FORMATS
-from moewright.spec.strategy import Dispatch, Overlap, StrategySpec
 
 #: what is assumed where neither document nor user says, and why
 DEFAULTS: Final[dict[str, tuple[Any, str]]] = {
@@ -151,7 +151,7 @@ def _from_spec(case: Case, given: dict[str, Premise], assumed: dict[str, Any], s
 
 def _from_catalogue(values: dict[str, Any], taken: dict[str, Assumption]) -> set[str]:
     """Fields that a named model or device settles; the network of a device is that of its usual cluster."""
-    from moewright.spec.catalogue_hardware import cluster_entry, cluster_names, load_cluster
+    from moewright.case.catalogue.hardware_catalogue import cluster_entry, cluster_names, load_cluster
 
     known: set[str] = set()
     if "model.name" in values:
@@ -328,8 +328,8 @@ def _candidates(setting: Setting, sizes: dict[str, int]) -> list[StrategySpec]:
 def _legal(case: Case, want: StrategySpec) -> StrategySpec:
     """``want`` completed. Raises SpecError or InfeasibleError where it is no legal strategy; one that only does
     not fit in memory is legal."""
-    from moewright.plan.complete import complete
-    from moewright.plan.search import search
+    from moewright.planning.complete import complete
+    from moewright.planning.search import search
 
     whole = complete(want, case)
     try:

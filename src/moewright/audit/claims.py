@@ -17,10 +17,10 @@ from moewright.audit.judge import Context, judge_figure
 from moewright.audit.meaning import Meaning
 from moewright.audit.numbers import number_at
 from moewright.audit.record import Audit, Claim
+from moewright.case.file.files import read_mapping
+from moewright.case.file.load import SECTIONS, case_of, load
 from moewright.errors import InfeasibleError, SpecError
-from moewright.plan.complete import complete
-from moewright.spec.files import read_mapping
-from moewright.spec.load import SECTIONS, case_of, load
+from moewright.planning.complete import complete
 
 #: quantity → the unit that its value has
 QUANTITIES: Final[dict[str, str]] = {
@@ -100,7 +100,7 @@ def audit_claims(path: str, assumed: dict[str, Any], spec: str | None) -> Audit:
 def _facts(setting: Setting) -> Facts:
     case = setting.case
     if case.strategy is None:
-        from moewright.plan.search import plan
+        from moewright.planning.search import plan
 
         best = plan(case, top=0).best
         return Facts(setting, {("split", case.workload.causal): best}, "")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from moewright.audit.facts import EXPERT, MODEL, PLAN, WORK, Facts, Reading, Scope, moe_layer
-from moewright.spec.tensors import active_parameters, all_tensors, layer_tensors, total_parameters
-from moewright.spec.workload import Kind
+from moewright.case.tensors import active_parameters, all_tensors, layer_tensors, total_parameters
+from moewright.case.workload import Kind
 
 
 def count(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:

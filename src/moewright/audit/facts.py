@@ -6,12 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from moewright.audit.case import Setting
-from moewright.plan.detail import detail
-from moewright.plan.evaluate import bound_seconds
-from moewright.plan.plan import Plan
-from moewright.spec.case import Case
-from moewright.spec.model import Layer
-from moewright.spec.strategy import (
+from moewright.case.case import Case
+from moewright.case.model import Layer
+from moewright.case.strategy import (
     AttentionParallel,
     Dispatch,
     ExpertParallel,
@@ -19,7 +16,10 @@ from moewright.spec.strategy import (
     Strategy,
     StrategySpec,
 )
-from moewright.spec.workload import Kind
+from moewright.case.workload import Kind
+from moewright.planning.detail import detail
+from moewright.planning.evaluate import bound_seconds
+from moewright.planning.record import Plan
 
 Scope = frozenset[str]
 

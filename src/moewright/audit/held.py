@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from moewright.audit.facts import BYTES, EXPERT, FLOPS, MODEL, PLAN, WORK, Facts, Reading, Scope, labelled, moe_layer
+from moewright.case.model import Layer, MoeFfn
+from moewright.case.precision import element_bytes
+from moewright.case.tensors import all_tensors, layer_tensors
 from moewright.cost.shapes import weight_bytes
 from moewright.cost.table import Table
-from moewright.plan.describe import kv_bytes_per_token, weight_bytes_total
-from moewright.spec.model import Layer, MoeFfn
-from moewright.spec.precision import element_bytes
-from moewright.spec.tensors import all_tensors, layer_tensors
+from moewright.planning.naming import kv_bytes_per_token, weight_bytes_total
 
 _LINES: Final = {
     "attention": ("attention",),
@@ -138,7 +138,7 @@ def _all_experts(part: str, moe: MoeFfn | None) -> str:
 
 def _matrices(layer: Layer, hidden: int) -> str:
     """The matrices of an attention with their sizes, equal ones together: ``4 × 1024 × 1024``."""
-    from moewright.spec.tensors import attention_tensors
+    from moewright.case.tensors import attention_tensors
 
     sizes: dict[tuple[int, int], int] = {}
     for t in attention_tensors(layer.attention, hidden):

@@ -13,8 +13,8 @@ from moewright.audit.meaning import Meaning
 from moewright.audit.numbers import BYTE_RATE, BYTES, COUNT, FLOP, NAMES, SECONDS, Number
 from moewright.audit.quantities import readings
 from moewright.audit.record import Claim, Verdict
-from moewright.plan.describe import weight_bytes_total
-from moewright.spec.workload import Kind
+from moewright.case.workload import Kind
+from moewright.planning.naming import weight_bytes_total
 from moewright.units import format_quantity
 
 #: what ~ and ≈ allow before a figure of a known quantity
@@ -215,7 +215,7 @@ def _beyond(figure: Figure, meaning: Meaning, f: Facts) -> str:
 
 def _bound_how(why: str, f: Facts) -> str:
     from moewright.cost.roofline import unit_of as unit_name
-    from moewright.plan.evaluate import model_flops
+    from moewright.planning.evaluate import model_flops
 
     case, device = f.case, f.case.cluster.device
     if why.startswith("FLOPs"):

@@ -185,8 +185,8 @@ def _words(s: Statement) -> Iterator[Premise]:
 
 def _catalogued(s: Statement) -> Iterator[Premise]:
     """Models and devices of the catalogue, by name."""
-    from moewright.spec.catalogue_hardware import find_device
-    from moewright.spec.catalogue_models import find_model
+    from moewright.case.catalogue.hardware_catalogue import find_device
+    from moewright.case.catalogue.model_catalogue import find_model
 
     words = re.findall(r"[A-Za-z0-9][\w.]*(?:[-/][\w.]+)*", s.text[:1000], re.ASCII)
     names = [

@@ -12,7 +12,7 @@ from moewright.audit.document import Statement
 from moewright.audit.expressions import Node, Operation, numbers_in
 from moewright.audit.premises import Premise
 from moewright.audit.record import Claim, Verdict
-from moewright.spec.model import LatentAttention, SoftmaxAttention
+from moewright.case.model import LatentAttention, SoftmaxAttention
 
 _COMPARED: Final = (
     "cluster.gpus",

@@ -10,7 +10,7 @@ from typing import Final
 from moewright.audit.document import Statement
 from moewright.audit.facts import Facts, bounds
 from moewright.audit.record import Claim, Verdict
-from moewright.plan.plan import Plan
+from moewright.planning.record import Plan
 from moewright.units import format_bytes, format_count, format_seconds
 
 PERFECT: Final = 0.01  # of the mean, that a perfectly balanced load may exceed it

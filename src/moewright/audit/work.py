@@ -23,12 +23,12 @@ from moewright.audit.facts import (
     labelled,
     masks_of,
 )
-from moewright.plan.evaluate import model_flops
-from moewright.plan.plan import Plan
-from moewright.spec.case import Case
-from moewright.spec.precision import element_bytes
-from moewright.spec.tensors import active_parameters
-from moewright.spec.workload import Kind
+from moewright.case.case import Case
+from moewright.case.precision import element_bytes
+from moewright.case.tensors import active_parameters
+from moewright.case.workload import Kind
+from moewright.planning.evaluate import model_flops
+from moewright.planning.record import Plan
 
 _KINDS: Final = {
     "attention": ("attention", "attention_scores"),

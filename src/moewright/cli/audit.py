@@ -53,7 +53,7 @@ def audit(
 def _report(found: Audit, kind: Format, output: Path | None) -> str | list[Section]:
     if kind is Format.JSON:
         return json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    from moewright.report.audit import audit_sections
+    from moewright.report.audit_page import audit_sections
 
     sections = audit_sections(found)
     if kind is Format.MARKDOWN:

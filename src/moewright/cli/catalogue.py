@@ -19,10 +19,10 @@ def schema(
     placement: Annotated[bool, typer.Option("--placement", help="Of a placement file instead.")] = False,
 ) -> None:
     """Print the JSON Schema of a spec file, for editors."""
-    from moewright.spec.schema import schema as of_spec
+    from moewright.case.file.schema import schema as of_spec
 
     if placement:
-        from moewright.place.files import schema as of_placement
+        from moewright.placement.engine_files import schema as of_placement
 
         print_json(of_placement())
     else:
@@ -32,7 +32,7 @@ def schema(
 @app.command()
 def models(name: Name = None, as_json: Json = False) -> None:
     """List the models of the catalogue, or explain one."""
-    from moewright.report import catalogue
+    from moewright.report import catalogue_page as catalogue
 
     _catalogue(name, as_json, catalogue.list_models, catalogue.explain_model)
 
@@ -40,7 +40,7 @@ def models(name: Name = None, as_json: Json = False) -> None:
 @app.command()
 def devices(name: Name = None, as_json: Json = False) -> None:
     """List the devices of the catalogue, or explain one."""
-    from moewright.report import catalogue
+    from moewright.report import catalogue_page as catalogue
 
     _catalogue(name, as_json, catalogue.list_devices, catalogue.explain_device)
 
@@ -48,7 +48,7 @@ def devices(name: Name = None, as_json: Json = False) -> None:
 @app.command()
 def clusters(name: Name = None, as_json: Json = False) -> None:
     """List the clusters of the catalogue, or explain one."""
-    from moewright.report import catalogue
+    from moewright.report import catalogue_page as catalogue
 
     _catalogue(name, as_json, catalogue.list_clusters, catalogue.explain_cluster)
 

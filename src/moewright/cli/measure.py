@@ -35,8 +35,8 @@ def measure(
     """Measure this machine's operations, into a profile that a spec names: cluster: {profile: FILE}."""
     import json
 
-    from moewright.run.errors import RunError
-    from moewright.spec.load import load
+    from moewright.case.file.load import load
+    from moewright.run.run_error import RunError
 
     if output is not None and output.suffix.lower() not in ENDINGS:
         raise SpecError(
@@ -45,8 +45,8 @@ def measure(
     case = load(source) if source is not None else None
     count = ranks or (case.cluster.gpus if case else 1)
     try:
-        from moewright.run.measure import Effort
-        from moewright.run.measure import measure as measured
+        from moewright.run.bench.machine import Effort
+        from moewright.run.bench.machine import measure as measured
     except ModuleNotFoundError as error:
         raise RunError(f"measure needs {error.name}: pip install 'moewright[run]'") from None
     with progress(f"Measuring on {count} ranks") as tick:

@@ -16,7 +16,7 @@ from moewright.errors import SpecError
 if TYPE_CHECKING:
     import numpy as np
 
-    from moewright.place.slices import Sliced
+    from moewright.placement.slices import Sliced
 
 
 class Shares(StrEnum):
@@ -81,8 +81,8 @@ def place(
     first_layer: Annotated[int | None, typer.Option(min=0, help="Of the model, for tensorrt-llm (0).")] = None,
 ) -> None:
     """Decide how many replicas each expert gets, and on which GPU each lives."""
-    from moewright.place.files import engine_file, model_sizes, read_previous
-    from moewright.place.solve import place as solve
+    from moewright.placement.engine_files import engine_file, model_sizes, read_previous
+    from moewright.placement.search.solve import place as solve
 
     engine = form or Engine.MOEWRIGHT
     _needs("--slack", slack, affinity, "--affinity")
@@ -128,8 +128,8 @@ def place(
     if as_json:
         typer.echo(text, nl=False)
     elif output is None:
-        from moewright.place.record import slots_for
-        from moewright.report.place import place_sections, slice_sections
+        from moewright.placement.expert_placement import slots_for
+        from moewright.report.place_page import place_sections, slice_sections
         from moewright.report.terminal import show
 
         show(place_sections(found, slots_for(total, gpus, 0.95) if found.bound < 0.95 and budget is None else None))
@@ -149,13 +149,13 @@ def _tell(line: str) -> None:
 
 
 def _slices(loads: np.ndarray, slots: int, gpus: int, width: int) -> list[Sliced]:
-    from moewright.place.slices import place_slices
+    from moewright.placement.slices import place_slices
 
     return place_slices(loads, slots=slots, gpus=gpus, width=width)
 
 
 def _loads(text: str, layers: int | None, experts: int | None, correlation: float | None, seed: int) -> np.ndarray:
-    from moewright.spec.synthetic import is_synthetic, synthetic_loads
+    from moewright.case.loads.synthetic import is_synthetic, synthetic_loads
 
     if is_synthetic(text) and not Path(text).exists():
         return synthetic_loads(text, layers or 1, experts or 256, correlation or 0.0, seed)
@@ -166,6 +166,6 @@ def _loads(text: str, layers: int | None, experts: int | None, correlation: floa
 
 def _read(text: str) -> np.ndarray:
     """The table of ``text``, FILE or FILE:KEY."""
-    from moewright.spec.loads import read_loads, split_key
+    from moewright.case.loads.read_loads import read_loads, split_key
 
     return read_loads(*split_key(text), idle=True, windows=True)

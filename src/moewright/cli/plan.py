@@ -13,10 +13,10 @@ from moewright.cli.output import Format, format_of, one_of_tables, progress, wri
 from moewright.errors import SpecError
 
 if TYPE_CHECKING:
-    from moewright.plan.plan import Result
+    from moewright.case.case import Case
+    from moewright.case.strategy import StrategySpec
+    from moewright.planning.record import Result
     from moewright.report.blocks import Section
-    from moewright.spec.case import Case
-    from moewright.spec.strategy import StrategySpec
 
 
 @app.command()
@@ -37,14 +37,14 @@ def plan(
     no_tables: Annotated[bool, typer.Option("--no-tables", help="Simulate serving by the roofline alone.")] = False,
 ) -> None:
     """Find the best parallel strategy for SPEC, derive every number, and check it."""
-    from moewright.plan.search import plan as search
-    from moewright.spec.load import load
+    from moewright.case.file.load import load
+    from moewright.planning.search import plan as search
 
     kind = format_of(as_json, form, output)
     case = load(spec)
     one_of_tables(tables, no_tables)
     if case.serving is not None:
-        from moewright.serve.facts import default_folder
+        from moewright.serving.validation.row_steps import default_folder
 
         _serving(case, kind, output, top, bool(compare), default_folder(tables, no_tables))
         return
@@ -60,8 +60,8 @@ def plan(
 
 
 def _serving(case: Case, kind: Format, output: Path | None, top: int, compared: bool, tables: Path | None) -> None:
-    from moewright.report.serve_plan import plan_sections
-    from moewright.serve.plan import plan_serving
+    from moewright.report.serving_plan_page import plan_sections
+    from moewright.serving.planner.serving_plan import plan_serving
 
     if compared:
         raise SpecError("is of a pass's seconds; a serving workload has none to compare", field="--compare")
@@ -75,11 +75,11 @@ def _serving(case: Case, kind: Format, output: Path | None, top: int, compared: 
 
 def _compared(text: str, case: Case) -> StrategySpec:
     """A strategy named on the command line."""
-    from moewright.spec.strategy_text import parse_strategy
+    from moewright.case.file.strategy_text import parse_strategy
 
     if Path(text).suffix.lower() in (".yaml", ".yml", ".toml", ".json"):
-        from moewright.spec.files import read_mapping
-        from moewright.spec.load import strategy_of
+        from moewright.case.file.files import read_mapping
+        from moewright.case.file.load import strategy_of
 
         section = read_mapping(text).get("strategy")
         if section is None:

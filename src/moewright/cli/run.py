@@ -16,7 +16,7 @@ from moewright.cli.output import print_json, progress, write_file
 from moewright.errors import SpecError
 
 if TYPE_CHECKING:
-    from moewright.spec.case import Case
+    from moewright.case.case import Case
 
 
 class Precisions(StrEnum):
@@ -71,16 +71,16 @@ def run(
 
     Ranks are forked on this machine's CPUs; torchrun -m moewright.run PLAN starts them elsewhere.
     """
-    from moewright.plan.file import read
-    from moewright.run.errors import RunError
+    from moewright.planning.read_plan import read
+    from moewright.run.run_error import RunError
 
     _check(bool(generate or prompt or prompt_ids), temperature, top_p, stop, timeout)
     prompts: list[str | list[int]] = [*map(_text, prompt or []), *map(_ids, prompt_ids or [])]
     case, best = read(source)
     try:
         from moewright.run import execute
-        from moewright.run.sampling import Sampling
-        from moewright.run.text import stop_ids
+        from moewright.run.model.sampling import Sampling
+        from moewright.run.model.text import stop_ids
     except ModuleNotFoundError as error:
         raise RunError(f"run needs {error.name}: pip install 'moewright[run]'") from None
     if prompts and not generate:
@@ -104,7 +104,7 @@ def run(
     if ran is None:  # a rank other than 0
         return
     if profile is not None:
-        from moewright.run.profile import files
+        from moewright.run.bench.trace import files
 
         try:
             profile.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def run(
     if as_json:
         print_json(ran.report.to_dict())
     else:
-        from moewright.report.run import run_sections
+        from moewright.report.run_page import run_sections
         from moewright.report.terminal import show
 
         show(run_sections(ran.report.to_dict()))
@@ -162,7 +162,7 @@ def _stream(case: Case, generate: int, quiet: bool) -> Iterator[Callable[[int, d
     if not generate or quiet or not sys.stdout.isatty():
         yield None
         return
-    from moewright.run.text import Tokenizer
+    from moewright.run.model.text import Tokenizer
 
     tokenizer = Tokenizer.of(case.model)
     ids: list[int] = []

@@ -14,7 +14,7 @@ from moewright.cli.output import one_of_tables, print_json, progress, write_file
 from moewright.errors import SpecError
 
 if TYPE_CHECKING:
-    from moewright.spec.case import Case
+    from moewright.case.case import Case
 
 
 @app.command()
@@ -31,11 +31,11 @@ def serve(
     output: Annotated[Path | None, typer.Option(help="Write a row a request there, as .csv.")] = None,
 ) -> None:
     """Simulate an engine that serves SPEC's requests: what its users would see, and what binds."""
-    from moewright.serve.chosen import chosen
-    from moewright.serve.facts import default_folder
-    from moewright.serve.outcome import rows_csv
-    from moewright.serve.simulate import simulate
-    from moewright.spec.load import load
+    from moewright.case.file.load import load
+    from moewright.serving.planner.chosen import chosen
+    from moewright.serving.simulation.outcome import rows_csv
+    from moewright.serving.simulation.simulate import simulate
+    from moewright.serving.validation.row_steps import default_folder
 
     if output is not None and output.suffix.lower() != ".csv":
         raise SpecError(f"ends in {output.suffix or 'nothing'!r}; expected .csv", file=str(output), field="--output")
@@ -49,7 +49,7 @@ def serve(
     if as_json:
         print_json(found.to_dict())
         return
-    from moewright.report.serve import serve_sections
+    from moewright.report.serve_page import serve_sections
     from moewright.report.terminal import console, show
 
     show(serve_sections(case, found, console().width))
@@ -59,9 +59,9 @@ def _overridden(
     case: Case, requests: int | None, engine: str | None, concurrency: int | None, rate: float | None, seed: int | None
 ) -> Case:
     """``case`` with what the command line sets otherwise."""
-    from moewright.serve.engine import load_engine
-    from moewright.serve.setting import serving_of
-    from moewright.spec.serving import EngineSpec
+    from moewright.case.serving import EngineSpec
+    from moewright.serving.engines.deployment import serving_of
+    from moewright.serving.engines.engine import load_engine
 
     s = serving_of(case)
     if engine is not None:

@@ -21,9 +21,9 @@ def validate(
     output: Annotated[Path | None, typer.Option(help="A CSV of the rows with the predictions added.")] = None,
 ) -> None:
     """Predict TTFT and TPOT of measured serving results, and score the predictions."""
-    from moewright.serve.facts import default_folder
-    from moewright.serve.rows import read_rows
-    from moewright.serve.validate import scoreboard, with_predictions
+    from moewright.serving.validation.row_steps import default_folder
+    from moewright.serving.validation.rows import read_rows
+    from moewright.serving.validation.scoreboard import scoreboard, with_predictions
 
     if output is not None and output.suffix.lower() != ".csv":
         raise SpecError(f"ends in {output.suffix or 'nothing'!r}; expected .csv", file=str(output), field="--output")
@@ -39,7 +39,7 @@ def validate(
     if as_json:
         print_json(board)
     else:
+        from moewright.report.scoreboard_page import validate_sections
         from moewright.report.terminal import show
-        from moewright.report.validate import validate_sections
 
         show(validate_sections(board))

@@ -16,8 +16,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from moewright.case.cluster import Device, Kernels
 from moewright.cost.table import Numbers
-from moewright.spec.cluster import Device, Kernels
 
 #: rows and columns of a tile of a large product (DeepGEMM, CUTLASS: 128 × 128 the commonest)
 TILE = 128

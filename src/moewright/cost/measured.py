@@ -12,8 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from moewright.case.profile import Profile, Series, spread
 from moewright.cost.table import Numbers
-from moewright.spec.profile import Profile, Series, spread
 
 
 def along(series: Series, size: Numbers) -> Numbers:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from moewright.case.model import Attention, Layer, LinearAttention, MoeFfn, SoftmaxAttention
+from moewright.case.precision import element_bytes
+from moewright.case.tensors import layer_tensors, vocabulary_tensors
+from moewright.case.workload import Kind
 from moewright.cost.operations import Pricing
 from moewright.cost.shapes import cache_bytes, cached_tokens, weight_bytes
 from moewright.cost.table import Numbers
 from moewright.cost.vocabulary import head_tokens
-from moewright.spec.model import Attention, Layer, LinearAttention, MoeFfn, SoftmaxAttention
-from moewright.spec.precision import element_bytes
-from moewright.spec.tensors import layer_tensors, vocabulary_tensors
-from moewright.spec.workload import Kind
 
 #: a tensor's kind → its line of the memory table
 LINES = {

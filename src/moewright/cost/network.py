@@ -13,15 +13,15 @@ from math import lcm
 
 import numpy as np
 
+from moewright.case.cluster import Cluster
 from moewright.cost import measured
 from moewright.cost.table import Numbers, over_unique
-from moewright.spec.cluster import Cluster
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
     """``size`` ranks ``stride`` apart; ``local`` of them share a node (the rank with the fewest counts).
-    ``kind``: tp, cp, ep, etp, stage or pp, as ``place.ranks.groups_of`` names them."""
+    ``kind``: tp, cp, ep, etp, stage or pp, as ``placement.ranks.groups_of`` names them."""
 
     kind: str
     size: Numbers

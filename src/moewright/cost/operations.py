@@ -14,6 +14,20 @@ from functools import partial
 
 import numpy as np
 
+from moewright.case.case import Case
+from moewright.case.cluster import Cluster
+from moewright.case.model import (
+    Attention,
+    DenseFfn,
+    LatentAttention,
+    Layer,
+    LinearAttention,
+    MoeFfn,
+    SoftmaxAttention,
+)
+from moewright.case.precision import element_bytes
+from moewright.case.tensors import Tensor, attention_tensors, ffn_tensors
+from moewright.case.workload import Kind
 from moewright.cost import measured, network
 from moewright.cost.efficiency import PADDING, latent_decode_seconds, passes_seconds, worked_flops
 from moewright.cost.network import Group
@@ -28,20 +42,6 @@ from moewright.cost.shapes import (
     weight_bytes,
 )
 from moewright.cost.table import Numbers, Table
-from moewright.spec.case import Case
-from moewright.spec.cluster import Cluster
-from moewright.spec.model import (
-    Attention,
-    DenseFfn,
-    LatentAttention,
-    Layer,
-    LinearAttention,
-    MoeFfn,
-    SoftmaxAttention,
-)
-from moewright.spec.precision import element_bytes
-from moewright.spec.tensors import Tensor, attention_tensors, ffn_tensors
-from moewright.spec.workload import Kind
 
 #: bytes that tell a rank one choice of the router: the expert (32 bits) and its weight (fp32)
 CHOICE = 8

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from moewright.case.cluster import Device
+from moewright.case.precision import Precision
 from moewright.cost.table import Numbers
-from moewright.spec.cluster import Device
-from moewright.spec.precision import Precision
 
 
 def compute_seconds(flops: Numbers, traffic: Numbers, device: Device, unit: str) -> Numbers:

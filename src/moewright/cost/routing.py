@@ -8,8 +8,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from moewright.case.model import MoeFfn
 from moewright.cost.table import Numbers, over_unique
-from moewright.spec.model import MoeFfn
 
 #: expected tokens per rank above which the normal law with a skewness term replaces the exact sum
 _LARGE = 64.0

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from moewright.case.case import Case
+from moewright.case.model import Attention, LatentAttention, SoftmaxAttention
+from moewright.case.precision import Precision, element_bytes
+from moewright.case.tensors import Tensor
+from moewright.case.workload import Kind, Workload
 from moewright.cost.network import Group, group
 from moewright.cost.table import Numbers, Table
-from moewright.spec.case import Case
-from moewright.spec.model import Attention, LatentAttention, SoftmaxAttention
-from moewright.spec.precision import Precision, element_bytes
-from moewright.spec.tensors import Tensor
-from moewright.spec.workload import Kind, Workload
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.ma
 
-from moewright.spec.strategy import AttentionParallel, Dispatch, ExpertParallel, Gate, Overlap, Strategy
+from moewright.case.strategy import AttentionParallel, Dispatch, ExpertParallel, Gate, Overlap, Strategy
 
 #: an array of candidates, or one number: every formula takes either
 Numbers = Any

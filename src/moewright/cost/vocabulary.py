@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from moewright.case.precision import element_bytes
+from moewright.case.workload import Kind
 from moewright.cost import network
 from moewright.cost.operations import Operation, Pricing
 from moewright.cost.roofline import compute_seconds, unit_of
 from moewright.cost.table import Numbers
-from moewright.spec.precision import element_bytes
-from moewright.spec.workload import Kind
 
 
 def head_tokens(p: Pricing) -> Numbers:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from moewright.plan.plan import Comparison, Crossing, Plan, Result, Status
+from moewright.case.workload import Kind, Objective
+from moewright.planning.record import Comparison, Crossing, Plan, Result, Status
 from moewright.report.blocks import Section, Table, percent, plural
-from moewright.spec.workload import Kind, Objective
 from moewright.units import format_bytes, format_count, format_rate, format_seconds
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from moewright.place.assignment import Assignment
-from moewright.plan.describe import describe_model
-from moewright.plan.facts import placed
-from moewright.plan.plan import Plan, Result
+from moewright.case.case import Case
+from moewright.case.workload import Kind
+from moewright.placement.assignment import Assignment
+from moewright.planning.naming import describe_model
+from moewright.planning.rank_totals import placed
+from moewright.planning.record import Plan, Result
 from moewright.report.blocks import Section, Table, facts, percent, plural
 from moewright.report.choices import alternatives, comparisons, conclusion, excluded, frontier, summary
 from moewright.report.model import model_rows
-from moewright.spec.case import Case
-from moewright.spec.workload import Kind
 from moewright.units import format_bytes, format_count, format_flops, format_rate, format_seconds
 
 #: ranks shown of the layout, beside the last one

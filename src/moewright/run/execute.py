@@ -13,29 +13,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from moewright.case.case import Case
+from moewright.case.model import LatentAttention, ModelSpec, MoeFfn, SoftmaxAttention
+from moewright.case.precision import Precision
+from moewright.case.strategy import Strategy
+from moewright.case.tensors import layer_tensors, total_parameters
+from moewright.case.workload import Kind
 from moewright.errors import MoewrightError, SpecError
-from moewright.place.assignment import Assignment, assign
-from moewright.plan.facts import placed
-from moewright.plan.plan import Plan
-from moewright.plan.search import evaluate
-from moewright.run import blocks, launch, schedule
-from moewright.run.checkpoint import Checkpoint, has_weights
-from moewright.run.errors import RunError
-from moewright.run.fp8 import Choice, choose
-from moewright.run.job import Job, Outcome, Worker
-from moewright.run.numerics import Numerics, config_of, numerics
-from moewright.run.sampling import Sampling
-from moewright.run.scaled import Kept, Way
-from moewright.run.source import RandomSource, Source
-from moewright.run.text import Tokenizer
-from moewright.run.verify import Findings, Generation, Overhead, Report, compare, inputs_of, memory_lines
-from moewright.run.weights import layer_weights, vocabulary_weights
-from moewright.spec.case import Case
-from moewright.spec.model import LatentAttention, ModelSpec, MoeFfn, SoftmaxAttention
-from moewright.spec.precision import Precision
-from moewright.spec.strategy import Strategy
-from moewright.spec.tensors import layer_tensors, total_parameters
-from moewright.spec.workload import Kind
+from moewright.placement.assignment import Assignment, assign
+from moewright.planning.rank_totals import placed
+from moewright.planning.record import Plan
+from moewright.planning.search import evaluate
+from moewright.run.formats import fp8_blocks as blocks
+from moewright.run.formats.fp8 import Choice, choose
+from moewright.run.formats.scaled import Kept, Way
+from moewright.run.model.numerics import Numerics, config_of, numerics
+from moewright.run.model.sampling import Sampling
+from moewright.run.model.text import Tokenizer
+from moewright.run.ranks import launcher as launch
+from moewright.run.ranks import schedule
+from moewright.run.ranks.job import Job, Outcome, Worker
+from moewright.run.run_error import RunError
+from moewright.run.verification.verify import Findings, Generation, Overhead, Report, compare, inputs_of, memory_lines
+from moewright.run.weights.checkpoint import Checkpoint, has_weights
+from moewright.run.weights.rank_weights import layer_weights, vocabulary_weights
+from moewright.run.weights.weight_source import RandomSource, Source
 
 #: what may be asked of FP8 weights
 FP8 = ("auto", "on", "off")

@@ -1,0 +1,1 @@
+"""What the user gave: model, cluster, workload, strategy."""

@@ -1,0 +1,28 @@
+"""Case: model, cluster, workload and what is wanted, the start of every plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from moewright.case.cluster import Cluster
+from moewright.case.model import ModelSpec
+from moewright.case.serving import Serving
+from moewright.case.strategy import StrategySpec
+from moewright.case.workload import Goal, Routing, Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """``document``: the spec as it was written, for a plan's file, which must tell the same case again.
+    ``serving``: where an engine serves requests; ``workload`` is then one decode step at mean context."""
+
+    model: ModelSpec
+    cluster: Cluster
+    workload: Workload
+    goal: Goal = field(default_factory=Goal)
+    routing: Routing = field(default_factory=Routing)
+    strategy: StrategySpec | None = None
+    file: str | None = None
+    serving: Serving | None = None
+    document: dict[str, Any] | None = field(default=None, compare=False, repr=False)

@@ -1,0 +1,1 @@
+"""Models, devices and clusters that are known by name."""

@@ -1,0 +1,1 @@
+"""A spec file read and checked."""

@@ -1,0 +1,1 @@
+"""A Hugging Face config.json read as a model."""

@@ -1,0 +1,1 @@
+"""Expert loads and request traces from files."""

@@ -1,0 +1,1 @@
+"""Where each expert, or slice or replica of one, lives."""

@@ -1,0 +1,254 @@
+"""The search: price the whole space, keep what fits, rank by the objective."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+
+from moewright.case.case import Case
+from moewright.case.strategy import (
+    Strategy,
+    StrategySpec,
+)
+from moewright.case.workload import Objective
+from moewright.cost.table import Table
+from moewright.errors import InfeasibleError, SpecError
+from moewright.planning.compare import compare_with
+from moewright.planning.complete import complete
+from moewright.planning.detail import detail
+from moewright.planning.evaluate import Evaluation, check_units, evaluate_table
+from moewright.planning.limits import limits_of, other_seconds, own_limit
+from moewright.planning.naming import strategy_name
+from moewright.planning.record import Plan, Result
+from moewright.planning.space import space
+from moewright.units import format_bytes, format_seconds
+
+_Made = TypeVar("_Made")
+
+#: rows priced at a time: arrays of this many numbers stay in the processor's cache
+BLOCK = 8192
+
+
+#: told the share of the work that is done, from 0 to 1
+Progress = Callable[[float], None]
+
+
+def plan(
+    case: Case, compare: Sequence[StrategySpec] = (), top: int = 5, progress: Progress = lambda share: None
+) -> Result:
+    """The best strategy for ``case``, the ``top`` next layouts, the Pareto frontier, and why each strategy
+    of ``compare`` loses.
+
+    Raises SpecError for contradictory sizes, InfeasibleError where nothing is legal, fits, or meets the limits.
+    """
+    start = time.perf_counter()
+    found = search(case, lambda share: progress(share / 2))
+    elapsed = time.perf_counter() - start
+    best = detail(case, *found.row(0), placement=True)
+    others, front = found.distinct(top + 1)[1:], found.frontier()
+    steps = len(others) + len(front) + 8 * len(compare) + 1  # a comparison searches again at its crossings
+    done = iter(range(1, steps + 1))
+
+    def counted(made: _Made, weight: int = 1) -> _Made:
+        for _ in range(weight):
+            progress(0.5 + next(done) / steps / 2)
+        return made
+
+    alternatives = [counted(detail(case, *found.row(i))) for i in others]
+    frontier = [counted(detail(case, *found.row(i))) for i in front]
+    comparisons = [counted(compare_with(case, best, _named(case, want), search), 8) for want in compare]
+    return Result(
+        case,
+        found.candidates,
+        dict(found.rejected.most_common()),
+        elapsed,
+        best,
+        tuple(alternatives),
+        tuple(frontier),
+        tuple(comparisons),
+    )
+
+
+def evaluate(case: Case, strategy: Strategy | StrategySpec, batch: int | None = None) -> Plan:
+    """The plan of one strategy. Raises SpecError for sizes that contradict the cluster's, InfeasibleError
+    where it is not legal for the model or does not fit."""
+    if isinstance(strategy, Strategy):
+        a, e = strategy.attention, strategy.experts
+        strategy = StrategySpec(
+            *(strategy.replicas, strategy.pp, strategy.micro_batches, strategy.overlap, a.dp, a.cp, a.tp, a.repeated),
+            *(e.ep, e.tp, e.redundant, e.dispatch, e.gate),
+        )
+    if batch is not None:
+        case = replace(case, workload=replace(case.workload, batch=(batch,)))
+    found = search(replace(case, strategy=strategy))
+    return detail(case, *found.row(0), placement=True)
+
+
+def _named(case: Case, want: StrategySpec) -> Plan:
+    return replace(evaluate(replace(case, strategy=None), complete(want, case)), placement=None)
+
+
+class Found:
+    """The candidates that fit and meet the limits, best first."""
+
+    def __init__(self, table: Table, seconds: np.ndarray, rate: np.ndarray, candidates: int, rejected: Counter[str]):
+        self.table, self.seconds, self.rate = table, seconds, rate
+        self.candidates, self.rejected = candidates, rejected
+
+    def row(self, index: int) -> tuple[Strategy, int]:
+        return self.table.row(index)
+
+    def distinct(self, count: int) -> list[int]:
+        """Positions of the best ``count`` whose layouts differ in more than overlap, micro-batches or batch."""
+        seen: set[tuple[object, ...]] = set()
+        chosen = []
+        for i in range(len(self.table)):
+            s, _ = self.row(i)
+            layout = (s.replicas, s.pp, s.attention, s.experts)
+            if layout not in seen:
+                seen.add(layout)
+                chosen.append(i)
+            if len(chosen) == count:
+                break
+        return chosen
+
+    def frontier(self, most: int = 24) -> list[int]:
+        """Positions on the Pareto frontier: no other is faster and has more throughput. Fastest first."""
+        order = np.lexsort((-self.rate, self.seconds))
+        rates = self.rate[order]
+        better = np.concatenate(([True], rates[1:] > np.maximum.accumulate(rates)[:-1] * (1 + 1e-9)))
+        chosen = [int(i) for i in order[better]]
+        if len(chosen) > most:
+            chosen = [chosen[i] for i in np.unique(np.linspace(0, len(chosen) - 1, most).astype(int))]
+        return chosen
+
+
+def search(case: Case, progress: Progress = lambda share: None) -> Found:
+    """Price every legal strategy of ``case`` and rank those that fit and meet the limits."""
+    if case.serving is not None:
+        raise SpecError(
+            "got 'serving', which has no single step; expected forward, prefill or decode (`moewright serve` and "
+            "`moewright plan` take serving)",
+            file=case.file,
+            field="workload.kind",
+        )
+    check_units(case)
+    _check_price(case)
+    legal = space(case)
+    table, rejected = legal.table, legal.rejected
+    # without a pipeline, more micro-batches only save memory: priced where one batch does not fit
+    late = (table.pp == 1) & (table.micro_batches > 1) & (case.strategy is None)
+    parts = [_priced(case, table.take(~late), progress)]
+    if late.any():
+        parts += _smaller(case, table, late, parts[0])
+    table = Table(*(np.concatenate(c) for c in zip(*(_columns(p[0]) for p in parts), strict=True)))
+    seconds, period, memory = (np.concatenate([p[i] for p in parts]) for i in (1, 2, 3))
+    usable = case.cluster.device.memory * (1 - case.cluster.reserve)
+    fits = memory <= usable
+    if not fits.any():
+        least = int(memory.argmin())
+        which = (
+            f"{strategy_name(table.row(least)[0], case.model)} does not fit: it"
+            if case.strategy
+            else "no strategy fits: the smallest"
+        )
+        raise InfeasibleError(f"{which} needs {format_bytes(memory[least])} on a GPU, of {format_bytes(usable)} usable")
+    rejected["does not fit in memory"] += int((~fits).sum())
+    meets = _within_limits(case, table, seconds, memory, fits, rejected)
+    rejected += Counter()  # drops reasons that never applied
+    kept = np.flatnonzero(meets)
+    rate = table.batch / period
+    keys = (memory, table.pp, -rate, seconds)
+    if case.goal.objective is not Objective.LATENCY:
+        keys = (memory, table.pp, seconds, -rate)
+    order = kept[np.lexsort(tuple(_rounded(k[kept]) for k in keys))]
+    return Found(table.take(order), seconds[order], rate[order], len(table), rejected)
+
+
+def _within_limits(
+    case: Case, table: Table, seconds: np.ndarray, memory: np.ndarray, fits: np.ndarray, rejected: Counter[str]
+) -> np.ndarray:
+    """Which rows fit and meet every limit. Raises InfeasibleError where none does."""
+    meets = fits
+    usable = case.cluster.device.memory * (1 - case.cluster.reserve)
+    for name, limit in limits_of(case).items():
+        taken = seconds
+        if name != own_limit(case):
+            rows = np.flatnonzero(meets)
+            taken = np.full(len(table), np.inf)
+            for i in range(0, len(rows), BLOCK):
+                block = rows[i : i + BLOCK]
+                other, extra = other_seconds(case, table.take(block))
+                # the other phase's activations come on top of what is held
+                taken[block] = np.where(memory[block] + extra <= usable, other, np.inf)
+        good = meets & (taken <= limit)
+        if not good.any():
+            fastest = float(taken[meets].min())
+            least = f"the fastest that fits takes {format_seconds(fastest)}" if fastest < np.inf else "none can run it"
+            raise InfeasibleError(f"no strategy meets limits.{name} of {format_seconds(limit)}: {least}")
+        rejected[f"slower than limits.{name}"] += int((meets & ~good).sum())
+        meets = good
+    return meets
+
+
+def _check_price(case: Case) -> None:
+    """Raises SpecError where cost is wanted of a device without a price."""
+    if case.goal.objective is Objective.COST and case.cluster.device.price is None:
+        raise SpecError(
+            "got cost, but the device has no price; give cluster.device.price, such as 2.5 USD/h",
+            file=case.file,
+            field="objective",
+        )
+
+
+def _rounded(values: np.ndarray) -> np.ndarray:
+    """Ten significant digits, so that rounding noise decides no tie."""
+    values = np.asarray(values, dtype=float)
+    scale = 10.0 ** (9 - np.floor(np.log10(np.maximum(np.abs(values), 1e-30))))
+    return np.asarray(np.round(values * scale) / scale)
+
+
+def _columns(table: Table) -> list[np.ndarray]:
+    return [getattr(table, name) for name in Table.__slots__]
+
+
+def _priced(
+    case: Case, table: Table, progress: Progress = lambda share: None
+) -> tuple[Table, np.ndarray, np.ndarray, np.ndarray]:
+    """(table, seconds, period, memory), priced block by block."""
+    blocks: list[Evaluation] = []
+    for i in range(0, len(table), BLOCK):
+        blocks.append(evaluate_table(case, table.take(slice(i, i + BLOCK))))
+        progress(min(1.0, (i + BLOCK) / len(table)))
+    if not blocks:
+        return table, np.empty(0), np.empty(0), np.empty(0)
+    seconds, period, memory = (
+        np.concatenate([np.asarray(getattr(b, name), dtype=float) for b in blocks])
+        for name in ("seconds", "period", "memory_total")
+    )
+    return table, seconds, period, memory
+
+
+def _smaller(
+    case: Case, table: Table, late: np.ndarray, first: tuple[Table, np.ndarray, np.ndarray, np.ndarray]
+) -> list[tuple[Table, np.ndarray, np.ndarray, np.ndarray]]:
+    """Rows of ``late`` whose layout does not fit as one micro-batch."""
+    usable = case.cluster.device.memory * (1 - case.cluster.reserve)
+    whole = first[0]
+    tight = (first[3] > usable) & (whole.pp == 1)
+    wanted = np.flatnonzero(late)
+    mine = np.isin(_layout(table.take(wanted)), _layout(whole.take(tight)))
+    return [_priced(case, table.take(wanted[mine]))] if mine.any() else []
+
+
+def _layout(table: Table) -> np.ndarray:
+    """One number per layout, micro-batches and overlap left aside."""
+    code = np.zeros(len(table), dtype=np.uint64)
+    for name in ("replicas", "dp", "cp", "tp", "repeated", "ep", "etp", "redundant", "replicated", "batch"):
+        code = code * np.uint64(1_000_003) + np.asarray(getattr(table, name), dtype=np.uint64)
+    return code

@@ -1,0 +1,1 @@
+"""A machine measured, and a run timed."""

@@ -1,0 +1,1 @@
+"""The mathematics of a rank's pass, and of the unsharded one."""

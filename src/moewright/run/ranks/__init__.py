@@ -1,0 +1,1 @@
+"""Processes, process groups and what travels between them."""

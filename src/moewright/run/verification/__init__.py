@@ -1,0 +1,1 @@
+"""A run held against the unsharded model and against the plan."""

@@ -1,0 +1,1 @@
+"""Weights read from a folder, slice by slice."""

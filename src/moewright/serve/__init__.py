@@ -1,1 +1,0 @@
-"""What users of a serving engine will see: requests, scheduler steps, time to first token and per token."""

@@ -1,0 +1,104 @@
+"""Engine profiles: scheduler defaults of vLLM, SGLang and TensorRT-LLM, each figure with its source."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moewright.case.serving import ENGINES, EngineSpec
+from moewright.cost.table import Numbers
+from moewright.errors import SpecError
+from moewright.units import parse
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """``max_num_batched_tokens``: the token budget of a step; ``max_num_seqs``: sequences in it; both of one
+    attention-dp rank. ``memory``: what ``gpu_memory_utilization`` is a share of (``capacity.py``). ``mixed``:
+    prompts and decodes share a step; else waiting prompts go first. ``reserve``: share of the answers to come for
+    which KV is kept free at admission. ``cuda_graph_sizes``: batches a decode step is padded to. Host seconds that
+    the GPU waits for: of a step, of each sequence in it; and of a request before its first token (``before``):
+    seconds, ``host_wait`` steps, ``host_launch`` seconds a layer of a prompt, ``host_prompt`` a factor, ``host_queue``
+    a share of other requests, ``host_apart`` seconds more where another worker decodes."""
+
+    name: str
+    max_num_batched_tokens: int
+    max_num_seqs: int
+    kv_block: int
+    gpu_memory_utilization: float
+    memory: str
+    chunked_prefill: bool
+    mixed: bool
+    reserve: float
+    cuda_graph_sizes: tuple[int, ...]
+    host_step: float
+    host_sequence: float
+    host_request: float
+    host_wait: float
+    host_launch: float
+    host_prompt: float
+    host_queue: float
+    host_apart: float
+    sources: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    def before(self, prompt: Numbers, decode: Numbers, layers: int, others: Numbers = 0.0) -> Numbers:
+        """Seconds that a request waits for its first token beside the steps that compute it: the host's own, steps of
+        ``decode`` seconds until the scheduler takes it, what a prompt of ``prompt`` seconds of kernels takes longer
+        than they do, launched one by one through all ``layers``, and a share of the ``others`` on its rank whose
+        prompts come in bursts before its own (``closed_form.py`` has the same terms)."""
+        launched = self.host_prompt * np.maximum(prompt, self.host_launch * layers)
+        taken = self.host_request + self.host_wait * decode + self.host_queue * others * prompt
+        return taken + np.maximum(launched - prompt, 0.0)
+
+    def without_host(self) -> Engine:
+        """The same scheduler, with no host seconds."""
+        return replace(
+            self,
+            host_step=0.0,
+            host_sequence=0.0,
+            host_request=0.0,
+            host_wait=0.0,
+            host_launch=0.0,
+            host_prompt=1.0,
+            host_queue=0.0,
+            host_apart=0.0,
+        )
+
+    def padded(self, sequences: int) -> int:
+        """``sequences``, filled up to the next captured size; beyond the largest none."""
+        i = bisect_left(self.cuda_graph_sizes, sequences)
+        return self.cuda_graph_sizes[i] if i < len(self.cuda_graph_sizes) and sequences else sequences
+
+
+@cache
+def _profile(name: str) -> Engine:
+    import yaml
+
+    raw: dict[str, Any] = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    graphs, host = raw.pop("cuda_graphs"), raw.pop("host")
+    sizes = {*graphs["first"], *(n for first, last, step in graphs["then"] for n in range(first, last + 1, step))}
+    plain = ("wait", "prompt", "queue")
+    seconds: dict[str, Any] = {
+        f"host_{key}": value if key in plain else parse(value, "seconds") for key, value in host.items()
+    }
+    return Engine(**raw, **seconds, cuda_graph_sizes=tuple(sorted(sizes)))
+
+
+def load_engine(spec: EngineSpec | str) -> Engine:
+    """The profile of an engine, with a user's settings over it. Raises SpecError for a name that is not known."""
+    name = spec if isinstance(spec, str) else spec.name
+    if name not in ENGINES:
+        near = get_close_matches(name[:60], ENGINES, 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise SpecError(f"got {name[:60]!r}{hint}; expected one of {', '.join(ENGINES)}", field="engine")
+    profile = _profile(name)
+    own: dict[str, Any] = {} if isinstance(spec, str) else dict(spec.overrides)
+    return replace(profile, **own)

@@ -1,0 +1,1 @@
+"""The best layout and concurrency of a serving workload."""

@@ -1,0 +1,1 @@
+"""An engine's scheduler, step by step, over drawn requests."""

@@ -1,0 +1,700 @@
+"""Models from Hugging Face configs: counts against transformers on the meta device, precision, bad input.
+
+The model of each config is built by transformers without memory (device "meta") and its parameters are
+summed: shared ones once, buffers (the routers' correction biases among them) not, vision towers and
+multi-token-prediction layers not. kimi_k2 and kimi_k25 are the deepseek_v3 architecture (their own
+config.json says so: DeepseekV3ForCausalLM), so they are built as that.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from moewright.case.catalogue import model_catalogue as catalogue_models
+from moewright.case.catalogue.model_catalogue import load_model, model_names
+from moewright.case.huggingface.config import KNOWN, from_config, read_config
+from moewright.case.model import LatentAttention, LinearAttention, MoeFfn, SoftmaxAttention
+from moewright.case.tensors import active_parameters, all_tensors, total_parameters
+from moewright.errors import SpecError
+
+CONFIGS = Path(find_spec("aiconfigurator_core").submodule_search_locations[0]) / "model_configs"
+REAL = sorted(p for p in CONFIGS.glob("*_config.json") if not p.name.endswith("_hf_quant_config.json"))
+ARCHITECTURE = {
+    "kimi_k2": "deepseek_v3",
+    "kimi_k25": "deepseek_v3",
+    "llama4": "llama4_text",
+    "qwen3_5": "qwen3_5_text",
+    "qwen3_5_moe": "qwen3_5_moe_text",
+}
+
+
+def catalogue_config(name):
+    file = catalogue_models._FOLDER / f"{name.lower()}.yaml"
+    return yaml.safe_load(file.read_text())
+
+
+def meta_model(config):
+    """The model of transformers for the text part of ``config``, without memory."""
+    config = {**config.get("text_config", {}), **({} if "text_config" in config else config)}
+    model_type = config.pop("model_type")
+    config.pop("quantization_config", None)
+    if model_type == "dbrx":  # transformers reads the base of the rotary embedding here
+        config["attn_config"] = {"rope_theta": 5e5, **config["attn_config"]}
+    built = AutoConfig.for_model(ARCHITECTURE.get(model_type, model_type), **config)
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(built)
+
+
+def meta_counts(model, top_k):
+    """Total and active parameters of a transformers model. Active: of the parameters that stack all
+    experts, top_k of them; of an embedding that is not the head too, one row."""
+    total = active = 0
+    tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    for name, parameter in model.named_parameters():
+        size = parameter.numel()
+        total += size
+        if ".experts." in name:
+            size = size // stacked_experts(model.config) * top_k
+        elif parameter is model.get_input_embeddings().weight and not tied:
+            size = parameter.shape[1]
+        active += size
+    return total, active
+
+
+def stacked_experts(config):
+    """Experts of a config of transformers, under the name its family has."""
+    if config.model_type == "dbrx":
+        return config.ffn_config.moe_num_experts
+    names = ("n_routed_experts", "num_local_experts", "num_experts")
+    return next(getattr(config, name) for name in names if getattr(config, name, None))
+
+
+def assert_same_counts(config):
+    spec = from_config(config, "test")
+    top_k = spec.moe.top_k if spec.moe else 0
+    model = meta_model(config)
+    assert (total_parameters(spec), active_parameters(spec)) == meta_counts(model, top_k)
+    kinds = getattr(model.config, "layer_types", None)
+    if kinds:
+        assert [kind_of(layer.attention) for layer in spec.layers] == kinds
+
+
+def kind_of(attention):
+    """What transformers calls an attention in layer_types."""
+    if isinstance(attention, LinearAttention):
+        return "linear_attention"
+    if isinstance(attention, LatentAttention):
+        return "indexed_attention" if attention.indexer else "full_attention"
+    if attention.chunk:
+        return "chunked_attention"
+    return "sliding_attention" if attention.window else "full_attention"
+
+
+# ------------------------------------------------------------------------------ catalogue, full size
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_catalogue_counts_equal_transformers(name):
+    entry = catalogue_config(name)
+    assert entry["names"][0] == name
+    assert entry["source"].startswith("https://huggingface.co/")
+    for alias in entry["names"]:
+        assert load_model(alias.upper()).name == name
+        assert load_model(alias.replace("-", " ")).name == name
+    assert set(entry["names"][1:]) == set(catalogue_models._INDEX[name])
+    assert_same_counts(entry["config"])
+
+
+def test_catalogue_files_are_those_of_the_index():
+    files = {p.stem for p in catalogue_models._FOLDER.glob("*.yaml")}
+    assert files == {name.lower() for name in model_names()}
+
+
+#: billions, total and active, as the model cards and papers print them
+PUBLISHED = {
+    "Mixtral-8x7B": (46.7, 12.9),
+    "Mixtral-8x22B": (141, 39),
+    "Qwen3-30B-A3B": (30.5, 3.3),
+    "Qwen3-235B-A22B": (235, 22),
+    "Qwen3-32B": (32.8, 32.8),
+    "Qwen3-Next-80B-A3B": (80, 3.9),  # card: 3B, rounded down
+    "Qwen3.5-397B-A17B": (397, 17),
+    "DeepSeek-V2-Lite": (15.7, 2.4),
+    "DeepSeek-V2": (236, 21),
+    "DeepSeek-V3": (671, 37),
+    "DeepSeek-V3.2": (671, 37),
+    "Kimi-K2": (1027, 32.6),  # card: 1T; the tensors of the checkpoint sum to 1.027T
+    "gpt-oss-20b": (20.9, 3.6),
+    "gpt-oss-120b": (116.8, 5.1),
+    "Llama-4-Scout": (108, 17),  # card: 109B with the vision tower
+    "Llama-4-Maverick": (401, 17),
+    "Llama-3.1-8B": (8.03, 8.03),
+    "Llama-3.1-70B": (70.6, 70.6),
+    "GLM-4.5": (353, 33),  # card: 355B and 32B, the prediction layer in part
+    "GLM-4.5-Air": (106, 12.8),
+    "GLM-5": (744, 40),
+    "MiniMax-M2": (229, 10),
+    "OLMoE-1B-7B": (6.9, 1.3),
+    "DBRX": (132, 36),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_catalogue_matches_published_numbers(name):
+    """Papers differ on whether the embedding is active: the number lies between the two counts, or within
+    the rounding of the print (4 %) of them."""
+    model = load_model(name)
+    total, active = PUBLISHED[name]
+    assert total_parameters(model) / 1e9 == pytest.approx(total, rel=0.01)
+    few = active_parameters(model)
+    many = few + (0 if model.tied_embeddings else model.vocab_size * model.hidden_size)
+    assert few / 1e9 * 0.96 <= active <= many / 1e9 * 1.04
+
+
+def test_deepseek_v3_by_hand():
+    """Every matrix of DeepSeek-V3 written out (arXiv 2412.19437 §4.2)."""
+    h, moe, dense = 7168, 2048, 18432
+    mla = h * 1536 + 1536 + 1536 * 128 * 192 + h * 576 + 512 + 512 * 128 * 256 + 128 * 128 * h
+    expert = 3 * h * moe
+    layer = mla + 2 * h
+    rest = 61 * layer + 3 * 3 * h * dense + h + 129280 * h
+    total = rest + 129280 * h + 58 * (256 * h + 257 * expert)
+    active = rest + h + 58 * (256 * h + 9 * expert)
+    model = load_model("DeepSeek-V3")
+    assert (total_parameters(model), active_parameters(model)) == (total, active)
+    assert model.prediction_layers == 1
+
+
+# --------------------------------------------------------------------- families, small random configs
+
+small = st.integers(1, 5)
+
+
+@st.composite
+def grouped(draw, model_type, **more):
+    """Fields that most families with grouped-query attention share."""
+    kv_heads = draw(st.sampled_from([1, 2, 4]))
+    heads = kv_heads * draw(st.sampled_from([1, 2, 3]))
+    head_dim = 8 * draw(small)
+    return {
+        "model_type": model_type,
+        "hidden_size": heads * 8 * draw(small),
+        "num_hidden_layers": draw(st.integers(1, 6)),
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "head_dim": head_dim,
+        "vocab_size": draw(st.integers(10, 90)),
+        "intermediate_size": 8 * draw(small),
+        "tie_word_embeddings": draw(st.booleans()),
+        **{name: draw(values) for name, values in more.items()},
+    }
+
+
+@st.composite
+def with_experts(draw, base, names, top_k="num_experts_per_tok"):
+    config = draw(base)
+    config[names] = draw(st.integers(2, 8))
+    config[top_k] = draw(st.integers(1, config[names]))
+    return config
+
+
+@st.composite
+def without_head_dim(draw, base):
+    config = draw(base)
+    config.pop("head_dim")
+    return config
+
+
+@st.composite
+def latent(draw, model_type, **more):
+    config = draw(grouped(model_type, attention_bias=st.booleans(), **more))
+    groups, per_group = draw(st.integers(1, 3)), draw(st.integers(2, 4))
+    open_groups = draw(st.integers(1, groups))
+    config.pop("head_dim")
+    return config | {
+        "num_key_value_heads": config["num_attention_heads"],
+        "q_lora_rank": draw(more.get("q_lora_rank", st.integers(1, 20))),
+        "kv_lora_rank": draw(st.integers(1, 20)),
+        "qk_nope_head_dim": 4 * draw(small),
+        "qk_rope_head_dim": 4 * draw(small),
+        "v_head_dim": 4 * draw(small),
+        "moe_intermediate_size": 4 * draw(small),
+        "n_group": groups,
+        "topk_group": open_groups,
+        "n_routed_experts": groups * per_group,
+        "num_experts_per_tok": draw(st.integers(1, open_groups * per_group)),
+        "n_shared_experts": draw(st.integers(1, 3)),
+        "first_k_dense_replace": draw(st.integers(0, config["num_hidden_layers"])),
+    }
+
+
+@st.composite
+def sparse(draw, model_type):
+    config = draw(latent(model_type))
+    config |= {"index_n_heads": draw(small), "index_head_dim": 24 + 4 * draw(small), "index_topk": 16}
+    if model_type == "glm_moe_dsa" and draw(st.booleans()):
+        config |= {
+            "index_topk_freq": draw(st.integers(1, 3)),
+            "index_skip_topk_offset": draw(st.integers(1, 3)),
+        }
+    return config
+
+
+@st.composite
+def qwen_moe(draw, model_type, **more):
+    names = ["moe_intermediate_size", "shared_expert_intermediate_size"]
+    base = with_experts(grouped(model_type, **dict.fromkeys(names, small), **more), "num_experts")
+    config = draw(base)
+    if draw(st.booleans()):
+        config["decoder_sparse_step"] = draw(st.integers(1, 3))
+        config["mlp_only_layers"] = draw(st.lists(st.integers(0, config["num_hidden_layers"] - 1), max_size=3))
+    return config
+
+
+linear = {
+    "linear_num_key_heads": st.just(2),
+    "linear_num_value_heads": st.sampled_from([2, 4]),
+    "linear_key_head_dim": st.sampled_from([8, 16]),
+    "linear_value_head_dim": st.sampled_from([8, 16]),
+    "linear_conv_kernel_dim": st.integers(2, 4),
+    "full_attention_interval": st.integers(1, 4),
+}
+
+
+@st.composite
+def hybrid_moe(draw, model_type):
+    """Qwen3.5 has experts in every layer."""
+    config = draw(qwen_moe(model_type, **linear))
+    return {k: v for k, v in config.items() if k not in ("decoder_sparse_step", "mlp_only_layers")}
+
+
+@st.composite
+def llama4(draw):
+    config = draw(with_experts(grouped("llama4_text", attention_bias=st.booleans()), "num_local_experts"))
+    return config | {"intermediate_size_mlp": 24, "interleave_moe_layer_step": draw(st.integers(1, 3))}
+
+
+@st.composite
+def glm4_moe(draw):
+    config = draw(latent("glm4_moe", use_qk_norm=st.booleans()))
+    kv_heads = draw(st.sampled_from([1, config["num_attention_heads"]]))
+    return config | {"head_dim": 16, "num_key_value_heads": kv_heads}
+
+
+@st.composite
+def dbrx(draw):
+    experts = draw(st.integers(2, 8))
+    return {
+        "model_type": "dbrx",
+        "d_model": 8 * 4 * draw(small),
+        "n_heads": 4,
+        "n_layers": draw(small),
+        "vocab_size": draw(st.integers(10, 90)),
+        "attn_config": {"kv_n_heads": draw(st.sampled_from([1, 2, 4]))},
+        "ffn_config": {
+            "ffn_hidden_size": 8 * draw(small),
+            "moe_num_experts": experts,
+            "moe_top_k": draw(st.integers(1, experts)),
+        },
+    }
+
+
+bias = {"attention_bias": st.booleans()}
+late = {
+    "use_sliding_window": st.booleans(),
+    "sliding_window": st.just(8),
+    "max_window_layers": st.integers(0, 6),
+}
+FAMILIES = {
+    "dbrx": dbrx(),
+    "deepseek_v2": latent("deepseek_v2", q_lora_rank=st.none() | small, mlp_bias=st.booleans()),
+    "deepseek_v3": latent("deepseek_v3", q_lora_rank=st.none() | small),
+    "deepseek_v32": sparse("deepseek_v32"),
+    "glm4_moe": glm4_moe(),
+    "glm_moe_dsa": sparse("glm_moe_dsa"),
+    "gpt_oss": with_experts(grouped("gpt_oss", sliding_window=st.just(8), **bias), "num_local_experts"),
+    "granitemoe": without_head_dim(with_experts(grouped("granitemoe", **bias), "num_local_experts")),
+    "kimi_k2": latent("kimi_k2"),
+    "llama": grouped("llama", mlp_bias=st.booleans(), **bias),
+    "llama4_text": llama4(),
+    "minimax_m2": with_experts(grouped("minimax_m2"), "num_local_experts"),
+    "mixtral": with_experts(grouped("mixtral", sliding_window=st.none() | st.just(8)), "num_local_experts"),
+    "olmoe": without_head_dim(with_experts(grouped("olmoe", **bias), "num_experts")),
+    "phimoe": without_head_dim(
+        with_experts(grouped("phimoe", lm_head_bias=st.booleans(), **bias), "num_local_experts")
+    ),
+    "qwen2": without_head_dim(grouped("qwen2", **late)),
+    "qwen2_moe": without_head_dim(qwen_moe("qwen2_moe", qkv_bias=st.booleans(), **late)),
+    "qwen3": grouped("qwen3", **bias, **late),
+    "qwen3_5_moe_text": hybrid_moe("qwen3_5_moe_text"),
+    "qwen3_5_text": grouped("qwen3_5_text", **linear, **bias),
+    "qwen3_moe": qwen_moe("qwen3_moe", **bias),
+    "qwen3_next": qwen_moe("qwen3_next", **linear),
+}
+
+
+def test_every_known_family_is_tested():
+    nested = {"kimi_k25", "llama4", "qwen3_5", "qwen3_5_moe"}
+    assert set(FAMILIES) == set(KNOWN) - nested
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_family_counts_equal_transformers(family):
+    @settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(FAMILIES[family])
+    def check(config):
+        assert_same_counts(config)
+
+    check()
+
+
+@pytest.mark.parametrize("outer", ["kimi_k25", "llama4", "qwen3_5", "qwen3_5_moe"])
+def test_nested_config_is_its_text_model(outer):
+    name = {"kimi_k25": "Kimi-K2.5", "llama4": "Llama-4-Maverick"}.get(outer, "Qwen3.5-397B-A17B")
+    text = catalogue_config(name)["config"]["text_config"]
+    if outer == "qwen3_5":
+        text = text | {"model_type": "qwen3_5_text", "intermediate_size": 4096}
+    nested = from_config({"model_type": outer, "text_config": text, "vision_config": {"depth": 3}}, "x")
+    assert nested == from_config(text, "x")
+    assert nested == from_config({**text, "model_type": outer}, "x")
+
+
+# -------------------------------------------------------------------------------- attention per layer
+
+
+def test_attention_per_layer():
+    oss = load_model("gpt-oss-20b").layers
+    assert [layer.attention.window for layer in oss[:4]] == [128, None, 128, None]
+    assert oss[0].attention.sinks
+    scout = load_model("Llama-4-Scout").layers
+    assert [layer.attention.chunk for layer in scout[:5]] == [8192, 8192, 8192, None, 8192]
+    maverick = load_model("Llama-4-Maverick").layers
+    assert [isinstance(layer.ffn, MoeFfn) for layer in maverick[:4]] == [False, True, False, True]
+    following = load_model("Qwen3-Next-80B-A3B").layers
+    assert [isinstance(layer.attention, LinearAttention) for layer in following[:4]] == [True] * 3 + [False]
+    assert following[3].attention.output_gate
+    assert load_model("DeepSeek-V2-Lite").layers[0].attention.q_rank is None
+    assert load_model("DeepSeek-V3.2").layers[0].attention.indexer.top_k == 2048
+    groups = load_model("DeepSeek-V3").moe
+    assert (groups.groups, groups.top_groups) == (8, 4)
+    assert isinstance(load_model("Mixtral-8x7B").layers[0].attention, SoftmaxAttention)
+
+
+def test_sliding_window_starts_at_max_window_layers():
+    base = json.loads((CONFIGS / "Qwen--Qwen3-8B_config.json").read_text())
+    base |= {"use_sliding_window": True, "sliding_window": 4096, "max_window_layers": 30}
+    windows = [layer.attention.window for layer in from_config(base, "x").layers]
+    assert windows == [None] * 30 + [4096] * 6
+
+
+def test_glm_5_2_shares_indexers():
+    model = read_config(CONFIGS / "zai-org--GLM-5.2_config.json")
+    attentions = [layer.attention for layer in model.layers]
+    own = [isinstance(a, LatentAttention) and not a.indexer.shared for a in attentions]
+    assert sum(own) == 21
+    assert_same_counts(json.loads((CONFIGS / "zai-org--GLM-5.2_config.json").read_text()))
+
+
+# -------------------------------------------------------------------------------------- quantization
+
+
+def formats(model):
+    p = model.precision
+    return p.weights, p.activations, p.kv_cache, p.dispatch, p.combine
+
+
+def every(weight, *kinds):
+    return dict.fromkeys(kinds, weight)
+
+
+DEEPSEEK_KINDS = ("attention", "dense", "experts", "shared_experts")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Mixtral-8x7B", ({}, "bf16", "bf16", "bf16", "bf16")),
+        ("DeepSeek-V3", (every("fp8_block", *DEEPSEEK_KINDS), "fp8", "bf16", "fp8", "bf16")),
+        ("GLM-5-FP8", (every("fp8_block", *DEEPSEEK_KINDS), "fp8", "bf16", "fp8", "bf16")),
+        ("MiniMax-M2.5", (every("fp8_block", "attention", "experts"), "fp8", "bf16", "fp8", "bf16")),
+        ("gpt-oss-120b", ({"experts": "mxfp4"}, "bf16", "bf16", "bf16", "bf16")),
+        ("Kimi-K2.5", ({"experts": "int4"}, "bf16", "bf16", "bf16", "bf16")),
+    ],
+)
+def test_catalogue_precision(name, expected):
+    assert formats(load_model(name)) == expected
+    assert load_model(name).precision.default == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        # DeepSeek-V3.1-NVFP4 leaves the compressions of MLA alone; o_proj is most of its attention
+        ("nvidia--DeepSeek-V3.1-NVFP4", (every("nvfp4", *DEEPSEEK_KINDS), "nvfp4", "fp8", "fp8", "bf16")),
+        (
+            "nvidia--Qwen3-235B-A22B-NVFP4",
+            (every("nvfp4", "attention", "experts"), "nvfp4", "fp8", "fp8", "bf16"),
+        ),
+        (
+            "nvidia--Llama-3.1-70B-Instruct-FP8",
+            (every("fp8", "attention", "dense"), "fp8", "fp8", "fp8", "bf16"),
+        ),
+        ("nvidia--MiniMax-M2.5-NVFP4", ({"experts": "nvfp4"}, "nvfp4", "fp8", "fp8", "bf16")),
+        (
+            "nvidia--Qwen3.6-35B-A3B-NVFP4",
+            (
+                {"attention": "fp8", "experts": "nvfp4", "shared_experts": "nvfp4"},
+                "bf16",
+                "bf16",
+                "bf16",
+                "bf16",
+            ),
+        ),
+    ],
+)
+def test_modelopt_folder(tmp_path, name, expected):
+    """ModelOpt's hf_quant_config.json beside the config counts where the config says nothing."""
+    shutil.copy(CONFIGS / f"{name}_config.json", tmp_path / "config.json")
+    shutil.copy(CONFIGS / f"{name}_hf_quant_config.json", tmp_path / "hf_quant_config.json")
+    model = read_config(tmp_path)
+    assert formats(model) == expected
+    assert model == read_config(tmp_path / "config.json")
+    assert model.name == tmp_path.name
+
+
+def quantized(**quantization):
+    base = catalogue_config("Qwen3-30B-A3B")["config"]
+    return formats(from_config({**base, "quantization_config": quantization}, "x"))
+
+
+def test_other_quantizations():
+    both = ("attention", "experts")
+    assert quantized(quant_method="fp8")[0] == every("fp8", *both)
+    assert quantized(quant_method="awq", bits=4) == (every("int4", *both), *["bf16"] * 4)
+    assert quantized(quant_method="fp8", modules_to_not_convert=["self_attn"])[0] == {"experts": "fp8"}
+    assert quantized(quant_method="fp8", ignored_layers=["*self_attn*"])[0] == {"experts": "fp8"}
+    int8 = {"num_bits": 8, "type": "int", "strategy": "channel"}
+    group = {"targets": ["re:.*experts.*"], "weights": int8, "input_activations": int8}
+    found = quantized(quant_method="compressed-tensors", config_groups={"group_0": group})
+    assert found == ({"experts": "int8"}, "int8", "bf16", "int8", "bf16")
+    # most of the attention stays BF16 in 40 of 48 layers, so the kind does
+    some = [f"model.layers.{i}.self_attn" for i in range(40)]
+    assert quantized(quant_method="fp8", modules_to_not_convert=some)[0] == {"experts": "fp8"}
+    with pytest.raises(SpecError, match=r"quantization_config\.quant_method: got 'bitsandbytes'; known are awq"):
+        quantized(quant_method="bitsandbytes")
+    with pytest.raises(SpecError, match="quant_algo: got 'ODD'"):
+        quantized(quant_method="modelopt", quant_algo="ODD")
+    with pytest.raises(SpecError, match="no regular expression"):
+        quantized(quant_method="fp8", ignore=["re:("])
+
+
+def test_float16_checkpoint():
+    config = {**catalogue_config("Mixtral-8x7B")["config"], "torch_dtype": "float16"}
+    assert from_config(config, "x").precision.default == "fp16"
+
+
+# -------------------------------------------------------------------------------- the published files
+
+
+@pytest.mark.parametrize("file", REAL, ids=lambda p: p.name.removesuffix("_config.json"))
+def test_published_config_reads_or_says_what_is_known(file):
+    model_type = json.loads(file.read_text())["model_type"]
+    if model_type in KNOWN:
+        model = read_config(file)
+        assert total_parameters(model) >= active_parameters(model) > 1e8
+        assert all(t.parameters > 0 for t, _ in all_tensors(model))
+    else:
+        with pytest.raises(SpecError) as caught:
+            read_config(file)
+        assert caught.value.field == "model_type"
+        assert model_type in str(caught.value)
+        assert all(known in str(caught.value) for known in KNOWN)
+
+
+def test_published_configs_cover_the_issue():
+    known = [file for file in REAL if json.loads(file.read_text())["model_type"] in KNOWN]
+    assert len(known) >= 45
+
+
+# ---------------------------------------------------------------------------------------- bad input
+
+GOOD = catalogue_config("Qwen3-30B-A3B")["config"]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"hidden_size": None}, "hidden_size"),
+        ({"hidden_size": "2048"}, "hidden_size"),
+        ({"hidden_size": 2048.0}, "hidden_size"),
+        ({"hidden_size": True}, "hidden_size"),
+        ({"hidden_size": -1}, "hidden_size"),
+        ({"hidden_size": 0}, "hidden_size"),
+        ({"hidden_size": 10**30}, "hidden_size"),
+        ({"hidden_size": float("nan")}, "hidden_size"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers"),
+        ({"num_key_value_heads": 5}, "num_key_value_heads"),
+        ({"num_experts_per_tok": 129}, "num_experts_per_tok"),
+        ({"num_experts": [128]}, "num_experts"),
+        ({"attention_bias": "no"}, "attention_bias"),
+        ({"mlp_only_layers": [None]}, "mlp_only_layers"),
+        ({"model_type": None}, "model_type"),
+        ({"model_type": 3}, "model_type"),
+        ({"model_type": "gpt2"}, "model_type"),
+        ({"quantization_config": "fp8"}, "quantization_config"),
+        ({"quantization_config": {}}, "quantization_config.quant_method"),
+        ({"tie_word_embeddings": 1}, "tie_word_embeddings"),
+        ({"vocab_size": 10**5000}, "vocab_size"),
+    ],
+    ids=lambda value: str(value)[:40] if isinstance(value, str) else next(iter(value)),
+)
+def test_bad_field(change, field):
+    with pytest.raises(SpecError) as caught:
+        from_config({**GOOD, **change}, "x", "some.json")
+    assert (caught.value.file, caught.value.field) == ("some.json", field)
+    assert len(str(caught.value)) < 700
+
+
+def test_missing_field_is_named():
+    for field in ("hidden_size", "vocab_size", "num_attention_heads", "num_experts", "moe_intermediate_size"):
+        with pytest.raises(SpecError, match=f"{field}: is missing"):
+            from_config({k: v for k, v in GOOD.items() if k != field}, "x")
+
+
+def test_layer_lists_must_fit():
+    config = catalogue_config("gpt-oss-20b")["config"]
+    for kinds in (["full_attention"], ["odd_attention"] * 24, [3] * 24, "full_attention"):
+        with pytest.raises(SpecError, match="layer_types"):
+            from_config({**config, "layer_types": kinds}, "x")
+    with pytest.raises(SpecError, match="moe_layers"):
+        from_config({**catalogue_config("Llama-4-Scout")["config"]["text_config"], "moe_layers": [99]}, "x")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "null",
+        '"a"',
+        "{",
+        "nope",
+        '{"a": 1} x',
+        "[" * 100_000,
+        '{"a": ' * 100_000,
+        '{"a": ' + "9" * 9999 + "}",
+    ],
+    ids=range(10),
+)
+def test_unreadable_file(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    for path in (tmp_path, tmp_path / "config.json", str(tmp_path)):
+        with pytest.raises(SpecError) as caught:
+            read_config(path)
+        assert caught.value.file == str(tmp_path / "config.json")
+
+
+def test_no_such_file(tmp_path):
+    for path in (tmp_path, tmp_path / "none", tmp_path / "none" / "config.json", "a\0b", "x" * 10_000):
+        with pytest.raises(SpecError):
+            read_config(path)
+    (tmp_path / "config.json").write_bytes(b"\xff\xfe\x00\x01{")
+    with pytest.raises(SpecError, match="not JSON"):
+        read_config(tmp_path)
+
+
+def test_bad_sidecar(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(GOOD))
+    for content in ("[", "[]", '{"quantization": 3}', '{"quantization": {"quant_algo": 3}}'):
+        (tmp_path / "hf_quant_config.json").write_text(content)
+        with pytest.raises(SpecError):
+            read_config(tmp_path)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_cut_file(tmp_path, data):
+    text = (CONFIGS / "openai--gpt-oss-20b_config.json").read_text().rstrip()
+    (tmp_path / "config.json").write_text(text[: data.draw(st.integers(0, len(text) - 1))])
+    with pytest.raises(SpecError):
+        read_config(tmp_path)
+
+
+JUNK = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 3),
+    st.integers(),
+    st.sampled_from([10**30, 2**63, 1 << 24, -(10**18)]),
+    st.floats(),
+    st.text(max_size=8),
+    st.sampled_from(["llama", "dbrx", "deepseek_v2", "glm_moe_dsa", "re:(", "re:[", "*", "", "NVFP4"]),
+    st.lists(st.none() | st.integers() | st.text(max_size=4), max_size=4),
+    st.dictionaries(st.text(max_size=4), st.none() | st.integers() | st.text(max_size=4), max_size=3),
+)
+MUTABLE = [json.loads(p.read_text()) for p in REAL] + [catalogue_config(n)["config"] for n in model_names()]
+MUTABLE = [c for c in MUTABLE if c["model_type"] in KNOWN]
+
+
+def mutated(draw, node):
+    """``node`` with one place below it deleted or replaced by junk."""
+    if isinstance(node, dict) and node and draw(st.integers(0, 9)):
+        key = draw(st.sampled_from(sorted(node)))
+        if not draw(st.integers(0, 4)):
+            return {k: v for k, v in node.items() if k != key}
+        return {**node, key: mutated(draw, node[key])}
+    if isinstance(node, list) and node and draw(st.booleans()):
+        place = draw(st.integers(0, len(node) - 1))
+        return [*node[:place], mutated(draw, node[place]), *node[place + 1 :]]
+    return draw(JUNK)
+
+
+@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_mutated_configs_read_or_raise_spec_error(data):
+    config = data.draw(st.sampled_from(MUTABLE))
+    for _ in range(data.draw(st.integers(1, 3))):
+        changed = mutated(data.draw, config)
+        config = changed if isinstance(changed, dict) else config
+    model, error = outcome(config)
+    if model is None:
+        assert len(str(error)) < 1000
+        assert error.file == "f"
+    else:
+        assert total_parameters(model) >= active_parameters(model) > 0
+        assert len(model.layer_kinds()) <= len(model.layers)
+
+
+def outcome(config):
+    """The model or the SpecError of ``config``; any other error passes through."""
+    try:
+        return from_config(config, "x", "f"), None
+    except SpecError as error:
+        return None, error
+
+
+# ----------------------------------------------------------------------------------------- look-up
+
+
+def test_unknown_name_tells_near_ones():
+    with pytest.raises(SpecError, match=r"did you mean.*Mixtral-8x7B"):
+        load_model("mixtral8x7b-chat")
+    with pytest.raises(SpecError, match=r"known are .*DBRX"):
+        load_model("zzz")
+    assert load_model("deepseek-ai/DeepSeek-R1").name == "DeepSeek-V3"
+
+
+def test_reading_needs_no_torch():
+    code = "import sys, moewright.case.catalogue.model_catalogue as c; c.load_model('DBRX'); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert not {"torch", "transformers", "numpy"} & set(loaded.split())
