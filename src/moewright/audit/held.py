@@ -75,7 +75,7 @@ def _weights(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
     tensors = [t for t in layer_tensors(layer, model.hidden_size) if not kinds or t.kind in kinds]
     needs = (*(EXPERT if part == "experts" else (*MODEL, *EXPERT) if part == "weights" else MODEL), *BYTES)
 
-    layer_size = sum(t.parameters * element_bytes(model.precision.weight(t.kind)) for t in tensors)
+    layer_size = sum(model.precision.tensor_bytes(t) for t in tensors)
 
     moe = model.moe
     form = model.precision.weight(kinds[0] if kinds else "default")
@@ -86,7 +86,7 @@ def _weights(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
     }.get(part, f"all weights of a layer × {width}" if part == "weights" else f"{part} × {width}")
     if "expert" in scope and moe is not None and part in ("experts", "weights"):
         experts = [t for t in layer_tensors(layer, model.hidden_size) if t.kind == "experts"]
-        one = sum(t.parameters * element_bytes(model.precision.weight(t.kind)) for t in experts) / moe.experts
+        one = sum(model.precision.tensor_bytes(t) for t in experts) / moe.experts
         shape = f"{_expert_shape(model.hidden_size, moe)} × {width}"
         if "gpu" in scope:
             for label, p in labelled(f, by_mask=False):
@@ -119,11 +119,7 @@ def _weights(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
         if part == "weights":
             yield Reading(weight_bytes_total(model), "all weights of the model", (*needs, "model.vocab_size"))
         else:
-            whole = sum(
-                t.parameters * n * element_bytes(model.precision.weight(t.kind))
-                for t, n in all_tensors(model)
-                if t.kind in kinds
-            )
+            whole = sum(model.precision.tensor_bytes(t) * n for t, n in all_tensors(model) if t.kind in kinds)
             yield Reading(whole, f"{shape}{_all_experts(part, model.moe)} × {layers} layers", (*needs, "model.layers"))
 
 

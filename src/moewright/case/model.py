@@ -5,85 +5,39 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from moewright.case.attention_kinds import (
+    Attention,
+    CompressedAttention,
+    Indexer,
+    LatentAttention,
+    LinearAttention,
+    NoAttention,
+    SoftmaxAttention,
+    UnknownAttention,
+)
 from moewright.case.precision import Precision
+from moewright.case.tensor import Tensor
 
-
-@dataclass(frozen=True, slots=True)
-class SoftmaxAttention:
-    """Multi-head or grouped-query attention (MHA when ``kv_heads == heads``)."""
-
-    heads: int
-    kv_heads: int
-    head_dim: int
-    value_dim: int | None = None  # of one head; head_dim when None
-    qkv_bias: bool = False
-    output_bias: bool = False
-    qk_norm: str = "none"  # none | head (one vector of head_dim each) | full (all heads' width)
-    output_gate: bool = False  # the query projection is doubled: half of it gates the output
-    sinks: bool = False  # one learned sink logit per head (gpt-oss)
-    window: int | None = None  # sliding window in tokens
-    chunk: int | None = None  # attention only inside chunks of so many tokens (Llama 4)
-
-    @property
-    def v_dim(self) -> int:
-        return self.head_dim if self.value_dim is None else self.value_dim
-
-
-@dataclass(frozen=True, slots=True)
-class Indexer:
-    """DeepSeek sparse attention: a small index that picks ``top_k`` keys per query (DeepSeek-V3.2).
-    ``shared``: the layer has no index of its own and takes the keys of the last one before (GLM-5.2)."""
-
-    heads: int
-    dim: int
-    top_k: int
-    shared: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class LatentAttention:
-    """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): KV is ``kv_rank + rope_dim`` wide."""
-
-    heads: int
-    q_rank: int | None  # None: queries are not compressed
-    kv_rank: int
-    nope_dim: int
-    rope_dim: int
-    value_dim: int
-    bias: bool = False
-    indexer: Indexer | None = None
-
-    @property
-    def kv_heads(self) -> int:
-        return 1
-
-
-@dataclass(frozen=True, slots=True)
-class LinearAttention:
-    """Gated delta rule (Qwen3-Next): a state of key_dim × value_dim per value head, no KV cache.
-    ``fused_projections`` tells nothing of the size: parameters are equal either way."""
-
-    key_heads: int
-    value_heads: int
-    key_dim: int
-    value_dim: int
-    conv_kernel: int
-
-    @property
-    def heads(self) -> int:
-        return self.value_heads
-
-    @property
-    def kv_heads(self) -> int:
-        return self.key_heads
-
-
-Attention = SoftmaxAttention | LatentAttention | LinearAttention
+__all__ = [
+    "Attention",
+    "CompressedAttention",
+    "DenseFfn",
+    "Ffn",
+    "Indexer",
+    "LatentAttention",
+    "Layer",
+    "LinearAttention",
+    "ModelSpec",
+    "MoeFfn",
+    "NoAttention",
+    "SoftmaxAttention",
+    "UnknownAttention",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class DenseFfn:
-    """A dense feed-forward of ``width``; gated: three matrices, else two."""
+    """A dense feed-forward of ``width``; gated: three matrices, else two. Width 0: the layer has none."""
 
     width: int
     gated: bool = True
@@ -93,7 +47,10 @@ class DenseFfn:
 @dataclass(frozen=True, slots=True)
 class MoeFfn:
     """``experts`` routed experts of ``width``, ``top_k`` of them per token, and shared experts that all
-    tokens pass, ``shared_width`` wide in all. ``groups``/``top_groups``: node-limited routing."""
+    tokens pass, ``shared_width`` wide in all (so is a dense network beside the experts: Arctic, Gemma 4).
+    ``groups``/``top_groups``: node-limited routing. ``latent``: tokens go through so few dimensions to the routed
+    experts and back (Nemotron 3). ``zero_experts``: further choices of the router that compute nothing
+    (LongCat-Flash), so that fewer than ``top_k`` experts work for a token."""
 
     experts: int
     top_k: int
@@ -107,6 +64,18 @@ class MoeFfn:
     groups: int = 1
     top_groups: int = 1
     shared_bias: bool = False  # of the shared experts' matrices
+    latent: int | None = None
+    zero_experts: int = 0
+    extra: tuple[Tensor, ...] = ()  # further weights that every token passes
+
+    @property
+    def working(self) -> float:
+        """Experts that work for a token on average: ``top_k``, less those of the choices that compute nothing."""
+        return self.top_k * self.experts / (self.experts + self.zero_experts)
+
+    def token_width(self, hidden: int) -> int:
+        """Numbers of a token that dispatch sends and an expert takes."""
+        return self.latent or hidden
 
 
 Ffn = DenseFfn | MoeFfn
@@ -118,6 +87,8 @@ class Layer:
     ffn: Ffn
     norms: int = 2  # norm vectors of hidden_size
     norm_bias: bool = False
+    extra: tuple[Tensor, ...] = ()  # weights beside attention, feed-forward and norms
+    formats: tuple[tuple[str, str], ...] = ()  # name of a tensor → its number format, where not its kind's
 
 
 @dataclass(frozen=True)  # without slots: its layer kinds are found once and kept
@@ -135,6 +106,8 @@ class ModelSpec:
     source: str = ""
     prediction_layers: int = 0  # multi-token-prediction layers the weights carry; not part of a forward pass
     max_position: int | None = None
+    extra: tuple[Tensor, ...] = ()  # weights outside of the layers, beside embedding, head and final norm
+    notes: tuple[str, ...] = ()  # what a reader of the numbers must know, such as a vision tower left out
 
     def layer_kinds(self) -> list[tuple[Layer, list[int]]]:
         """Distinct layers with the positions they stand at, in order of first appearance."""

@@ -6,70 +6,73 @@ those, to the last parameter.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
+from moewright.case.linear_tensors import linear_tensors
 from moewright.case.model import (
     Attention,
+    CompressedAttention,
     DenseFfn,
     Ffn,
     LatentAttention,
     Layer,
+    LinearAttention,
     ModelSpec,
     MoeFfn,
     SoftmaxAttention,
 )
+from moewright.case.tensor import Tensor
+from moewright.case.tensor import vector as _vector
 
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """``count`` equal tensors of ``rows × columns`` (output × input; a vector has ``columns = 1`` and
-    ``gemm = False``). ``kind`` is the class whose precision and memory line it falls under, ``shard``
-    the axis it is divided over: heads, kv_heads, width, experts, vocabulary or none (every rank holds it)."""
-
-    name: str
-    rows: int
-    columns: int
-    kind: str
-    shard: str = "none"
-    count: int = 1
-    gemm: bool = True
-
-    @property
-    def parameters(self) -> int:
-        return self.rows * self.columns * self.count
-
-
-def _vector(name: str, size: int, kind: str, shard: str = "none", count: int = 1) -> Tensor:
-    return Tensor(name, size, 1, kind, shard, count, gemm=False)
+__all__ = [
+    "Tensor",
+    "active_parameters",
+    "all_tensors",
+    "attention_tensors",
+    "ffn_tensors",
+    "layer_attention_tensors",
+    "layer_ffn_tensors",
+    "layer_tensors",
+    "linear_tensors",
+    "norm_tensors",
+    "total_parameters",
+    "vocabulary_tensors",
+]
 
 
 def attention_tensors(attention: Attention, hidden: int) -> list[Tensor]:
     """Tensors of one attention."""
+    return [*_own_tensors(attention, hidden), *attention.extra]
+
+
+def _own_tensors(attention: Attention, hidden: int) -> Iterator[Tensor]:
     if isinstance(attention, SoftmaxAttention):
-        return list(_softmax(attention, hidden))
+        return _softmax(attention, hidden)
     if isinstance(attention, LatentAttention):
-        return list(_latent(attention, hidden))
-    a = attention
-    keys, values = a.key_heads * a.key_dim, a.value_heads * a.value_dim
-    return [
-        Tensor("in_proj_qk", 2 * keys, hidden, "attention", "kv_heads"),
-        Tensor("in_proj_vz", 2 * values, hidden, "attention", "heads"),
-        Tensor("in_proj_ba", 2 * a.value_heads, hidden, "attention", "heads"),
-        Tensor("conv1d", 2 * keys + values, a.conv_kernel, "attention", "kv_heads", gemm=False),
-        _vector("dt_bias", a.value_heads, "attention", "heads"),
-        _vector("A_log", a.value_heads, "attention", "heads"),
-        _vector("norm", a.value_dim, "norm"),
-        Tensor("out_proj", hidden, values, "attention", "heads"),
-    ]
+        return _latent(attention, hidden)
+    if isinstance(attention, CompressedAttention):
+        return _compressed(attention, hidden)
+    if isinstance(attention, LinearAttention):
+        return linear_tensors(attention, hidden)
+    return iter(())
 
 
 def _softmax(a: SoftmaxAttention, hidden: int) -> Iterator[Tensor]:
     queries = a.heads * a.head_dim * (2 if a.output_gate else 1)
     keys, values = a.kv_heads * a.head_dim, a.kv_heads * a.v_dim
-    yield Tensor("q_proj", queries, hidden, "attention", "heads")
-    yield Tensor("k_proj", keys, hidden, "attention", "kv_heads")
-    yield Tensor("v_proj", values, hidden, "attention", "kv_heads")
+    if a.q_rank:
+        yield Tensor("q_a_proj", a.q_rank, hidden, "attention")
+        yield _vector("q_a_norm", a.q_rank, "norm")
+    yield Tensor("q_proj", queries, a.q_rank or hidden, "attention", "heads")
+    if a.shared_cache:
+        keys = values = 0
+    else:
+        yield Tensor("k_proj", keys, hidden, "attention", "kv_heads")
+    if a.tied_values:
+        values = 0
+    if values:
+        yield Tensor("v_proj", values, hidden, "attention", "kv_heads")
     yield Tensor("o_proj", hidden, a.heads * a.v_dim, "attention", "heads")
     if a.qkv_bias:
         yield _vector("q_bias", queries, "attention", "heads")
@@ -77,12 +80,18 @@ def _softmax(a: SoftmaxAttention, hidden: int) -> Iterator[Tensor]:
     if a.output_bias:
         yield _vector("o_bias", hidden, "attention")
     if a.qk_norm == "head":
-        yield _vector("qk_norm", a.head_dim, "norm", count=2)
+        yield _vector("qk_norm", a.head_dim, "norm", count=1 if a.shared_cache else 2)
     elif a.qk_norm == "full":
         yield _vector("q_norm", a.heads * a.head_dim, "norm", "heads")
-        yield _vector("k_norm", keys, "norm", "kv_heads")
+        if keys:
+            yield _vector("k_norm", keys, "norm", "kv_heads")
     if a.sinks:
         yield _vector("sinks", a.heads, "attention", "heads")
+    if a.indexer is not None and not a.indexer.shared:
+        i = a.indexer  # MiniMax-M3
+        yield Tensor("indexer_q", i.heads * i.dim, hidden, "attention")
+        yield Tensor("indexer_k", i.dim, hidden, "attention")
+        yield _vector("indexer_norms", i.dim, "norm", count=2)
 
 
 def _latent(a: LatentAttention, hidden: int) -> Iterator[Tensor]:
@@ -110,21 +119,57 @@ def _latent(a: LatentAttention, hidden: int) -> Iterator[Tensor]:
         yield Tensor("indexer_weights", i.heads, hidden, "attention")
 
 
+def _compressed(a: CompressedAttention, hidden: int) -> Iterator[Tensor]:
+    yield Tensor("q_a_proj", a.q_rank, hidden, "attention")
+    yield _vector("q_a_norm", a.q_rank, "norm")
+    yield Tensor("q_b_proj", a.heads * a.head_dim, a.q_rank, "attention", "heads")
+    yield Tensor("kv_proj", a.head_dim, hidden, "attention")
+    yield _vector("kv_norm", a.head_dim, "norm")
+    # each group of heads has a matrix of its own
+    yield Tensor(
+        "o_a_proj", a.output_groups * a.output_rank, a.heads * a.head_dim // a.output_groups, "attention", "heads"
+    )
+    yield Tensor("o_b_proj", hidden, a.output_groups * a.output_rank, "attention", "heads")
+    yield _vector("sinks", a.heads, "attention", "heads")
+    if a.ratio:
+        yield from _compressor("compressor", a.head_dim, a.overlap, a.ratio, hidden)
+    if a.ratio and a.indexer is not None:
+        i = a.indexer
+        yield from _compressor("indexer", i.dim, a.overlap, a.ratio, hidden)
+        yield Tensor("indexer_q", i.heads * i.dim, a.q_rank, "attention")
+        yield Tensor("indexer_weights", i.heads, hidden, "attention")
+
+
+def _compressor(name: str, width: int, series: int, ratio: int, hidden: int) -> Iterator[Tensor]:
+    yield Tensor(f"{name}_kv", series * width, hidden, "attention")
+    yield Tensor(f"{name}_gate", series * width, hidden, "attention")
+    yield _vector(f"{name}_bias", ratio * series * width, "norm")
+    yield _vector(f"{name}_norm", width, "norm")
+
+
 def ffn_tensors(ffn: Ffn, hidden: int) -> list[Tensor]:
     """Tensors of one feed-forward: dense, or router, experts and shared experts."""
     if isinstance(ffn, DenseFfn):
+        if not ffn.width:
+            return []
         return list(_mlp("dense", ffn.width, hidden, ffn.gated, ffn.bias, "dense", "width"))
-    tensors = [Tensor("router", ffn.experts, hidden, "router")]
+    choices = ffn.experts + ffn.zero_experts
+    tensors = [Tensor("router", choices, hidden, "router")]
     if ffn.router_bias:
-        tensors.append(_vector("router_bias", ffn.experts, "router"))
-    tensors += _mlp("expert", ffn.width, hidden, ffn.gated, ffn.bias, "experts", "experts", ffn.experts)
+        tensors.append(_vector("router_bias", choices, "router"))
+    tensors += _mlp(
+        "expert", ffn.width, ffn.token_width(hidden), ffn.gated, ffn.bias, "experts", "experts", ffn.experts
+    )
+    if ffn.latent:  # every token goes down before dispatch, and up after combine
+        tensors.append(Tensor("latent_down", ffn.latent, hidden, "shared_experts"))
+        tensors.append(Tensor("latent_up", hidden, ffn.latent, "shared_experts"))
     if ffn.shared_width:
         tensors += _mlp(
             "shared", ffn.shared_width, hidden, ffn.shared_gated, ffn.shared_bias, "shared_experts", "width"
         )
     if ffn.shared_gate:
         tensors.append(Tensor("shared_gate", 1, hidden, "shared_experts"))
-    return tensors
+    return [*tensors, *ffn.extra]
 
 
 def _mlp(
@@ -147,7 +192,27 @@ def norm_tensors(layer: Layer, hidden: int) -> list[Tensor]:
 
 def layer_tensors(layer: Layer, hidden: int) -> list[Tensor]:
     """All tensors of one layer."""
-    return attention_tensors(layer.attention, hidden) + ffn_tensors(layer.ffn, hidden) + norm_tensors(layer, hidden)
+    return [
+        *layer_attention_tensors(layer, hidden),
+        *layer_ffn_tensors(layer, hidden),
+        *_with_formats(norm_tensors(layer, hidden), layer),
+        *_with_formats(layer.extra, layer),
+    ]
+
+
+def layer_attention_tensors(layer: Layer, hidden: int) -> list[Tensor]:
+    """Tensors of the attention of ``layer``, each with the number format that it has there."""
+    return _with_formats(attention_tensors(layer.attention, hidden), layer)
+
+
+def layer_ffn_tensors(layer: Layer, hidden: int) -> list[Tensor]:
+    """Tensors of the feed-forward of ``layer``, each with the number format that it has there."""
+    return _with_formats(ffn_tensors(layer.ffn, hidden), layer)
+
+
+def _with_formats(tensors: Iterable[Tensor], layer: Layer) -> list[Tensor]:
+    own = dict(layer.formats)
+    return [replace(t, format=own[t.name]) if t.name in own else t for t in tensors]
 
 
 def vocabulary_tensors(model: ModelSpec) -> list[Tensor]:
@@ -162,7 +227,7 @@ def vocabulary_tensors(model: ModelSpec) -> list[Tensor]:
     if model.final_norm:
         biased = 2 if model.layers and model.layers[-1].norm_bias else 1
         tensors.append(_vector("final_norm", model.hidden_size, "norm", count=biased))
-    return tensors
+    return [*tensors, *model.extra]
 
 
 def all_tensors(model: ModelSpec) -> Iterator[tuple[Tensor, int]]:
@@ -188,9 +253,10 @@ def active_parameters(model: ModelSpec) -> int:
         for tensor in layer_tensors(layer, model.hidden_size):
             size = tensor.parameters
             if tensor.shard == "experts" and isinstance(ffn, MoeFfn):
-                size = size // ffn.experts * ffn.top_k
+                size = round(size // ffn.experts * ffn.working)
             active += size * len(positions)
     for tensor in vocabulary_tensors(model):
-        untied_lookup = tensor.name == "embedding" and not model.tied_embeddings
-        active += model.hidden_size if untied_lookup else tensor.parameters
+        looked_up = tensor.shard == "vocabulary" and not tensor.gemm and tensor.columns > 1
+        whole = not looked_up or (tensor.name == "embedding" and model.tied_embeddings)
+        active += tensor.parameters if whole else tensor.columns
     return active

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moewright.case.model import Attention, Layer, LinearAttention, MoeFfn, SoftmaxAttention
+from moewright.case.model import Attention, LatentAttention, Layer, LinearAttention, MoeFfn, SoftmaxAttention
 from moewright.case.precision import element_bytes
 from moewright.case.tensors import layer_tensors, vocabulary_tensors
 from moewright.case.workload import Kind
@@ -96,6 +96,7 @@ def _attention_width(attention: Attention) -> float:
         )
     if isinstance(attention, LinearAttention):
         return 2 * attention.key_heads * attention.key_dim + 3 * attention.value_heads * attention.value_dim
+    assert isinstance(attention, LatentAttention)  # others are refused when the case is read
     return attention.heads * (2 * (attention.nope_dim + attention.rope_dim) + 2 * attention.value_dim)
 
 

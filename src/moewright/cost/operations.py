@@ -26,7 +26,7 @@ from moewright.case.model import (
     SoftmaxAttention,
 )
 from moewright.case.precision import element_bytes
-from moewright.case.tensors import Tensor, attention_tensors, ffn_tensors
+from moewright.case.tensors import Tensor, layer_attention_tensors, layer_ffn_tensors
 from moewright.case.workload import Kind
 from moewright.cost import measured, network
 from moewright.cost.efficiency import PADDING, latent_decode_seconds, passes_seconds, worked_flops
@@ -85,13 +85,13 @@ class Pricing:
 
 def layer_operations(p: Pricing, layer: Layer) -> list[Operation]:
     """All operations of ``layer``; those that a candidate does not have cost it 0."""
-    tensors = attention_tensors(layer.attention, p.case.model.hidden_size)
+    tensors = layer_attention_tensors(layer, p.case.model.hidden_size)
     operations = [_norms(p, layer), *_token_gather(p, "attention_gather"), *_context(p, layer.attention)]
     operations += [_projections(p, layer.attention, tensors), _scores(p, layer.attention)]
     operations += [_output(p, layer.attention, tensors), *_attention_sum(p, "attention_reduce")]
     if isinstance(layer.ffn, DenseFfn):
-        return operations + _dense(p, layer)
-    return operations + _experts(p, layer.ffn, layer.attention)
+        return operations + (_dense(p, layer) if layer.ffn.width else [])
+    return operations + _experts(p, layer, layer.ffn)
 
 
 def _gemm(p: Pricing, name: str, tensors: list[Tensor], attention: Attention, kind: str, tokens: Numbers) -> Operation:
@@ -191,7 +191,7 @@ def _scores(p: Pricing, attention: Attention) -> Operation:
         read = min(w.sequence, cap) if cap else w.sequence
         traffic = p.shapes.sequences * (per_token * read + 2 * per_sequence)
         if isinstance(attention, LatentAttention) and attention.indexer:
-            traffic = traffic + p.shapes.sequences * (attention.indexer.dim + 4) * (w.sequence - read)
+            traffic = traffic + p.shapes.sequences * attention.indexer.key_bytes * (w.sequence - read)
     else:
         traffic = p.shapes.tokens * (per_token + _query_bytes(attention) / p.table.tp)
     if isinstance(attention, SoftmaxAttention):
@@ -212,6 +212,7 @@ def _query_bytes(attention: Attention) -> float:
         return 2.0 * attention.heads * (attention.head_dim + attention.v_dim)
     if isinstance(attention, LatentAttention):
         return 2.0 * attention.heads * (attention.nope_dim + attention.rope_dim + 3 * attention.value_dim)
+    assert isinstance(attention, LinearAttention)
     return 2.0 * (2 * attention.key_heads * attention.key_dim + 3 * attention.value_heads * attention.value_dim)
 
 
@@ -228,7 +229,8 @@ def score_flops(attention: Attention, case: Case) -> float:
         return 2.0 * pairs * attention.heads * (attention.head_dim + attention.v_dim)
     if isinstance(attention, LinearAttention):
         tokens = 1 if w.kind is Kind.DECODE else w.sequence
-        return 6.0 * tokens * attention.value_heads * attention.key_dim * attention.value_dim
+        return tokens * attention.state_flops
+    assert isinstance(attention, LatentAttention)
     a = attention
     if w.kind is Kind.DECODE or a.indexer:
         flops = 2.0 * pairs * a.heads * (2 * a.kv_rank + a.rope_dim)
@@ -237,7 +239,7 @@ def score_flops(attention: Attention, case: Case) -> float:
     if a.indexer:
         causal = 2 if w.causal else 1
         all_pairs = w.sequence if w.kind is Kind.DECODE else w.sequence**2 / causal
-        flops += 2.0 * all_pairs * a.indexer.heads * a.indexer.dim
+        flops += all_pairs * a.index_flops
     return flops
 
 
@@ -284,7 +286,7 @@ def _context(p: Pricing, attention: Attention) -> list[Operation]:
 
 
 def _dense(p: Pricing, layer: Layer) -> list[Operation]:
-    tensors = ffn_tensors(layer.ffn, p.case.model.hidden_size)
+    tensors = layer_ffn_tensors(layer, p.case.model.hidden_size)
     return [
         *_token_gather(p, "dense_gather"),
         _gemm(p, "dense", tensors, layer.attention, "dense", p.shapes.tokens),
@@ -292,14 +294,14 @@ def _dense(p: Pricing, layer: Layer) -> list[Operation]:
     ]
 
 
-def _experts(p: Pricing, ffn: MoeFfn, attention: Attention) -> list[Operation]:
+def _experts(p: Pricing, layer: Layer, ffn: MoeFfn) -> list[Operation]:
     """Router, dispatch, experts, combine, and the shared experts."""
     t, s, precision = p.table, p.shapes, p.case.model.precision
     hidden, replicated, load = p.case.model.hidden_size, np.asarray(t.replicated), p.loads[ffn]
-    tensors = ffn_tensors(ffn, hidden)
+    tensors = layer_ffn_tensors(layer, hidden)
     router = [x for x in tensors if x.kind == "router"]
     shared = [x for x in tensors if x.kind == "shared_experts"]
-    operations = [_gemm(p, "router", router, attention, "router", s.own)]
+    operations = [_gemm(p, "router", router, layer.attention, "router", s.own)]
 
     happens = replicated & np.asarray(t.leader) & (np.asarray(t.tp) > 1)
     operations.append(_collective(p, "gate_broadcast", "broadcast", s.tp, s.own * ffn.top_k * CHOICE, happens))
@@ -311,7 +313,7 @@ def _experts(p: Pricing, ffn: MoeFfn, attention: Attention) -> list[Operation]:
     received = s.own * ranks * load.straggler  # distinct tokens that reach the fullest rank
 
     for name, collective_format in (("dispatch", precision.dispatch), ("combine", precision.combine)):
-        width = hidden * element_bytes(collective_format)
+        width = ffn.token_width(hidden) * element_bytes(collective_format)
         seconds = network.exchange_seconds(
             s.ep,
             s.own * far_ranks * width * load.straggler,
@@ -342,7 +344,7 @@ def _experts(p: Pricing, ffn: MoeFfn, attention: Attention) -> list[Operation]:
     if shared:
         operations += [
             *_token_gather(p, "shared_gather"),
-            _gemm(p, "shared_experts", shared, attention, "shared_experts", s.tokens),
+            _gemm(p, "shared_experts", shared, layer.attention, "shared_experts", s.tokens),
             *[o for o in _attention_sum(p, "shared_reduce") if o.collective == "reduce_scatter"],
         ]
     width = hidden * element_bytes(precision.combine)
@@ -353,26 +355,27 @@ def _experts(p: Pricing, ffn: MoeFfn, attention: Attention) -> list[Operation]:
 def _grouped_gemm(p: Pricing, ffn: MoeFfn, tensors: list[Tensor], load: Load) -> Operation:
     """The experts of the fullest rank: its copies' FLOPs, and the weights of its active experts read."""
     t, s, precision = p.table, p.shapes, p.case.model.precision
-    copies = s.routed * ffn.top_k / t.ep * load.straggler
+    hidden = ffn.token_width(p.case.model.hidden_size)
+    copies = s.routed * ffn.working / t.ep * load.straggler
     experts = [x for x in tensors if x.kind == "experts"]
     one = sum(x.rows * x.columns for x in experts if x.gemm) / t.etp
-    stored = sum(x.rows * x.columns for x in experts) * element_bytes(precision.weight("experts")) / t.etp
+    stored = sum(x.rows * x.columns for x in experts) * element_bytes(precision.tensor_format(experts[0])) / t.etp
     act = element_bytes(precision.activations)
     ups = 2 if ffn.gated else 1
     width = ffn.width / t.etp
-    elements = act * (p.case.model.hidden_size + width) + 2.0 * (ups * width + p.case.model.hidden_size)
+    elements = act * (hidden + width) + 2.0 * (ups * width + hidden)
     flops, traffic = 2.0 * one * copies, load.active * stored + copies * elements
     device = p.case.cluster.device
-    key = (p.case.model.hidden_size, ups * width)
+    key = (hidden, ups * width)
     known = measured.seconds(device.measured, "experts", key, copies / np.maximum(load.active, 1.0))
     if known is not None:
         return Operation("experts", known * load.active, flops, traffic)
     if device.kernels is None:
         return _compute(p, "experts", flops, traffic, "experts")
-    hidden, active = p.case.model.hidden_size, np.maximum(load.active, 1.0)
+    active = np.maximum(load.active, 1.0)
     products = ((copies / active, ups * width, hidden), (copies / active, hidden, width))
     worked = worked_flops(products, device, active, PADDING)
     # fused kernels of replicated tokens keep room for every copy, whosever expert it goes to
-    room = np.where(t.replicated, s.routed * ffn.top_k, copies)
+    room = np.where(t.replicated, s.routed * ffn.working, copies)
     seconds = compute_seconds(worked, traffic, device, unit_of(precision, "experts", device))
     return Operation("experts", seconds + passes_seconds(room, width, ups, hidden, device), flops, traffic)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moewright.case.case import Case
-from moewright.case.model import Attention, LatentAttention, SoftmaxAttention
+from moewright.case.model import Attention, LatentAttention, LinearAttention, SoftmaxAttention
 from moewright.case.precision import Precision, element_bytes
 from moewright.case.tensors import Tensor
 from moewright.case.workload import Kind, Workload
@@ -83,7 +83,7 @@ def tensor_share(tensor: Tensor, attention: Attention, t: Table) -> Numbers:
 def weight_bytes(tensors: Iterable[Tensor], attention: Attention, precision: Precision, t: Table) -> Numbers:
     """Bytes of one rank's share of ``tensors``."""
     return sum(
-        (x.parameters * element_bytes(precision.weight(x.kind)) * tensor_share(x, attention, t) for x in tensors),
+        (precision.tensor_bytes(x) * tensor_share(x, attention, t) for x in tensors),
         start=np.zeros_like(t.tp, dtype=float),
     )
 
@@ -113,7 +113,7 @@ def visible_pairs(attention: Attention, w: Workload) -> float:
 def attention_cap(attention: Attention) -> int | None:
     """Most keys that one query attends to, or None."""
     if isinstance(attention, SoftmaxAttention):
-        return attention.window or attention.chunk
+        return attention.window or attention.chunk or (attention.indexer.top_k if attention.indexer else None)
     if isinstance(attention, LatentAttention) and attention.indexer:
         return attention.indexer.top_k
     return None
@@ -128,14 +128,11 @@ def cache_bytes(attention: Attention, precision: Precision, tp: Numbers) -> tupl
     b, zero = element_bytes(precision.kv_cache), np.zeros_like(tp, dtype=float)
     if isinstance(attention, SoftmaxAttention):
         heads = head_share(attention, "kv_heads", tp) * attention.kv_heads
-        return heads * (attention.head_dim + attention.v_dim) * b, zero
-    if isinstance(attention, LatentAttention):
-        index = attention.indexer.dim + 4 if attention.indexer else 0
-        return zero + (attention.kv_rank + attention.rope_dim) * b + index, zero
-    a = attention
-    state = a.value_heads * a.key_dim * a.value_dim * 4.0
-    tail = (2 * a.key_heads * a.key_dim + a.value_heads * a.value_dim) * (a.conv_kernel - 1) * 2.0
-    return zero, (state + tail) / tp
+        index = attention.indexer.key_bytes if attention.indexer else 0.0
+        return heads * (0.0 if attention.shared_cache else attention.head_dim + attention.v_dim) * b + index, zero
+    if isinstance(attention, LinearAttention):
+        return zero, attention.sequence_bytes(b) / tp
+    return zero + attention.token_bytes(b), zero + attention.sequence_bytes(b)
 
 
 def cached_tokens(attention: Attention, sequence: int) -> int:

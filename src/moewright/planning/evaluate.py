@@ -293,7 +293,7 @@ def bound_seconds(case: Case, batch: int) -> tuple[float, str]:
             share = 1.0
             if tensor.shard == "experts" and isinstance(layer.ffn, MoeFfn):
                 share = float(routing.active_share(tokens, layer.ffn.experts, layer.ffn.top_k))
-            size = tensor.parameters * element_bytes(model.precision.weight(tensor.kind))
+            size = model.precision.tensor_bytes(tensor)
             read += size * share * len(positions)
         if w.kind is Kind.DECODE:
             per_token, per_sequence = cache_bytes(layer.attention, model.precision, 1)
@@ -301,7 +301,7 @@ def bound_seconds(case: Case, batch: int) -> tuple[float, str]:
             read += batch * (float(per_token) * kept + float(per_sequence)) * len(positions)
     for tensor in vocabulary_tensors(model):
         if tensor.name == "head" or (tensor.name == "embedding" and model.tied_embeddings):
-            read += tensor.parameters * element_bytes(model.precision.weight(tensor.kind))
+            read += model.precision.tensor_bytes(tensor)
     moved = read / (device.memory_bandwidth * device.bandwidth_utilization * gpus)
     if compute >= moved:
         return compute, "FLOPs at the delivered rate of all GPUs"

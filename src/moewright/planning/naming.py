@@ -6,7 +6,6 @@ from typing import Any
 
 from moewright.case.case import Case
 from moewright.case.model import LatentAttention, LinearAttention, ModelSpec, SoftmaxAttention
-from moewright.case.precision import element_bytes
 from moewright.case.strategy import Strategy
 from moewright.case.tensors import active_parameters, all_tensors, total_parameters
 
@@ -41,10 +40,7 @@ def kv_bytes_per_token(model: ModelSpec) -> float:
 
 def weight_bytes_total(model: ModelSpec) -> float:
     """Bytes of all weights, block scales included."""
-    return sum(
-        tensor.parameters * count * element_bytes(model.precision.weight(tensor.kind))
-        for tensor, count in all_tensors(model)
-    )
+    return sum(model.precision.tensor_bytes(tensor) * count for tensor, count in all_tensors(model))
 
 
 def describe_model(model: ModelSpec) -> dict[str, Any]:

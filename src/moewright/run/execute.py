@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from moewright.case.case import Case
-from moewright.case.model import LatentAttention, ModelSpec, MoeFfn, SoftmaxAttention
+from moewright.case.model import DenseFfn, LatentAttention, ModelSpec, MoeFfn, SoftmaxAttention
 from moewright.case.precision import Precision
 from moewright.case.strategy import Strategy
 from moewright.case.tensors import layer_tensors, total_parameters
@@ -157,6 +157,17 @@ def refuse(case: Case, plan: Plan) -> None:
             raise no("model.attention", f"{type(a).__name__} of this kind is not run yet; expected mha, gqa or mla")
         if layer.norms not in (0, 2) or layer.norm_bias:
             raise no("model.norms", f"got {layer.norms}; expected two plain ones a layer, or none")
+        if (
+            (isinstance(a, SoftmaxAttention) and (a.q_rank or a.tied_values or a.shared_cache or a.indexer))
+            or a.extra
+            or layer.extra
+            or model.extra
+        ):
+            raise no("model", "weights beside plain attention, feed-forwards and norms are not run yet")
+        if isinstance(ffn, MoeFfn) and (ffn.latent or ffn.zero_experts or ffn.extra):
+            raise no("model.experts", "latent experts and experts that compute nothing are not run yet")
+        if isinstance(ffn, DenseFfn) and not ffn.width:
+            raise no("model", "layers without a feed-forward are not run yet")
         biased = ffn.shared_bias if isinstance(ffn, MoeFfn) else ffn.bias
         if biased:
             raise no("model", "biases of dense and shared feed-forwards are not run yet")

@@ -77,6 +77,7 @@ class KernelSteps:
             return self._latent(a, s)
         if isinstance(a, LinearAttention):
             return self._linear(a, s)
+        assert isinstance(a, SoftmaxAttention)  # others are refused when the case is read
         return self._softmax(a, s)
 
     def _softmax(self, a: SoftmaxAttention, s: Step) -> Array:

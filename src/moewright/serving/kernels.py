@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from moewright.case.cluster import Cluster, Device
-from moewright.case.precision import FORMATS, element_bytes
+from moewright.case.precision import element_bytes, format_unit, plain_format
 from moewright.cost import network
 from moewright.cost.silicon import Found, Tables, collectives
 from moewright.cost.silicon import kernels as measured
@@ -157,12 +157,12 @@ class Kernels:
 
 def table_format(form: str) -> str:
     """A format as the tables group them."""
-    return {"nvfp4": "fp4"}.get(form, form)
+    return {"nvfp4": "fp4"}.get(form, plain_format(form))
 
 
 def unit(form: str, device: Device) -> str:
     """The narrowest matrix unit of ``device`` that takes ``form``."""
-    wanted = FORMATS[form][1]
+    wanted = format_unit(form)
     order = ("fp4", "fp8", "bf16", "fp16", "fp32")
     for name in order[order.index(wanted) if wanted in order else 2 :]:
         if name in device.flops:

@@ -151,9 +151,9 @@ def _attention(p: Pricing, attention: Attention, step: Step) -> list[Operation]:
         flops = prompt * _capped(step, cap), decode * seen
     read = seen * token + 2 * state * step.decode_sequences
     if isinstance(attention, LatentAttention) and attention.indexer:
-        index = 2.0 * attention.indexer.heads * attention.indexer.dim
+        index = attention.index_flops
         flops = flops[0] + index * step.prefill_pairs, flops[1] + index * step.decode_context
-        read = read + (attention.indexer.dim + 4) * (step.decode_context - seen)
+        read = read + attention.indexer.key_bytes * (step.decode_context - seen)
     written = step.prefill_tokens * (token + 4.0 * _width(attention) / tp)
     answers = compute_seconds(flops[1] / tp, read, device, unit)
     if isinstance(attention, LatentAttention):
@@ -170,8 +170,8 @@ def _pair_flops(a: Attention) -> tuple[float, float]:
         each = 2.0 * a.heads * (a.head_dim + a.v_dim)
         return each, each
     if isinstance(a, LinearAttention):
-        each = 6.0 * a.value_heads * a.key_dim * a.value_dim
-        return each, each
+        return a.state_flops, a.state_flops
+    assert isinstance(a, LatentAttention)  # others are refused when the case is read
     absorbed = 2.0 * a.heads * (2 * a.kv_rank + a.rope_dim)
     return absorbed if a.indexer else 2.0 * a.heads * (a.nope_dim + a.rope_dim + a.value_dim), absorbed
 
@@ -182,6 +182,7 @@ def _width(a: Attention) -> float:
         return a.heads * (a.head_dim + a.v_dim) / 2
     if isinstance(a, LinearAttention):
         return (2 * a.key_heads * a.key_dim + 3 * a.value_heads * a.value_dim) / 2
+    assert isinstance(a, LatentAttention)
     return a.heads * (a.nope_dim + a.rope_dim + 3 * a.value_dim) / 2
 
 

@@ -29,7 +29,7 @@ from moewright.case.file.records import (
     shown,
 )
 from moewright.case.file.sections import section, unknown_field
-from moewright.case.model import ModelSpec
+from moewright.case.model import LatentAttention, LinearAttention, ModelSpec, SoftmaxAttention, UnknownAttention
 from moewright.case.serving import Serving
 from moewright.case.strategy import Dispatch, Gate, Overlap, StrategySpec
 from moewright.case.workload import Goal, Kind, Limits, Objective, Routing, Workload
@@ -38,6 +38,8 @@ from moewright.errors import SpecError
 if TYPE_CHECKING:
     import numpy as np
 
+#: the kinds of attention that ``cost`` has formulas for
+PRICED = (SoftmaxAttention, LatentAttention, LinearAttention)
 SECTIONS = ("model", "cluster", "workload", "strategy", "objective", "limits", "routing")
 
 
@@ -59,6 +61,7 @@ def case_of(raw: dict[str, Any], file: str) -> Case:
             raise SpecError("is missing; required are model, cluster, workload", file=file, field=name)
     folder = Path(file).parent
     model = read_model(raw["model"], file, folder)
+    _refuse_unpriced(model, file)
     cluster = _cluster(raw["cluster"], file)
     serving = _serving(raw["workload"], file, folder)
     return Case(
@@ -72,6 +75,20 @@ def case_of(raw: dict[str, Any], file: str) -> Case:
         serving,
         raw,
     )
+
+
+def _refuse_unpriced(model: ModelSpec, file: str) -> None:
+    """Raises SpecError for a model with layers of a kind that no formula prices."""
+    for layer, positions in model.layer_kinds():
+        attention = layer.attention
+        if not isinstance(attention, PRICED):
+            name = attention.name if isinstance(attention, UnknownAttention) else type(attention).__name__
+            raise SpecError(
+                f"{model.name} has {name} in layer {positions[0]} and {len(positions) - 1} more, which is weighed but "
+                "not priced yet; `moewright models` explains the model",
+                file=file,
+                field="model",
+            )
 
 
 def _serving(value: Any, file: str, folder: Path) -> Serving | None:

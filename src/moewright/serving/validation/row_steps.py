@@ -11,6 +11,7 @@ import numpy as np
 from moewright.case.catalogue.hardware_catalogue import cluster_entry, load_cluster
 from moewright.case.catalogue.model_catalogue import load_model
 from moewright.case.model import LatentAttention, ModelSpec
+from moewright.case.precision import plain_format
 from moewright.cost.silicon import SYSTEMS, Tables, tables_folder
 from moewright.serving.kernel_steps import KernelSteps
 from moewright.serving.kernels import Kernels
@@ -86,7 +87,7 @@ def formats_of(model: ModelSpec, precision: str) -> Formats:
 
 def shipped(model: ModelSpec) -> str:
     """The format in which the model's own weights come."""
-    own = model.precision.weight("experts" if model.moe else "dense")
+    own = plain_format(model.precision.weight("experts" if model.moe else "dense"))
     return {"fp8_block": "fp8", "nvfp4": "fp4", "mxfp4": "fp4"}.get(own, own if own in ("fp8", "int4") else "bf16")
 
 
