@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from moewright.errors import InfeasibleError as InfeasibleError
 from moewright.errors import MoewrightError as MoewrightError
 from moewright.errors import SpecError as SpecError
+from moewright.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from moewright.case.case import Case as Case
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from moewright.planning.record import Result as Result
     from moewright.serving.planner.serving_plan import ServingPlan as ServingPlan
     from moewright.serving.simulation.outcome import Outcome as Outcome
-
-__version__ = "0.1.0"
 
 #: module → the names it gives to this one, imported when first asked for
 _RECORDS = {
@@ -94,7 +93,7 @@ def serve(case: Case, concurrency: int | None = None) -> Outcome:
 
 def place(loads: Any, **options: Any) -> ExpertPlacement:
     """Where the experts of ``loads`` [layers, experts] live: ``slots=``, ``gpus=``, and as
-    ``placement.search.solve.place`` has it. Raises SpecError."""
+    ``placement.request.Request`` has them. Raises SpecError."""
     from moewright.placement.search.solve import place as run
 
     return run(loads, **options)

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 import moewright
 from moewright.cli import app
 from moewright.errors import SpecError
-from moewright.placement.search.affinity import NODE_WEIGHT, split_pairs
+from moewright.placement.compiled.together import NODE_WEIGHT
+from moewright.placement.search.affinity import split_pairs
 
 
 def topics(experts, groups, tokens=4000, seed=0):

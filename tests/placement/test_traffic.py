@@ -5,7 +5,7 @@ import pytest
 
 import moewright
 from moewright.placement.engine_files import model_sizes
-from moewright.placement.search.node_traffic import crossings
+from moewright.placement.search.node_traffic import Router, crossings
 
 TOKENS = 30_000
 
@@ -44,7 +44,7 @@ def test_copies_are_those_of_tokens_drawn(kind, groups, top_k, top_groups, nodes
     own = {"groups": 8, "nodes": nodes} if groups == 8 and nodes == 2 else {}
     p = moewright.place(load[None], slots=80, gpus=16, **own)
     held, share = p.expert_of_slot.reshape(1, 16, 5), p.share.reshape(1, 16, 5)
-    found = crossings(load[None], held, share, nodes, groups, top_k, top_groups)[0] * top_k / load.sum()
+    found = crossings(load[None], held, share, nodes, Router(groups, top_k, top_groups))[0] * top_k / load.sum()
     assert found == pytest.approx(drawn(load, held[0], share[0], nodes, groups, top_k, top_groups), rel=0.02)
 
 
@@ -62,7 +62,7 @@ def test_the_router_has_groups_of_its_own():
 def test_a_router_of_no_even_number_of_experts_a_group_lies_between():
     load = LOADS["zipf"]
     held = moewright.place(load[None], slots=64, gpus=16).expert_of_slot.reshape(1, 16, 4)
-    few, some, many = (crossings(load[None], held, np.ones(held.shape), 4, 8, k, 4)[0] * k for k in (4, 6, 8))
+    few, some, many = (crossings(load[None], held, np.ones(held.shape), 4, Router(8, k, 4))[0] * k for k in (4, 6, 8))
     assert few < some < many
 
 

@@ -75,6 +75,9 @@ def place(
         float | None, typer.Option(help="Of each layer with the one before, loads by name (0).")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the search, and of loads by name.")] = 0,
+    seconds: Annotated[
+        float | None, typer.Option(min=0, help="The search goes on so long while it finds, and no longer.")
+    ] = None,
     as_json: Json = False,
     output: Annotated[Path | None, typer.Option(help="A placement file to write.")] = None,
     form: Annotated[Engine | None, typer.Option("--format", help="Whose file --output writes (moewright).")] = None,
@@ -109,6 +112,7 @@ def place(
             slack=0.01 if slack is None else slack,
             budget=budget,
             seed=seed,
+            seconds=seconds,
             **sizes,
         )
     except SpecError as error:

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from moewright.errors import SpecError
-from moewright.placement.expert_placement import ExpertPlacement
-from moewright.placement.search.affinity import Affinity
+from moewright.placement.expert_placement import Affinity, ExpertPlacement
 
 
 def read_previous(path: Path) -> Any:

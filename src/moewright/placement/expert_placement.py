@@ -7,7 +7,28 @@ from typing import Any
 
 import numpy as np
 
-from moewright.placement.search.affinity import Affinity
+from moewright.version import __version__
+
+
+@dataclass(frozen=True, slots=True)
+class Affinity:
+    """``pairs`` of chosen experts over all layers, those split over GPUs and over nodes, and the same of the placement
+    that looks at balance alone; ``*_bytes``: copies beyond a token's first, bounded from above by pairs · 2 / top_k,
+    where the bytes of a token are known."""
+
+    pairs: float
+    cross_gpu_pairs: float
+    cross_node_pairs: float
+    cross_gpu_pairs_before: float
+    cross_node_pairs_before: float
+    cross_gpu_bytes: float | None = None
+    cross_node_bytes: float | None = None
+    cross_gpu_bytes_before: float | None = None
+    cross_node_bytes_before: float | None = None
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Plain values for JSON."""
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +84,6 @@ class ExpertPlacement:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, with the version that made them. ``model``, ``width`` and ``slices`` (a row per
         number of slices) are None unless the command fills them."""
-        from moewright import __version__
-
         found = {name: getattr(self, name) for name in self.__slots__}
         found |= {name: getattr(self, name) for name in ("moved", "moved_bytes", "cross_node_bytes")}
         found |= {"gpus": self.gpu_load.shape[1], "model": None, "width": None, "slices": None}

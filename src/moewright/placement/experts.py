@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from moewright.placement.packing import pack, replicate
+
 
 def place_experts(loads: np.ndarray, ep: int, redundant: int = 0) -> np.ndarray:
     """Expert ids by slot, shape [layers, ep, slots], for ``loads`` [layers, experts] of any scale.
@@ -19,8 +21,6 @@ def place_experts(loads: np.ndarray, ep: int, redundant: int = 0) -> np.ndarray:
         return np.broadcast_to(np.arange(experts).reshape(1, ep, -1), (layers, ep, experts // ep))
     distinct, inverse = np.unique(loads, axis=0, return_inverse=True)
     if even or redundant > experts * (ep - 1):  # no search to be won, and no compiler to be started
-        from moewright.placement.search.balance import pack, replicate
-
         found = np.stack([pack(row, replicate(row, experts + redundant, ep), ep) for row in distinct])
     else:
         from moewright.placement.search.solve import place

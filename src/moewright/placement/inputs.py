@@ -10,7 +10,9 @@ import numpy as np
 
 from moewright.case.loads.read_loads import number_table, sum_is_finite
 from moewright.errors import SpecError
+from moewright.placement.engine_files import read_previous
 from moewright.placement.expert_placement import ExpertPlacement
+from moewright.placement.request import Request
 
 #: seeds below this
 SEEDS = 2**32
@@ -55,8 +57,9 @@ def checked_loads(loads: Any) -> np.ndarray:
     return table
 
 
-def check_sizes(experts: int, slots: int, gpus: int, nodes: int, groups: int, shares: str) -> None:
+def check_sizes(experts: int, r: Request) -> None:
     """Raises SpecError for sizes that cannot be placed."""
+    slots, gpus, nodes, groups = r.slots, r.gpus, r.nodes, r.groups
     for name, value in (("slots", slots), ("gpus", gpus), ("nodes", nodes), ("groups", groups)):
         whole(name, value, 1)
     if slots < experts:
@@ -78,36 +81,46 @@ def check_sizes(experts: int, slots: int, gpus: int, nodes: int, groups: int, sh
             f"{nodes} nodes, and whole slots",
             field="groups",
         )
-    if shares not in ("equal", "optimal"):
-        raise SpecError(f"got {shares!r}; expected equal or optimal", field="shares")
+    if r.shares not in ("equal", "optimal"):
+        raise SpecError(f"got {r.shares!r}; expected equal or optimal", field="shares")
 
 
-def check_options(
-    nodes: int, groups: int, moves: Any, traffic: Any, slack: Any, seed: Any, previous: Any, sizes: dict[str, Any]
-) -> None:
-    """Raises SpecError for options out of range, or that do nothing beside the others. ``sizes``: bytes by name."""
-    whole("seed", seed, 0, SEEDS - 1)
-    if moves is not None:
-        whole("moves", moves, 0)
-        if previous is None:
+def check_options(r: Request, windows: int) -> None:
+    """Raises SpecError for options out of range, or that do nothing beside the others or ``windows`` load windows."""
+    whole("seed", r.seed, 0, SEEDS - 1)
+    if r.moves is not None:
+        whole("moves", r.moves, 0)
+        if r.previous is None:
             raise SpecError("does nothing without previous; expected an earlier placement", field="moves")
-    if traffic is not None:
-        _real("traffic", traffic)
-        if nodes == 1 or groups == 1:
+    if r.traffic is not None:
+        _real("traffic", r.traffic)
+        if r.nodes == 1 or r.groups == 1:
             raise SpecError("does nothing without nodes and groups; expected more than one of each", field="traffic")
-        if previous is not None:
+        if r.previous is not None:
             raise SpecError("cannot go with previous; expected a placement made afresh", field="traffic")
-    _real("slack", slack)
-    for name, value in sizes.items():
+    _real("slack", r.slack)
+    for name, value in (("expert_bytes", r.expert_bytes), ("token_bytes", r.token_bytes), ("seconds", r.seconds)):
         if value is not None:
             _real(name, value)
+    if r.seconds is not None:
+        _check_seconds(r, windows)
 
 
-def check_router(experts: int, groups: Any, top_k: Any, top_groups: Any, used: bool) -> None:
-    """Raises SpecError for a router that is none; ``used``: also for one that does not fit the experts."""
+def _check_seconds(r: Request, windows: int) -> None:
+    """Raises SpecError where the search is none that goes on."""
+    given = {"previous": r.previous, "affinity": r.affinity, "budget": r.budget, "groups": r.groups > 1 or None}
+    given |= {"shares optimal": r.shares == "optimal" or None, "several load windows": windows > 1 or None}
+    other = [name for name, value in given.items() if value is not None]
+    if other:
+        raise SpecError(f"cannot go with {other[0]}; expected equal shares of one load, made afresh", field="seconds")
+
+
+def check_router(experts: int, r: Request) -> None:
+    """Raises SpecError for a router that is none, and, where it is used, for one that does not fit the experts."""
+    groups, top_k, top_groups = r.router
     for name, value in (("top_k", top_k), ("top_groups", top_groups), ("router_groups", groups)):
         whole(name, value, 1)
-    if not used:
+    if r.token_bytes is None and r.traffic is None:
         return
     if experts % groups:
         raise SpecError(f"got {groups}; expected a divisor of the {experts} experts", field="router_groups")
@@ -175,8 +188,6 @@ def _table_of(previous: Any) -> np.ndarray:
     if isinstance(previous, ExpertPlacement):
         previous = previous.expert_of_slot
     elif isinstance(previous, (str, Path)):
-        from moewright.placement.engine_files import read_previous
-
         previous = read_previous(Path(previous))
     elif isinstance(previous, dict):
         previous = previous.get("expert_of_slot")

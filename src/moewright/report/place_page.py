@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from moewright.placement.expert_placement import ExpertPlacement, evenness
-from moewright.placement.search.affinity import Affinity
+from moewright.placement.expert_placement import Affinity, ExpertPlacement, evenness
 from moewright.placement.slices import Sliced
 from moewright.report.blocks import Section, Table, facts
 from moewright.units import format_bytes, format_seconds

@@ -10,38 +10,14 @@ together or all apart.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from moewright.case.loads.read_loads import number_table
 from moewright.errors import SpecError
-from moewright.placement.compiled import compiled
-
-#: pairs split over nodes count so many times those split over GPUs of a node (the link between nodes is the slower)
-NODE_WEIGHT = 8.0
-
-
-@dataclass(frozen=True, slots=True)
-class Affinity:
-    """``pairs`` of chosen experts over all layers, those split over GPUs and over nodes, and the same of the placement
-    that looks at balance alone; ``*_bytes``: copies beyond a token's first, bounded from above by pairs · 2 / top_k,
-    where the bytes of a token are known."""
-
-    pairs: float
-    cross_gpu_pairs: float
-    cross_node_pairs: float
-    cross_gpu_pairs_before: float
-    cross_node_pairs_before: float
-    cross_gpu_bytes: float | None = None
-    cross_node_bytes: float | None = None
-    cross_gpu_bytes_before: float | None = None
-    cross_node_bytes_before: float | None = None
-
-    def to_dict(self) -> dict[str, float | None]:
-        """Plain values for JSON."""
-        return {name: getattr(self, name) for name in self.__slots__}
+from moewright.placement.compiled.together import NODE_WEIGHT, Exchange, exchange
+from moewright.placement.expert_placement import Affinity
 
 
 def make_affinity(split: np.ndarray, pairs: float, token_bytes: float | None, top_k: int) -> Affinity:
@@ -98,24 +74,22 @@ def split_pairs(counts: np.ndarray, held: np.ndarray, share: np.ndarray, nodes: 
     return found[0], found[1]
 
 
-def draw_together(
-    loads: np.ndarray, held: np.ndarray, counts: np.ndarray, nodes: int, slack: float, stay: bool, tries: int, seed: int
-) -> np.ndarray:
+def draw_together(loads: np.ndarray, held: np.ndarray, counts: np.ndarray, how: Exchange) -> np.ndarray:
     """``held`` [gpus, slots a GPU] with slots exchanged, equal shares, so that fewer pairs are split; in each window of
-    ``loads`` [windows, experts] the largest load grows by at most the part ``slack``. ``stay``: within nodes."""
+    ``loads`` [windows, experts] the largest load grows by at most the part ``how.slack``."""
     if counts.sum() <= 0 or len(held) < 2:
         return held
     many = np.bincount(held.ravel(), minlength=len(counts))
     share = 1.0 / many
     best, least = held, np.inf
-    for start in (held, held if stay else _regroup(held, counts, share, nodes)):
-        found = _exchange(loads, start, counts, share, nodes, slack, stay, tries, seed)
-        if not stay:
-            found = _regroup(found, counts, share, nodes)
-        over_gpus, over_nodes = split_pairs(counts, found, share[found], nodes)
+    for start in (held, held if how.stay else _regroup(held, counts, share, how.nodes)):
+        found = exchange(loads, start, counts, share, how)
+        if not how.stay:
+            found = _regroup(found, counts, share, how.nodes)
+        over_gpus, over_nodes = split_pairs(counts, found, share[found], how.nodes)
         if over_gpus + NODE_WEIGHT * over_nodes < least:
             best, least = found, over_gpus + NODE_WEIGHT * over_nodes
-        if stay or nodes == 1:
+        if how.stay or how.nodes == 1:
             break
     return best
 
@@ -140,78 +114,3 @@ def _regroup(held: np.ndarray, counts: np.ndarray, share: np.ndarray, nodes: int
             break
         order[[g, h]] = order[[h, g]]
     return held[order]
-
-
-@compiled
-def _exchange(
-    loads: np.ndarray,
-    held: np.ndarray,
-    counts: np.ndarray,
-    share: np.ndarray,
-    nodes: int,
-    slack: float,
-    stay: bool,
-    tries: int,
-    seed: int,
-) -> np.ndarray:
-    """Random exchanges of two slots under annealing; the best that was met."""
-    np.random.seed(seed)
-    gpus, each = held.shape
-    experts, windows = len(counts), len(loads)
-    held = held.copy()
-    near = np.zeros((experts, gpus))  # pairs of an expert with what a GPU holds, by share
-    far = np.zeros((experts, nodes))
-    filled = np.zeros((gpus, windows))
-    for g in range(gpus):
-        for e in held[g]:
-            near[:, g] += share[e] * counts[:, e]
-            far[:, g * nodes // gpus] += share[e] * counts[:, e]
-            filled[g] += loads[:, e] * share[e]
-    limit = np.zeros(windows)
-    for w in range(windows):
-        limit[w] = filled[:, w].max() * (1 + slack) + 1e-12
-    gained, most, best = 0.0, 0.0, held.copy()
-    heat = 0.5 * counts.sum() / (gpus * each) / 4
-    for step in range(tries):
-        g, h = np.random.randint(gpus), np.random.randint(gpus)
-        i, j = np.random.randint(each), np.random.randint(each)
-        m, n = g * nodes // gpus, h * nodes // gpus
-        a, b = held[g, i], held[h, j]
-        if g == h or a == b or (stay and m != n):
-            continue
-        double = False
-        for s in range(each):
-            if held[g, s] == b or held[h, s] == a:
-                double = True
-        if double:
-            continue
-        fits = True
-        for w in range(windows):
-            shift = loads[w, b] * share[b] - loads[w, a] * share[a]
-            if filled[g, w] + shift > limit[w] or filled[h, w] - shift > limit[w]:
-                fits = False
-        if not fits:
-            continue
-        both = 2 * share[a] * share[b] * counts[a, b]
-        gain = share[a] * (near[a, h] - near[a, g]) + share[b] * (near[b, g] - near[b, h]) - both
-        if m != n:
-            gain += 8.0 * (share[a] * (far[a, n] - far[a, m]) + share[b] * (far[b, m] - far[b, n]) - both)
-        cool = heat * max(0.0, 1 - step / (0.9 * tries)) ** 3
-        if gain <= 0 and (cool <= 0 or np.random.random() >= np.exp(gain / cool)):
-            continue
-        gained += gain
-        held[g, i], held[h, j] = b, a
-        for e in range(experts):
-            shift = share[b] * counts[e, b] - share[a] * counts[e, a]
-            near[e, g] += shift
-            near[e, h] -= shift
-            far[e, m] += shift
-            far[e, n] -= shift
-        for w in range(windows):
-            shift = loads[w, b] * share[b] - loads[w, a] * share[a]
-            filled[g, w] += shift
-            filled[h, w] -= shift
-        if gained > most * (1 + 1e-12):
-            most = gained
-            best[:] = held
-    return best

@@ -12,14 +12,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
-from typing import Any
 
 import numpy as np
 
 from moewright.errors import SpecError
-from moewright.placement.expert_placement import ExpertPlacement, bound_of, timed
-from moewright.placement.search.affinity import Affinity
+from moewright.placement.expert_placement import Affinity, ExpertPlacement, bound_of, timed
+from moewright.placement.request import Request
 
+#: what a layer is placed with, as all of them
+LAYER_OPTIONS = (
+    "nodes", "groups", "shares", "traffic", "top_k", "seed", "top_groups", "router_groups", "token_bytes", "slack"
+)  # fmt: skip
 #: steps of one slot a GPU that one layer may take beyond ``slots``
 STEPS = 8
 #: part of the mean load that another step would have to take off a layer's largest
@@ -29,24 +32,24 @@ ENOUGH = 1e-3
 def place_budget(
     place: Callable[..., ExpertPlacement],
     loads: np.ndarray,
-    slots: int,
-    gpus: int,
-    budget: Any,
-    options: dict[str, Any],
+    request: Request,
+    before: np.ndarray | None,
+    pairs: np.ndarray | None,
 ) -> ExpertPlacement:
-    """``loads`` [windows, layers, experts] with ``budget`` slots over all layers beyond ``slots`` in each, a multiple
-    of ``gpus``. Rows of ``expert_of_slot`` and ``share`` are as long as the longest layer's: the GPUs of a layer with
-    fewer slots end in −1 and 0. ``place``: what places a layer (``solve.place``), with ``options``. Raises
-    SpecError."""
+    """``loads`` [windows, layers, experts] with ``request.budget`` slots over all layers beyond its slots in each, a
+    multiple of the GPUs. Rows of ``expert_of_slot`` and ``share`` are as long as the longest layer's: the GPUs of a
+    layer with fewer slots end in −1 and 0. ``place``: what places a layer (``solve.place``); ``pairs`` [layers,
+    experts, experts]: counts of experts chosen together. Raises SpecError."""
     start = time.perf_counter()
+    slots, gpus, budget = request.slots, request.gpus, request.budget
     if isinstance(budget, bool) or not isinstance(budget, (int, np.integer)) or budget < 0 or budget % gpus:
         raise SpecError(f"got {budget!r}; expected a multiple of the {gpus} GPUs, at least 0", field="budget")
     if slots % gpus:
         raise SpecError(f"got {slots}; with a budget over layers expected a multiple of the {gpus} GPUs", field="slots")
-    if options.get("previous") is not None:
+    if before is not None:
         raise SpecError("cannot go with previous; expected a placement made afresh", field="budget")
+    options = {name: getattr(request, name) for name in LAYER_OPTIONS}
     layers, steps = loads.shape[1], int(budget) // gpus
-    pairs = options.pop("affinity", None)
     total = loads.sum(axis=0)
     room = (total.shape[1] * gpus - slots) // gpus  # beyond, a GPU would hold an expert twice
     most = min(steps, STEPS, room)

@@ -1,16 +1,19 @@
 """An earlier placement kept in the main: one bound on the replicas that move, spent in the layers where they help most.
 
-Every layer is tried with somewhat fewer and more moves than its equal share (greedily, and by ``anneal``); which of
+Every layer is tried with somewhat fewer and more moves than its equal share (greedily, and by annealing); which of
 these give the most balance within the bound is then found exactly, and what they leave over goes to further tries."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from moewright.errors import SpecError
+from moewright.placement.compiled.annealing import Schedule, anneal, recount
+from moewright.placement.compiled.descent import improve
+from moewright.placement.compiled.greedy import gpu_loads, replicate
 from moewright.placement.expert_placement import moved_replicas
-from moewright.placement.search.anneal import keep, recount
-from moewright.placement.search.balance import gpu_loads, improve, replicate
 
 #: moves of a layer that are tried, as parts of an equal share of all moves; and an equal share that is few
 PARTS = (0.8, 1.0, 1.25)
@@ -23,52 +26,50 @@ WHOLE, MORE = 16_000, 4.0
 FIRST, SECOND = (0.005, 1e-3), (0.002, 5e-5)
 
 
-def keep_layers(
-    loads: np.ndarray,
-    before: np.ndarray,
-    total: int,
-    most: int,
-    effort: float,
-    seed: int,
-    level: np.ndarray | None = None,
-) -> np.ndarray:
-    """``before`` [layers, gpus, slots a GPU] with at most ``total`` replicas moved, at most ``most`` in a layer, where
-    they add most to the mean over layers of ``level`` ÷ largest load for ``loads`` [layers, experts]. ``level``
-    [layers]: a load below which none need be (the mean GPU's). ``effort``: of the search, 1 where it is compiled."""
+class Moves(NamedTuple):
+    """At most ``total`` replicas over all layers, at most ``most`` in one; ``seed`` of the search."""
+
+    total: int
+    most: int
+    seed: int
+
+
+def keep_layers(loads: np.ndarray, before: np.ndarray, moves: Moves, level: np.ndarray | None = None) -> np.ndarray:
+    """``before`` [layers, gpus, slots a GPU] with few replicas moved, where they add most to the mean over layers of
+    ``level`` ÷ largest load for ``loads`` [layers, experts]. ``level`` [layers]: a load below which none need be (the
+    mean GPU's)."""
     layers, gpus, each = before.shape
     slots, mean = gpus * each, loads.sum(axis=1) / gpus if level is None else level
     enough = mean * (1 + 2e-4)
-    effort *= min(MORE, max(1.0, WHOLE / (layers * slots)))
-    wanted = [int(part * total / layers) for part in PARTS]
-    if total < FEW * layers:  # an equal share is a move or none: also all of them in one layer
-        wanted += [2, 4, total]
-    caps = sorted({min(w, most, total, slots) for w in wanted} | {0})
-    tried = [_try_caps(loads[i], before[i], caps, int(STEPS * slots * effort), seed, enough[i]) for i in range(layers)]
+    effort = min(MORE, max(1.0, WHOLE / (layers * slots)))
+    wanted = [int(part * moves.total / layers) for part in PARTS]
+    if moves.total < FEW * layers:  # an equal share is a move or none: also all of them in one layer
+        wanted += [2, 4, moves.total]
+    caps = sorted({min(w, moves.most, moves.total, slots) for w in wanted} | {0})
+    first = [Schedule(int(STEPS * slots * effort), *FIRST, e) for e in enough]
+    tried = [_try_caps(loads[i], before[i], caps, moves.seed, first[i]) for i in range(layers)]
     costs = np.array([[-mean[i] / max(_fullest(loads[i], h), mean[i]) for h in row] for i, row in enumerate(tried)])
     sizes = np.array([[moved_replicas(before[i, None], held[None]) for held in row] for i, row in enumerate(tried)])
-    picks = least_costs(costs, sizes, total)
+    picks = np.array(least_costs(costs, sizes, moves.total))
     found = np.stack([row[pick] for row, pick in zip(tried, picks, strict=True)])
-    used = np.array([sizes[i, pick] for i, pick in enumerate(picks)])
+    used, rows = sizes[np.arange(layers), picks], np.arange(layers)
     for turn, how in enumerate((FIRST, SECOND)):
-        order = np.argsort(costs[np.arange(layers), picks])[::-1]  # what is left over goes to the least even first
+        order = np.argsort(costs[rows, picks])[::-1]  # what is left over goes to the least even first
         for k, i in enumerate(order):
-            cap = min(used[i] + (total - used.sum()) // (layers - k), most)
-            last = int(LAST * slots * effort / 2)
-            other = keep(loads[i], found[i], before[i], int(cap), last, seed + turn + 1, *how, enough[i])
+            cap = min(used[i] + (moves.total - used.sum()) // (layers - k), moves.most)
+            last = Schedule(int(LAST * slots * effort / 2), *how, enough[i])
+            other = anneal(loads[i], found[i], before[i], int(cap), moves.seed + turn + 1, last)
             if _fullest(loads[i], other) < _fullest(loads[i], found[i]) * (1 - 1e-9):
                 found[i] = other
                 used[i] = moved_replicas(before[i, None], other[None])
     return np.stack([_aligned(old, new) for old, new in zip(before, found, strict=True)])
 
 
-def keep_groups(
-    loads: np.ndarray, before: np.ndarray, nodes: int, groups: int, moves: tuple[int, int], effort: float, seed: int
-) -> np.ndarray:
-    """As ``keep_layers`` (``moves``: in all, in a layer), every replica staying in its node, and so every group: the
+def keep_groups(loads: np.ndarray, before: np.ndarray, nodes: int, groups: int, moves: Moves) -> np.ndarray:
+    """As ``keep_layers``, every replica staying in its node, and so every group: the
     nodes of a layer are layers of their own, of which none need be more even than the heaviest node allows. Raises
     SpecError where ``before`` does not keep groups whole in a node, as many in each."""
     layers, gpus, each = before.shape
-    total, most = moves
     experts = loads.shape[1]
     parts = before.reshape(layers, nodes, -1)
     inside, size = experts // nodes, experts // groups
@@ -90,20 +91,18 @@ def keep_groups(
     level = np.maximum(inner.sum(axis=2).max(axis=1) / (gpus // nodes), loads.sum(axis=1) / gpus).repeat(nodes)
     rows = slice(0, layers), *(slice(i, i + 1) for i in range(layers))
     kept = np.empty_like(local)
-    for row in rows[:1] if most >= gpus * each else rows[1:]:
+    for row in rows[:1] if moves.most >= gpus * each else rows[1:]:
         some, held = inner[row].reshape(-1, inside), local[row].reshape(-1, gpus // nodes, each)
-        now = keep_layers(some, held, min(total, most * (row.stop - row.start)), most, effort, seed,
-                          level.reshape(layers, nodes)[row].ravel())  # fmt: skip
+        own_moves = moves._replace(total=min(moves.total, moves.most * (row.stop - row.start)))
+        now = keep_layers(some, held, own_moves, level.reshape(layers, nodes)[row].ravel())
         kept[row] = now.reshape(local[row].shape)
     layer, node = np.arange(layers)[:, None, None, None], np.arange(nodes)[None, :, None, None]
     return np.asarray(own[layer, node, kept]).reshape(before.shape)
 
 
-def _try_caps(
-    load: np.ndarray, before: np.ndarray, caps: list[int], tries: int, seed: int, enough: float
-) -> list[np.ndarray]:
+def _try_caps(load: np.ndarray, before: np.ndarray, caps: list[int], seed: int, schedule: Schedule) -> list[np.ndarray]:
     """``before`` with at most so many replicas moved, for each of ``caps``."""
-    found = [before]
+    found, enough = [before], schedule.enough
     counts = np.bincount(before.ravel(), minlength=len(load))
     other, many = before.copy(), counts.copy()
     far = recount(load, other, many, replicate(load, before.size, len(before)), caps[-1])
@@ -114,7 +113,8 @@ def _try_caps(
         if 0 < far <= cap:
             far += improve(load, other, many, 2 * cap, cap - far, enough)
             starts.append(other)
-        ends = [keep(load, held, before, cap, tries // len(starts), seed, *FIRST, enough) for held in starts]
+        shorter = schedule._replace(tries=schedule.tries // len(starts))
+        ends = [anneal(load, held, before, cap, seed, shorter) for held in starts]
         found.append(min(ends, key=lambda held: _fullest(load, held)))
     return found
 

@@ -10,6 +10,7 @@ arrival.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,24 +22,26 @@ _LEAST = 1e-6
 _AT_ONCE = 60_000
 
 
+class Router(NamedTuple):
+    """Each token picks ``top_groups`` of ``groups`` by their loads, and top_k / top_groups experts of each by
+    theirs."""
+
+    groups: int
+    top_k: int
+    top_groups: int
+
+
 def crossings(
-    loads: np.ndarray,
-    held: np.ndarray,
-    share: np.ndarray,
-    nodes: int,
-    groups: int,
-    top_k: int,
-    top_groups: int,
-    wide: int = 1,
+    loads: np.ndarray, held: np.ndarray, share: np.ndarray, nodes: int, router: Router, wide: int = 1
 ) -> np.ndarray:
-    """Expected token copies between nodes, shape [layers], when each token of ``loads`` [layers, experts] picks
-    ``top_groups`` of the router's ``groups`` by their loads, and top_k / top_groups experts of each by theirs.
+    """Expected token copies between nodes, shape [layers], for tokens of ``loads`` [layers, experts].
 
     ``held`` and ``share`` [layers, hosts, slots a host], a host being ``wide`` GPUs. A copy goes to one replica, drawn
     by share, and a token once to each distinct node. Tokens arise evenly on the nodes, so 1/nodes of the visits stay
     at home.
     """
     layers, experts = loads.shape
+    groups, top_k, top_groups = router
     hosts = held.shape[1]
     gpus = hosts * wide
     covered = np.zeros((hosts, nodes))

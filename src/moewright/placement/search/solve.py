@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from moewright.errors import SpecError
-from moewright.placement.compiled import compile_all
+from moewright.placement.compiled.joint import fill_parts, part_experts
+from moewright.placement.compiled.shares import water_fill
+from moewright.placement.compiled.together import Exchange
+from moewright.placement.compiled.windows import steady
 from moewright.placement.expert_placement import (
     ExpertPlacement,
     evenness,
@@ -20,272 +25,239 @@ from moewright.placement.expert_placement import (
     timed,
 )
 from moewright.placement.inputs import check_options, check_router, check_sizes, checked_loads, checked_previous
+from moewright.placement.request import Request
 from moewright.placement.search.affinity import checked_affinity, draw_together, make_affinity, split_pairs
-from moewright.placement.search.anneal import keep
-from moewright.placement.search.balance import LARGE, improve, pack, part_doubles, place_layer, replicate
 from moewright.placement.search.budget import place_budget
-from moewright.placement.search.exact import MOST, exact_layer
-from moewright.placement.search.joint import fill_parts, part_experts
-from moewright.placement.search.moves import keep_groups, keep_layers
-from moewright.placement.search.node_traffic import crossings
-from moewright.placement.search.shares import water_fill
-from moewright.placement.search.windows import steady
+from moewright.placement.search.layer import (
+    Effort,
+    equal_shares,
+    is_even,
+    largest_load,
+    part,
+    place_layer,
+    search_round,
+)
+from moewright.placement.search.moves import Moves, keep_groups, keep_layers
+from moewright.placement.search.node_traffic import Router, crossings
+from moewright.placement.search.nodes import place_grouped, relax
 
 #: part of the replicas of an earlier placement that may move
 PART_MOVED = 0.15
-#: with three slots a GPU and more, largest ÷ mean load above which annealing follows, and its steps a slot
-UNEVEN, STEPS = 1.005, 150
-#: the same for layers of more than ``LARGE`` slots, and steps of one layer at most (about half a second)
-LARGE_UNEVEN, MOST_STEPS = 1.0002, 3_000_000
-#: slots of all layers above which starting the compiler pays; tries of a walk over replica counts, and exchanges of
-#: the searches that choose at random, compiled and not
-SMALL, TRIES, RANDOM = 48, (1200, 0), (300_000, 2_000)
+#: exchanges of the searches over windows, pairs of experts, and free shares
+EXCHANGES = 300_000
+#: rounds of all layers in which none has improved, after which a search with time left ends
+BARREN = 30
 
 
 @dataclass(frozen=True, slots=True)
-class _Effort:
-    tries: int
-    random: int
-    seed: int
+class Problem:
+    """A request with its loads, checked. ``windows`` [windows, layers, experts] and their sum ``total``; ``table``: the
+    same, where a layer without load has 1 for each expert; ``wide``: GPUs that share a slot, ``hosts`` of them;
+    ``before`` [layers, hosts, slots a host] and ``pairs`` [layers, experts, experts]: an earlier placement and counts
+    of experts chosen together, where given."""
+
+    request: Request
+    windows: np.ndarray
+    total: np.ndarray
+    table: np.ndarray
+    wide: int
+    hosts: int
+    before: np.ndarray | None
+    pairs: np.ndarray | None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Layers, hosts, slots a host."""
+        return len(self.total), self.hosts, self.request.slots // self.hosts
+
+    @property
+    def inside(self) -> int:
+        """Nodes of whole hosts."""
+        nodes = self.request.nodes
+        return nodes if self.hosts % nodes == 0 else 1
 
 
-def place(
-    loads: Any,
-    *,
-    slots: int,
-    gpus: int,
-    nodes: int = 1,
-    groups: int = 1,
-    shares: str = "equal",
-    previous: Any = None,
-    moves: int | None = None,
-    traffic: float | None = None,
-    affinity: Any = None,
-    slack: float = 0.01,
-    budget: int | None = None,
-    top_k: int = 8,
-    top_groups: int = 1,
-    router_groups: int | None = None,
-    expert_bytes: float | None = None,
-    token_bytes: float | None = None,
-    seed: int = 0,
-) -> ExpertPlacement:
-    """Place the experts of ``loads`` [layers, experts] on ``slots`` slots of ``gpus`` GPUs; loads of [windows, layers,
-    experts] are balanced in every window, not only in their mean.
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """A layer placed: ``held`` and ``share`` [hosts, slots a host], pairs of experts ``split`` [before or after, GPUs
+    or nodes], and the seconds that took."""
 
-    ``groups`` > 1: the experts of each of so many routing groups stay in one of ``nodes`` nodes; with ``traffic``, a
-    weight, as far as token copies between nodes, per copy, are worth more than that much of the largest load.
-    ``shares``: equal, or optimal (a replica takes the part of its expert's tokens that balances best). ``previous``
-    [layers, slots], the record of one, or the path of its file: an earlier placement to start from, of which at most
-    15 % of all replicas move, in the layers where that helps most, or with ``moves`` at most so many in each layer.
-    ``affinity`` [experts, experts] or [layers, experts, experts]: tokens that chose both of two experts, which are put
-    on one GPU, or in one node, where no largest load grows by more than the part ``slack``. ``budget``: slots over all
-    layers beyond ``slots`` in each, where they help most (``budget.py``). ``expert_bytes``, ``token_bytes``: for
-    ``moved_bytes`` and ``cross_node_bytes``, of tokens that choose ``top_k`` experts in ``top_groups`` of the router's
-    ``router_groups`` groups (where not given: ``groups``).
-    Raises SpecError for loads or sizes that cannot be placed.
-    """
+    held: np.ndarray
+    share: np.ndarray
+    split: np.ndarray
+    seconds: float
+
+
+def place(loads: Any, **options: Any) -> ExpertPlacement:
+    """Place the experts of ``loads`` [layers, experts] as a ``Request`` of ``options`` asks; loads of [windows, layers,
+    experts] are balanced in every window, not only in their mean. Raises SpecError for loads or sizes that cannot be
+    placed."""
     start = time.perf_counter()
+    problem = _checked(loads, Request(**options))
+    if problem.request.budget is not None:
+        return place_budget(place, problem.windows, problem.request, problem.before, problem.pairs)
+    r = problem.request
+    effort = Effort(r.seed, None if r.seconds is None else start + r.seconds)
+    kept = None if problem.before is None else _kept(problem)
+    layers = _all_layers(problem, kept, effort)
+    held, share = np.stack([p.held for p in layers]), np.stack([p.share for p in layers])
+    split, took = np.sum([p.split for p in layers], axis=0), np.array([p.seconds for p in layers])
+    if effort.end is not None:
+        _go_on(problem, held, share, took, effort)
+    return timed(_record(problem, held, share, split), took, time.perf_counter() - start)
+
+
+def _checked(loads: Any, r: Request) -> Problem:
     windows = checked_loads(loads)
     total = windows.sum(axis=0)
     layers, experts = total.shape
-    check_sizes(experts, slots, gpus, nodes, groups, shares)
-    given = {"expert_bytes": expert_bytes, "token_bytes": token_bytes}
-    check_options(nodes, groups, moves, traffic, slack, seed, previous, given)
-    router = (groups if router_groups is None else router_groups, top_k, top_groups)
-    check_router(experts, *router, used=token_bytes is not None or traffic is not None)
-    earlier = None if previous is None else checked_previous(previous, layers, slots, experts)
-    together = None if affinity is None else checked_affinity(affinity, layers, experts)
-    if together is not None and (earlier is not None or shares == "optimal"):
-        other = "shares" if earlier is None else "previous"
+    check_sizes(experts, r)
+    check_options(r, len(windows))
+    check_router(experts, r)
+    wide = max(1, r.gpus // r.slots)
+    hosts = r.gpus // wide
+    before = None
+    if r.previous is not None:
+        earlier = checked_previous(r.previous, layers, r.slots, experts)
+        before = earlier.reshape(layers, hosts, -1)
+    pairs = None if r.affinity is None else checked_affinity(r.affinity, layers, experts)
+    if pairs is not None and (before is not None or r.shares == "optimal"):
+        other = "shares" if before is None else "previous"
         raise SpecError(f"cannot go with {other}; expected affinity with equal shares, made afresh", field="affinity")
-    if budget is not None:
-        own = {"nodes": nodes, "groups": groups, "shares": shares, "traffic": traffic, "top_k": top_k, "seed": seed}
-        own |= {
-            "top_groups": top_groups,
-            "router_groups": router_groups,
-            "token_bytes": token_bytes,
-            "slack": slack,
-            "previous": earlier,
-        }
-        return place_budget(place, windows, slots, gpus, budget, own | {"affinity": together})
-    wide = max(1, gpus // slots)  # GPUs that share a slot
-    hosts = gpus // wide
-    shape = (layers, hosts, slots // hosts)
-    before = None if earlier is None else earlier.reshape(shape)
     table = np.where(total.sum(axis=1, keepdims=True) > 0, total, 1.0)  # no load at all: evenly
-    # searches by chance draw other numbers uncompiled: whether they are compiled must not depend on what ran before
-    chance = len(windows) > 1 or before is not None or shares == "optimal" or together is not None
-    fast = (chance or slots * layers > SMALL) and compile_all()
-    drawn = np.random.get_state()  # the caller's own draws go on as if nothing had happened
-    effort = _Effort(TRIES[not fast], RANDOM[not fast], seed)
-    held, share, took = np.empty(shape, dtype=np.int64), np.empty(shape), np.zeros(layers)
-    split = np.zeros((2, 2))  # pairs split before and after, over GPUs and over nodes
-    inside = nodes if hosts % nodes == 0 else 1
-    if before is not None:
-        allowed = int(PART_MOVED * slots * layers) if moves is None else moves * layers
-        most = slots if moves is None else moves
-        part = effort.random / RANDOM[0]
-        if groups > 1 and nodes > 1:
-            kept = keep_groups(table, before, nodes, groups, (allowed, most), part, seed)
-        else:
-            kept = keep_layers(table, before, allowed, most, part, seed)
-    for i, load in enumerate(table):
-        began = time.perf_counter()
-        if before is not None:
-            found = kept[i]
-        elif groups > 1:
-            found = _grouped(load, slots, hosts, nodes, groups, effort)
-            if traffic is not None:
-                found = _relaxed(load, found, nodes, traffic, router, effort)
-        else:
-            found = _free(load, slots, hosts, effort)
-        if len(windows) > 1 and groups == 1:
-            origin = found if before is None else before[i]
-            limit = slots if before is None else moved_replicas(before[i, None], found[None])
-            found = _steady(windows[:, i], found, origin, limit, effort)
-        if together is not None:
-            split[0] += split_pairs(together[i], found, _shares(load, found, "equal"), inside)
-            each = windows[:, i] if windows[:, i].any() else load[None]
-            found = draw_together(each, found, together[i], inside, slack, groups > 1, effort.random, effort.seed)
-            split[1] += split_pairs(together[i], found, _shares(load, found, "equal"), inside)
-        held[i], share[i] = found, _shares(load, found, shares)
-        if shares == "optimal" and before is None and groups == 1 and len(windows) == 1:
-            held[i], share[i] = _joint(load, held[i], share[i], slots, effort)
-        took[i] = time.perf_counter() - began
-    np.random.set_state(drawn)
-    p = make_record(total, held, share, wide, load_before(total, before, hosts, wide))
-    moved = None if before is None else np.array([moved_replicas(*pair) for pair in zip(before, held, strict=True)])
-    crossing: np.ndarray | None = None
-    if token_bytes is not None:
-        crossing = np.zeros(layers)
-        if nodes > 1:
-            crossing = token_bytes * crossings(total, held, share, nodes, *router, wide)
-    seen = np.array([evenness(host_loads(w, held, share)).mean() for w in windows]) if len(windows) > 1 else None
-    p = replace(
-        p,
-        slots=int(slots),
-        nodes=int(nodes),
-        groups=int(groups),
-        seed=int(seed),
-        layer_moved=moved,
-        layer_moved_bytes=None if moved is None or expert_bytes is None else moved * float(expert_bytes),
-        layer_cross_node_bytes=crossing,
-        windows=seen,
-        affinity=None if together is None else make_affinity(split, together.sum() / 2, token_bytes, top_k),
-    )
-    return timed(p, took, time.perf_counter() - start)
+    return Problem(r, windows, total, table, wide, hosts, before, pairs)
 
 
-def _free(load: np.ndarray, slots: int, hosts: int, effort: _Effort) -> np.ndarray:
-    found = place_layer(load, slots, hosts, effort.tries, effort.seed)
-    if len(load) <= MOST[0] and slots <= MOST[1] and hosts <= MOST[2]:
-        found = exact_layer(load, found)
-    elif (len(load) < slots or slots > LARGE) and slots >= 3 * hosts:
-        found = _annealed(load, found, effort)
-    return _parted(load, found, effort)
+def _all_layers(problem: Problem, kept: np.ndarray | None, effort: Effort) -> list[_Layer]:
+    """Every layer placed, several at a time where there are processors: kernels let go of the interpreter, and no layer
+    depends on another."""
+    layers = range(len(problem.total))
+    workers = min(len(os.sched_getaffinity(0)), len(layers))
+    if workers == 1:
+        return [_one_layer(problem, i, kept, effort) for i in layers]
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(lambda i: _one_layer(problem, i, kept, effort), layers))
 
 
-def _parted(load: np.ndarray, held: np.ndarray, effort: _Effort) -> np.ndarray:
-    """``held`` with fewer experts twice on a GPU, where that raises no largest load: first by single steps, then at
-    some price that annealing, which makes no doubles, has to win back."""
-    if not _doubles(held):
-        return held
-    limit = _largest(load, held) * (1 + 1e-12)
-    found, other = held.copy(), held.copy()
-    part_doubles(load, found, np.bincount(held.ravel(), minlength=len(load)), limit)
-    if not _doubles(found) or held.shape[1] < 3:
-        return found
-    part_doubles(load, other, np.bincount(held.ravel(), minlength=len(load)), np.inf)
-    steps = int(min(STEPS * held.size, MOST_STEPS) * effort.random / RANDOM[0])
-    other = keep(load, other, other, held.size, steps, effort.seed, 0.02, 5e-4, limit)
-    return np.asarray(other if _doubles(other) < _doubles(found) and _largest(load, other) <= limit else found)
+def _one_layer(problem: Problem, i: int, kept: np.ndarray | None, effort: Effort) -> _Layer:
+    began, split = time.perf_counter(), np.zeros((2, 2))
+    held = kept[i] if kept is not None else _afresh(problem, i, effort)
+    if len(problem.windows) > 1 and problem.request.groups == 1:
+        held = _steady(problem, i, held, effort)
+    if problem.pairs is not None:
+        held = _together(problem, i, held, split)
+    held, share = _shared(problem, i, held, effort)
+    return _Layer(held, share, split, time.perf_counter() - began)
 
 
-def _doubles(held: np.ndarray) -> int:
-    """Slots whose expert has another one on the same GPU."""
-    rows = np.sort(held, axis=1)
-    return int((rows[:, 1:] == rows[:, :-1]).sum())
+def _kept(problem: Problem) -> np.ndarray:
+    """The earlier placement, of which few replicas have moved, [layers, hosts, slots a host]."""
+    r, before = problem.request, problem.before
+    assert before is not None
+    allowed = int(PART_MOVED * before.size) if r.moves is None else r.moves * len(before)
+    moves = Moves(allowed, r.slots if r.moves is None else r.moves, r.seed)
+    if r.groups > 1 and r.nodes > 1:
+        return keep_groups(problem.table, before, r.nodes, r.groups, moves)
+    return keep_layers(problem.table, before, moves)
 
 
-def _annealed(load: np.ndarray, held: np.ndarray, effort: _Effort) -> np.ndarray:
-    """``held`` annealed where it is uneven."""
-    mean, slots = load.sum() / len(held), held.size
-    if _largest(load, held) <= mean * (LARGE_UNEVEN if slots > LARGE else UNEVEN):
-        return held
-    steps = int(min(STEPS * slots, MOST_STEPS) * effort.random / RANDOM[0])
-    return np.asarray(keep(load, held, held, slots, steps, effort.seed, 0.02, 5e-4, mean * (1 + 2e-4)))
+def _afresh(problem: Problem, i: int, effort: Effort) -> np.ndarray:
+    r, load = problem.request, problem.table[i]
+    if r.groups == 1:
+        return place_layer(load, r.slots, problem.hosts, effort)
+    held = place_grouped(load, problem.hosts, r, effort)
+    return held if r.traffic is None else relax(load, held, r.traffic, r, effort)
 
 
-def _steady(windows: np.ndarray, held: np.ndarray, origin: np.ndarray, budget: int, effort: _Effort) -> np.ndarray:
-    """``held`` for all ``windows`` [windows, experts] with any load."""
+def _steady(problem: Problem, i: int, held: np.ndarray, effort: Effort) -> np.ndarray:
+    """``held`` for all windows with any load."""
+    windows = problem.windows[:, i]
     each = windows.sum(axis=1, keepdims=True) / len(held)
-    used = windows[each[:, 0] > 0] / each[each[:, 0] > 0]
+    used = np.ascontiguousarray(windows[each[:, 0] > 0] / each[each[:, 0] > 0])
     if not len(used):
         return held
-    tries = max(effort.random // (1 + len(used) // 4), 2_000)
-    rough = steady(np.ascontiguousarray(used), held, origin, budget, tries, 8.0, effort.seed, 0.0)
-    return np.asarray(steady(np.ascontiguousarray(used), rough, origin, budget, tries, 32.0, effort.seed + 1, 0.0))
+    origin, budget = held, held.size
+    if problem.before is not None:
+        origin, budget = problem.before[i], moved_replicas(problem.before[i, None], held[None])
+    tries = max(EXCHANGES // (1 + len(used) // 4), 2_000)
+    rough = steady(used, held, origin, budget, tries, 8.0, effort.seed)
+    return np.asarray(steady(used, rough, origin, budget, tries, 32.0, effort.seed + 1))
 
 
-def _joint(
-    load: np.ndarray, held: np.ndarray, share: np.ndarray, slots: int, effort: _Effort
-) -> tuple[np.ndarray, np.ndarray]:
-    """Counts and positions chosen for free shares, where they are better than ``held`` and ``share``."""
+def _together(problem: Problem, i: int, held: np.ndarray, split: np.ndarray) -> np.ndarray:
+    """``held`` with experts chosen together closer together; the pairs split [before or after, GPUs or nodes] are added
+    to ``split``."""
+    r, load = problem.request, problem.table[i]
+    assert problem.pairs is not None
+    pairs, windows = problem.pairs[i], problem.windows[:, i]
+    split[0] += split_pairs(pairs, held, equal_shares(load, held), problem.inside)
+    how = Exchange(problem.inside, float(r.slack), r.groups > 1, EXCHANGES, r.seed)
+    near = draw_together(windows if windows.any() else load[None], held, pairs, how)
+    split[1] += split_pairs(pairs, near, equal_shares(load, near), problem.inside)
+    return near
+
+
+def _shared(problem: Problem, i: int, held: np.ndarray, effort: Effort) -> tuple[np.ndarray, np.ndarray]:
+    """``held`` and the shares of its slots; where shares are free and nothing else binds, the better of it and of
+    counts and positions chosen together with them."""
+    r, load = problem.request, problem.table[i]
+    if r.shares == "equal":
+        return held, equal_shares(load, held)
+    share = np.asarray(water_fill(load, held, 2000, 1e-5))
     hosts, each = held.shape
-    extra = slots - len(load)
-    if each < 2 or not 0 < extra < hosts or load.max() * slots <= load.sum():
+    extra = r.slots - len(load)
+    alone = problem.before is None and r.groups == 1 and len(problem.windows) == 1
+    if not alone or each < 2 or not 0 < extra < hosts or load.max() * r.slots <= load.sum():
         return held, share
-    part, width = part_experts(load, slots, hosts, effort.random, effort.seed)
-    other = fill_parts(load, part, width, each)
-    split = _shares(load, other, "optimal")
+    parts, width = part_experts(load, r.slots, hosts, EXCHANGES, effort.seed)
+    other = fill_parts(load, parts, width, each)
+    split = np.asarray(water_fill(load, other, 2000, 1e-5))
     if (load[other] * split).sum(axis=1).max() < (load[held] * share).sum(axis=1).max():
         return other, split
     return held, share
 
 
-def _shares(load: np.ndarray, held: np.ndarray, shares: str) -> np.ndarray:
-    if shares == "optimal":
-        return np.asarray(water_fill(load, held, 2000, 1e-5))
-    return np.asarray(1.0 / np.bincount(held.ravel(), minlength=len(load))[held])
+def _go_on(problem: Problem, held: np.ndarray, share: np.ndarray, took: np.ndarray, effort: Effort) -> None:
+    """Further rounds of all layers that are not even, as long as there is time, in place."""
+    turn, barren = 101, 0
+    while problem.shape[2] > 1 and barren < BARREN:
+        uneven = [i for i, load in enumerate(problem.table) if not is_even(load, held[i])]
+        barren = barren + 1 if uneven else BARREN
+        for i in uneven:
+            if effort.over():
+                return
+            began, load = time.perf_counter(), problem.table[i]
+            other = search_round(load, held[i], effort.seed, turn)
+            if largest_load(load, other) < largest_load(load, held[i]):
+                held[i], barren = part(load, other, effort), 0
+                share[i] = equal_shares(load, held[i])
+            took[i] += time.perf_counter() - began
+        turn += 1
 
 
-def _largest(load: np.ndarray, held: np.ndarray) -> float:
-    return float((load[held] * _shares(load, held, "equal")).sum(axis=1).max())
-
-
-def _grouped(load: np.ndarray, slots: int, hosts: int, nodes: int, groups: int, effort: _Effort) -> np.ndarray:
-    """Groups packed whole on nodes, then every node for itself; the better of a searched and a plain packing."""
-    members = np.arange(len(load)).reshape(groups, -1)
-    whole = load[members].sum(axis=1)
-    best, least = None, np.inf
-    for homes in (place_layer(whole, groups, nodes, 0, effort.seed), pack(whole, replicate(whole, groups, 1), nodes)):
-        parts = []
-        for home in homes:
-            inside = members[home].ravel()
-            own = load[inside] if load[inside].sum() > 0 else np.ones(len(inside))
-            held = place_layer(own, slots // nodes, hosts // nodes, effort.tries, effort.seed)
-            parts.append(inside[_parted(own, _annealed(own, held, effort) if held.size > LARGE else held, effort)])
-        found = np.concatenate(parts)
-        if best is None or _largest(load, found) < least:
-            best, least = found, _largest(load, found)
-    return np.asarray(best)
-
-
-def _relaxed(
-    load: np.ndarray, held: np.ndarray, nodes: int, weight: float, router: tuple[int, int, int], effort: _Effort
-) -> np.ndarray:
-    """The placement of least (largest ÷ mean load) + ``weight`` · (copies between nodes ÷ tokens' copies), among
-    ``held``, which keeps groups whole, what few and more moves make of it, and one that ignores nodes. ``router``: its
-    groups, the experts that a token takes, and of how many groups."""
-    mean = load.sum() / len(held)
-    tried = [held]
-    for most in (1, 2, 4, 8, 16, 32, 64, 128):
-        found = held.copy()
-        improve(load, found, np.bincount(found.ravel(), minlength=len(load)), 4 * most, most, mean * (1 + 2e-4))
-        tried.append(found)
-    tried.append(_free(load, held.size, len(held), effort))
-    share = np.stack([_shares(load, found, "equal") for found in tried])
-    copies = crossings(np.repeat(load[None], len(tried), axis=0), np.stack(tried), share, nodes, *router)
-    costs = [_largest(load, found) / mean + weight * c / load.sum() for found, c in zip(tried, copies, strict=True)]
-    return tried[int(np.argmin(costs))]
+def _record(problem: Problem, held: np.ndarray, share: np.ndarray, split: np.ndarray) -> ExpertPlacement:
+    r, total = problem.request, problem.total
+    p = make_record(total, held, share, problem.wide, load_before(total, problem.before, problem.hosts, problem.wide))
+    moved = crossing = seen = together = None
+    if problem.before is not None:
+        moved = np.array([moved_replicas(*pair) for pair in zip(problem.before, held, strict=True)])
+    if r.token_bytes is not None:
+        crossing = np.zeros(len(total))
+        if r.nodes > 1:
+            crossing = r.token_bytes * crossings(total, held, share, r.nodes, Router(*r.router), problem.wide)
+    if len(problem.windows) > 1:
+        seen = np.array([evenness(host_loads(w, held, share)).mean() for w in problem.windows])
+    if problem.pairs is not None:
+        together = make_affinity(split, problem.pairs.sum() / 2, r.token_bytes, r.top_k)
+    return replace(
+        p,
+        slots=int(r.slots),
+        nodes=int(r.nodes),
+        groups=int(r.groups),
+        seed=int(r.seed),
+        layer_moved=moved,
+        layer_moved_bytes=None if moved is None or r.expert_bytes is None else moved * float(r.expert_bytes),
+        layer_cross_node_bytes=crossing,
+        windows=seen,
+        affinity=together,
+    )

@@ -1,0 +1,1 @@
+"""Searches over one layer's arrays, compiled by Numba: the only modules that import it."""
