@@ -140,7 +140,14 @@ def test_catalogue_pages():
     assert len(plain) == len(section.blocks[0].rows) > 25
     v3, page = explain_model("deepseek-r1")
     assert v3["parameters"]["total"] == 671_026_404_352
-    assert any("671,026,404,352" in row[1] for row in page.blocks[0].rows)
+    assert any("671,026,404,352" in row[1] for row in page[0].blocks[0].rows)
+    fields = {row[0]: row[1:] for row in page[1].blocks[0].rows}
+    assert fields["hidden_size"] == ("7168", "read")
+    assert fields["moe_shared_expert_intermediate_size"] == ("2048", "not given: assumed")
+    # cards print 37 B, with the embedding
+    assert v3["parameters"]["active_with_embedding"] == v3["parameters"]["active"] + (129280 - 1) * 7168
+    assert v3["parameters"]["total_without_vocabulary"] == 671_026_404_352 - 2 * 129280 * 7168
+    assert v3["source"].startswith("https://")
     assert len(list_devices()[0]) == 16
     assert explain_device("h200")[0]["memory"] == 141e9
     assert explain_cluster("h200-hgx")[0]["sources"]["fabric"]

@@ -186,7 +186,7 @@ def _words(s: Statement) -> Iterator[Premise]:
 def _catalogued(s: Statement) -> Iterator[Premise]:
     """Models and devices of the catalogue, by name."""
     from moewright.case.catalogue.hardware_catalogue import find_device
-    from moewright.case.catalogue.model_catalogue import find_model
+    from moewright.case.catalogue.model_catalogue import find_alias, find_name
 
     words = re.findall(r"[A-Za-z0-9][\w.]*(?:[-/][\w.]+)*", s.text[:1000], re.ASCII)
     names = [
@@ -195,7 +195,7 @@ def _catalogued(s: Statement) -> Iterator[Premise]:
     for name, size in names:
         if not any(c.isdigit() for c in name):
             continue
-        if model := find_model(name):
+        if model := find_name(name) or find_alias(name):
             yield Premise("model.name", model, s.line, s.text)
         device = (find_device(name) or find_device(name.rstrip("s"))) if size < 3 else None
         if device:

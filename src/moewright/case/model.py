@@ -107,7 +107,8 @@ class ModelSpec:
     prediction_layers: int = 0  # multi-token-prediction layers the weights carry; not part of a forward pass
     max_position: int | None = None
     extra: tuple[Tensor, ...] = ()  # weights outside of the layers, beside embedding, head and final norm
-    notes: tuple[str, ...] = ()  # what a reader of the numbers must know, such as a vision tower left out
+    #: what a reader of the numbers must know, such as a vision tower left out
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def layer_kinds(self) -> list[tuple[Layer, list[int]]]:
         """Distinct layers with the positions they stand at, in order of first appearance."""

@@ -32,7 +32,8 @@ FORMATS: Final[dict[str, tuple[float, str]]] = {
 _WIDTH: Final = {"fp4": 4, "int4": 4, "fp8": 8, "int8": 8, "bf16": 16, "fp16": 16, "fp32": 32}
 #: int4_g128: 4 bits, a 16-bit scale per group of 128; _zp: with zero points of as many bits (AWQ, GPTQ); _offset:
 #: with 16-bit offsets (MLX); int4_row: a scale per row, which is not counted
-_GROUPED: Final = re.compile(r"int([2-8])(?:_row|_g(\d{1,5})(_zp|_offset)?)")
+GROUPED_PATTERN: Final = r"^int([2-8])(?:_row|_g([0-9]{1,5})(_zp|_offset)?)$"
+_GROUPED: Final = re.compile(GROUPED_PATTERN)
 #: how a message tells what is accepted
 KNOWN_FORMATS: Final = ", ".join(FORMATS) + ", int4_g128 (bits, group), int4_g128_zp (zero points too), int4_row"
 

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from moewright.report.blocks import Section
 
 
+Model = Annotated[
+    str | None, typer.Argument(help="A name, a path to a config.json or its folder, or a Hugging Face id.")
+]
+
+
 @app.command()
 def schema(
     placement: Annotated[bool, typer.Option("--placement", help="Of a placement file instead.")] = False,
@@ -30,8 +35,8 @@ def schema(
 
 
 @app.command()
-def models(name: Name = None, as_json: Json = False) -> None:
-    """List the models of the catalogue, or explain one."""
+def models(name: Model = None, as_json: Json = False) -> None:
+    """List the models of the catalogue, or explain any: its name, a path to a config.json, or a Hugging Face id."""
     from moewright.report import catalogue_page as catalogue
 
     _catalogue(name, as_json, catalogue.list_models, catalogue.explain_model)
@@ -57,7 +62,7 @@ def _catalogue(
     name: str | None,
     as_json: bool,
     several: Callable[[], tuple[Any, Section]],
-    one: Callable[[str], tuple[Any, Section]],
+    one: Callable[[str], tuple[Any, Section | list[Section]]],
 ) -> None:
     plain, section = several() if name is None else one(name)
     if as_json:
@@ -65,4 +70,4 @@ def _catalogue(
     else:
         from moewright.report.terminal import show
 
-        show([section])
+        show(section if isinstance(section, list) else [section])

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from moewright.case.case import Case
-from moewright.case.model import LatentAttention, LinearAttention, ModelSpec, SoftmaxAttention
+from moewright.case.model import (
+    CompressedAttention,
+    LatentAttention,
+    LinearAttention,
+    ModelSpec,
+    NoAttention,
+    SoftmaxAttention,
+    UnknownAttention,
+)
+from moewright.case.precision import element_bytes
 from moewright.case.strategy import Strategy
 from moewright.case.tensors import active_parameters, all_tensors, total_parameters
 
@@ -17,12 +26,31 @@ def attention_name(attention: object) -> str:
         kv = "" if kind == "MHA" else f", {attention.kv_heads} KV heads"
         cap = f", window {attention.window}" if attention.window else ""
         cap = f", chunk {attention.chunk}" if attention.chunk else cap
+        cap += f", sparse top {attention.indexer.top_k}" if attention.indexer else ""
+        cap += ", cache of an earlier layer" if attention.shared_cache else ""
         return f"{kind} {attention.heads} heads × {attention.head_dim}{kv}{cap}"
     if isinstance(attention, LatentAttention):
         sparse = f", sparse top {attention.indexer.top_k}" if attention.indexer else ""
+        sparse += " by the index of an earlier layer" if attention.indexer and attention.indexer.shared else ""
         return f"MLA {attention.heads} heads, rank {attention.kv_rank} + {attention.rope_dim}{sparse}"
+    if isinstance(attention, CompressedAttention):
+        sparse = f", top {attention.indexer.top_k}" if attention.indexer else ""
+        entries = f", an entry for {attention.ratio} tokens{sparse}" if attention.ratio else ""
+        return f"shared key {attention.heads} heads × {attention.head_dim}, window {attention.window}{entries}"
+    if isinstance(attention, NoAttention):
+        return "no attention"
+    if isinstance(attention, UnknownAttention):
+        return f"{attention.name}, of no known form"
     assert isinstance(attention, LinearAttention)
-    return f"gated delta {attention.value_heads} heads × {attention.key_dim}×{attention.value_dim}"
+    rules = {
+        "gated_delta": "gated delta",
+        "kda": "Kimi delta",
+        "lightning": "lightning",
+        "mamba1": "Mamba",
+        "mamba2": "Mamba-2",
+        "convolution": "short convolution",
+    }
+    return f"{rules[attention.rule]} {attention.value_heads} heads × {attention.key_dim}×{attention.value_dim}"
 
 
 def strategy_name(s: Strategy, model: ModelSpec) -> str:
@@ -33,9 +61,8 @@ def strategy_name(s: Strategy, model: ModelSpec) -> str:
 def kv_bytes_per_token(model: ModelSpec) -> float:
     """Bytes that one more token of context adds to the cache of the whole model, unsharded (a window or
     chunk that is full adds none; counted before that)."""
-    from moewright.cost.shapes import cache_bytes
-
-    return sum(float(cache_bytes(layer.attention, model.precision, 1)[0]) for layer in model.layers)
+    element = element_bytes(model.precision.kv_cache)
+    return sum(layer.attention.token_bytes(element) for layer in model.layers)
 
 
 def weight_bytes_total(model: ModelSpec) -> float:
@@ -76,6 +103,7 @@ def describe_model(model: ModelSpec) -> dict[str, Any]:
             "combine": p.combine,
         },
         "source": model.source,
+        "notes": list(model.notes),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from moewright.case.catalogue.hardware_catalogue import (
@@ -14,9 +15,12 @@ from moewright.case.catalogue.hardware_catalogue import (
 )
 from moewright.case.catalogue.model_catalogue import load_model, model_names
 from moewright.case.cluster import Device
+from moewright.case.model_source import named_reading
+from moewright.case.precision import element_bytes
+from moewright.case.tensors import total_parameters, vocabulary_tensors
 from moewright.planning.naming import describe_model
 from moewright.report.blocks import Section, Table, facts
-from moewright.report.model import model_rows
+from moewright.report.model_rows import model_rows
 from moewright.units import format_bytes, format_count, format_flops, format_rate, format_seconds
 
 
@@ -39,10 +43,56 @@ def list_models() -> tuple[list[dict[str, Any]], Section]:
     return found, Section("Models", (Table(headers, rows, (1, 2, 3, 5, 6)),))
 
 
-def explain_model(name: str) -> tuple[dict[str, Any], Section]:
-    """One model."""
-    m = describe_model(load_model(name))
-    return m, Section(m["name"], (facts(*model_rows(m), ("Source", m["source"])),))
+def explain_model(name: str) -> tuple[dict[str, Any], list[Section]]:
+    """Any model, of the catalogue, a path or a Hugging Face id, and how each field of its config was read."""
+    reading = named_reading(name, Path())
+    model = reading.model
+    embedding = 0 if model.tied_embeddings else model.vocab_size * model.hidden_size
+    m = describe_model(model)
+    counts, kv = m["parameters"], m["kv_bytes_per_token"]
+    counts["active_with_embedding"] = counts["active"] + max(0, embedding - model.hidden_size)
+    counts["total_without_vocabulary"] = total_parameters(model) - sum(
+        t.parameters for t in vocabulary_tensors(model) if t.kind == "vocabulary"
+    )
+    m["state_bytes_per_sequence"] = sum(
+        layer.attention.sequence_bytes(element_bytes(model.precision.kv_cache)) for layer in model.layers
+    )
+    m["fields"] = {
+        "read": {path: value for path, (given, value) in reading.read.items() if given and _short(value)},
+        "assumed": {path: value for path, (given, value) in reading.read.items() if not given and value is not None},
+        "unread": list(reading.unread),
+    }
+    more = [
+        ("With embeddings", f"{format_count(counts['active_with_embedding'])} active, as published counts have it"),
+        ("Without", f"{format_count(counts['total_without_vocabulary'])} in all without embedding and head"),
+    ]
+    if m["state_bytes_per_sequence"]:
+        more.append(
+            ("State", f"{format_bytes(m['state_bytes_per_sequence'])} a sequence beside {format_bytes(kv)} a token")
+        )
+    return m, [Section(m["name"], (facts(*model_rows(m), *more),)), *_fields(m["fields"])]
+
+
+def _short(value: Any) -> bool:
+    return not isinstance(value, dict) and len(str(value)[:400]) < 400
+
+
+def _fields(read: dict[str, Any]) -> list[Section]:
+    """How the fields of a config were read."""
+    rows = [(path, _value(value), "read") for path, value in read["read"].items()]
+    rows += [(path, _value(value), "not given: assumed") for path, value in read["assumed"].items()]
+    unread = ", ".join(read["unread"][:80]) + (
+        f" and {len(read['unread']) - 80} more" if len(read["unread"]) > 80 else ""
+    )
+    blocks: list[Any] = [Table(("field", "value", "how"), tuple(rows))]
+    if unread:
+        blocks.append(facts(("Not read", unread)))
+    return [Section("Fields of the config", tuple(blocks))]
+
+
+def _value(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _peaks(d: Device) -> str:

@@ -12,7 +12,7 @@ from moewright.planning.rank_totals import placed
 from moewright.planning.record import Plan, Result
 from moewright.report.blocks import Section, Table, facts, percent, plural
 from moewright.report.choices import alternatives, comparisons, conclusion, excluded, frontier, summary
-from moewright.report.model import model_rows
+from moewright.report.model_rows import model_rows
 from moewright.units import format_bytes, format_count, format_flops, format_rate, format_seconds
 
 #: ranks shown of the layout, beside the last one

@@ -30,7 +30,8 @@ from moewright.case.model import (
     MoeFfn,
     SoftmaxAttention,
 )
-from moewright.case.precision import FORMATS, Precision
+from moewright.case.model_source import named_model
+from moewright.case.precision import KNOWN_FORMATS, Precision, is_format
 from moewright.errors import SpecError
 
 
@@ -48,27 +49,12 @@ def read_model(value: Any, file: str, folder: Path) -> ModelSpec:
 
 
 def _named(name: str, file: str, folder: Path) -> ModelSpec:
-    from moewright.case.catalogue.model_catalogue import find_model, load_model
-
-    path = folder / name
-    if find_model(name):
-        return load_model(name)
-    looks_like_a_path = name.endswith(".json") or name.startswith(("/", "./", "../", "~"))
-    if looks_like_a_path or (len(name) < 1000 and _exists(path)):
-        from moewright.case.huggingface.config import read_config
-
-        return read_config(folder / Path(name).expanduser())
     try:
-        return load_model(name)
+        return named_model(name, folder)
     except SpecError as error:
-        raise SpecError(f"{error.problem}; or give a path to a config.json", file=file, field="model") from None
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False
+        if error.file is not None:
+            raise
+        raise SpecError(error.problem, file=file, field="model") from None
 
 
 def _written_out(m: ModelRecord, file: str) -> ModelSpec:
@@ -163,9 +149,9 @@ def _experts(e: ExpertsRecord, file: str) -> MoeFfn:
 def _precision(value: Any, file: str, base: Precision | None) -> Precision:
     """One format for all, or a format by kind of number (what is left out is ``base``'s, or bf16)."""
     if isinstance(value, str):
-        if value not in FORMATS:
+        if not is_format(value):
             raise SpecError(
-                f"got {shown(value)}; expected one of {', '.join(FORMATS)}, or a mapping of them",
+                f"got {shown(value)}; expected one of {KNOWN_FORMATS}, or a mapping of them",
                 file=file,
                 field="model.precision",
             )

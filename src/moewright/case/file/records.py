@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import core_schema
 
-from moewright.case.precision import FORMATS
+from moewright.case.precision import FORMATS, GROUPED_PATTERN, KNOWN_FORMATS, is_format
+from moewright.case.spelling import did_you_mean
 from moewright.units import DIMENSIONS, parse
 
 MOST_GPUS = 1 << 20
@@ -101,9 +101,8 @@ def choice(*names: str) -> Rule:
 
     def check(value: Any) -> str:
         if value not in names or not isinstance(value, str):
-            near = get_close_matches(value[:60], names, 1) if isinstance(value, str) else []
-            hint = f" (did you mean {near[0]}?)" if near else ""
-            raise ValueError(f"got {shown(value)}{hint}; expected one of {', '.join(names)}")
+            hint = did_you_mean(value, names) if isinstance(value, str) else ""
+            raise ValueError(f"got {shown(value)}; {hint}expected one of {', '.join(names)}")
         return value
 
     return Rule(check, {"enum": list(names)})
@@ -137,12 +136,21 @@ def _weights(value: Any) -> str | dict[str, str]:
     for kind, name in kinds.items():
         if kind not in (*TENSOR_KINDS, "default"):
             raise ValueError(f"got weights of {shown(kind)}; expected kinds among {', '.join(TENSOR_KINDS)}")
-        if not isinstance(name, str) or name not in FORMATS:
-            raise ValueError(f"got {shown(name)}; expected one of {', '.join(FORMATS)}")
+        if not is_format(name):
+            raise ValueError(f"got {shown(name)}; expected one of {KNOWN_FORMATS}")
     return dict(kinds) if isinstance(value, dict) else str(value)
 
 
-_FORMAT: dict[str, Any] = {"enum": list(FORMATS)}
+def _format(value: Any) -> str:
+    if not is_format(value):
+        hint = did_you_mean(value, FORMATS) if isinstance(value, str) else ""
+        raise ValueError(f"got {shown(value)}; {hint}expected one of {KNOWN_FORMATS}")
+    return str(value)
+
+
+#: of a number format
+FORMAT_SCHEMA: dict[str, Any] = {"anyOf": [{"enum": list(FORMATS)}, {"type": "string", "pattern": GROUPED_PATTERN}]}
+_FORMAT = FORMAT_SCHEMA
 _BY_KIND = {"type": "object", "properties": dict.fromkeys((*TENSOR_KINDS, "default"), _FORMAT)}
 _WEIGHTS = {"anyOf": [_FORMAT, {**_BY_KIND, "additionalProperties": False}]}
 _ONE_BATCH = {"type": "integer", "minimum": 1, "maximum": MOST_BATCH}
@@ -150,7 +158,7 @@ _BATCHES = {"type": "array", "items": _ONE_BATCH, "minItems": 1, "maxItems": 64}
 
 Flag = Annotated[bool, Rule(_flag, {"type": "boolean"})]
 Text = Annotated[str, Rule(_text, {"type": "string", "minLength": 1})]
-Format = Annotated[str, choice(*FORMATS)]
+Format = Annotated[str, Rule(_format, FORMAT_SCHEMA)]
 Width = Annotated[int, whole(1, MOST_WIDTH)]
 WidthOrNone = Annotated[int, whole(0, MOST_WIDTH)]
 Heads = Annotated[int, whole(1, 1 << 16)]

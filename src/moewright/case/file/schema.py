@@ -8,7 +8,6 @@ from pydantic.json_schema import models_json_schema
 
 from moewright.case.file import records as d
 from moewright.case.file import serving_section as s
-from moewright.case.precision import FORMATS
 
 RECORDS: tuple[type[d.Record], ...] = (
     *(d.ModelRecord, d.NamedModelRecord, d.SoftmaxRecord, d.LatentRecord, d.LinearRecord, d.PrecisionRecord),
@@ -29,7 +28,7 @@ def schema() -> dict[str, Any]:
         "anyOf": [attention, {"type": "array", "items": attention, "minItems": 1}],
         "description": "one for all layers, or a list that repeats over them",
     }
-    formats = {"anyOf": [{"enum": list(FORMATS)}, _ref(d.PrecisionRecord)]}
+    formats = {"anyOf": [d.FORMAT_SCHEMA, _ref(d.PrecisionRecord)]}
     for record in ("ModelRecord", "NamedModelRecord"):
         defs[record]["properties"]["precision"] = formats
     device = {"anyOf": [{"type": "string", "examples": device_names()}, _ref(d.DeviceRecord)]}

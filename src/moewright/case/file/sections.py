@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
 from moewright.case.file.records import Record, shown
+from moewright.case.spelling import did_you_mean
 from moewright.errors import SpecError
 
 _Record = TypeVar("_Record", bound=Record)
@@ -31,9 +31,7 @@ def section(record: type[_Record], value: Any, file: str | None, path: str) -> _
 
 def unknown_field(name: str, known: list[str]) -> str:
     """The message for a field that a section does not have."""
-    near = get_close_matches(name[:60], known, 1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return f"unknown field; {hint}known are {', '.join(known)}"
+    return f"unknown field; {did_you_mean(name, known)}known are {', '.join(known)}"
 
 
 def _message(record: type[Record], fault: dict[str, Any]) -> str:

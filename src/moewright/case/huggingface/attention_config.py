@@ -12,12 +12,16 @@ from dataclasses import replace
 from moewright.case.huggingface.fields import Fields
 from moewright.case.model import Attention, Indexer, LatentAttention, LinearAttention, SoftmaxAttention
 
+#: spellings of the number of multi-token-prediction layers
+PREDICTION_NAMES = ("num_nextn_predict_layers", "num_mtp_modules", "mtp_num_hidden_layers", "num_mtp_layers")
 
-def _grouped(
+
+def grouped(
     f: Fields,
     *,
     head_dim: int | None = None,
     kv_default: bool = False,
+    kv_names: tuple[str, ...] = ("num_key_value_heads",),
     bias: bool = False,
     qkv_bias: bool = False,
     qk_norm: str = "none",
@@ -26,27 +30,28 @@ def _grouped(
     (hidden_size / heads for most), ``kv_default``: num_key_value_heads may be missing and is then heads;
     ``bias``: on all four projections, ``qkv_bias``: not on the output's."""
     heads = f.integer("num_attention_heads")
-    kv_heads = f.integer("num_key_value_heads", heads) if kv_default else f.integer("num_key_value_heads")
+    kv_name = f.first(*kv_names)
+    kv_heads = f.integer(kv_name, heads) if kv_default else f.integer(kv_name)
     if heads % kv_heads:
-        raise f.error("num_key_value_heads", f"got {kv_heads}, which does not divide num_attention_heads {heads}")
+        raise f.error(kv_name, f"got {kv_heads}, which does not divide num_attention_heads {heads}")
     return SoftmaxAttention(
         heads,
         kv_heads,
-        f.integer("head_dim", head_dim or _even_head_dim(f, heads)),
+        f.integer("head_dim", head_dim or even_head_dim(f, heads)),
         qkv_bias=bias or qkv_bias,
         output_bias=bias,
         qk_norm=qk_norm,
     )
 
 
-def _even_head_dim(f: Fields, heads: int, hidden: str = "hidden_size") -> int:
+def even_head_dim(f: Fields, heads: int, hidden: str = "hidden_size") -> int:
     width = f.integer(hidden)
     if width % heads and not f.has("head_dim"):
         raise f.error(hidden, f"got {width}, which {heads} attention heads do not divide, and there is no head_dim")
     return max(1, width // heads)
 
 
-def _windows(f: Fields, count: int, otherwise: Callable[[int], bool]) -> list[int | None]:
+def windows(f: Fields, count: int, otherwise: Callable[[int], bool]) -> list[int | None]:
     """Sliding window of each layer: by ``layer_types``, or where ``otherwise`` says so."""
     kinds = layer_kinds(f, "layer_types", count, ("sliding_attention", "full_attention"))
     slides = [kind == "sliding_attention" for kind in kinds] if kinds else [otherwise(i) for i in range(count)]
@@ -54,11 +59,14 @@ def _windows(f: Fields, count: int, otherwise: Callable[[int], bool]) -> list[in
     return [window if slide else None for slide in slides]
 
 
-def layer_kinds(f: Fields, name: str, count: int, known: tuple[str, ...]) -> list[str] | None:
-    """The list ``name`` with one of the ``known`` kinds for each of ``count`` layers, or None."""
+def layer_kinds(f: Fields, name: str, count: int, known: tuple[str, ...], padded: bool = False) -> list[str] | None:
+    """The list ``name`` with one of the ``known`` kinds for each of ``count`` layers, or None. ``padded``: entries
+    of prediction layers may follow."""
     kinds = f.texts(name)
     if kinds is None:
         return None
+    if padded and len(kinds) == count + f.integer(f.first(*PREDICTION_NAMES), 0, least=0):
+        kinds = kinds[:count]
     if len(kinds) != count:
         raise f.error(name, f"has {len(kinds)} entries for {count} layers")
     for position, kind in enumerate(kinds):
@@ -72,28 +80,28 @@ def everywhere(attention: Callable[[Fields], Attention]) -> Callable[[Fields, in
 
 
 def mixtral_attention(f: Fields) -> Attention:
-    return replace(_grouped(f), window=f.optional("sliding_window"))
+    return replace(grouped(f), window=f.optional("sliding_window"))
 
 
 def phimoe_attention(f: Fields) -> Attention:
-    return replace(_grouped(f, bias=f.flag("attention_bias", False)), window=f.optional("sliding_window"))
+    return replace(grouped(f, bias=f.flag("attention_bias", False)), window=f.optional("sliding_window"))
 
 
 def llama_attention(f: Fields) -> Attention:
-    return _grouped(f, kv_default=True, bias=f.flag("attention_bias", False))
+    return grouped(f, kv_default=True, bias=f.flag("attention_bias", False))
 
 
 def olmoe_attention(f: Fields) -> Attention:
-    return _grouped(f, kv_default=True, qk_norm="full", bias=f.flag("attention_bias", False))
+    return grouped(f, kv_default=True, qk_norm="full", bias=f.flag("attention_bias", False))
 
 
 def glm4_moe_attention(f: Fields) -> Attention:
     norm = "head" if f.flag("use_qk_norm", False) else "none"
-    return _grouped(f, qkv_bias=f.flag("attention_bias", False), qk_norm=norm)
+    return grouped(f, qkv_bias=f.flag("attention_bias", False), qk_norm=norm)
 
 
 def minimax_attention(f: Fields) -> Attention:
-    return _grouped(f, head_dim=128, qk_norm="full" if f.flag("use_qk_norm", True) else "none")
+    return grouped(f, head_dim=128, qk_norm="full" if f.flag("use_qk_norm", True) else "none")
 
 
 def dbrx_attention(f: Fields) -> Attention:
@@ -101,15 +109,15 @@ def dbrx_attention(f: Fields) -> Attention:
     kv_heads = inner.integer("kv_n_heads")
     if heads % kv_heads:
         raise inner.error("kv_n_heads", f"got {kv_heads}, which does not divide n_heads {heads}")
-    return SoftmaxAttention(heads, kv_heads, _even_head_dim(f, heads, "d_model"))
+    return SoftmaxAttention(heads, kv_heads, even_head_dim(f, heads, "d_model"))
 
 
 def qwen2_attentions(f: Fields, count: int) -> list[Attention]:
-    return _late_windows(f, count, _grouped(f, qkv_bias=True))
+    return _late_windows(f, count, grouped(f, qkv_bias=True))
 
 
 def qwen3_attentions(f: Fields, count: int) -> list[Attention]:
-    return _late_windows(f, count, _grouped(f, head_dim=128, qk_norm="head", bias=f.flag("attention_bias", False)))
+    return _late_windows(f, count, grouped(f, head_dim=128, qk_norm="head", bias=f.flag("attention_bias", False)))
 
 
 def _late_windows(f: Fields, count: int, base: SoftmaxAttention) -> list[Attention]:
@@ -117,32 +125,32 @@ def _late_windows(f: Fields, count: int, base: SoftmaxAttention) -> list[Attenti
     if not f.flag("use_sliding_window", False):
         return [base] * count
     first = f.integer("max_window_layers", 28, least=0)
-    return [replace(base, window=window) for window in _windows(f, count, lambda i: i >= first)]
+    return [replace(base, window=window) for window in windows(f, count, lambda i: i >= first)]
 
 
 def qwen2_moe_attentions(f: Fields, count: int) -> list[Attention]:
     """With use_sliding_window, every other layer below max_window_layers slides."""
-    base = _grouped(f, qkv_bias=f.flag("qkv_bias", True))
+    base = grouped(f, qkv_bias=f.flag("qkv_bias", True))
     if not f.flag("use_sliding_window", False):
         return [base] * count
     last = f.integer("max_window_layers", 28, least=0)
-    return [replace(base, window=window) for window in _windows(f, count, lambda i: i % 2 == 0 and i < last)]
+    return [replace(base, window=window) for window in windows(f, count, lambda i: i % 2 == 0 and i < last)]
 
 
 def qwen3_moe_attention(f: Fields) -> Attention:
     window = f.optional("sliding_window") if f.flag("use_sliding_window", False) else None
-    return replace(_grouped(f, qk_norm="head", bias=f.flag("attention_bias", False)), window=window)
+    return replace(grouped(f, qk_norm="head", bias=f.flag("attention_bias", False)), window=window)
 
 
 def gpt_oss_attentions(f: Fields, count: int) -> list[Attention]:
     """Even layers slide (128 tokens), odd ones see all; each head has a learned sink."""
-    base = replace(_grouped(f, head_dim=64, bias=f.flag("attention_bias", True)), sinks=True)
-    return [replace(base, window=window) for window in _windows(f, count, lambda i: i % 2 == 0)]
+    base = replace(grouped(f, head_dim=64, bias=f.flag("attention_bias", True)), sinks=True)
+    return [replace(base, window=window) for window in windows(f, count, lambda i: i % 2 == 0)]
 
 
 def llama4_attentions(f: Fields, count: int) -> list[Attention]:
     """Layers with rotary embedding attend inside chunks; every fourth has neither (NoPE) and sees all."""
-    base = _grouped(f, head_dim=128, bias=f.flag("attention_bias", False))
+    base = grouped(f, head_dim=128, bias=f.flag("attention_bias", False))
     chunk = f.optional("attention_chunk_size") if "attention_chunk_size" in f.raw else 8192
     kinds = layer_kinds(f, "layer_types", count, ("chunked_attention", "full_attention"))
     if kinds is None:
@@ -157,7 +165,7 @@ def llama4_attentions(f: Fields, count: int) -> list[Attention]:
 def qwen3_next_attentions(f: Fields, count: int) -> list[Attention]:
     """Three gated-delta layers, then one of gated full attention, unless ``layer_types`` says otherwise."""
     gate = f.flag("attn_output_gate", True)
-    full = replace(_grouped(f, head_dim=256, qk_norm="head", bias=f.flag("attention_bias", False)), output_gate=gate)
+    full = replace(grouped(f, head_dim=256, qk_norm="head", bias=f.flag("attention_bias", False)), output_gate=gate)
     linear = LinearAttention(
         f.integer("linear_num_key_heads"),
         f.integer("linear_num_value_heads"),

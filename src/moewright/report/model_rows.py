@@ -29,4 +29,6 @@ def model_rows(m: dict[str, Any]) -> list[tuple[str, str]]:
         ("Weights", f"{format_bytes(m['weight_bytes'])}: {weights}"),
         ("KV cache", f"{format_bytes(m['kv_bytes_per_token'])} a token in {p['kv_cache']}, undivided"),
         ("Activations", f"{p['activations']}, dispatch {p['dispatch']}, combine {p['combine']}"),
+        ("Model from", m["source"]),
+        *(("Note", note) for note in m.get("notes", ())),
     ]

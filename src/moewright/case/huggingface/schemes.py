@@ -1,0 +1,361 @@
+"""quantization_config of each method → what it quantizes and how.
+
+Activations follow what serving engines run: FP8 weights take FP8 activations; INT4, MXFP4 and other weight-only
+formats leave them as they are; NVFP4 with quantized inputs takes NVFP4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from moewright.case.huggingface.fields import Fields
+from moewright.case.huggingface.module_names import Names, expression
+
+#: ModelOpt's quant_algo → (weights, activations; None: not quantized)
+_ALGORITHMS: Final[dict[str, tuple[str, str | None]]] = {
+    "FP8": ("fp8", "fp8"),
+    "FP8_PB_WO": ("fp8_block", "fp8"),
+    "FP8_PER_CHANNEL_PER_TOKEN": ("fp8", "fp8"),
+    "INT4_AWQ": ("int4_g128", None),
+    "INT8_SQ": ("int8", "int8"),
+    "MXFP4": ("mxfp4", None),
+    "MXFP8": ("mxfp8", "fp8"),
+    "NVFP4": ("nvfp4", "nvfp4"),
+    "NVFP4_AWQ": ("nvfp4", "nvfp4"),
+    "W4A16_AWQ": ("int4_g128", None),
+    "W4A16_MXFP4": ("mxfp4", None),
+    "W4A16_NVFP4": ("nvfp4", None),
+    "W4A8_AWQ": ("int4_g128", "fp8"),
+    "W4A8_MXFP4_FP8": ("mxfp4", "fp8"),
+    "W8A16": ("int8", None),
+    "W8A8_SQ_PER_CHANNEL": ("int8", "int8"),
+}
+#: kinds of tensors that a method quantizes where it says nothing else
+MATRICES: Final = ("attention", "experts", "shared_experts", "dense")
+EVERYTHING: Final = (*MATRICES, "router", "vocabulary")
+PLAIN: Final = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """Weights and activations of the modules it applies to: ``only`` those, if given, and not ``but``. Weights
+    ``PLAIN``: they stay in the checkpoint's dtype."""
+
+    weights: str
+    activations: str | None = None
+    only: Names | None = None
+    but: Names | None = None
+    kinds: tuple[str, ...] = field(default=MATRICES)
+
+    def applies(self, kind: str, modules: list[str]) -> bool:
+        """Whether a tensor of ``kind``, whose module has one of the names ``modules``, is of this scheme."""
+        if kind not in self.kinds or (self.but and any(map(self.but.match, modules))):
+            return False
+        return self.only is None or any(map(self.only.match, modules))
+
+
+def whole_numbers(bits: int, group: int | None, zero_points: str = "") -> str:
+    """The format of whole numbers of ``bits``; ``group`` None or below 1: a scale per row."""
+    if group is None or group < 1:
+        return "int8" if bits == 8 else f"int{bits}_row"
+    if bits == 4 and group == 32 and not zero_points:
+        return "int4"
+    return f"int{bits}_g{group}{zero_points}"
+
+
+def schemes(q: Fields, expert_format: str | None = None) -> list[Scheme]:
+    """What a quantization_config quantizes and how, in order of precedence. ``expert_format``: the config's own
+    expert_dtype."""
+    method = q.text("quant_method")
+    if method is None:
+        method = _without_method(q)
+    reader = _METHODS.get(method or "")
+    if reader is None:
+        raise q.error("quant_method", f"got {str(method)[:40]!r}; known are {', '.join(sorted(_METHODS))}")
+    found = reader(q, skipped(q))
+    dtype = q.text("expert_dtype") or expert_format
+    if dtype == "fp4" and method == "fp8":  # DeepSeek-V4: experts with a power-of-two scale per 32
+        found.insert(len(found) - 1, Scheme("mxfp4", "fp8", kinds=("experts",)))
+    return found
+
+
+def _without_method(q: Fields) -> str | None:
+    if q.has("quant_algo"):
+        return "modelopt"
+    if q.has("bits") and q.has("group_size"):
+        return "mlx"
+    return "compressed-tensors" if q.has("config_groups") else None
+
+
+def skipped(q: Fields) -> Names:
+    """The modules that a config leaves alone, by whichever name it lists them."""
+    entries: list[str] = []
+    for name in (
+        *("modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules", "exclude"),
+        "llm_int8_skip_modules",
+    ):
+        entries += q.texts(name) or []
+    return Names.of(entries, q, "modules_to_not_convert")
+
+
+def _fp8(q: Fields, but: Names) -> list[Scheme]:
+    blocks = q.integers("weight_block_size")
+    if blocks is not None and (len(blocks) != 2 or min(blocks) < 1):
+        raise q.error("weight_block_size", f"got {str(blocks)[:40]}; expected two whole numbers such as [128, 128]")
+    weights = "fp8_block" if blocks is not None else "fp8"
+    if q.has("quantized_layers"):  # some modules are another format's; what that leaves alone is FP8
+        return [*_listed(q, but), Scheme(weights, "fp8")]
+    return [Scheme(weights, "fp8", but=but)]
+
+
+def _mxfp4(q: Fields, but: Names) -> list[Scheme]:
+    return [Scheme("mxfp4", None, but=but, kinds=("experts",))]
+
+
+def _bits(q: Fields, otherwise: int = 4) -> int:
+    bits = q.integer(q.first("bits", "w_bit"), otherwise)
+    if bits not in range(2, 9):
+        raise q.error("bits", f"got {bits}; expected 2 to 8")
+    return bits
+
+
+def _awq(q: Fields, but: Names) -> list[Scheme]:
+    zero = "_zp" if q.flag("zero_point", True) else ""
+    group = q.integer(q.first("group_size", "q_group_size"), 128, least=-1)
+    return [Scheme(whole_numbers(_bits(q), group, zero), None, but=but)]
+
+
+def _gptq(q: Fields, but: Names) -> list[Scheme]:
+    """GPTQ, and auto-round's packing of the same; engines drop the zero points of symmetric weights."""
+    group, zero = q.integer("group_size", 128, least=-1), "" if q.flag(q.first("sym"), True) else "_zp"
+    found = [] if not q.has("dynamic") else _dynamic(q, group, zero)
+    found += _overrides(q, group, zero)
+    return [*found, Scheme(_rounded(q, _bits(q), group, zero), None, but=but)]
+
+
+def _rounded(q: Fields, bits: int, group: int, zero: str) -> str:
+    data = q.text("data_type", "int") or "int"
+    if data.startswith(("mx_fp", "fp4")) and bits == 4:
+        return "mxfp4"
+    if data.startswith("nv_fp") and bits == 4:
+        return "nvfp4"
+    if data.startswith("mx_fp") and bits == 8:
+        return "mxfp8"
+    if data.startswith("fp8") or (data.startswith("fp") and bits == 8):
+        return "fp8"
+    if not data.startswith("int"):
+        raise q.error("data_type", f"got {data[:40]!r}; known are int, fp8, mx_fp and nv_fp")
+    return whole_numbers(bits, group, zero)
+
+
+def _dynamic(q: Fields, group: int, zero: str) -> list[Scheme]:
+    """GPTQModel's ``dynamic``: regular expressions, - before those left alone, + before those with own bits."""
+    rules = q.section("dynamic")
+    found = []
+    for entry in rules.raw:
+        names = Names(frozenset(), None, (expression(entry.removeprefix("+:").removeprefix("-:"), rules, "dynamic"),))
+        if entry.startswith("-:"):
+            found.append(Scheme(PLAIN, only=names))
+        else:
+            own = rules.section(entry)
+            size = own.integer("group_size", group, least=-1)
+            found.append(Scheme(whole_numbers(_bits(own, _bits(q)), size, zero), only=names))
+    return found
+
+
+def _overrides(q: Fields, group: int, zero: str) -> list[Scheme]:
+    """auto-round's ``extra_config``: modules with bits of their own, 16 for those left alone."""
+    if not q.has("extra_config"):
+        return []
+    extra = q.section("extra_config")
+    by_format: dict[str, list[str]] = {}
+    for module in extra.raw:
+        own = extra.section(module)
+        bits = own.integer("bits", _bits(q), most=32)
+        plain = bits >= 16
+        name = PLAIN if plain else whole_numbers(bits, own.integer("group_size", group, least=-1), zero)
+        by_format.setdefault(name, []).append(module)
+    return [
+        Scheme(name, only=Names.of(entries, extra, "extra_config"), kinds=EVERYTHING if name else MATRICES)
+        for name, entries in by_format.items()
+    ]
+
+
+def _bitsandbytes(q: Fields, but: Names) -> list[Scheme]:
+    if q.flag("load_in_8bit", False):
+        return [Scheme("int8", "int8", but=but)]
+    if not q.flag("load_in_4bit", False):
+        raise q.error("load_in_4bit", "is missing; expected load_in_4bit or load_in_8bit true")
+    double = q.flag("bnb_4bit_use_double_quant", False)
+    return [Scheme("nf4_double" if double else "nf4", None, but=but)]
+
+
+def _mlx(q: Fields, but: Names) -> list[Scheme]:
+    """MLX: every matrix and the embedding, with a scale and an offset of 16 bits for each group; by module a
+    mapping of its own, or false for one left alone. Its other modes are mxfp4, mxfp8 and nvfp4."""
+    found = []
+    mode = q.text("mode", "affine")
+    for module, value in q.raw.items():
+        if value is False:
+            found.append(Scheme(PLAIN, only=Names.of([module], q, module[:40]), kinds=EVERYTHING))
+        elif isinstance(value, Mapping):
+            found.append(
+                Scheme(_mlx_format(q.section(module), mode), only=Names.of([module], q, module[:40]), kinds=EVERYTHING)
+            )
+    return [*found, Scheme(_mlx_format(q, mode), None, but=but, kinds=EVERYTHING)]
+
+
+def _mlx_format(q: Fields, mode: str | None) -> str:
+    own = q.text("mode", mode)
+    if own in ("mxfp4", "mxfp8", "nvfp4"):
+        return own
+    return f"int{_bits(q)}_g{q.integer('group_size', 64)}_offset"
+
+
+def _quark(q: Fields, but: Names) -> list[Scheme]:
+    """AMD Quark: one config for all, others for patterns of modules."""
+    found = []
+    if q.has("layer_quant_config"):
+        layers = q.section("layer_quant_config")
+        for pattern in layers.raw:
+            weights, inputs = _quark_formats(layers.section(pattern))
+            found.append(Scheme(weights, inputs, only=Names.of([pattern], layers, pattern[:40]), but=but))
+    weights, inputs = _quark_formats(q.section("global_quant_config"))
+    return [*found, Scheme(weights, inputs, but=but)]
+
+
+def _quark_formats(q: Fields) -> tuple[str, str | None]:
+    weight: Any = q.raw.get("weight")
+    if isinstance(weight, list):  # int4 weights that are multiplied as fp8
+        parts = q.mappings("weight") or []
+        inner = parts[-1] if parts else None
+    else:
+        inner = q.section("weight") if q.has("weight") else None
+    if inner is None:
+        return PLAIN, None
+    inputs = q.section("input_tensors") if isinstance(q.raw.get("input_tensors"), Mapping) else None
+    activations = _quark_format(inputs) if inputs else None
+    return _quark_format(inner), {"fp8": "fp8", "int8": "int8", "mxfp4": "fp8", "nvfp4": "nvfp4"}.get(activations or "")
+
+
+def _quark_format(q: Fields) -> str:
+    dtype, group = q.text("dtype") or "", q.optional("group_size", least=-1)
+    if dtype.startswith("fp8"):
+        return "fp8"
+    if dtype in ("fp4", "mx"):
+        return "nvfp4" if group == 16 else "mxfp4"
+    if dtype.startswith(("int", "uint")):
+        bits = dtype.removeprefix("u").removeprefix("int")
+        if bits.isdigit() and int(bits) in range(2, 9):
+            grouped = q.text("qscheme") == "per_group"
+            return whole_numbers(int(bits), group if grouped else None, "_zp" if dtype.startswith("u") else "")
+    raise q.error("dtype", f"got {dtype[:40]!r}; known are fp8, fp4, mx, and int and uint of 2 to 8 bits")
+
+
+def _groups(q: Fields, but: Names) -> list[Scheme]:
+    """compressed-tensors: groups of modules, each with its weights and input_activations."""
+    groups = q.section("config_groups")
+    found = []
+    for name in groups.raw:
+        group = groups.section(name)
+        targets = group.texts("targets")
+        named = targets is not None and "Linear" not in targets
+        only = Names.of(targets or [], group, "targets") if named else None
+        inputs = group.section("input_activations") if group.has("input_activations") else None
+        weights = _number_format(group.section("weights"))
+        activations = _number_format(inputs).removesuffix("_block") if inputs else None
+        found.append(Scheme(weights, {"mxfp4": None, "mxfp8": "fp8"}.get(activations or "", activations), only, but))
+    return found
+
+
+def _number_format(f: Fields) -> str:
+    bits, kind, size = f.integer("num_bits"), f.text("type", "int"), f.optional("group_size", least=-1)
+    if kind == "float" and bits == 8:
+        if size == 32 and f.text("strategy") == "group":
+            return "mxfp8"
+        return "fp8_block" if f.text("strategy") in ("block", "group") else "fp8"
+    if kind == "float" and bits == 4:
+        return "mxfp4" if size == 32 else "nvfp4"
+    if kind == "int" and bits in range(2, 9):
+        # whole numbers of activations have a scale per token
+        return whole_numbers(bits, size, "" if f.flag("symmetric", True) else "_zp")
+    raise f.error("num_bits", f"got {bits} bits of type {str(kind)[:20]!r}; known are int of 2 to 8, float of 4 and 8")
+
+
+def _modelopt(q: Fields, but: Names) -> list[Scheme]:
+    """ModelOpt: one quant_algo for all but exclude_modules, or MIXED_PRECISION with a list of modules."""
+    algorithm = q.text("quant_algo")
+    if algorithm is None and q.has("config_groups"):
+        return _groups(q, but)
+    if algorithm != "MIXED_PRECISION":
+        weights, activations = _algorithm(q, algorithm)
+        return [Scheme(weights, activations, but=but)]
+    return _listed(q, but)
+
+
+def _listed(q: Fields, but: Names) -> list[Scheme]:
+    listed = q.section("quantized_layers")
+    modules: dict[tuple[str, int], list[str]] = {}
+    for module in listed.raw:
+        one = listed.section(module)
+        modules.setdefault((one.text("quant_algo") or "", one.integer("group_size", 0, least=0)), []).append(module)
+    return [
+        Scheme(*_algorithm(listed, name, group), only=Names.of(entries, listed, "quantized_layers"), but=but)
+        for (name, group), entries in modules.items()
+    ]
+
+
+def _algorithm(q: Fields, name: str | None, group: int = 0) -> tuple[str, str | None]:
+    try:
+        weights, activations = _ALGORITHMS[name or ""]
+    except KeyError:
+        known = ", ".join([*_ALGORITHMS, "MIXED_PRECISION"])
+        raise q.error("quant_algo", f"got {str(name)[:40]!r}; known are {known}") from None
+    size = group or q.integer("group_size", 0, least=0)
+    return (whole_numbers(4, size) if size and weights == "int4_g128" else weights), activations
+
+
+def _eetq(q: Fields, but: Names) -> list[Scheme]:
+    return [Scheme("int8", None, but=but)]
+
+
+def _hqq(q: Fields, but: Names) -> list[Scheme]:
+    inner = q.section("quant_config").section("weight_quant_params") if q.has("quant_config") else q
+    bits, group = inner.integer(inner.first("nbits", "bits"), 4), inner.integer("group_size", 64)
+    return [Scheme(f"int{bits}_g{group}_offset", None, but=but)]
+
+
+_METHODS: Final = {
+    "auto-round": _gptq,
+    "awq": _awq,
+    "bitsandbytes": _bitsandbytes,
+    "compressed-tensors": _groups,
+    "eetq": _eetq,
+    "fbgemm_fp8": _fp8,
+    "fp8": _fp8,
+    "gptq": _gptq,
+    "gptqmodel": _gptq,
+    "hqq": _hqq,
+    "intel/auto-round": _gptq,
+    "mlx": _mlx,
+    "modelopt": _modelopt,
+    "modelopt_fp4": _modelopt,
+    "modelopt_mixed": _modelopt,
+    "mxfp4": _mxfp4,
+    "quark": _quark,
+}
+
+
+def kv_cache(q: Fields) -> str | None:
+    """fp8 or nvfp4 where the checkpoint carries scales for such a cache."""
+    scheme: Any = q.text("kv_cache_quant_algo") or q.raw.get("kv_cache_scheme")
+    if isinstance(scheme, Mapping):
+        return {8: "fp8", 4: "nvfp4"}.get(q.section("kv_cache_scheme").integer("num_bits"))
+    if isinstance(scheme, str):
+        return {"fp8": "fp8", "static": "fp8", "nvfp4": "nvfp4"}.get(scheme.lower())
+    quark = q.raw.get("kv_cache_quant_config")
+    if isinstance(quark, Mapping) and quark:
+        return "fp8" if "fp8" in str(quark)[:4000] else None
+    return None
