@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from moewright.case.case import Case
 from moewright.case.catalogue.hardware_catalogue import load_cluster
 from moewright.case.catalogue.model_catalogue import load_model
@@ -24,10 +26,10 @@ from moewright.case.precision import Precision
 from moewright.case.strategy import AttentionParallel, Dispatch, ExpertParallel, Strategy
 from moewright.case.workload import Kind, Workload
 from moewright.cost import network
-from moewright.cost.efficiency import latent_decode_seconds, worked_flops
-from moewright.cost.operations import layer_operations
-from moewright.cost.roofline import compute_seconds
-from moewright.cost.routing import Router, distinct_destinations
+from moewright.cost.prices.efficiency import latent_decode_seconds, worked_flops
+from moewright.cost.prices.roofline import compute_seconds
+from moewright.cost.routing import distinct_destinations
+from moewright.cost.routing_law import Router
 from moewright.cost.table import Table
 from moewright.planning.evaluate import evaluate_table
 
@@ -88,13 +90,14 @@ def _number(text: str) -> int:
 def _nccl(row: Row) -> tuple[float, float]:
     """``bytes`` is the whole buffer (all_gather: of all ranks)."""
     cluster, size = _cluster(row), float(_number(row["batch_or_concurrency"]))
-    g = network.group("tp", 8, 1, cluster)
+    g = network.group("tp", np.array([8]), np.array([1]), cluster)
+    buffer = np.array([size])
     if "vLLM" in row["metric"]:  # the engines' own all-reduce, which a plan counts with
-        return _seconds(row), float(network.reduce_seconds(g, size, cluster))
+        return _seconds(row), float(network.reduce_seconds(g, buffer, cluster)[0])
     if "all_reduce" in row["metric"]:  # NCCL's: a reduce-scatter and an all-gather
-        inside = 2 * network.gather_seconds(g, size, cluster) - cluster.node.start
-        return _seconds(row), float(inside)
-    return _seconds(row), float(network.gather_seconds(g, size, cluster))
+        gathered = float(network.gather_seconds(g, buffer, cluster)[0])
+        return _seconds(row), 2 * gathered - cluster.node.start
+    return _seconds(row), float(network.gather_seconds(g, buffer, cluster)[0])
 
 
 DEEPSEEK = Router(256, 8, 8, 4)
@@ -105,13 +108,14 @@ def _deepep(row: Row) -> tuple[float, float]:
     to every expert; the normal ones one to every node and rank."""
     cluster, ranks, tokens = _cluster(row), int(row["n_gpus"]), _number(row["batch_or_concurrency"])
     width = 7168 * (1.0 if "dispatch" in row["id"] else 2.0)
-    g = network.group("ep", ranks, 1, cluster)
+    g = network.group("ep", np.array([ranks]), np.array([1]), cluster)
     low_latency = "-ll-" in row["id"]
     router = Router(256, 8) if low_latency else DEEPSEEK
-    to_ranks = tokens * width * float(distinct_destinations(ranks, router)) * (ranks - 1) / ranks
-    nodes = float(g.nodes)
-    to_nodes = tokens * width * float(distinct_destinations(nodes, router)) * (nodes - 1) / nodes
-    return _seconds(row), float(network.exchange_seconds(g, to_ranks, to_nodes, cluster, not low_latency))
+    to_ranks = tokens * width * distinct_destinations(ranks, router) * (ranks - 1) / ranks
+    nodes = float(g.nodes[0])
+    to_nodes = tokens * width * distinct_destinations(nodes, router) * (nodes - 1) / nodes
+    forwarding = np.array([not low_latency])
+    return _seconds(row), float(network.exchange_seconds(g, to_ranks, to_nodes, cluster, forwarding)[0])
 
 
 def _deepgemm(row: Row) -> tuple[float, float]:
@@ -124,12 +128,13 @@ def _deepgemm(row: Row) -> tuple[float, float]:
 
 def _product(row: Row, g: int, m: int, n: int, k: int) -> float:
     """``g`` fp8 products of m × k with k × n."""
-    worked = float(worked_flops([(m, n, k)], _cluster(row).device, g))
+    sizes = (np.array([float(m)]), np.array([float(n)]), np.array([float(k)]))
+    worked = float(worked_flops([sizes], _cluster(row).device, g)[0])
     return _compute(row, worked, g * (m * k + n * k + 2.0 * m * n))
 
 
 def _compute(row: Row, flops: float, traffic: float, unit: str = "fp8") -> float:
-    return float(compute_seconds(flops, traffic, _cluster(row).device, unit))
+    return float(compute_seconds(np.array([flops]), np.array([traffic]), _cluster(row).device, unit)[0])
 
 
 def _ggemm(row: Row) -> tuple[float, float]:
@@ -166,8 +171,7 @@ def _moe(row: Row) -> tuple[float, float]:
         experts=ExpertParallel(ep, etp, dispatch=Dispatch.REPLICATED if ranks > 1 else Dispatch.ALL_TO_ALL),
     )
     e = evaluate_table(case, Table.one(strategy, tokens))
-    operations = layer_operations(e.pricing, model.layers[-1])
-    return _seconds(row), float(next(o.seconds for o in operations if o.name == "experts"))
+    return _seconds(row), float(next(o.seconds for o in e.layers[-1].operations if o.work.name == "experts")[0])
 
 
 def _bandwidth(row: Row) -> tuple[float, float]:
@@ -175,14 +179,14 @@ def _bandwidth(row: Row) -> tuple[float, float]:
     ranks, tokens = int(row["n_gpus"]), _number(row["batch_or_concurrency"])
     cluster = load_cluster("dgx-b200", max(8, ranks)) if "SM100" in row["gpu"] else _cluster(row)
     width = 7168 * (1.0 if "dispatch" in row["id"] else 2.0)
-    g = network.group("ep", ranks, 1, cluster)
-    nodes = float(g.nodes)
+    g = network.group("ep", np.array([ranks]), np.array([1]), cluster)
+    nodes = float(g.nodes[0])
     router = Router(256, 8) if row["id"].startswith("deepep2") else DEEPSEEK
-    to_ranks = tokens * width * float(distinct_destinations(ranks, router))
-    to_nodes = tokens * width * float(distinct_destinations(nodes, router))
-    counted = to_nodes if nodes > 1 else to_ranks
+    to_ranks = tokens * width * distinct_destinations(ranks, router)
+    to_nodes = tokens * width * distinct_destinations(nodes, router)
+    counted = float((to_nodes if nodes > 1 else to_ranks)[0])
     out_ranks, out_nodes = to_ranks * (ranks - 1) / ranks, to_nodes * (nodes - 1) / nodes
-    predicted = float(network.exchange_seconds(g, out_ranks, out_nodes, cluster, True))
+    predicted = float(network.exchange_seconds(g, out_ranks, out_nodes, cluster, np.array([True]))[0])
     return counted / (float(row["measured_value"]) * 1e9), predicted
 
 

@@ -4,14 +4,15 @@ Run: python -m benchmarks.serving [--write] [FILE.csv]. Without a file: benchmar
 NVIDIA AIConfigurator's public collection (github.com/ai-dynamo/aiconfigurator, Apache-2.0). Constants minimise a soft
 absolute error of the logarithms of TPOT and TTFT; each is held near its prior (1 for a factor) by a weak penalty. Every
 error printed is that of rows whose layout, or whole system, or whole model was left out of the fit. ``--write`` keeps
-the constants of all rows and the intervals of the held-out errors in ``src/moewright/serve/fitted.yaml``, and every
-row's held-out prediction in ``results/``.
+the constants of all rows and the intervals of the held-out errors in ``serving/validation/fitted.yaml``, those of an
+engine in its file under ``case/catalogue/engines``, and every row's held-out prediction in ``results/``.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -23,8 +24,15 @@ import numpy as np
 import yaml
 from scipy.optimize import least_squares
 
-from moewright.cost.silicon import ENGINES
-from moewright.serving.validation.closed_form import Batch, Constants, tpot_ttft, with_implementations
+from moewright.case.serving import ENGINE_FILES
+from moewright.serving.validation.closed_form import (
+    Batch,
+    Constants,
+    EngineConstants,
+    SharedConstants,
+    tpot_ttft,
+)
+from moewright.serving.validation.predictions import FITTED, kind_of
 from moewright.serving.validation.row_steps import Facts, default_folder, facts_of, model_of
 from moewright.serving.validation.rows import read_rows
 
@@ -55,81 +63,38 @@ _PRIOR: dict[str, tuple[float, float]] = {
     "stated_queue": (0.3, 1.0),
 }
 _PLAIN = {"accepted_growth", "spread", "apart_growth", "queue_spread", "apart_queue_growth"}
-_BY_ENGINE = {f.name for f in fields(Constants) if "tuple" in str(f.type)}
+_SHARED = [f.name for f in fields(SharedConstants)]
+_OF_ENGINE = [f.name for f in fields(EngineConstants)]
 
 
-def unpack(vector: np.ndarray) -> Constants:
-    """The constants that a vector of logarithms (exponents plain) stands for."""
-    values, at = {}, 0
-    for f in fields(Constants):
-        size = 3 if f.name in _BY_ENGINE else 1
-        part = vector[at : at + size]
-        part = part if f.name in _PLAIN else np.exp(part)
-        values[f.name] = tuple(map(float, part)) if size == 3 else float(part[0])
-        at += size
-    return Constants(**values)
+def unpack(vector: np.ndarray, engines: list[str]) -> Constants:
+    """The constants that a vector of logarithms (exponents plain) stands for: the shared ones, then each engine's."""
+    names = _SHARED + _OF_ENGINE * len(engines)
+    values = [float(v) if n in _PLAIN else float(np.exp(v)) for n, v in zip(names, vector, strict=True)]
+    size, first = len(_OF_ENGINE), len(_SHARED)
+    parts = {e: values[first + i * size : first + (i + 1) * size] for i, e in enumerate(engines)}
+    return Constants(SharedConstants(*values[:first]), {e: EngineConstants(*v) for e, v in parts.items()})
 
 
-def priors() -> tuple[np.ndarray, np.ndarray]:
+def priors(engines: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """The prior's vector, and the spread of each entry."""
-    centre, spread = [], []
-    for f in fields(Constants):
-        value, width = _PRIOR[f.name]
-        size = 3 if f.name in _BY_ENGINE else 1
-        centre += [value if f.name in _PLAIN else np.log(value)] * size
-        spread += [width] * size
-    return np.array(centre), np.array(spread)
+    names = _SHARED + _OF_ENGINE * len(engines)
+    centre = [_PRIOR[n][0] if n in _PLAIN else float(np.log(_PRIOR[n][0])) for n in names]
+    return np.array(centre), np.array([_PRIOR[n][1] for n in names])
 
 
-#: what one fit gives: the constants, and factors of TPOT and TTFT by engine and model
-Fit = tuple[Constants, dict[str, tuple[float, float]]]
-#: rows of an engine and model that its factors' distance from 1 is halved at, and rounds of both fits in turn
-_DRAW, _ROUNDS = 5, 3
-
-
-def fit(x: Batch, tpot: np.ndarray, ttft: np.ndarray) -> Fit:
-    """Constants and implementations in turn: the one of what the other leaves."""
-    factors: dict[str, tuple[float, float]] = {}
-    one = np.ones(len(tpot))
-    constants = fit_constants(x, tpot, ttft)
-    for _ in range(_ROUNDS - 1):
-        factors = implementations(x, constants, tpot, ttft)
-        left = with_implementations(x, (one, one), factors)
-        constants = fit_constants(x, tpot / left[0], ttft / left[1])
-    return constants, implementations(x, constants, tpot, ttft)
-
-
-def implementations(x: Batch, c: Constants, tpot: np.ndarray, ttft: np.ndarray) -> dict[str, tuple[float, float]]:
-    """By engine and model the median of measured over predicted, drawn to 1 where there are few rows."""
-    a, b = tpot_ttft(x, c)
-    counted = ~x.apart & (x.dp <= 8)
-    found = {}
-    for pair in np.unique(x.pair[counted]).tolist():
-        mine = counted & (x.pair == pair)
-        trust = mine.sum() / (mine.sum() + _DRAW)
-        logs = (np.median(np.log(measured[mine] / of[mine])) for measured, of in ((tpot, a), (ttft, b)))
-        first, second = (float(np.exp(trust * v)) for v in logs)
-        found[pair] = (first, second)
-    return found
-
-
-def predictions(x: Batch, found: Fit) -> tuple[np.ndarray, np.ndarray]:
-    """Seconds of TPOT and TTFT."""
-    return with_implementations(x, tpot_ttft(x, found[0]), found[1])
-
-
-def fit_constants(x: Batch, tpot: np.ndarray, ttft: np.ndarray) -> Constants:
+def fit(x: Batch, tpot: np.ndarray, ttft: np.ndarray, engines: list[str]) -> Constants:
     """The constants of these rows. Rows with workers not stated weigh a quarter; rows that name one layout of prefill
     and decode together over more than 8 attention-dp ranks (a deployment of both, written as one) not at all."""
-    centre, spread = priors()
+    centre, spread = priors(engines)
     weight = np.where(x.apart & (x.workers == 0), 0.25, np.where(~x.apart & (x.dp > 8), 0.0, 1.0))
 
     def residuals(vector: np.ndarray) -> np.ndarray:
-        a, b = tpot_ttft(x, unpack(vector))
+        a, b = tpot_ttft(x, unpack(vector, engines))
         errors = np.log(a / tpot) / 0.05 * weight, np.log(b / ttft) / 0.15 * weight
         return np.concatenate([*errors, (vector - centre) / spread * 2])
 
-    return unpack(least_squares(residuals, centre, loss="soft_l1").x)
+    return unpack(least_squares(residuals, centre, loss="soft_l1").x, engines)
 
 
 def held_out(x: Batch, tpot: np.ndarray, ttft: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -139,11 +104,12 @@ def held_out(x: Batch, tpot: np.ndarray, ttft: np.ndarray, groups: np.ndarray) -
     of = fold[np.searchsorted(names, groups)]
     out = np.empty(len(groups)), np.empty(len(groups))
     parts = [np.flatnonzero(of != k) for k in np.unique(of)]
+    engines = sorted(set(x.engine.tolist()))
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        fits = list(pool.map(fit, *zip(*((x.take(p), tpot[p], ttft[p]) for p in parts), strict=True)))
+        fits = list(pool.map(fit, *zip(*((x.take(p), tpot[p], ttft[p], engines) for p in parts), strict=True)))
     for k, found in zip(np.unique(of), fits, strict=True):
         mine = np.flatnonzero(of == k)
-        out[0][mine], out[1][mine] = predictions(x.take(mine), found)
+        out[0][mine], out[1][mine] = tpot_ttft(x.take(mine), found)
     return out
 
 
@@ -170,14 +136,17 @@ def main(arguments: list[str]) -> None:
     path = Path(named[0]) if named else DATA
     rows, skipped, _ = read_rows(path)
     print(f"{len(rows)} rows, {len(skipped)} skipped")
-    sets: dict[str, object] = {}
+    sets: dict[str, dict[str, object]] = {}
     for name, folder in (("tables", default_folder(None)), ("roofline", None)):
         if name == "tables" and folder is None:
             raise SystemExit("no measured tables: pip install 'moewright[silicon]'")
         print(f"\nPriced with: {name}")
-        sets[name] = one_set([facts_of(row, folder) for row in rows], full=name == "tables")
+        facts, unpriced = facts_of(rows, folder)
+        for s in unpriced:
+            print(f"line {s.line}: {s.reason}")
+        sets[name] = one_set(facts, full=name == "tables")
     if "--write" in arguments:
-        write(sets, len(rows), path.name)
+        write(sets, sorted({r.model for r in rows}), len(rows), path.name)
 
 
 def one_set(facts: list[Facts], full: bool) -> dict[str, object]:
@@ -199,19 +168,18 @@ def one_set(facts: list[Facts], full: bool) -> dict[str, object]:
         for name, mask in masks.items():
             _line(f"TPOT, MoE {name}, {kind} held out", out[kind][0][mask], tpot[mask])
             _line(f"TTFT, MoE {name}, {kind} held out", out[kind][1][mask], ttft[mask])
-    constants, factors = fit(x, tpot, ttft)
-    for f in fields(Constants):
-        print(f"  {f.name} = {_rounded(getattr(constants, f.name))}")
-    made = {pair: {"tpot": _rounded(a), "ttft": _rounded(b)} for pair, (a, b) in factors.items()}
-    for pair, of in made.items():
-        print(f"  {pair}: TPOT × {of['tpot']}, TTFT × {of['ttft']}")
+    engines = sorted(set(x.engine.tolist()))
+    constants = fit(x, tpot, ttft, engines)
+    shared = {n: _rounded(getattr(constants.shared, n)) for n in _SHARED}
+    own = {e: {n: _rounded(getattr(c, n)) for n in _OF_ENGINE} for e, c in constants.engines.items()}
+    for name, values in (("shared", shared), *own.items()):
+        print(f"  {name}: " + ", ".join(f"{n} {v:g}" for n, v in values.items()))
     if full:
         keep(facts, out)
-    return {
-        "constants": {f.name: _rounded(getattr(constants, f.name)) for f in fields(Constants)},
-        "implementations": made,
-        "intervals": intervals(x, out["layout"], tpot, ttft),
-    }
+    ranges = intervals(facts, out["layout"], tpot, ttft, seen=True)
+    if "model" in out:
+        ranges |= intervals(facts, out["model"], tpot, ttft, seen=False)
+    return {"constants": shared, "engines": own, "intervals": ranges}
 
 
 def keep(facts: list[Facts], out: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
@@ -239,38 +207,47 @@ def keep(facts: list[Facts], out: dict[str, tuple[np.ndarray, np.ndarray]]) -> N
 
 
 def intervals(
-    x: Batch, out: tuple[np.ndarray, np.ndarray], tpot: np.ndarray, ttft: np.ndarray
+    facts: list[Facts], out: tuple[np.ndarray, np.ndarray], tpot: np.ndarray, ttft: np.ndarray, seen: bool
 ) -> dict[str, dict[str, dict[str, list[float]]]]:
-    """The 10th and 90th percentile of measured over predicted, by kind of row and by engine where it has enough."""
-    kinds = {"together": ~x.apart, "apart": x.apart & (x.workers == 0), "apart_stated": x.apart & (x.workers > 0)}
-    engines = {"all": np.ones(len(tpot), dtype=bool), **{name: x.engine == i for i, name in enumerate(ENGINES)}}
+    """The 10th and 90th percentile of measured over predicted, by kind of row and by engine where it has enough.
+    ``seen``: whether other rows of the model were in the fit of ``out``."""
+    kinds = np.array([kind_of(not f.row.apart, f.row.decode.workers is not None, f.wide, seen) for f in facts])
+    engine = np.array([f.row.engine for f in facts])
     return {
         kind: {
-            engine: {
-                metric: [float(round(v, 3)) for v in np.percentile(measured[a & b] / predicted[a & b], [10, 90])]
+            name: {
+                metric: [float(round(v, 3)) for v in np.percentile(measured[a] / predicted[a], [10, 90])]
                 for metric, predicted, measured in (("tpot", out[0], tpot), ("ttft", out[1], ttft))
             }
-            for engine, b in engines.items()
-            if engine == "all" or (a & b).sum() >= ENOUGH
+            for name in ("all", *np.unique(engine).tolist())
+            if (a := (kinds == kind) & ((engine == name) | (name == "all"))).sum() >= (ENOUGH if name != "all" else 1)
         }
-        for kind, a in kinds.items()
+        for kind in np.unique(kinds).tolist()
     }
 
 
-def write(sets: dict[str, object], rows: int, source: str) -> None:
-    """Keep both sets beside the code that reads them."""
+def write(sets: dict[str, dict[str, object]], models: list[str], rows: int, source: str) -> None:
+    """Keep both sets beside the code that reads them, and each engine's constants in its own file."""
     about = (
         f"fitted on {rows} rows of {source} (NVIDIA AIConfigurator's collection, Apache-2.0) on {date.today()}; "
-        "intervals: 10th and 90th percentile of measured over predicted, layouts held out"
+        "intervals: 10th and 90th percentile of measured over predicted, the layout (or, where a model was not "
+        "seen, the model) left out"
     )
-    target = Path(__file__).parents[1] / "src" / "moewright" / "serve" / "fitted.yaml"
-    text = yaml.safe_dump({"source": about, **sets}, sort_keys=False, width=110)
-    target.write_text(text, encoding="utf-8")
+    plain = {name: {k: v for k, v in one.items() if k != "engines"} for name, one in sets.items()}
+    text = yaml.safe_dump({"source": about, "models": models, **plain}, sort_keys=False, width=110)
+    FITTED.write_text(text, encoding="utf-8")
+    for file in ENGINE_FILES.glob("*.yaml"):
+        old = file.read_text(encoding="utf-8")
+        for name, one in sets.items():
+            engines = one["engines"]
+            assert isinstance(engines, dict)
+            if file.stem in engines:
+                values = ", ".join(f"{n}: {v:g}" for n, v in engines[file.stem].items())
+                old = re.sub(rf"(?m)^  {name}: \{{speed.*$", f"  {name}: {{{values}}}", old)
+        file.write_text(old, encoding="utf-8")
 
 
-def _rounded(value: float | tuple[float, ...]) -> float | list[float]:
-    if isinstance(value, tuple):
-        return [float(f"{v:.4g}") for v in value]
+def _rounded(value: float) -> float:
     return float(f"{value:.4g}")
 
 

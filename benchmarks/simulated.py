@@ -32,7 +32,7 @@ from moewright.case.case import Case
 from moewright.case.serving import EngineSpec, Lengths, Serving, Spread
 from moewright.case.strategy import StrategySpec
 from moewright.case.workload import Kind, Workload
-from moewright.cost.silicon import ENGINES
+from moewright.cost.prices.silicon import ENGINES
 from moewright.cost.table import Table
 from moewright.serving.engines.deployment import workers_of
 from moewright.serving.engines.engine import FOLDER, load_engine

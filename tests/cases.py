@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import numpy as np
+
 from moewright.case.case import Case
 from moewright.case.catalogue.model_catalogue import load_model
 from moewright.case.cluster import Cluster, Device, Tier
@@ -46,3 +48,8 @@ def small(gpus=8, kind=Kind.PREFILL, batch=16, **fields):
     model = ModelSpec("small", 128, layers, 512)
     cluster = Cluster("c", gpus, 4, replace(H200, launch=0.0), Tier(100e9, 2e-6), Tier(10e9, 5e-6))
     return Case(model, cluster, Workload(kind, (batch,), 64), **fields)
+
+
+def value(figure):
+    """The one number of an array of one entry."""
+    return np.asarray(figure, dtype=float).item()

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from moewright.case.catalogue.hardware_catalogue import load_cluster, load_device
 from moewright.case.file.load import case_of
 from moewright.cost import network
-from moewright.cost.efficiency import passes_seconds, product_efficiency, worked_flops
-from moewright.cost.roofline import compute_seconds
+from moewright.cost.prices.efficiency import passes_seconds, product_efficiency, worked_flops
+from moewright.cost.prices.roofline import compute_seconds
 
 H100 = load_device("h100-sxm")
 sizes = st.integers(1, 1 << 14)
@@ -45,8 +45,8 @@ def test_a_kernel_is_never_faster_than_the_plain_roofline(rows, columns, depth):
 def test_passes_beside_the_products_by_hand():
     # 10 copies, gated, width 100, hidden 50: read 200, write 100, then write and read 50, of 2 bytes
     expected = 10 * 2 * (200 + 100 + 50 + 50) / (3.35e12 * 0.8) + 5 * 3e-6
-    assert passes_seconds(10, 100, 2, 50, H100) == pytest.approx(expected)
-    assert passes_seconds(10, 100, 2, 50, replace(H100, kernels=None)) == 0
+    assert passes_seconds(np.array([10.0]), 100, 2, 50, H100) == pytest.approx(expected)
+    assert passes_seconds(np.array([10.0]), 100, 2, 50, replace(H100, kernels=None)) == 0
     assert passes_seconds(np.array([0.0]), 100, 2, 50, H100)[0] == 0
 
 

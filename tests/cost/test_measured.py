@@ -6,8 +6,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cases import value
 from moewright.case.file.load import case_of
-from moewright.cost import measured, network
+from moewright.case.profile import Series
+from moewright.cost import network
+from moewright.cost.layer import collective_work
+from moewright.cost.prices.profile_curves import along, curve_seconds
+from moewright.cost.prices.profiled import Profiled
 from moewright.errors import SpecError
 
 POINTS = [[1, 1e-5], [16, 4e-5], [256, 6.4e-4]]
@@ -45,35 +50,43 @@ def case(tmp_path, **change):
 def test_prices_are_the_points(tmp_path):
     device = case(tmp_path).cluster.device
     assert device.flops == {"fp32": pytest.approx(2 * 64 * 32 * 16 / 4e-5)}
-    price = lambda size, key=(64, 32): float(measured.seconds(device.measured, "gemm", key, size))  # noqa: E731
+
+    def price(size, key=(64, 32)):
+        return value(curve_seconds(device.measured, "gemm", tuple(np.array([k]) for k in key), np.array([size])))
+
     assert [price(size) for size, _ in POINTS] == pytest.approx([seconds for _, seconds in POINTS])
     assert price(4) == pytest.approx(2e-5)  # halfway in logarithms
     assert price(512) == pytest.approx(1.28e-3)  # the last point's efficiency
     assert price(16, (128, 32)) == pytest.approx(8e-5)  # twice as wide as the nearest that was measured
     assert price(0) == 0
-    assert measured.seconds(device.measured, "send", (2,), 8) is None
+    assert curve_seconds(device.measured, "send", (np.array([2]),), np.array([8])) is None
 
 
 @given(st.floats(0.01, 1e5), st.floats(0.01, 1e5))
 def test_more_work_never_takes_less_time(a, b):
-    series = measured.Series((64.0, 32.0), tuple((float(s), t) for s, t in POINTS))
+    series = Series((64.0, 32.0), tuple((float(s), t) for s, t in POINTS))
     low, high = sorted((a, b))
-    assert measured.along(series, low) <= measured.along(series, high) * (1 + 1e-12)
+    assert along(series, low) <= along(series, high) * (1 + 1e-12)
 
 
 def test_candidates_at_once_and_one_by_one_agree(tmp_path):
     profile = case(tmp_path).cluster.device.measured
     widths, rows = np.array([16, 64, 100, 64]), np.array([1.0, 3.0, 700.0, 0.0])
-    together = measured.seconds(profile, "gemm", (widths, 32), rows)
-    alone = [float(measured.seconds(profile, "gemm", (w, 32), r)) for w, r in zip(widths, rows, strict=True)]
+    together = curve_seconds(profile, "gemm", (widths, np.array([32])), rows)
+    alone = [
+        value(curve_seconds(profile, "gemm", (np.array([w]), np.array([32])), np.array([r])))
+        for w, r in zip(widths, rows, strict=True)
+    ]
     assert together == pytest.approx(alone)
 
 
 def test_a_collective_of_the_profile(tmp_path):
-    c = case(tmp_path).cluster
-    g = network.group("tp", 2, 1, c)
-    assert network.gather_seconds(g, 65536, c) == pytest.approx(1e-3)
-    assert network.gather_seconds(network.group("tp", 1, 1, c), 65536, c) == 0
+    known = case(tmp_path)
+    price, always = Profiled(known.cluster, known.model.precision), np.array([True])
+    for ranks, seconds in ((2, 1e-3), (1, 0.0)):
+        g = network.group("tp", np.array([ranks]), np.array([1]), known.cluster)
+        work = collective_work("tokens", "all_gather", g, np.array([65536.0]), always)
+        assert price.price([work])[0].seconds == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(

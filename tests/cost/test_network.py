@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cases import PAPER_DEVICE
+from cases import PAPER_DEVICE, value
 from moewright.case.cluster import Cluster, Tier
 from moewright.cost import network
 
@@ -30,7 +30,7 @@ def fewest_neighbours(size, stride, node):
 def test_local_members_as_listed(size, stride, node):
     one = network.group("tp", size, stride, cluster(node))
     many = network.group("tp", np.array([size, 1]), np.array([stride, 1]), cluster(node))
-    assert float(one.local) == many.local[0] == fewest_neighbours(size, stride, node)
+    assert value(one.local) == many.local[0] == fewest_neighbours(size, stride, node)
 
 
 def ring_all_reduce(n, elements, rng):
@@ -68,7 +68,7 @@ def test_no_collective_beats_its_links(n, size):
     assert network.reduce_seconds(g, size, c) >= (n - 1) / n * size / fastest
     assert network.reduce_seconds(g, 2 * size, c) >= network.reduce_seconds(g, size, c)
     # a ring all-reduce is a reduce-scatter and an all-gather, but for its longer chain of messages
-    chain = 2 * float(g.nodes) * c.fabric.latency + 2 * c.node.latency
+    chain = 2 * value(g.nodes) * c.fabric.latency + 2 * c.node.latency
     assert network.reduce_seconds(g, size, c) <= 2 * network.gather_seconds(g, size, c) * (1 + 1e-9) + chain
 
 

@@ -5,16 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cases import H200, paper, paper_model, served, small
+from cases import H200, paper, paper_model, served, small, value
 from moewright.case.model import Indexer, LatentAttention, LinearAttention, SoftmaxAttention
 from moewright.case.precision import Precision
 from moewright.case.strategy import AttentionParallel, Dispatch, ExpertParallel, Overlap, Strategy
 from moewright.case.workload import Kind, Workload
-from moewright.cost.operations import score_flops
-from moewright.cost.roofline import compute_seconds, unit_of
-from moewright.cost.shapes import attention_cap, visible_pairs
+from moewright.cost.attention import attention_cap, score_flops, visible_pairs
+from moewright.cost.prices.roofline import compute_seconds, unit_of
 from moewright.cost.table import Table
-from moewright.planning.evaluate import bound_seconds, evaluate_table, model_flops
+from moewright.planning.bounds import bound_seconds, model_flops
+from moewright.planning.evaluate import evaluate_table
 
 EP64 = Strategy(attention=AttentionParallel(dp=64, tp=2), experts=ExpertParallel(64, 2))
 LITERAL = Strategy(
@@ -48,7 +48,7 @@ def test_the_literal_reading_repeats_attention():
     """Attention in all 64 groups: 45.8 ms of attention alone."""
     e = one(paper(), LITERAL)
     attention = {"attention_projections", "attention", "output_projection"}
-    seconds = sum(float(o.seconds) for o in e.layers[0].operations if o.name in attention) * 16
+    seconds = sum(value(o.seconds) for o in e.layers[0].operations if o.work.name in attention) * 16
     assert seconds == pytest.approx(45.8e-3, rel=0.002)
 
 
@@ -75,10 +75,10 @@ def test_flops_over_all_ranks_are_the_models(kind, s):
     per_stage = s.gpus / s.pp
     for times, (_, positions) in zip(e.layers, case.model.layer_kinds(), strict=True):
         for o in times.operations:
-            straggler = float(e.straggler) if o.name == "experts" else 1.0
-            total += float(o.flops) / straggler * float(t.chunks) * per_stage * len(positions)
+            straggler = value(e.straggler) if o.work.name == "experts" else 1.0
+            total += value(o.work.flops) / straggler * value(t.chunks) * per_stage * len(positions)
     with_head = per_stage / (1 if kind is Kind.FORWARD else s.attention.cp)  # of cp ranks one has the last token
-    total += sum(float(o.flops) for o in e.head) * float(t.chunks) * with_head
+    total += sum(value(o.work.flops) for o in e.head) * value(t.chunks) * with_head
     assert total == pytest.approx(sum(model_flops(case, 16).values()))
 
 
@@ -114,17 +114,15 @@ def test_latent_attention_scores_by_its_products():
     weighted sum of rows of width rank; a prompt multiplies heads of nope + rope and of value_dim."""
     mla = LatentAttention(16, 96, 64, 32, 16, 24)
     case = served(sequence=300, batch=32)
-    decode = score_flops(mla, case)
+    decode = score_flops(mla, case.workload)
     assert decode == 2 * 300 * 16 * (64 + 16) + 2 * 300 * 16 * 64
-    prompt = score_flops(mla, replace(case, workload=Workload(Kind.PREFILL, (1,), 300, causal=False)))
+    prompt = score_flops(mla, Workload(Kind.PREFILL, (1,), 300, causal=False))
     assert prompt == 2 * 300 * 300 * 16 * (32 + 16) + 2 * 300 * 300 * 16 * 24
 
 
 def test_gated_delta_has_no_quadratic_term():
     linear = LinearAttention(4, 8, 32, 64, 4)
-    long, short = (
-        score_flops(linear, replace(served(), workload=Workload(Kind.PREFILL, (1,), n))) for n in (8192, 1024)
-    )
+    long, short = (score_flops(linear, Workload(Kind.PREFILL, (1,), n)) for n in (8192, 1024))
     assert long == 8 * short
 
 
@@ -153,17 +151,17 @@ def test_decode_reads_the_weights_of_active_experts_only():
     case = paper(gpus=1, batch=(1,))
     case = replace(case, workload=Workload(Kind.DECODE, (1,), 1024))
     e = one(case, Strategy())
-    experts = next(o for o in e.layers[0].operations if o.name == "experts")
-    assert float(experts.traffic) == pytest.approx(2 * 2 * 1024 * 2048, rel=0.01)
+    experts = next(o for o in e.layers[0].operations if o.work.name == "experts")
+    assert value(experts.work.traffic) == pytest.approx(2 * 2 * 1024 * 2048, rel=0.01)
 
 
 def test_two_batch_overlap_of_halves():
     """2·max(C, X) + min(C, X) of one half's compute and communication."""
     case = paper(batch=(256,))
     e = one(case, replace(EP64, overlap=Overlap.TWO_BATCH))
-    compute = sum(float(o.seconds) for o in e.layers[0].operations if not o.collective)
-    exchange = sum(float(o.seconds) for o in e.layers[0].operations if o.collective)
-    assert float(e.seconds) == pytest.approx(16 * (2 * max(compute, exchange) + min(compute, exchange)))
+    compute = sum(value(o.seconds) for o in e.layers[0].operations if not o.is_collective)
+    exchange = sum(value(o.seconds) for o in e.layers[0].operations if o.is_collective)
+    assert value(e.seconds) == pytest.approx(16 * (2 * max(compute, exchange) + min(compute, exchange)))
 
 
 def test_scaling_the_hardware_scales_the_time():
@@ -174,7 +172,7 @@ def test_scaling_the_hardware_scales_the_time():
     node, fabric = (replace(t, bandwidth=t.bandwidth * 2, latency=t.latency / 2) for t in (c.node, c.fabric))
     fast = replace(case, cluster=replace(c, device=device, node=node, fabric=fabric))
     for s in (EP64, LITERAL):
-        assert float(one(fast, s).seconds) == pytest.approx(float(one(case, s).seconds) / 2)
+        assert value(one(fast, s).seconds) == pytest.approx(value(one(case, s).seconds) / 2)
 
 
 def test_block_scales_count():

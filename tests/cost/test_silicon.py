@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moewright.cost.silicon import Tables, collectives, kernels, tables_folder
-from moewright.cost.silicon.curves import Curve, Surface, isotonic
-from moewright.cost.silicon.files import _version, find_table, read_table
+from cases import value
+from moewright.cost.prices.silicon import Tables, collectives, kernels, tables_folder
+from moewright.cost.prices.silicon.curves import Curve, Surface, isotonic
+from moewright.cost.prices.silicon.table_files import _version, find_table, read_table
 from moewright.errors import SpecError
 
 sizes = st.lists(st.integers(1, 100_000), min_size=2, max_size=12, unique=True)
@@ -36,15 +37,15 @@ def test_a_curve_never_falls_and_passes_through_rising_points(points: list[int],
     grid = np.geomspace(0.5, 1e6, 200)
     assert np.all(np.diff(curve(grid)) >= -1e-12)
     # beyond the last point the last efficiency holds
-    assert float(curve(3 * x[-1])) == pytest.approx(3 * seconds[-1])
+    assert value(curve(3 * x[-1])) == pytest.approx(3 * seconds[-1])
 
 
 def test_a_power_law_is_interpolated_exactly() -> None:
     x = np.array([1.0, 4.0, 64.0])
-    assert float(Curve.of(x, 1e-6 * x**0.7)(16.0)) == pytest.approx(1e-6 * 16**0.7)
+    assert value(Curve.of(x, 1e-6 * x**0.7)(16.0)) == pytest.approx(1e-6 * 16**0.7)
     a, b = (v.ravel() for v in np.meshgrid([1.0, 8.0, 64.0], [128.0, 1024.0]))
     surface = Surface.of(a, b, 1e-6 * a**0.5 * b**0.9)
-    assert float(surface(16.0, 300.0)) == pytest.approx(1e-6 * 4 * 300**0.9)
+    assert value(surface(16.0, 300.0)) == pytest.approx(1e-6 * 4 * 300**0.9)
 
 
 def test_release_candidates_come_before_their_release() -> None:
@@ -86,10 +87,10 @@ def test_widths_between_are_blended_and_beyond_grow_with_the_work(tables: Tables
     between = kernels.gemm(tables, 2048, 1024, "bf16")
     assert between is not None
     assert between.tag == "interpolated"
-    assert float(between(1.0)) == pytest.approx(2e-5)
+    assert value(between(1.0)) == pytest.approx(2e-5)
     beyond = kernels.gemm(tables, 8192, 1024, "bf16")
     assert beyond is not None
-    assert float(beyond(16.0)) == pytest.approx(2 * 8e-5)
+    assert value(beyond(16.0)) == pytest.approx(2 * 8e-5)
 
 
 def test_an_all_reduce_is_counted_in_elements_and_launches_one_by_one_are_left_out(tables: Tables) -> None:
@@ -99,7 +100,7 @@ def test_an_all_reduce_is_counted_in_elements_and_launches_one_by_one_are_left_o
     four = collectives.all_reduce(tables, 4)
     assert four is not None
     assert four.tag == "derived"
-    assert float(four(2000.0)) == pytest.approx(5e-6 * (3 / 4) / (7 / 8))
+    assert value(four(2000.0)) == pytest.approx(5e-6 * (3 / 4) / (7 / 8))
 
 
 def test_experts_of_another_shape_keep_the_efficiency(tables: Tables) -> None:
@@ -108,7 +109,7 @@ def test_experts_of_another_shape_keep_the_efficiency(tables: Tables) -> None:
     assert same is not None
     assert twice is not None
     assert (same.tag, twice.tag) == ("measured", "derived")
-    assert float(twice(100.0)) == pytest.approx(2 * float(same(100.0)))
+    assert value(twice(100.0)) == pytest.approx(2 * value(same(100.0)))
 
 
 def test_a_folder_without_tables_is_refused(tmp_path: Path) -> None:

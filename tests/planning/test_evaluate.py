@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cases import dense_model, paper, served, small
+from cases import dense_model, paper, served, small, value
 from moewright.case.workload import Kind, Routing
+from moewright.cost.pipeline import stage_counts
 from moewright.cost.table import Table
 from moewright.placement.assignment import assign, held_cache_bytes, held_weight_bytes
 from moewright.placement.experts import place_experts
-from moewright.planning.evaluate import bound_seconds, evaluate_table, stage_counts
+from moewright.planning.bounds import bound_seconds
+from moewright.planning.evaluate import evaluate_table
 from moewright.planning.space import space
 
 CASES = {
@@ -39,8 +41,8 @@ def test_arrays_equal_scalars(name):
         strategy, batch = table.row(row)
         alone = evaluate_table(case, Table.one(strategy, batch))
         for column in ("seconds", "period", "memory_total", "activations", "buffers", "straggler", "slowest"):
-            assert float(getattr(alone, column)) == pytest.approx(
-                float(np.broadcast_to(getattr(whole, column), len(rows))[i]), rel=1e-12
+            assert value(getattr(alone, column)) == pytest.approx(
+                value(np.broadcast_to(getattr(whole, column), len(rows))[i]), rel=1e-12
             ), (column, strategy.name)
 
 
@@ -70,8 +72,10 @@ def test_memory_formula_equals_the_count_on_the_fullest_rank(name):
             placed = np.repeat(one, len(case.model.moe_layers()), axis=0)
         a = assign(case.model, s, placed)
         sequences = batch // (s.replicas * s.attention.dp)
-        counted = held_weight_bytes(a) + held_cache_bytes(a, sequences * int(e.in_flight), case.workload.sequence)
-        assert float(counted.max()) == pytest.approx(sum(float(v) for v in e.memory.values()), rel=1e-9)
+        counted = held_weight_bytes(a) + held_cache_bytes(
+            a, sequences * int(value(e.in_flight)), case.workload.sequence
+        )
+        assert value(counted.max()) == pytest.approx(sum(value(v) for v in e.memory.values()), rel=1e-9)
 
 
 def pipeline_by_events(stages, micro_batches, hop):
@@ -98,13 +102,13 @@ def test_pipeline_latency_by_events(gpus):
     for row in np.random.default_rng(2).choice(rows, 40, replace=False):
         s, batch = table.row(row)
         e = evaluate_table(case, Table.one(s, batch))
-        counts = stage_counts(case, s.pp)
-        stages = [sum(int(n) * float(t.seconds) for n, t in zip(c, e.layers, strict=True)) for c in counts]
-        stages[0] += sum(float(o.seconds) for o in e.embedding)
-        stages[-1] += sum(float(o.seconds) for o in e.head)
-        by_events = pipeline_by_events(stages, s.micro_batches, float(e.transfer))
+        counts = stage_counts(case.model, s.pp)
+        stages = [sum(int(n) * value(t.seconds) for n, t in zip(c, e.layers, strict=True)) for c in counts]
+        stages[0] += sum(value(o.seconds) for o in e.embedding)
+        stages[-1] += sum(value(o.seconds) for o in e.head)
+        by_events = pipeline_by_events(stages, s.micro_batches, value(e.transfer))
         # the closed form takes the slowest of stages and links for every further micro-batch
-        assert float(e.seconds) == pytest.approx(by_events, rel=1e-9), s.name
+        assert value(e.seconds) == pytest.approx(by_events, rel=1e-9), s.name
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,37 +1,28 @@
 """Tokens that choose experts in proportion to loads, without repetition."""
 
-from itertools import permutations
-
 import numpy as np
 import pytest
 
-from moewright.cost.routing import Router, zipf_loads
-from moewright.planning.sampled_routing import choose
-
-
-def exact(load, top_k):
-    """Chance of every expert to be among ``top_k`` drawn one after the other, summed over all orders."""
-    found = np.zeros(len(load))
-    for order in permutations(range(len(load)), top_k):
-        chance, left = 1.0, load.sum()
-        for e in order:
-            chance *= load[e] / left
-            left -= load[e]
-        found[list(order)] += chance
-    return found
+from moewright.cost.gate import choose
+from moewright.cost.routing_law import Router, chances, zipf_loads
 
 
 @pytest.mark.parametrize("load", [zipf_loads(6, 1.0), np.array([1e4, 1.0, 1.0, 2.0, 0.5, 0.1])])
-def test_experts_are_drawn_as_one_after_the_other(load):
-    """Also where one expert has nearly all the load, so that draws in vain are many."""
+def test_experts_are_drawn_by_their_chances(load):
+    """In proportion to load, none more often than once a token; also where one expert has nearly all the load."""
     tokens = 200_000
     chosen = choose(np.random.default_rng(0), tokens, Router(6, 3), load)
     assert chosen.shape == (tokens, 3)
     assert (np.diff(np.sort(chosen, axis=1), axis=1) > 0).all()
     share = np.bincount(chosen.ravel(), minlength=6) / tokens
-    assert share == pytest.approx(exact(load, 3), abs=5 * 0.5 / tokens**0.5)
-    first = np.bincount(chosen[:, 0], minlength=6) / tokens
-    assert first == pytest.approx(load / load.sum(), abs=5 * 0.5 / tokens**0.5)
+    assert share == pytest.approx(chances(load, 3), abs=5 * 0.5 / tokens**0.5)
+
+
+def test_chances_are_in_proportion_where_they_can_be():
+    free = chances(np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), 2)
+    assert free == pytest.approx(np.arange(1, 7) * 2 / 21)
+    capped = chances(np.array([100.0, 1.0, 1.0, 2.0]), 2)
+    assert capped == pytest.approx([1.0, 0.25, 0.25, 0.5])
 
 
 def test_experts_without_load_come_last():

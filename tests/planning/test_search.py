@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cases import paper, served, small
+from cases import paper, served, small, value
 from moewright.case.strategy import Dispatch, Overlap, StrategySpec
 from moewright.case.workload import Goal, Kind, Limits, Objective, Routing
 from moewright.cost.table import Table
@@ -27,8 +27,8 @@ def one_by_one(case):
     for i in range(len(table)):
         s, batch = table.row(i)
         e = evaluate_table(case, Table.one(s, batch))
-        if float(e.memory_total) <= usable:
-            found[(s, batch)] = (float(e.seconds), batch / float(e.period))
+        if value(e.memory_total) <= usable:
+            found[(s, batch)] = (value(e.seconds), batch / value(e.period))
     return found
 
 
@@ -70,8 +70,8 @@ def test_micro_batches_are_tried_where_one_batch_does_not_fit():
     case = small(gpus=4, batch=64)
     e = search(case)
     whole = evaluate_table(case, Table.one(*e.row(0)))
-    weights = sum(float(v) for v in whole.memory.values())
-    memory = (weights + 0.3 * (float(whole.memory_total) - weights)) / 0.9
+    weights = sum(value(v) for v in whole.memory.values())
+    memory = (weights + 0.3 * (value(whole.memory_total) - weights)) / 0.9
     tight = replace(case, cluster=replace(case.cluster, device=replace(case.cluster.device, memory=memory)))
     found = search(tight)
     layouts = one_by_one(tight)
@@ -83,7 +83,7 @@ def test_limits():
     case = served("Qwen3-30B-A3B", 8, goal=Goal(Objective.THROUGHPUT))
     case = replace(case, workload=replace(case.workload, batch=tuple(2**i for i in range(3, 13))))
     free = search(case)
-    limit = float(np.sort(free.seconds)[len(free.seconds) // 4])
+    limit = value(np.sort(free.seconds)[len(free.seconds) // 4])
     bounded = search(replace(case, goal=Goal(Objective.THROUGHPUT, Limits(tpot=limit))))
     assert (bounded.seconds <= limit).all()
     assert bounded.rate[0] == free.rate[free.seconds <= limit].max()
@@ -150,7 +150,7 @@ def test_differences_add_up_and_crossings_hold():
     for c in solved:
         there = vary(paper(), c.quantity, c.value)
         times = [
-            float(evaluate_table(there, Table.one(p.strategy, 128)).seconds) for p in (result.best, comparison.plan)
+            value(evaluate_table(there, Table.one(p.strategy, 128)).seconds) for p in (result.best, comparison.plan)
         ]
         assert times[1] == pytest.approx(times[0], rel=1e-6)
         assert today(paper(), c.quantity, 128) == c.today

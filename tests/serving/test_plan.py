@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cases import value
 from moewright.case.file.load import case_of, load
 from moewright.errors import InfeasibleError, SpecError
 from moewright.serving.engines.deployment import engine_of, workers_of
@@ -30,9 +31,9 @@ def test_steady_as_simulated(engine, strategy, concurrency):
     found, w = simulate(c), workers_of(c, c.strategy, engine_of(c))
     ranks = w.strategy.replicas * w.strategy.attention.dp
     state = steady_state(w.model, c.serving, engine_of(c), np.array(concurrency / ranks))
-    assert float(state.tpot) == pytest.approx(found.tpot.mean, rel=0.1)
-    assert float(state.ttft) == pytest.approx(found.ttft.mean, rel=0.35)
-    assert float(state.rate) * ranks == pytest.approx(found.requests_per_second, rel=0.12)
+    assert value(state.tpot) == pytest.approx(found.tpot.mean, rel=0.1)
+    assert value(state.ttft) == pytest.approx(found.ttft.mean, rel=0.35)
+    assert value(state.rate) * ranks == pytest.approx(found.requests_per_second, rel=0.12)
 
 
 def test_a_rate_is_met_by_littles_law():
@@ -40,9 +41,9 @@ def test_a_rate_is_met_by_littles_law():
     w, engine = workers_of(c, c.strategy, engine_of(c)), engine_of(c)
     load_ = load_at(w.model, c.serving, engine, np.array(4.0))
     state = steady_state(w.model, c.serving, engine, load_)
-    assert float(state.rate) == pytest.approx(4.0, rel=0.02)
-    flight = 4.0 * float(state.ttft + state.tpot * 127)
-    assert float(load_) == pytest.approx(flight, rel=0.1)
+    assert value(state.rate) == pytest.approx(4.0, rel=0.02)
+    flight = 4.0 * value(state.ttft + state.tpot * 127)
+    assert value(load_) == pytest.approx(flight, rel=0.1)
     assert not np.isfinite(load_at(w.model, c.serving, engine, np.array(1e6)))
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cases import value
 from moewright.case.file.load import case_of
 from moewright.case.strategy import StrategySpec
 from moewright.serving.engines.deployment import engine_strategy
@@ -91,10 +92,10 @@ def test_alone_it_is_the_steps_own_seconds():
     profile = load_engine("vllm")
     found = simulate(c)
     model = StepModel.of(c, engine_strategy(c, c.strategy), profile)
-    prompt = float(model.seconds(Step(512, 512 * 256, 0, 0, 512)))
+    prompt = value(model.seconds(Step(512, 512 * 256, 0, 0, 512)))
     host = profile.host_step + profile.host_sequence
     resident = 512 + 128 / 2
-    waited = profile.host_wait * float(model.seconds(Step(0, 0, 1, resident, 1)))
+    waited = profile.host_wait * value(model.seconds(Step(0, 0, 1, resident, 1)))
     launched = profile.host_prompt * max(prompt, profile.host_launch * len(c.model.layers))
     assert found.ttft.mean == pytest.approx(launched + host + waited + profile.host_request, rel=0.02)
     contexts = 512 + 1 + np.arange(127)
@@ -195,10 +196,10 @@ def test_apart_as_one_pool_each():
     alone, whole = simulate(c), simulate(case({"attention": {"tp": 2}}, gpus=2, concurrency=1, requests=4))
     model = StepModel.of(case(gpus=2), engine_strategy(case(gpus=2), StrategySpec(tp=2)), load_engine("vllm"))
     fabric = c.cluster.fabric
-    travel = 512 * float(model.capacity.token_bytes) / fabric.bandwidth + fabric.latency
+    travel = 512 * value(model.capacity.token_bytes) / fabric.bandwidth + fabric.latency
     more = travel + load_engine("vllm").host_apart
     # one worker waits for decode steps, the other has none
-    waited = load_engine("vllm").host_wait * float(model.seconds(Step(0, 0, 1, 512 + 64, 1)))
+    waited = load_engine("vllm").host_wait * value(model.seconds(Step(0, 0, 1, 512 + 64, 1)))
     assert alone.ttft.mean - whole.ttft.mean == pytest.approx(more - waited, rel=0.01)
 
 
@@ -207,11 +208,11 @@ def test_what_passes_before_the_first_token_by_its_parts(prompt, decode, layers,
     e = replace(
         load_engine("vllm"), host_request=0.25, host_wait=2.0, host_launch=1e-3, host_prompt=1.5, host_queue=0.1
     )
-    found = float(e.before(prompt, decode, layers, others))
+    found = value(e.before(prompt, decode, layers, others))
     slow = 1.5 * max(prompt, 1e-3 * layers)
     assert found == pytest.approx(0.25 + 2 * decode + 0.1 * others * prompt + slow - prompt)
     assert found >= 0.25
-    assert float(e.before(prompt, decode, layers, others + 1)) > found
+    assert value(e.before(prompt, decode, layers, others + 1)) > found
 
 
 def test_engines_fill_decodes_up_to_what_they_capture():

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cases import value
 from moewright.case.file.load import case_of
 from moewright.case.strategy import AttentionParallel, Dispatch, ExpertParallel, Overlap, Strategy
 from moewright.case.workload import Kind, Workload
@@ -44,8 +45,8 @@ def test_a_decode_step_is_the_planners(strategy, model):
     planned = evaluate_table(replace(c, workload=work), Table.one(replace(strategy, micro_batches=micro), batch))
     model_ = StepModel.of(c, strategy, ENGINE)
     step = Step(0, 0, per_rank, per_rank * context, batch)
-    assert float(model_.seconds(step)) == pytest.approx(float(planned.seconds), rel=1e-6)
-    assert sum(model_.parts(step).values()) == pytest.approx(float(planned.seconds), rel=1e-6)
+    assert value(model_.seconds(step)) == pytest.approx(value(planned.seconds), rel=1e-6)
+    assert sum(model_.parts(step).values()) == pytest.approx(value(planned.seconds), rel=1e-6)
 
 
 @pytest.mark.parametrize("strategy", [STRATEGIES[0], STRATEGIES[2], STRATEGIES[3]], ids=lambda s: s.name)
@@ -53,9 +54,9 @@ def test_a_prompt_step_is_the_planners(strategy):
     c, tokens = case(), 4096
     batch = strategy.attention.dp
     work = Workload(Kind.PREFILL, (batch,), tokens)
-    planned = float(evaluate_table(replace(c, workload=work), Table.one(strategy, batch)).seconds)
+    planned = value(evaluate_table(replace(c, workload=work), Table.one(strategy, batch)).seconds)
     step = Step(tokens, tokens * tokens / 2, 0, 0, tokens * batch)
-    assert float(StepModel.of(c, strategy, ENGINE).seconds(step)) == pytest.approx(planned, rel=0.01)
+    assert value(StepModel.of(c, strategy, ENGINE).seconds(step)) == pytest.approx(planned, rel=0.01)
 
 
 def test_windows_are_honoured():
@@ -63,8 +64,8 @@ def test_windows_are_honoured():
     s = Strategy(attention=AttentionParallel(tp=8), experts=ExpertParallel(8, dispatch=Dispatch.REPLICATED))
     tokens = 8192
     work = Workload(Kind.PREFILL, (1,), tokens)
-    planned = float(evaluate_table(replace(c, workload=work), Table.one(s, 1)).seconds)
-    found = float(StepModel.of(c, s, ENGINE).seconds(Step(tokens, tokens**2 / 2, 0, 0, tokens)))
+    planned = value(evaluate_table(replace(c, workload=work), Table.one(s, 1)).seconds)
+    found = value(StepModel.of(c, s, ENGINE).seconds(Step(tokens, tokens**2 / 2, 0, 0, tokens)))
     assert found == pytest.approx(planned, rel=0.01)
 
 
@@ -77,7 +78,7 @@ def test_rows_at_once_are_the_rows():
     every = StepModel(c, table, ENGINE).seconds(step)
     for i, s in enumerate(STRATEGIES):
         one = Step(*(getattr(step, name)[i] for name in Step.__slots__))
-        assert float(StepModel.of(c, s, ENGINE).seconds(one)) == pytest.approx(every[i], rel=1e-9)
+        assert value(StepModel.of(c, s, ENGINE).seconds(one)) == pytest.approx(every[i], rel=1e-9)
 
 
 def test_the_table_is_near_the_model():
@@ -91,7 +92,7 @@ def test_the_table_is_near_the_model():
         decode = int(draws.choice([8, 64, 256])) if not prefill else int(draws.integers(0, 256))
         pairs, context = prefill * draws.uniform(10, 4000), decode * draws.uniform(100, 8000)
         tokens = 16 * (prefill + decode) * draws.uniform(0.2, 1)
-        exact = float(model.seconds(Step(prefill, pairs, decode, context, tokens)))
+        exact = value(model.seconds(Step(prefill, pairs, decode, context, tokens)))
         errors.append(table.seconds(prefill, pairs, decode, context, tokens) / exact - 1)
     assert np.median(np.abs(errors)) < 0.01
     assert np.quantile(np.abs(errors), 0.95) < 0.06
@@ -110,5 +111,5 @@ def test_capacity_by_hand():
         found = StepModel.of(c, s, engine).capacity
         # 12 layers keep all 2048 tokens, 12 a window of 128; 8 KV heads of 64, keys and values, 2 bytes
         token = 2 * 8 * 64 * 2 * (12 * 2048 + 12 * 128) / 2048
-        assert float(found.token_bytes) == pytest.approx(token)
-        assert float(found.tokens) == pytest.approx(left(found) / token, abs=engine.kv_block)
+        assert value(found.token_bytes) == pytest.approx(token)
+        assert value(found.tokens) == pytest.approx(left(found) / token, abs=engine.kv_block)

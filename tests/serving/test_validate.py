@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from cases import value
 from moewright.cli.app import app
 from moewright.errors import SpecError
-from moewright.serving.layout import Layout
-from moewright.serving.validation.closed_form import Batch, tpot_ttft, with_implementations
+from moewright.serving.validation.closed_form import Batch, Constants, tpot_ttft
 from moewright.serving.validation.predictions import fitted, predict
 from moewright.serving.validation.row_steps import PARTS, facts_of, model_of, shipped
 from moewright.serving.validation.rows import Row, read_rows
 from moewright.serving.validation.score import error_of, ranking
-from moewright.serving.validation.stated_sizes import Sizes, layout_of
+from moewright.serving.validation.stated_sizes import Layout, Sizes, layout_of
 
 COLUMNS = [
     "id",
@@ -169,18 +169,18 @@ def test_layouts_are_read_as_they_were_meant(sizes: Sizes, node: int, layout: La
 
 
 def batch_of(tmp_path: Path, **values: object) -> Batch:
-    return Batch.of([facts_of(read_one(tmp_path, **values), None)])
+    return Batch.of(facts_of([read_one(tmp_path, **values)], None)[0])
 
 
 def test_one_client_waits_for_nobody(tmp_path: Path) -> None:
     """At concurrency 1 TPOT is the step's own time: the sum of its weighted parts."""
     c = fitted(False).constants
     x = batch_of(tmp_path, batch_size=1)
-    weights = np.array(
-        [c.communication if p == "communication" else c.small if p in ("small", "router") else 1.0 for p in PARTS]
-    )
-    drafted = max(c.accepted[0], 1.0) if x.drafts[0] else 1.0
-    assert float(tpot_ttft(x, c)[0][0]) == pytest.approx(c.speed[0] * float(x.decode[0, 0] @ weights) / drafted)
+    of = {"communication": c.shared.communication, "elementwise": c.shared.small, "router": c.shared.small}
+    weights = np.array([of.get(p, 1.0) for p in PARTS])
+    engine = c.engines["vllm"]
+    drafted = max(engine.accepted, 1.0) if x.drafts[0] else 1.0
+    assert float(tpot_ttft(x, c)[0][0]) == pytest.approx(engine.speed * value(x.decode[0, 0] @ weights) / drafted)
 
 
 @settings(max_examples=20, deadline=None)
@@ -196,32 +196,20 @@ def test_more_clients_never_make_tokens_faster(
     assert many[1][0] >= few[1][0] * (1 - 1e-9)
 
 
-def test_an_implementation_is_a_factor_where_it_is_known(tmp_path: Path) -> None:
-    x = batch_of(tmp_path)
-    both = tpot_ttft(x, fitted(False).constants)
-    (pair,) = x.pair.tolist()
-    found = with_implementations(x, both, {pair: (1.5, 0.5)})
-    assert (found[0] / both[0], found[1] / both[1]) == (pytest.approx(1.5), pytest.approx(0.5))
-    other = with_implementations(x, both, {"vllm of another model": (1.5, 0.5)})
-    assert [v.tolist() for v in other] == [v.tolist() for v in both]
-    apart = batch_of(tmp_path, mode="disagg", prefill_tp_size=8, decode_tp_size=8, decode_batch_size=8)
-    both = tpot_ttft(apart, fitted(False).constants)
-    assert with_implementations(apart, both, {pair: (1.5, 0.5)})[0].tolist() == both[0].tolist()
-
-
 @pytest.mark.parametrize("tables", [True, False])
-def test_implementations_are_near_their_kernels(tables: bool) -> None:
+def test_engines_are_near_their_kernels(tables: bool) -> None:
     """No factor stands for what a formula should have: they scatter around 1."""
-    factors = np.array(list(fitted(tables).implementations.values()))
-    assert 0.9 < np.median(factors[:, 0]) < 1.1
-    assert ((factors > 0.4) & (factors < 2.5)).all()
+    speeds = [e.speed for e in fitted(tables).constants.engines.values()]
+    assert all(0.7 < s < 1.4 for s in speeds)
 
 
 def test_fewer_drafts_are_accepted_in_larger_batches(tmp_path: Path) -> None:
     """Of a model with draft layers TPOT grows with the batch at least by what its acceptance loses."""
-    c = replace(fitted(False).constants, accepted=(1.5, 1.5, 1.5), accepted_growth=0.1, interference=0.0)
+    c = fitted(False).constants
+    engines = {name: replace(e, accepted=1.5) for name, e in c.engines.items()}
+    c = Constants(replace(c.shared, accepted_growth=0.1, interference=0.0), engines)
     x = batch_of(tmp_path, model_path="deepseek-ai/DeepSeek-V3", system="b200_sxm", batch_size=16)
-    flat = float(tpot_ttft(x, replace(c, accepted_growth=0.0))[0][0])
+    flat = float(tpot_ttft(x, Constants(replace(c.shared, accepted_growth=0.0), c.engines))[0][0])
     assert x.drafts[0]
     assert float(tpot_ttft(x, c)[0][0]) == pytest.approx(flat * min(16**0.1, 1.5), rel=1e-6)
 
@@ -229,12 +217,12 @@ def test_fewer_drafts_are_accepted_in_larger_batches(tmp_path: Path) -> None:
 def test_clients_beyond_the_cache_wait_by_littles_law(tmp_path: Path) -> None:
     c = fitted(False).constants
     x = batch_of(tmp_path, batch_size=5000)
-    held = float(x.held[0])
+    held = value(x.held[0])
     assert held < 5000
     tpot, ttft = (float(v[0]) for v in tpot_ttft(x, c))
-    rate = held / (float(x.output[0]) * tpot)
+    rate = held / (value(x.output[0]) * tpot)
     # closed loop: clients = rate · (time to first token + time of the answer)
-    assert rate * (ttft + float(x.output[0]) * tpot) == pytest.approx(5000, rel=1e-6)
+    assert rate * (ttft + value(x.output[0]) * tpot) == pytest.approx(5000, rel=1e-6)
 
 
 def test_prefill_workers_bound_what_decodes(tmp_path: Path) -> None:

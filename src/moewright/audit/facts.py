@@ -17,8 +17,8 @@ from moewright.case.strategy import (
     StrategySpec,
 )
 from moewright.case.workload import Kind
+from moewright.planning.bounds import bound_seconds
 from moewright.planning.detail import detail
-from moewright.planning.evaluate import bound_seconds
 from moewright.planning.record import Plan
 
 Scope = frozenset[str]

@@ -102,7 +102,7 @@ def _weights(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
         for label, p in labelled(f, by_mask=False):
             if "layer" in scope:
                 table = Table.one(p.strategy, p.batch)
-                value = float(weight_bytes(tensors, layer.attention, model.precision, table))
+                value = float(weight_bytes(tensors, layer.attention, model.precision, table)[0])
                 yield Reading(value, f"{shape}, a GPU's share of a layer{label}", (*needs, *PLAN))
             else:
                 w = p.memory.weights

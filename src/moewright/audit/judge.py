@@ -214,8 +214,8 @@ def _beyond(figure: Figure, meaning: Meaning, f: Facts) -> str:
 
 
 def _bound_how(why: str, f: Facts) -> str:
-    from moewright.cost.roofline import unit_of as unit_name
-    from moewright.planning.evaluate import model_flops
+    from moewright.cost.prices.roofline import unit_of as unit_name
+    from moewright.planning.bounds import model_flops
 
     case, device = f.case, f.case.cluster.device
     if why.startswith("FLOPs"):

@@ -29,6 +29,8 @@ FORMATS: Final[dict[str, tuple[float, str]]] = {
     "nf4": (0.5 + 4.0 / 64, "int4"),
     "nf4_double": (0.5 + 1.0 / 64 + 4.0 / (64 * 256), "int4"),
 }
+#: bytes of an element of a bias beside matrices of fewer bits
+BIAS_BYTES: Final = 2.0
 _WIDTH: Final = {"fp4": 4, "int4": 4, "fp8": 8, "int8": 8, "bf16": 16, "fp16": 16, "fp32": 32}
 #: int4_g128: 4 bits, a 16-bit scale per group of 128; _zp: with zero points of as many bits (AWQ, GPTQ); _offset:
 #: with 16-bit offsets (MLX); int4_row: a scale per row, which is not counted
@@ -97,8 +99,9 @@ class Precision:
         return tensor.format or self.weight(tensor.kind)
 
     def tensor_bytes(self, tensor: Tensor) -> float:
-        """Bytes of ``tensor``, block scales included."""
-        return tensor.parameters * element_bytes(self.tensor_format(tensor))
+        """Bytes of ``tensor``, block scales included. Biases stay in 16 bits where matrices have fewer (gpt-oss)."""
+        size = element_bytes(self.tensor_format(tensor))
+        return tensor.parameters * (max(size, BIAS_BYTES) if tensor.name.endswith("_bias") else size)
 
     def compute(self, kind: str, supported: tuple[str, ...]) -> str:
         """The matrix unit that multiplies weights of ``kind``: no narrower than the weights' or the

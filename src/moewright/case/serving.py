@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 from moewright.case.strategy import StrategySpec
 
-#: engines that have a profile in ``serving/engines``
-ENGINES = ("vllm", "sglang", "trtllm")
+#: a file for each engine that is known
+ENGINE_FILES = Path(__file__).parent / "catalogue" / "engines"
+#: their names
+ENGINES = tuple(sorted(path.stem for path in ENGINE_FILES.glob("*.yaml")))
 
 
 #: concurrencies that ``auto`` stands for

@@ -7,6 +7,7 @@ The vocabulary, once: ``gpus = replicas · pp · stage``. A stage's ranks are fo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -85,6 +86,35 @@ class Strategy:
         """The short name where the model has no experts."""
         return " · ".join(p for p in self.name.split(" · ") if not p.startswith("moe ") and p != "all-to-all")
 
+    @property
+    def spec(self) -> StrategySpec:
+        """The strategy as a user would write it in full."""
+        a, e = self.attention, self.experts
+        return StrategySpec(
+            replicas=self.replicas,
+            pp=self.pp,
+            micro_batches=self.micro_batches,
+            overlap=self.overlap,
+            dp=a.dp,
+            cp=a.cp,
+            tp=a.tp,
+            repeated=a.repeated,
+            ep=e.ep,
+            etp=e.tp,
+            redundant=e.redundant,
+            dispatch=e.dispatch,
+            gate=e.gate,
+        )
+
+    @staticmethod
+    def from_dict(plain: Mapping[str, Any]) -> Strategy:
+        """What ``to_dict`` gave. Raises KeyError, TypeError or ValueError for anything else."""
+        a, e = AttentionParallel(**plain["attention"]), dict(plain["experts"])
+        dispatch, gate = Dispatch(e.pop("dispatch")), Gate(e.pop("gate", Gate.EACH))
+        experts = ExpertParallel(**e, dispatch=dispatch, gate=gate)
+        sizes = plain["replicas"], plain["pp"], plain["micro_batches"]
+        return Strategy(*sizes, Overlap(plain["overlap"]), a, experts)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; a gate of each is left out."""
         plain = asdict(self)
@@ -110,3 +140,24 @@ class StrategySpec:
     redundant: int | None = None
     dispatch: Dispatch | None = None
     gate: Gate | None = None
+
+    @property
+    def strategy(self) -> Strategy:
+        """The sizes in full, those left out as 1 (``planning.complete`` fills them in for a case)."""
+        attention = AttentionParallel(self.dp or 1, self.cp or 1, self.tp or 1, self.repeated or 1)
+        experts = ExpertParallel(
+            self.ep or 1,
+            self.etp or 1,
+            self.redundant or 0,
+            self.dispatch or Dispatch.ALL_TO_ALL,
+            self.gate or Gate.EACH,
+        )
+        overlap = self.overlap or Overlap.NONE
+        return Strategy(self.replicas or 1, self.pp or 1, self.micro_batches or 1, overlap, attention, experts)
+
+
+def stage_layers(layers: int, pp: int) -> list[range]:
+    """Layers of each stage: contiguous, the first ``layers mod pp`` stages hold one more."""
+    each, more = divmod(layers, pp)
+    starts = [i * each + min(i, more) for i in range(pp + 1)]
+    return [range(starts[i], starts[i + 1]) for i in range(pp)]

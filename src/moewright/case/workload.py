@@ -39,15 +39,18 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """How tokens choose experts: uniform; ``zipf`` exponent; or ``loads``, a row of expert loads per MoE
-    layer (any scale; one row serves all layers)."""
+    """How tokens choose experts: uniform; ``zipf`` exponent; ``loads``, a row of expert loads per MoE layer (any
+    scale; one row serves all layers); or ``typical``: the straggler that models show without balancing
+    (``cost.routing.typical_straggler``), which redundant experts balance."""
 
     zipf: float | None = None
     loads: tuple[tuple[float, ...], ...] | None = None
     source: str = "uniform"
+    typical: bool = False
 
     @property
     def uniform(self) -> bool:
+        """Whether all experts are loaded alike, as far as a placement by load can tell."""
         return self.loads is None and not self.zipf
 
 

@@ -14,8 +14,7 @@ from math import lcm
 import numpy as np
 
 from moewright.case.cluster import Cluster
-from moewright.cost import measured
-from moewright.cost.table import Numbers, over_unique
+from moewright.cost.arrays import Array, Bools, Ints, array, over_unique, where
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,27 +23,39 @@ class Group:
     ``kind``: tp, cp, ep, etp, stage or pp, as ``placement.ranks.groups_of`` names them."""
 
     kind: str
-    size: Numbers
-    local: Numbers
+    size: Array
+    local: Array
 
     @property
-    def nodes(self) -> Numbers:
+    def nodes(self) -> Array:
         return np.ceil(self.size / self.local)
 
 
-def group(kind: str, size: Numbers, stride: Numbers, cluster: Cluster) -> Group:
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """The groups of ranks that collectives run in."""
+
+    tp: Group
+    cp: Group
+    ep: Group
+    etp: Group
+    stage: Group
+    pp: Group
+
+
+def group(kind: str, size: Ints, stride: Ints, cluster: Cluster) -> Group:
     """The groups ``{start + i·stride}``, every start a multiple of ``size·stride`` plus 0 … stride−1."""
     node = cluster.gpus_per_node
     block = size * stride
     # closed forms where blocks and nodes nest; the rest is enumerated
     whole, alone = node % block == 0, stride >= node
     nested = (node % stride == 0) & (block % node == 0)
-    local = np.where(whole, size, np.where(alone, 1, node // stride)).astype(float)
+    local = where(whole, size, where(alone, 1, node // stride))
     odd = ~(whole | alone | nested)
     if np.any(odd):
         exact = over_unique(lambda n, s: float(local_members(int(n), int(s), node)), size, stride)
-        local = np.where(odd, exact, local)
-    return Group(kind, size, local)
+        local = where(odd, exact, local)
+    return Group(kind, array(size), array(local))
 
 
 @lru_cache(maxsize=65536)
@@ -57,7 +68,7 @@ def local_members(size: int, stride: int, node: int) -> int:
     return int(members.min())
 
 
-def sent_bytes(collective: str, size: Numbers, buffer: Numbers) -> Numbers:
+def sent_bytes(collective: str, size: Array, buffer: Array) -> Array:
     """Bytes leaving one of ``size`` ranks: all_gather and reduce_scatter of a whole ``buffer`` (n−1)/n of
     it, all_reduce twice that, send the buffer; broadcast (n−1) copies by one rank, the mean over all. An
     all_to_all's bytes follow from its routing instead."""
@@ -67,87 +78,71 @@ def sent_bytes(collective: str, size: Numbers, buffer: Numbers) -> Numbers:
     return 2 * share if collective == "all_reduce" else share
 
 
-def gather_seconds(g: Group, buffer: Numbers, cluster: Cluster, collective: str = "all_gather") -> Numbers:
+def gather_seconds(g: Group, buffer: Array, cluster: Cluster, collective: str = "all_gather") -> Array:
     """All-gather (or reduce-scatter, its mirror) of ``buffer`` bytes in all.
 
     Across nodes first, each rank its own shard (recursive doubling: log2 latency), then inside the node
     (all peers at once through the switch: one latency). The tiers' bytes add up to (n−1)/n · buffer.
     """
-    known = measured.seconds(cluster.device.measured, collective, (g.size,), buffer)
-    if known is not None:
-        return np.where(g.size > 1, known, 0.0)
-    inside = np.where(
+    inside = where(
         g.local > 1,
         (g.local - 1) / g.local * buffer / cluster.node.bandwidth + cluster.node.latency + cluster.node.start,
         0,
     )
     steps = np.ceil(np.log2(g.nodes))
     across = (g.nodes - 1) * buffer / g.size / cluster.fabric.bandwidth + steps * cluster.fabric.latency
-    return np.where(g.size > 1, inside + np.where(g.nodes > 1, across, 0), 0.0)
+    return where(g.size > 1, inside + where(g.nodes > 1, across, 0), 0.0)
 
 
-def reduce_seconds(g: Group, buffer: Numbers, cluster: Cluster) -> Numbers:
+def reduce_seconds(g: Group, buffer: Array, cluster: Cluster) -> Array:
     """All-reduce of ``buffer`` bytes: inside a node the faster of one-shot (everyone sends all to all) and
     two-shot (reduce-scatter + all-gather); across nodes reduce-scatter inside, the faster of ring and
     tree across, all-gather inside."""
-    known = measured.seconds(cluster.device.measured, "all_reduce", (g.size,), buffer)
-    if known is not None:
-        return np.where(g.size > 1, known, 0.0)
     alpha, beta = cluster.node.latency, 1 / cluster.node.bandwidth
     two_shot = 2 * alpha + 2 * (g.local - 1) / g.local * buffer * beta
     one_shot = alpha + (g.local - 1) * buffer * beta
-    inside = np.where(g.local > 1, np.where(g.nodes > 1, two_shot, np.minimum(one_shot, two_shot)), 0.0)
+    inside = where(g.local > 1, where(g.nodes > 1, two_shot, np.minimum(one_shot, two_shot)), 0.0)
     shard = buffer / g.local
     n, slow = g.nodes, cluster.fabric
     ring = 2 * (n - 1) * slow.latency + 2 * (n - 1) / n * shard / slow.bandwidth
     tree = 2 * np.ceil(np.log2(n)) * slow.latency + 2 * shard / slow.bandwidth
-    return np.where(g.size > 1, inside + np.where(n > 1, np.minimum(ring, tree), 0.0), 0.0)
+    return where(g.size > 1, inside + where(n > 1, np.minimum(ring, tree), 0.0), 0.0)
 
 
-def exchange_seconds(g: Group, to_ranks: Numbers, to_nodes: Numbers, cluster: Cluster, forwarding: bool) -> Numbers:
+def exchange_seconds(g: Group, to_ranks: Array, to_nodes: Array, cluster: Cluster, forwarding: Bools) -> Array:
     """All-to-all in which a rank sends ``to_ranks`` bytes, spread evenly over the other ranks.
 
     Direct: each tier carries its own peers' share, and the slower one governs. Forwarded (DeepEP's normal
     kernels, github.com/deepseek-ai/DeepEP): ``to_nodes`` bytes (a token once per other node) cross the
     fabric and are handed on inside the node, so the node's links carry (local−1)/local of all copies.
     """
-    known = measured.seconds(cluster.device.measured, "all_to_all", (g.size,), to_ranks)
-    if known is not None:
-        return np.where(g.size > 1, known, 0.0)
+    fast, slow = exchange_tiers(g, to_ranks, to_nodes, forwarding)
+    across, node, fabric = g.nodes > 1, cluster.node, cluster.fabric
+    latency = where(across, fabric.latency, node.latency + node.start)
+    latency = latency + where(across & (g.local > 1) & forwarding, node.latency, 0.0)
+    busy = np.maximum(fast / (node.bandwidth * node.exchange), where(across, slow, 0.0) / fabric.bandwidth)
+    return where(g.size > 1, busy + latency, 0.0)
+
+
+def exchange_tiers(g: Group, to_ranks: Array, to_nodes: Array, forwarding: Bools) -> tuple[Array, Array]:
+    """Bytes of an all-to-all that leave a rank over its node's links, and over the fabric."""
     n, local = g.size, g.local
     peers = np.maximum(n - 1, 1)
-    if forwarding:
-        slow = to_nodes
-        copies = to_ranks * n / peers  # what leaves plus what stays: the copies over all n destinations
-        fast = copies * (local - 1) / local
-    else:
-        slow = to_ranks * (n - local) / peers
-        fast = to_ranks * (local - 1) / peers
-    across = g.nodes > 1
-    latency = np.where(across, cluster.fabric.latency, cluster.node.latency + cluster.node.start)
-    latency = latency + (np.where(across & (local > 1), cluster.node.latency, 0.0) if forwarding else 0.0)
-    busy = np.maximum(
-        fast / (cluster.node.bandwidth * cluster.node.exchange), np.where(across, slow, 0.0) / cluster.fabric.bandwidth
-    )
-    return np.where(n > 1, busy + latency, 0.0)
+    copies = to_ranks * n / peers  # what leaves plus what stays: the copies over all n destinations
+    fast = where(forwarding, copies * (local - 1) / local, to_ranks * (local - 1) / peers)
+    return fast, where(forwarding, to_nodes, to_ranks * (n - local) / peers)
 
 
-def broadcast_seconds(g: Group, buffer: Numbers, cluster: Cluster) -> Numbers:
+def broadcast_seconds(g: Group, buffer: Array, cluster: Cluster) -> Array:
     """``buffer`` bytes from one rank to all of its group, passed on as they come: across nodes in a tree (log2
     latency), then inside."""
-    known = measured.seconds(cluster.device.measured, "broadcast", (g.size,), buffer)
-    if known is not None:
-        return np.where(g.size > 1, known, 0.0)
-    inside = np.where(g.local > 1, buffer / cluster.node.bandwidth + cluster.node.latency, 0.0)
+    inside = where(g.local > 1, buffer / cluster.node.bandwidth + cluster.node.latency, 0.0)
     across = buffer / cluster.fabric.bandwidth + np.ceil(np.log2(g.nodes)) * cluster.fabric.latency
-    return np.where(g.size > 1, inside + np.where(g.nodes > 1, across, 0.0), 0.0)
+    return where(g.size > 1, inside + where(g.nodes > 1, across, 0.0), 0.0)
 
 
-def send_seconds(g: Group, buffer: Numbers, cluster: Cluster) -> Numbers:
+def send_seconds(g: Group, buffer: Array, cluster: Cluster) -> Array:
     """One message of ``buffer`` bytes to the next member, over the slowest tier the group crosses."""
-    known = measured.seconds(cluster.device.measured, "send", (np.minimum(g.size, 2),), buffer)
-    if known is not None:
-        return np.where(g.size > 1, known, 0.0)
     near = buffer / cluster.node.bandwidth + cluster.node.latency
     far = buffer / cluster.fabric.bandwidth + cluster.fabric.latency
-    return np.where(g.size > 1, np.where(g.nodes > 1, far, near), 0.0)
+    return where(g.size > 1, where(g.nodes > 1, far, near), 0.0)

@@ -15,7 +15,8 @@ from moewright.case.model import Attention, Layer, ModelSpec, MoeFfn, SoftmaxAtt
 from moewright.case.precision import element_bytes
 from moewright.case.strategy import Strategy
 from moewright.case.tensors import Tensor, layer_tensors, vocabulary_tensors
-from moewright.cost.shapes import cache_bytes, cached_tokens
+from moewright.cost.arrays import array
+from moewright.cost.attention import cache_bytes, cached_tokens
 from moewright.placement.ranks import Ranks, rank_coordinates, stage_layers
 
 
@@ -134,20 +135,21 @@ def held_cache_bytes(a: Assignment, sequences: int, length: int) -> np.ndarray:
             token = heads * (attention.head_dim + attention.v_dim) * element_bytes(precision.kv_cache)
             fixed: np.ndarray | float = 0.0
         else:
-            token, fixed = cache_bytes(attention, precision, s.attention.tp)
+            of_token, of_sequence = cache_bytes(attention, precision, array(s.attention.tp))
+            token, fixed = of_token[0], of_sequence[0]
         held += count * sequences * (token * cached_tokens(attention, length) / s.attention.cp + fixed)
     return held
 
 
 def held_parameters(a: Assignment) -> np.ndarray:
     """Parameters on every rank, shape [gpus]."""
-    return _held(a, lambda tensor: 1.0)
+    return _held(a, lambda tensor: tensor.parameters)
 
 
 def held_weight_bytes(a: Assignment) -> np.ndarray:
     """Bytes of weights on every rank, shape [gpus]."""
     precision = a.model.precision
-    return _held(a, lambda tensor: element_bytes(precision.weight(tensor.kind)))
+    return _held(a, precision.tensor_bytes)
 
 
 def _held(a: Assignment, weight: Callable[[Tensor], float]) -> np.ndarray:
@@ -155,11 +157,11 @@ def _held(a: Assignment, weight: Callable[[Tensor], float]) -> np.ndarray:
     for layer, count in a.kinds_held():
         for tensor in layer_tensors(layer, model.hidden_size):
             share = rank_share(a, tensor, layer.attention)
-            held += count * share * (tensor.parameters * weight(tensor))
+            held += count * share * weight(tensor)
     first, last = a.ranks.stage == 0, a.ranks.stage == a.strategy.pp - 1
     for tensor in vocabulary_tensors(model):
         here = last
         if tensor.name == "embedding":
             here = first | last if model.tied_embeddings else first
-        held += here * rank_share(a, tensor, model.layers[0].attention) * (tensor.parameters * weight(tensor))
+        held += here * rank_share(a, tensor, model.layers[0].attention) * weight(tensor)
     return held

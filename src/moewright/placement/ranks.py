@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moewright.case.strategy import Strategy
+from moewright.case.strategy import stage_layers as stage_layers
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +58,3 @@ def groups_of(s: Strategy) -> dict[str, np.ndarray]:
         "stage": stages.reshape(-1, s.stage),
         "replica": stages.reshape(s.replicas, -1),
     }
-
-
-def stage_layers(layers: int, pp: int) -> list[range]:
-    """Layers of each stage: contiguous, the first ``layers mod pp`` stages hold one more."""
-    each, more = divmod(layers, pp)
-    starts = [i * each + min(i, more) for i in range(pp + 1)]
-    return [range(starts[i], starts[i + 1]) for i in range(pp)]

@@ -12,7 +12,8 @@ from moewright.case.model import MoeFfn
 from moewright.case.strategy import Dispatch
 from moewright.case.tensors import layer_tensors, total_parameters
 from moewright.case.workload import Kind
-from moewright.cost.routing import Router, distinct_destinations, placed_destinations
+from moewright.cost.routing import distinct_destinations, placed_destinations
+from moewright.cost.routing_law import Router
 from moewright.placement.assignment import (
     Assignment,
     attention_copies,
@@ -24,7 +25,8 @@ from moewright.placement.assignment import (
 )
 from moewright.placement.experts import replicas_of
 from moewright.placement.ranks import groups_of
-from moewright.planning.evaluate import Evaluation, model_flops
+from moewright.planning.bounds import model_flops
+from moewright.planning.evaluate import Evaluation
 from moewright.planning.limits import limits_of, own_limit
 from moewright.planning.rank_totals import Facts, bytes_sent, cache_held, flops_done, gather, tokens_per_replica
 from moewright.planning.record import Check, Plan, Spread, Status
@@ -322,7 +324,7 @@ def _destinations(f: Facts, moe: MoeFfn) -> float:
     """Ranks that one token of the first layer goes to, as it is priced."""
     s, law = f.plan.strategy, Router.of(moe)
     if f.loads is None and not s.experts.redundant:
-        return float(distinct_destinations(s.experts.ep, law))
+        return float(distinct_destinations(s.experts.ep, law)[0])
     loads = np.ones((1, moe.experts)) if f.loads is None else f.loads[:1]
     held = f.assignment.experts[:1]
     return placed_destinations(law, loads, held, replicas_of(held, moe.experts))

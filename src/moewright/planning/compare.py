@@ -91,7 +91,7 @@ def _crossing(case: Case, best: Plan, other: Plan, quantity: str, search: Callab
         there = vary(case, quantity, value)
         batch = int(value) if quantity == "batch" else best.batch
         found = [evaluate_table(there, Table.one(p.strategy, batch)) for p in (best, other)]
-        times = [float(e.seconds if latency else e.period) for e in found]
+        times = [float((e.seconds if latency else e.period)[0]) for e in found]
         return times[1] / times[0] - 1
 
     found = None

@@ -5,15 +5,7 @@ from __future__ import annotations
 import math
 
 from moewright.case.case import Case
-from moewright.case.strategy import (
-    AttentionParallel,
-    Dispatch,
-    ExpertParallel,
-    Gate,
-    Overlap,
-    Strategy,
-    StrategySpec,
-)
+from moewright.case.strategy import Dispatch, Gate, Overlap, StrategySpec
 from moewright.errors import SpecError
 
 
@@ -25,11 +17,7 @@ def divisors(n: int) -> list[int]:
 
 def named(want: StrategySpec) -> str:
     """The name of a completed strategy."""
-    attention = AttentionParallel(want.dp or 1, want.cp or 1, want.tp or 1, want.repeated or 1)
-    dispatch, gate = want.dispatch or Dispatch.ALL_TO_ALL, want.gate or Gate.EACH
-    experts = ExpertParallel(want.ep or 1, want.etp or 1, want.redundant or 0, dispatch, gate)
-    overlap = want.overlap or Overlap.NONE
-    return Strategy(want.replicas or 1, want.pp or 1, want.micro_batches or 1, overlap, attention, experts).name
+    return want.strategy.name
 
 
 def complete(want: StrategySpec, case: Case) -> StrategySpec:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from moewright.case.case import Case
 from moewright.case.model import MoeFfn
-from moewright.case.precision import element_bytes
 from moewright.case.strategy import Strategy
 from moewright.case.workload import Kind
-from moewright.cost.network import Group
-from moewright.cost.operations import Operation
-from moewright.cost.roofline import unit_of
+from moewright.cost.arrays import Array
+from moewright.cost.memory import activation_parts, buffer_parts
+from moewright.cost.network import Group, exchange_tiers
+from moewright.cost.pipeline import stage_counts
+from moewright.cost.prices.price import Origin, Priced, shares
+from moewright.cost.prices.roofline import unit_of
 from moewright.cost.table import Table
 from moewright.placement.assignment import Assignment
 from moewright.placement.ranks import groups_of, stage_layers
+from moewright.planning.bounds import bound_seconds, model_flops
 from moewright.planning.checks import checked
-from moewright.planning.evaluate import Evaluation, bound_seconds, evaluate_table, model_flops, stage_counts
+from moewright.planning.evaluate import Evaluation, boundary_bytes, evaluate_table
 from moewright.planning.limits import limits_of, other_seconds, own_limit
 from moewright.planning.naming import strategy_name
 from moewright.planning.rank_totals import placed
@@ -31,6 +33,7 @@ from moewright.planning.record import (
     Latency,
     Memory,
     Modules,
+    Operation,
     Placement,
     Plan,
     RankGroup,
@@ -70,34 +73,34 @@ def _placement(a: Assignment) -> Placement:
 class Call:
     """An operation of the rank that sets the pace, and how often it runs in a pass."""
 
-    operation: Operation
+    operation: Priced
     count: int
 
 
 def calls(case: Case, s: Strategy, e: Evaluation) -> list[Call]:
     """Operations of a rank in the slowest stage, with their number of calls."""
-    stage = int(e.slowest)
-    chunks = int(e.pricing.table.chunks)
-    found = []
-    for layer, count in zip(e.layers, stage_counts(case, s.pp)[stage], strict=True):
-        found += [Call(o, int(count) * chunks) for o in layer.operations if count]
+    stage = int(e.slowest[0])
+    chunks = int(e.work.table.chunks[0])
+    every: list[Call] = []
+    for layer, count in zip(e.layers, stage_counts(case.model, s.pp)[stage], strict=True):
+        every += [Call(o, int(count) * chunks) for o in layer.operations if count]
     if stage == 0:
-        found += [Call(o, chunks) for o in e.embedding]
+        every += [Call(o, s.micro_batches) for o in e.embedding]
     if stage == s.pp - 1:
-        found += [Call(o, chunks) for o in e.head]
-    return [c for c in found if float(c.operation.seconds) > 0]
+        every += [Call(o, s.micro_batches) for o in e.head]
+    return [c for c in every if float(c.operation.seconds[0]) > 0]
 
 
 def _plan(case: Case, s: Strategy, batch: int, e: Evaluation) -> Plan:
     every = calls(case, s, e)
     flops = model_flops(case, batch)
     bound, reason = bound_seconds(case, batch)
-    seconds, device = float(e.seconds), case.cluster.device
+    seconds, device = _first(e.seconds), case.cluster.device
     needed = sum(v / device.flops[unit_of(case.model.precision, k, device)] for k, v in flops.items())
-    lines = {k: float(v) for k, v in e.memory.items()}
+    lines = {k: _first(v) for k, v in e.memory.items()}
     cache = lines.pop("kv_cache")
     layers_seconds = sum(
-        float(t.seconds) * len(positions) for t, (_, positions) in zip(e.layers, case.model.layer_kinds(), strict=True)
+        _first(t.seconds) * len(positions) for t, (_, positions) in zip(e.layers, case.model.layer_kinds(), strict=True)
     )
     return Plan(
         name=strategy_name(s, case.model),
@@ -107,16 +110,19 @@ def _plan(case: Case, s: Strategy, batch: int, e: Evaluation) -> Plan:
         memory=Memory(
             Weights(**lines, total=sum(lines.values())),
             cache,
-            float(e.activations),
-            float(e.buffers),
-            float(e.memory_total),
+            _first(e.activations),
+            _first(e.buffers),
+            _first(e.memory_total),
             device.memory,
             device.memory * (1 - case.cluster.reserve),
+            {k: _first(v) for k, v in activation_parts(e.work).items()},
+            {k: _first(v) for k, v in buffer_parts(e.work).items()},
         ),
         compute=Compute(
             sum(flops.values()),
-            sum(float(c.operation.flops) * c.count for c in every),
+            sum(_first(c.operation.work.flops) * c.count for c in every),
             needed / (s.gpus * seconds),
+            _operations(every),
         ),
         communication=_communication(case, s, e, every),
         latency=Latency(
@@ -125,10 +131,12 @@ def _plan(case: Case, s: Strategy, batch: int, e: Evaluation) -> Plan:
             reason,
             layers_seconds * s.micro_batches / len(case.model.layers),
             _breakdown(case, s, e, every),
+            stage_seconds=_stage_seconds(case, s, e),
+            origins=shares([replace(c.operation, seconds=c.operation.seconds * c.count) for c in every]),
             **_limited(case, s, batch, seconds),
         ),
-        throughput=throughput(case, batch, float(e.period), s.gpus, int(e.in_flight)),
-        balance=_balance(case, s, float(e.straggler)),
+        throughput=throughput(case, batch, _first(e.period), s.gpus, int(e.in_flight[0])),
+        balance=_balance(case, s, e),
         modules=_modules(case, s),
         groups=_groups(case, s),
     )
@@ -136,11 +144,11 @@ def _plan(case: Case, s: Strategy, batch: int, e: Evaluation) -> Plan:
 
 def _limited(case: Case, s: Strategy, batch: int, seconds: float) -> dict[str, float]:
     """``ttft_seconds`` and ``tpot_seconds``, those that the case limits."""
-    own, found = own_limit(case), {}
+    own, limited = own_limit(case), {}
     for name in limits_of(case):
-        taken = seconds if name == own else float(other_seconds(case, Table.one(s, batch))[0])
-        found[f"{name}_seconds"] = taken
-    return found
+        taken = seconds if name == own else _first(other_seconds(case, Table.one(s, batch))[0])
+        limited[f"{name}_seconds"] = taken
+    return limited
 
 
 def throughput(case: Case, batch: int, period: float, gpus: int, in_flight: int) -> Throughput:
@@ -153,64 +161,104 @@ def throughput(case: Case, batch: int, period: float, gpus: int, in_flight: int)
 
 
 def _tier(g: Group) -> str:
-    return "node" if float(g.local) >= float(g.size) else "fabric"
+    return "node" if g.local.flat[0] >= g.size.flat[0] else "fabric"
+
+
+def _first(values: Array) -> float:
+    """The figure of the one row that is evaluated."""
+    return float(values.flat[0])
+
+
+def _operations(every: list[Call]) -> tuple[Operation, ...]:
+    """What the rank does alone, calls of one kind together."""
+    kinds: dict[tuple[str, float, float], Operation] = {}
+    for c in every:
+        work = c.operation.work
+        if work.collective is not None:
+            continue
+        flops, traffic, seconds = _first(work.flops), _first(work.traffic), _first(c.operation.seconds)
+        origin = Origin(int(c.operation.origin.flat[0])).name.lower()
+        one = Operation(work.name, flops, traffic, seconds, origin, c.count)
+        key = (work.name, flops, seconds)
+        kinds[key] = replace(one, count=one.count + kinds[key].count) if key in kinds else one
+    return tuple(kinds.values())
 
 
 def _communication(case: Case, s: Strategy, e: Evaluation, every: list[Call]) -> Communication:
-    found: dict[tuple[Any, ...], CollectiveOperation] = {}
+    kinds: dict[tuple[str, str, int, float], CollectiveOperation] = {}
     for c in every:
-        o = c.operation
-        if not o.collective or o.group is None:
+        work, shape = c.operation.work, c.operation.work.collective
+        if shape is None:
             continue
+        tiers: tuple[float, float] | tuple[None, None] = (None, None)
+        if shape.collective == "all_to_all":
+            near, far = exchange_tiers(shape.group, shape.to_ranks, shape.to_nodes, shape.forwarding)
+            tiers = _first(near), _first(far)
         one = CollectiveOperation(
-            *(
-                o.name,
-                o.collective,
-                o.group.kind,
-                int(o.group.size),
-                _tier(o.group),
-                float(o.bytes),
-                float(o.seconds),
-                c.count,
-            )
+            work.name,
+            shape.collective,
+            shape.group.kind,
+            int(shape.group.size.flat[0]),
+            _tier(shape.group),
+            _first(shape.sent),
+            _first(c.operation.seconds),
+            c.count,
+            Origin(int(c.operation.origin.flat[0])).name.lower(),
+            *tiers,
         )
         key = (one.name, one.collective, one.group_size, one.bytes)
-        found[key] = replace(one, count=one.count + found[key].count) if key in found else one
+        kinds[key] = replace(one, count=one.count + kinds[key].count) if key in kinds else one
+    operations = list(kinds.values())
     if s.pp > 1:
-        shapes, chunks = e.pricing.shapes, int(e.pricing.table.chunks)
-        wide = element_bytes(case.model.precision.residual)
-        size = float(shapes.own) * chunks / s.micro_batches * case.model.hidden_size * wide
-        found[("stage",)] = CollectiveOperation(
-            "stage_transfer", "send", "pp", 2, _tier(shapes.pp), size, float(e.transfer), s.micro_batches
-        )
-    operations = tuple(found.values())
-    return Communication(sum(o.bytes * o.count for o in operations), operations)
+        size, seconds = _first(boundary_bytes(e.work)), _first(e.transfer)
+        tier = _tier(e.work.groups.pp)
+        operations.append(CollectiveOperation("stage_transfer", "send", "pp", 2, tier, size, seconds, s.micro_batches))
+    return Communication(sum(o.bytes * o.count for o in operations), tuple(operations))
 
 
 def _breakdown(case: Case, s: Strategy, e: Evaluation, every: list[Call]) -> dict[str, float]:
     """Seconds by name; they add up to the latency."""
     parts: dict[str, float] = {}
     for c in every:
-        parts[c.operation.name] = parts.get(c.operation.name, 0.0) + float(c.operation.seconds) * c.count
-    counts = stage_counts(case, s.pp)[int(e.slowest)]
-    hidden = sum(float(t.hidden) * int(n) for t, n in zip(e.layers, counts, strict=True)) * s.micro_batches
+        name = c.operation.work.name
+        parts[name] = parts.get(name, 0.0) + _first(c.operation.seconds) * c.count
+    counts = stage_counts(case.model, s.pp)[int(e.slowest[0])]
+    hidden = sum(_first(t.hidden) * int(n) for t, n in zip(e.layers, counts, strict=True)) * s.micro_batches
     if hidden:
         parts["hidden_by_overlap"] = -hidden
-    idle = float(e.seconds) - sum(parts.values())
+    idle = _first(e.seconds) - sum(parts.values())
     if s.pp > 1:
         hops = s.pp if case.workload.kind is Kind.DECODE else s.pp - 1
-        transfer = min(hops * float(e.transfer), max(idle, 0.0))
+        transfer = min(hops * _first(e.transfer), max(idle, 0.0))
         parts["stage_transfer"] = transfer
         parts["pipeline_bubble"] = idle - transfer
     return parts
 
 
-def _balance(case: Case, s: Strategy, straggler: float) -> Balance:
-    held = [
+def _stage_seconds(case: Case, s: Strategy, e: Evaluation) -> tuple[float, ...]:
+    """Seconds of one micro-batch in each stage."""
+    kinds = np.array([_first(t.seconds) for t in e.layers])
+    stages = stage_counts(case.model, s.pp) @ kinds
+    stages[0] += sum(_first(o.seconds) for o in e.embedding)
+    stages[-1] += sum(_first(o.seconds) for o in e.head)
+    return tuple(stages.tolist())
+
+
+def _balance(case: Case, s: Strategy, e: Evaluation) -> Balance:
+    slots = [
         sum((m.experts + s.experts.redundant) / s.experts.ep / s.experts.tp for m in _experts_of(case, layers))
         for layers in stage_layers(len(case.model.layers), s.pp)
     ]
-    return Balance(Spread(min(held), max(held)), straggler)
+    balance = Balance(Spread(min(slots), max(slots)), _first(e.straggler))
+    load = next(iter(e.work.loads.values()), None)
+    if load is None:
+        return balance
+    return replace(
+        balance,
+        active_experts=_first(load.active),
+        distinct_ranks=_first(load.ranks),
+        distinct_nodes=_first(load.nodes),
+    )
 
 
 def _experts_of(case: Case, layers: range) -> list[MoeFfn]:

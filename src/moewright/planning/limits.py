@@ -13,7 +13,8 @@ import numpy as np
 
 from moewright.case.case import Case
 from moewright.case.workload import Kind
-from moewright.cost.table import Numbers, Table
+from moewright.cost.arrays import Array, where
+from moewright.cost.table import Table
 from moewright.planning.evaluate import evaluate_table
 
 
@@ -29,7 +30,7 @@ def own_limit(case: Case) -> str:
     return "tpot" if case.workload.kind is Kind.DECODE else "ttft"
 
 
-def other_seconds(case: Case, table: Table) -> tuple[Numbers, Numbers]:
+def other_seconds(case: Case, table: Table) -> tuple[Array, Array]:
     """(seconds, bytes of activations and buffers) of the phase that ``case`` does not measure, for every row."""
     if case.workload.kind is Kind.DECODE:
         phase = Kind.PREFILL
@@ -40,5 +41,5 @@ def other_seconds(case: Case, table: Table) -> tuple[Numbers, Numbers]:
         rows = replace(table, micro_batches=np.where(table.pp > 1, table.micro_batches, 1))
     e = evaluate_table(replace(case, workload=replace(case.workload, kind=phase)), rows)
     # a prompt's context parallelism has no decode of its own
-    possible = np.asarray(table.cp == 1) | (phase is Kind.PREFILL)
-    return np.where(possible, e.seconds, np.inf), e.activations + e.buffers
+    possible = (table.cp == 1) | (phase is Kind.PREFILL)
+    return where(possible, e.seconds, np.inf), e.activations + e.buffers

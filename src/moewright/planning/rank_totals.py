@@ -10,11 +10,12 @@ from moewright.case.case import Case
 from moewright.case.strategy import Dispatch, Strategy
 from moewright.case.tensors import layer_tensors
 from moewright.case.workload import Kind
-from moewright.cost.operations import expanded_by_all, score_flops
+from moewright.cost.attention import expanded_by_all, score_flops
 from moewright.placement.assignment import Assignment, assign, held_cache_bytes, rank_share
 from moewright.placement.experts import place_experts
 from moewright.placement.ranks import groups_of
-from moewright.planning.evaluate import Evaluation, expert_loads
+from moewright.planning.evaluate import Evaluation
+from moewright.planning.expert_loads import expert_shares
 from moewright.planning.record import Plan
 from moewright.planning.sampled_routing import sample_copies
 
@@ -39,7 +40,7 @@ def placed(case: Case, s: Strategy) -> tuple[Assignment, np.ndarray | None]:
     if moe is None:
         return assign(case.model, s, np.empty((0, s.experts.ep, 0), dtype=int)), None
     layers = len(case.model.moe_layers())
-    loads = None if case.routing.uniform else expert_loads(case, moe)
+    loads = None if case.routing.uniform else expert_shares(case, moe)
     slots = place_experts(np.ones((1, moe.experts)) if loads is None else loads, s.experts.ep, s.experts.redundant)
     return assign(case.model, s, slots[np.arange(layers) % len(slots)]), loads
 
@@ -72,7 +73,7 @@ def flops_done(f: Facts) -> np.ndarray:
     done = np.zeros(a.gpus)
     for layer, count in a.kinds_held():
         heads = 1 / s.attention.tp
-        done += count * score_flops(layer.attention, f.case) * sequences * heads / s.attention.cp
+        done += count * score_flops(layer.attention, w) * sequences * heads / s.attention.cp
         for tensor in (t for t in layer_tensors(layer, model.hidden_size) if t.gemm):
             if tensor.shard == "experts" and f.copies is not None:
                 per_copy = 2.0 * tensor.rows * tensor.columns / s.experts.tp

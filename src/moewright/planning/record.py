@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,8 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes on the fullest GPU; ``usable`` is capacity less the reserve."""
+    """Bytes on the fullest GPU; ``usable`` is capacity less the reserve. ``activation_peaks``: what is alive at the end
+    of the widest operations, of which the largest is ``activations``; ``buffer_parts``: what ``buffers`` holds."""
 
     weights: Weights
     kv_cache: float
@@ -50,6 +51,21 @@ class Memory:
     total: float
     capacity: float
     usable: float
+    activation_peaks: dict[str, float] = field(default_factory=dict)
+    buffer_parts: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One kind of operation that a rank does alone: FLOPs, memory bytes and seconds of one call, ``count`` calls a
+    pass. ``origin``: how the seconds came to be (derived, interpolated, measured)."""
+
+    name: str
+    flops: float
+    traffic: float
+    seconds: float
+    origin: str
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +76,14 @@ class Compute:
     flops_total: float
     flops_per_gpu: float
     utilization: float  # flops_total over what all GPUs' peaks could do in the latency: the MFU reached
+    operations: tuple[Operation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class CollectiveOperation:
     """One kind of collective of a rank: ``bytes`` and ``seconds`` of one call, ``count`` calls a pass.
-    ``group``: the kind of group it runs in (tp, cp, ep, etp, stage, pp)."""
+    ``group``: the kind of group it runs in (tp, cp, ep, etp, stage, pp). Of an all_to_all also the bytes of the
+    fullest rank by tier: over its node's links, and over the fabric."""
 
     name: str
     collective: str
@@ -75,6 +93,9 @@ class CollectiveOperation:
     bytes: float
     seconds: float
     count: int
+    origin: str = "derived"
+    node_bytes: float | None = None
+    fabric_bytes: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +108,8 @@ class Communication:
 class Latency:
     """Seconds of one pass (decode: of one token, TPOT). ``breakdown`` adds up to ``seconds``; what
     overlap hides is a negative entry. ``ttft_seconds``, ``tpot_seconds``: what the limits are held against,
-    where they are given (``planning.limits``)."""
+    where they are given (``planning.limits``). ``stage_seconds``: of one micro-batch in each stage;
+    ``origins``: share of the operations' seconds that is measured, interpolated, derived."""
 
     seconds: float
     bound_seconds: float
@@ -96,6 +118,8 @@ class Latency:
     breakdown: dict[str, float]
     ttft_seconds: float | None = None
     tpot_seconds: float | None = None
+    stage_seconds: tuple[float, ...] = ()
+    origins: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +151,9 @@ class Balance:
     memory_per_gpu: Spread | None = None
     flops_per_gpu: Spread | None = None
     bytes_per_gpu: Spread | None = None
+    active_experts: float | None = None  # with any token, on the rank that has the most, in one chunk
+    distinct_ranks: float | None = None  # that hold any of a token's experts, the mean
+    distinct_nodes: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

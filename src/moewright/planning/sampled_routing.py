@@ -7,15 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from moewright.case.model import MoeFfn
-from moewright.cost.routing import Router
+from moewright.cost.gate import choose
+from moewright.cost.routing_law import Router
 from moewright.placement.assignment import Assignment
 from moewright.placement.experts import replicas_of
 
 #: routed copies drawn for the loads of one plan, and tokens followed from source to destination
 MOST_COPIES = 1 << 19
 MOST_FOLLOWED = 4096
-#: draws in vain after which a token's next expert is drawn among those it has not
-_DRAWS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,57 +25,6 @@ class Traffic:
     tokens: int
     sent: np.ndarray
     received: np.ndarray
-
-
-def choose(rng: np.random.Generator, tokens: int, r: Router, load: np.ndarray | None = None) -> np.ndarray:
-    """Experts of ``tokens`` tokens, shape [tokens, top_k], without repetition: uniform within ``r``'s
-    groups, or drawn one after the other in proportion to ``load`` [experts]."""
-    if load is not None:
-        return _in_turn(rng, tokens, r.top_k, load)
-    if not r.limited and r.top_k <= 16:
-        return _floyd(rng, tokens, r)
-    keys = rng.random((tokens, r.experts), dtype=np.float32)
-    if r.limited:
-        groups = np.argsort(rng.random((tokens, r.groups)), axis=1)[:, r.top_groups :]
-        spans = keys.reshape(tokens, r.groups, -1)
-        np.put_along_axis(spans, groups[:, :, None], -1.0, axis=1)
-    return np.argpartition(-keys, r.top_k - 1, axis=1)[:, : r.top_k]
-
-
-def _in_turn(rng: np.random.Generator, tokens: int, top_k: int, load: np.ndarray) -> np.ndarray:
-    """Draws with repetition, each repeated until it is a new expert: the same law as drawing among the rest, for
-    ``top_k`` numbers a token, not one an expert. A token that has drawn ``_DRAWS`` times in vain draws among the rest
-    at once (the first of exponential times, at rates in proportion to load)."""
-    edges = np.cumsum(load) / np.sum(load)
-    edges[-1] = 1.0
-    rates = np.maximum(load / np.sum(load), 1e-300)  # an expert without load comes last, not never
-    chosen = np.empty((top_k, tokens), dtype=np.int64)
-    for i in range(top_k):
-        left = np.arange(tokens)
-        for _ in range(_DRAWS):
-            drawn = np.searchsorted(edges, rng.random(len(left)), side="right")
-            chosen[i, left] = drawn
-            left = left[(chosen[:i, left] == drawn).any(axis=0)]
-            if not len(left):
-                break
-        else:
-            times = rng.standard_exponential((len(left), len(load))) / rates
-            np.put_along_axis(times, chosen[:i, left].T, np.inf, axis=1)
-            chosen[i, left] = times.argmin(axis=1)
-    return chosen.T
-
-
-def _floyd(rng: np.random.Generator, tokens: int, r: Router) -> np.ndarray:
-    """Floyd's sampling without repetition (Bentley, Floyd, CACM 30(9), 1987), all tokens at once: the i-th
-    draw is from 0 … E−k+i, and one that is already there gives way to E−k+i itself."""
-    chosen = np.empty((r.top_k, tokens), dtype=np.int32)
-    for i in range(r.top_k):
-        last = r.experts - r.top_k + i
-        drawn = rng.integers(0, last + 1, tokens, dtype=np.int32)
-        for before in chosen[:i]:
-            drawn[drawn == before] = last
-        chosen[i] = drawn
-    return chosen.T
 
 
 def sample_copies(a: Assignment, ffn: MoeFfn, tokens: int, loads: np.ndarray | None, seed: int = 0) -> np.ndarray:

@@ -18,10 +18,11 @@ from moewright.case.strategy import (
 from moewright.case.workload import Objective
 from moewright.cost.table import Table
 from moewright.errors import InfeasibleError, SpecError
+from moewright.planning.bounds import check_units
 from moewright.planning.compare import compare_with
 from moewright.planning.complete import complete
 from moewright.planning.detail import detail
-from moewright.planning.evaluate import Evaluation, check_units, evaluate_table
+from moewright.planning.evaluate import Evaluation, evaluate_table
 from moewright.planning.limits import limits_of, other_seconds, own_limit
 from moewright.planning.naming import strategy_name
 from moewright.planning.record import Plan, Result
@@ -78,11 +79,7 @@ def evaluate(case: Case, strategy: Strategy | StrategySpec, batch: int | None = 
     """The plan of one strategy. Raises SpecError for sizes that contradict the cluster's, InfeasibleError
     where it is not legal for the model or does not fit."""
     if isinstance(strategy, Strategy):
-        a, e = strategy.attention, strategy.experts
-        strategy = StrategySpec(
-            *(strategy.replicas, strategy.pp, strategy.micro_batches, strategy.overlap, a.dp, a.cp, a.tp, a.repeated),
-            *(e.ep, e.tp, e.redundant, e.dispatch, e.gate),
-        )
+        strategy = strategy.spec
     if batch is not None:
         case = replace(case, workload=replace(case.workload, batch=(batch,)))
     found = search(replace(case, strategy=strategy))
@@ -146,7 +143,7 @@ def search(case: Case, progress: Progress = lambda share: None) -> Found:
     parts = [_priced(case, table.take(~late), progress)]
     if late.any():
         parts += _smaller(case, table, late, parts[0])
-    table = Table(*(np.concatenate(c) for c in zip(*(_columns(p[0]) for p in parts), strict=True)))
+    table = Table.join([p[0] for p in parts])
     seconds, period, memory = (np.concatenate([p[i] for p in parts]) for i in (1, 2, 3))
     usable = case.cluster.device.memory * (1 - case.cluster.reserve)
     fits = memory <= usable
@@ -211,10 +208,6 @@ def _rounded(values: np.ndarray) -> np.ndarray:
     values = np.asarray(values, dtype=float)
     scale = 10.0 ** (9 - np.floor(np.log10(np.maximum(np.abs(values), 1e-30))))
     return np.asarray(np.round(values * scale) / scale)
-
-
-def _columns(table: Table) -> list[np.ndarray]:
-    return [getattr(table, name) for name in Table.__slots__]
 
 
 def _priced(

@@ -1,4 +1,4 @@
-"""Seconds of one engine step, prompts and decodes together, from the planner's own operations.
+"""Seconds of one engine step, prompts and decodes together: the work of a pass, priced by formulas or by tables.
 
 Matrix products see the tokens of both; attention is two kernels, one of the prompts' pairs and one of the decodes'
 context; experts see the tokens of all attention-dp ranks.
@@ -6,208 +6,144 @@ context; experts see the tokens of all attention-dp ranks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from moewright.case.case import Case
-from moewright.case.model import Attention, LatentAttention, Layer, LinearAttention, SoftmaxAttention
-from moewright.case.precision import element_bytes
 from moewright.case.strategy import Strategy
-from moewright.case.workload import Kind
-from moewright.cost import network
-from moewright.cost.efficiency import latent_decode_seconds
-from moewright.cost.operations import Operation, Pricing, layer_operations
-from moewright.cost.roofline import compute_seconds, unit_of
-from moewright.cost.shapes import Shapes, attention_cap, cache_bytes, shapes
-from moewright.cost.table import Numbers, Table
-from moewright.cost.vocabulary import embedding_operations, head_operations
-from moewright.planning.evaluate import expert_load, moes, stage_counts
+from moewright.cost.arrays import Array, array, total, where
+from moewright.cost.batch import Batch, own_tokens, prompts_of
+from moewright.cost.ends import embedding_work, head_work
+from moewright.cost.layer import layer_work
+from moewright.cost.pipeline import overlapped, round_seconds, stage_seconds
+from moewright.cost.prices.price import Price, Priced
+from moewright.cost.shapes import groups_of
+from moewright.cost.table import Table
+from moewright.planning.evaluate import end_passes, hop_seconds, pass_of, price_of
 from moewright.serving.engines.capacity import Capacity, capacity
 from moewright.serving.engines.engine import Engine
-
-#: an operation's name → the group it is counted in; collectives are communication
-_GROUPS = {
-    **dict.fromkeys(("attention", "attention_projections", "output_projection"), "attention"),
-    **dict.fromkeys(("experts", "router"), "experts"),
-    **dict.fromkeys(("dense", "shared_experts"), "dense"),
-    **dict.fromkeys(("embedding", "head"), "head"),
-    "norms": "norms",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """What one engine step works on; arrays [n] or scalars. Of the fullest attention-dp rank, save ``tokens``."""
 
-    prefill_tokens: Numbers  # new prompt tokens in this step
-    prefill_pairs: Numbers  # sum over those tokens of the keys each attends to (context included)
-    decode_sequences: Numbers  # sequences that decode one token (times 1 + drafts under speculation)
-    decode_context: Numbers  # sum of their context tokens
-    tokens: Numbers  # tokens of all attention-dp ranks together (what experts see)
+    prefill_tokens: ArrayLike  # new prompt tokens in this step
+    prefill_pairs: ArrayLike  # sum over those tokens of the keys each attends to (context included)
+    decode_sequences: ArrayLike  # sequences that decode one token (times 1 + drafts under speculation)
+    decode_context: ArrayLike  # sum of their context tokens
+    tokens: ArrayLike  # tokens of all attention-dp ranks together (what experts see)
+
+
+@dataclass(frozen=True, slots=True)
+class PricedStep:
+    """Arrays [n]: ``seconds`` of the step, those of each group of operations through all stages (they add up to at
+    least ``seconds``: stages and halves overlap), and the priced operations of every kind of layer and of the ends with
+    how often each runs."""
+
+    seconds: Array
+    groups: dict[str, Array]
+    operations: list[tuple[Priced, float]] = field(default_factory=list)
 
 
 class StepModel:
-    """Steps of one strategy (a table of one row, as scalars), or of a table's rows, a step for each."""
+    """Steps of one strategy (a table of one row), or of a table's rows, a step for each.
 
-    def __init__(self, case: Case, table: Table, engine: Engine, length: float | None = None) -> None:
+    ``price``: what turns work into seconds, the case's own where None. ``factors``: what an engine's operations of a
+    group take over their price ("" stands for all others)."""
+
+    def __init__(
+        self,
+        case: Case,
+        table: Table,
+        engine: Engine,
+        length: float | None = None,
+        price: Price | None = None,
+        factors: Mapping[str, float] | None = None,
+    ) -> None:
         self.case, self.table = case, table
+        self.price = price or price_of(case)
+        self.factors = dict(factors or {})
+        self.groups = groups_of(table, case.cluster)
         s = case.serving
         self.capacity: Capacity = capacity(
             case, table, engine, length or (s.input.mean + s.output.mean if s else case.workload.sequence)
         )
-        self.kv_tokens: Numbers = self.capacity.tokens
-        self.dp: Numbers = table.dp
+        self.kv_tokens: Array = self.capacity.tokens
+        self.dp = array(table.dp)
 
     @staticmethod
     def of(case: Case, strategy: Strategy, engine: Engine) -> StepModel:
         """The model of one strategy."""
         return StepModel(case, Table.one(strategy, strategy.replicas * strategy.attention.dp), engine)
 
-    def seconds(self, step: Step) -> np.ndarray:
+    def seconds(self, step: Step) -> Array:
         """GPU seconds of one step through the whole model."""
-        if not self.case.cluster.forwarding or self.case.cluster.gpus <= self.case.cluster.gpus_per_node:
-            return np.asarray(self._seconds(step, Kind.PREFILL)[0], dtype=float)
-        # steps that only decode use low-latency kernels, which send straight to the destination
-        mixed, alone = self._seconds(step, Kind.PREFILL)[0], self._seconds(step, Kind.DECODE)[0]
-        return np.asarray(np.where(np.asarray(step.prefill_tokens) > 0, mixed, alone), dtype=float)
+        return self.priced(step).seconds
 
     def parts(self, step: Step) -> dict[str, float]:
         """Seconds of one step (scalars) by group of operations; they add up to ``seconds``."""
-        kind = Kind.PREFILL if float(step.prefill_tokens) > 0 else Kind.DECODE
-        total, groups = self._seconds(step, kind)
-        scale = float(total) / max(sum(float(v) for v in groups.values()), 1e-30)
-        return {name: float(v) * scale for name, v in groups.items() if float(v) > 0}
+        step_priced = self.priced(step)
+        whole = sum(float(v[0]) for v in step_priced.groups.values())
+        scale = float(step_priced.seconds[0]) / max(whole, 1e-30)
+        return {name: float(v[0]) * scale for name, v in step_priced.groups.items() if float(v[0]) > 0}
 
-    def _seconds(self, step: Step, kind: Kind) -> tuple[Numbers, dict[str, Numbers]]:
-        t = self.table
-        sequences = step.decode_sequences + np.where(np.asarray(step.prefill_tokens) > 0, 1, 0)
-        micro = np.clip(sequences, 1, t.pp)
-        parts = micro * np.where(t.two_batch, 2, 1)
-        case = replace(self.case, workload=replace(self.case.workload, kind=kind))
-        p = _pricing(case, t, _divided(step, parts), sequences / parts)
-        times: list[Numbers] = []
-        groups: dict[str, Numbers] = {}
-        for layer, positions in case.model.layer_kinds():
-            seconds, found = _layer(p, layer, _divided(step, parts))
-            times.append(seconds)
-            for name, value in found.items():
-                groups[name] = groups.get(name, 0.0) + value * len(positions)
-        halves = np.where(t.two_batch, 2, 1)
-        ends = [embedding_operations(p), head_operations(p)]
-        for o in (o for end in ends for o in end):
-            name = _group(o)
-            groups[name] = groups.get(name, 0.0) + o.seconds * halves
-        first, last = (sum((o.seconds for o in end), start=0.0) * halves for end in ends)
-        boundary = p.shapes.own * halves * case.model.hidden_size * element_bytes(case.model.precision.residual)
-        hop = network.send_seconds(p.shapes.pp, boundary, case.cluster)
-        return _pipeline(case, t.pp, times, (first, last), hop, micro), groups
+    def priced(self, step: Step) -> PricedStep:
+        """The step priced, operation by operation."""
+        t, model = self.table, self.case.model
+        tokens, sequences = array(step.prefill_tokens), array(step.decode_sequences)
+        micro = np.clip(sequences + where(tokens > 0, 1, 0), 1, t.pp)
+        p = pass_of(self.case, t, _batch(step, t, micro * t.halves), self.groups)
+        layers: list[Array] = []
+        groups: dict[str, Array] = {}
+        operations: list[tuple[Priced, float]] = []
+        for layer, positions in model.layer_kinds():
+            priced = self._weighted(self.price.price(layer_work(p, layer)))
+            compute = total(x.seconds for x in priced if not x.is_collective)
+            exchange = total(x.seconds for x in priced if x.is_collective)
+            layers.append(overlapped(compute, exchange, t)[0])
+            count = float(len(positions))
+            operations += [(x, count) for x in priced]
+            for x in priced:
+                groups[x.work.group] = groups.get(x.work.group, np.zeros(1)) + x.seconds * t.halves * count
+        whole = end_passes(p)
+        ends = [self._weighted(self.price.price(w)) for w in (embedding_work(whole), head_work(whole, False))]
+        for x in (x for end in ends for x in end):
+            groups[x.work.group] = groups.get(x.work.group, np.zeros(1)) + x.seconds
+            operations.append((x, 1.0))
+        first, last = (total(x.seconds for x in end) for end in ends)
+        stages = stage_seconds(model, t.pp, layers, first, last)
+        seconds = round_seconds(stages, t.pp, micro, hop_seconds(self.price, p))
+        return PricedStep(seconds, groups, operations)
 
-
-def _divided(step: Step, parts: Numbers) -> Step:
-    return Step(*(getattr(step, name) / parts for name in Step.__slots__))
-
-
-def _pricing(case: Case, t: Table, step: Step, sequences: Numbers) -> Pricing:
-    base = shapes(case, t)
-    tokens = step.prefill_tokens + step.decode_sequences
-    own = np.where(t.replicated, tokens, np.ceil(tokens / t.tp))
-    routed = np.where(t.replicated, tokens, step.tokens)
-    s: Shapes = replace(base, sequences=sequences, tokens=tokens, own=own, routed=routed)
-    return Pricing(case, t, s, {m: expert_load(case, t, routed, m) for m in moes(case)})
+    def _weighted(self, priced: list[Priced]) -> list[Priced]:
+        if not self.factors:
+            return priced
+        rest = self.factors.get("", 1.0)
+        return [Priced(x.work, x.seconds * self.factors.get(x.work.group, rest), x.origin) for x in priced]
 
 
-def _layer(p: Pricing, layer: Layer, step: Step) -> tuple[Numbers, dict[str, Numbers]]:
-    """Seconds of one layer, both halves under two_batch (as ``evaluate``: 2 · max(C, X) + min(C, X)), and by group."""
-    operations = [o for o in layer_operations(p, layer) if o.name != "attention"]
-    operations += _attention(p, layer.attention, step)
-    halves = np.where(p.table.two_batch, 2, 1)
-    groups: dict[str, Numbers] = {}
-    for o in operations:
-        name = _group(o)
-        groups[name] = groups.get(name, 0.0) + o.seconds * halves
-    compute = sum((o.seconds for o in operations if not o.collective), start=0.0)
-    exchange = sum((o.seconds for o in operations if o.collective), start=0.0)
-    hidden = np.where(p.table.two_batch, np.minimum(compute, exchange), 0.0)
-    return (compute + exchange) * halves - hidden, groups
-
-
-def _group(o: Operation) -> str:
-    return "communication" if o.collective else _GROUPS.get(o.name, "other")
-
-
-def _attention(p: Pricing, attention: Attention, step: Step) -> list[Operation]:
-    """Scores and values of the prompts' pairs, and of the decodes against their caches."""
-    tp, device = p.table.tp, p.case.cluster.device
-    unit = unit_of(p.case.model.precision, "attention_scores", device)
-    token, state = cache_bytes(attention, p.case.model.precision, tp)
-    prompt, decode = _pair_flops(attention)
-    keys = step.decode_context / np.maximum(step.decode_sequences, 1e-9)
-    cap = attention_cap(attention)
-    seen = step.decode_sequences * (np.minimum(keys, cap) if cap else keys)
-    if isinstance(attention, LinearAttention):
-        flops = prompt * step.prefill_tokens, decode * step.decode_sequences
-    else:
-        flops = prompt * _capped(step, cap), decode * seen
-    read = seen * token + 2 * state * step.decode_sequences
-    if isinstance(attention, LatentAttention) and attention.indexer:
-        index = attention.index_flops
-        flops = flops[0] + index * step.prefill_pairs, flops[1] + index * step.decode_context
-        read = read + attention.indexer.key_bytes * (step.decode_context - seen)
-    written = step.prefill_tokens * (token + 4.0 * _width(attention) / tp)
-    answers = compute_seconds(flops[1] / tp, read, device, unit)
-    if isinstance(attention, LatentAttention):
-        answers = answers + np.where(np.asarray(step.decode_sequences) > 0, latent_decode_seconds(device), 0.0)
-    return [
-        Operation("attention", compute_seconds(flops[0] / tp, written, device, unit)),
-        Operation("attention", answers),
-    ]
-
-
-def _pair_flops(a: Attention) -> tuple[float, float]:
-    """FLOPs of a query and a key, all heads, in a prompt and in decode (``cost.operations.score_flops``)."""
-    if isinstance(a, SoftmaxAttention):
-        each = 2.0 * a.heads * (a.head_dim + a.v_dim)
-        return each, each
-    if isinstance(a, LinearAttention):
-        return a.state_flops, a.state_flops
-    assert isinstance(a, LatentAttention)  # others are refused when the case is read
-    absorbed = 2.0 * a.heads * (2 * a.kv_rank + a.rope_dim)
-    return absorbed if a.indexer else 2.0 * a.heads * (a.nope_dim + a.rope_dim + a.value_dim), absorbed
-
-
-def _width(a: Attention) -> float:
-    """Elements of a query and its output, all heads, halved: each is 2 bytes."""
-    if isinstance(a, SoftmaxAttention):
-        return a.heads * (a.head_dim + a.v_dim) / 2
-    if isinstance(a, LinearAttention):
-        return (2 * a.key_heads * a.key_dim + 3 * a.value_heads * a.value_dim) / 2
-    assert isinstance(a, LatentAttention)
-    return a.heads * (a.nope_dim + a.rope_dim + 3 * a.value_dim) / 2
-
-
-def _capped(step: Step, cap: int | None) -> Numbers:
-    """Pairs of the prompts where a query sees ``cap`` keys at most: tokens of mean k keys, taken as even from 0 to
-    2k, see cap − cap²/4k of them in the mean (with k = S/2 the S·cap − cap²/2 of ``visible_pairs``)."""
-    if not cap:
-        return step.prefill_pairs
-    mean = step.prefill_pairs / np.maximum(step.prefill_tokens, 1e-9)
-    return step.prefill_tokens * np.where(2 * mean > cap, cap - cap**2 / np.maximum(4 * mean, 1e-9), mean)
-
-
-def _pipeline(
-    case: Case, pp: Numbers, times: list[Numbers], ends: tuple[Numbers, Numbers], hop: Numbers, micro: Numbers
-) -> Numbers:
-    """Seconds in which every sequence has passed all stages: ``micro`` parts go round (``evaluate._pipeline``)."""
-    found: Numbers = 0.0
-    for stages in np.unique(pp):
-        counts = stage_counts(case, int(stages))
-        each = [sum((n * t for n, t in zip(row, times, strict=True)), start=0.0) for row in counts]
-        each[0] = each[0] + ends[0]
-        each[-1] = each[-1] + ends[1]
-        slowest, through = each[0], sum(each)
-        for other in each[1:]:
-            slowest = np.maximum(slowest, other)
-        seconds = np.maximum(micro * slowest, through + (stages if stages > 1 else 0) * hop)
-        found = seconds if np.ndim(pp) == 0 else np.where(pp == stages, seconds, found)
-    return found
+def _batch(step: Step, t: Table, parts: Array) -> Batch:
+    """The chunk that is ``parts`` of a step."""
+    fresh, pairs = array(step.prefill_tokens), array(step.prefill_pairs)
+    decodes = array(step.decode_sequences) / parts
+    context = array(step.decode_context) / np.maximum(array(step.decode_sequences), 1e-9)
+    prompts, new, past = prompts_of(fresh, pairs)
+    tokens = fresh / parts / t.cp + decodes
+    routed = where(t.replicated, tokens, array(step.tokens) / parts)
+    last = where(fresh > 0, np.maximum(prompts, 1.0), 0.0) / parts  # prompts whose last token's logits are wanted
+    return Batch(
+        prompts / parts,
+        new,
+        past,
+        decodes,
+        np.maximum(context, 1.0),
+        tokens,
+        own_tokens(tokens, t),
+        routed,
+        last + decodes,
+        spread=True,
+    )

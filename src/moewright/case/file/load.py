@@ -257,13 +257,15 @@ def _goal(raw: dict[str, Any], file: str) -> Goal:
 def _routing(value: Any, model: ModelSpec, file: str, folder: Path) -> Routing:
     if value is None or value == "uniform":
         return Routing()
+    if value == "typical":
+        return Routing(typical=True, source="typical, as models show without balancing")
     if isinstance(value, dict):
         zipf = section(RoutingRecord, value, file, "routing").zipf
         return Routing(zipf=zipf, source=f"Zipf, exponent {zipf:g}")
     if not isinstance(value, str):
         raise SpecError(
-            f"got {shown(value)}; expected uniform, {{zipf: 1.0}}, zipf:1.0, lognormal:1.0, dirichlet:0.3 or a file "
-            "of expert loads",
+            f"got {shown(value)}; expected uniform, typical, {{zipf: 1.0}}, zipf:1.0, lognormal:1.0, "
+            "dirichlet:0.3 or a file of expert loads",
             file=file,
             field="routing",
         )

@@ -31,10 +31,10 @@ def trace(case: Case, plan: Plan, ran: Ran) -> dict[str, Any]:
     events.append(_named(PREDICTED, "predicted, the rank that sets the pace"))
     at = 0.0
     for call in calls(case, plan.strategy, evaluate_table(case, Table.one(plan.strategy, plan.batch))):
-        seconds = float(call.operation.seconds)
+        seconds = float(call.operation.seconds[0])
         length = seconds * call.count
         args = {"calls": call.count, "seconds_per_call": seconds}
-        events.append({**_event(PREDICTED, call.operation.name, at, length), "args": args})
+        events.append({**_event(PREDICTED, call.operation.work.name, at, length), "args": args})
         at += length
     return {"traceEvents": events, "displayTimeUnit": "ms", "otherData": {"strategy": plan.name}}
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from moewright.case.model import LatentAttention, Layer, ModelSpec, MoeFfn, SoftmaxAttention
 from moewright.case.strategy import Dispatch, Gate
-from moewright.cost.operations import CHOICE
+from moewright.cost.layer import CHOICE
 from moewright.placement.assignment import Assignment, head_slices, rows_of
 from moewright.run.ranks.schedule import Chunk, last, positions
 

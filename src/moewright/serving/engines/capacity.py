@@ -8,8 +8,11 @@ import numpy as np
 
 from moewright.case.case import Case
 from moewright.case.workload import Kind, Workload
-from moewright.cost.table import Numbers, Table
-from moewright.planning.evaluate import MEMORY_LINES, evaluate_table
+from moewright.cost.arrays import Array
+from moewright.cost.batch import batch_of
+from moewright.cost.memory import MEMORY_LINES, activation_bytes, buffer_bytes, stage_memory
+from moewright.cost.table import Table
+from moewright.planning.evaluate import pass_of
 from moewright.serving.engines.engine import Engine
 
 
@@ -19,10 +22,10 @@ class Capacity:
     a sequence of mean length: windows and states count as they are). ``tokens``: KV tokens that one attention-dp
     rank holds; below 0 where not even the weights fit."""
 
-    weights: Numbers
-    activations: Numbers
-    token_bytes: Numbers
-    tokens: Numbers
+    weights: Array
+    activations: Array
+    token_bytes: Array
+    tokens: Array
 
 
 def capacity(case: Case, table: Table, engine: Engine, length: float) -> Capacity:
@@ -33,13 +36,14 @@ def capacity(case: Case, table: Table, engine: Engine, length: float) -> Capacit
     """
     ones = np.ones_like(table.pp)
     rows = replace(table, batch=table.replicas * table.dp, micro_batches=ones, two_batch=ones < 0)
-    full = Workload(Kind.PREFILL, case.workload.batch, engine.max_num_batched_tokens)
-    e = evaluate_table(replace(case, workload=full), rows)
-    weights = sum(e.memory[line] for line in MEMORY_LINES if line != "kv_cache")
-    activations = e.activations + e.buffers
+    full = replace(case, workload=Workload(Kind.PREFILL, case.workload.batch, engine.max_num_batched_tokens))
+    p = pass_of(full, rows, batch_of(full.workload, rows))
+    lines = stage_memory(p, np.ones(len(rows)))
+    weights = sum((lines[line] for line in MEMORY_LINES if line != "kv_cache"), start=np.zeros(1))
+    activations = activation_bytes(p) + buffer_bytes(p)
     long = max(1, round(length))
-    d = evaluate_table(replace(case, workload=Workload(Kind.DECODE, case.workload.batch, long)), rows)
-    token = d.memory["kv_cache"] / np.maximum(d.in_flight, 1) / long
+    decode = replace(case, workload=Workload(Kind.DECODE, case.workload.batch, long))
+    token = stage_memory(replace(p, case=decode), np.ones(len(rows)))["kv_cache"] / long
     memory, share = case.cluster.device.memory, engine.gpu_memory_utilization
     if engine.memory == "total":
         free = share * memory - weights - activations

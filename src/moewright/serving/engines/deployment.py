@@ -56,8 +56,8 @@ class Workers:
         tokens = s.input.mean + s.output.mean * (1 + engine.reserve) / 2
         width = 1 + s.speculative.drafts if s.speculative else 1
         most = min(engine.max_num_seqs, max(1, engine.max_num_batched_tokens // width))
-        ranks = self.count * int(self.model.dp)
-        return ranks * int(max(0.0, self.model.kv_tokens) // tokens), ranks * most
+        ranks = self.count * int(self.model.dp[0])
+        return ranks * int(max(0.0, float(self.model.kv_tokens[0])) // tokens), ranks * most
 
 
 def serving_of(case: Case) -> Serving:
@@ -79,11 +79,11 @@ def workers_of(
     SpecError, InfeasibleError."""
     strategy = engine_strategy(case, want)
     model = measured_model(case, strategy, engine, tables) or StepModel.of(case, strategy, engine)
-    held = float(model.kv_tokens)
+    held = float(model.kv_tokens[0])
     s = serving_of(case)
     if held < longest(s):
         c = model.capacity
-        need = float(c.weights + c.activations + longest(s) * c.token_bytes)
+        need = float((c.weights + c.activations + longest(s) * c.token_bytes)[0])
         raise InfeasibleError(
             f"{strategy_name(strategy, case.model)} does not hold one request of {longest(s)} tokens "
             f"beside its weights: that needs {format_bytes(need)} on a GPU of "

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from moewright.case.serving import ENGINES, EngineSpec
-from moewright.cost.table import Numbers
+from moewright.case.serving import ENGINE_FILES, ENGINES, EngineSpec
+from moewright.cost.arrays import Array, array
 from moewright.errors import SpecError
 from moewright.units import parse
 
-FOLDER = Path(__file__).parent
+#: constants that all engines share
+SHARED = Path(__file__).parents[1] / "validation" / "fitted.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +49,31 @@ class Engine:
     host_prompt: float
     host_queue: float
     host_apart: float
+    fitted: dict[str, dict[str, float]] = field(default_factory=dict, compare=False, repr=False)
     sources: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
-    def before(self, prompt: Numbers, decode: Numbers, layers: int, others: Numbers = 0.0) -> Numbers:
+    @property
+    def kernel_factors(self) -> dict[str, float]:
+        """What operations of a group take in the engine's steps over their measured kernels ("": all others)."""
+        constants = self.fitted.get("tables", {})
+        speed = constants.get("speed", 1.0)
+        shared = shared_constants()
+        return {
+            "": speed,
+            "communication": speed * shared["communication"],
+            "elementwise": speed * shared["small"],
+            "router": speed * shared["small"],
+        }
+
+    def before(self, prompt: ArrayLike, decode: ArrayLike, layers: int, others: ArrayLike = 0.0) -> Array:
         """Seconds that a request waits for its first token beside the steps that compute it: the host's own, steps of
         ``decode`` seconds until the scheduler takes it, what a prompt of ``prompt`` seconds of kernels takes longer
         than they do, launched one by one through all ``layers``, and a share of the ``others`` on its rank whose
         prompts come in bursts before its own (``closed_form.py`` has the same terms)."""
-        launched = self.host_prompt * np.maximum(prompt, self.host_launch * layers)
-        taken = self.host_request + self.host_wait * decode + self.host_queue * others * prompt
-        return taken + np.maximum(launched - prompt, 0.0)
+        own = array(prompt)
+        launched = self.host_prompt * np.maximum(own, self.host_launch * layers)
+        taken = self.host_request + self.host_wait * array(decode) + self.host_queue * array(others) * own
+        return np.asarray(taken + np.maximum(launched - own, 0.0))
 
     def without_host(self) -> Engine:
         """The same scheduler, with no host seconds."""
@@ -79,10 +96,25 @@ class Engine:
 
 
 @cache
+def shared_constants() -> dict[str, float]:
+    """The fitted constants of steps by measured tables that all engines share."""
+    import yaml
+
+    raw = yaml.safe_load(SHARED.read_text(encoding="utf-8"))
+    return {name: float(value) for name, value in raw["tables"]["constants"].items()}
+
+
+def fitted_constants(name: str, prices: str) -> dict[str, float]:
+    """An engine's constants of the closed form for steps priced by ``tables`` or ``roofline``; none where they were
+    not fitted."""
+    return _profile(name).fitted.get(prices, {})
+
+
+@cache
 def _profile(name: str) -> Engine:
     import yaml
 
-    raw: dict[str, Any] = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    raw: dict[str, Any] = yaml.safe_load((ENGINE_FILES / f"{name}.yaml").read_text(encoding="utf-8"))
     graphs, host = raw.pop("cuda_graphs"), raw.pop("host")
     sizes = {*graphs["first"], *(n for first, last, step in graphs["then"] for n in range(first, last + 1, step))}
     plain = ("wait", "prompt", "queue")

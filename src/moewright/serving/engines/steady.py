@@ -19,9 +19,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from moewright.case.serving import Serving
-from moewright.cost.table import Numbers
+from moewright.cost.arrays import Array
 from moewright.serving.engines.engine import Engine
 from moewright.serving.step import Step, StepModel
 
@@ -62,7 +63,7 @@ class Terms:
         self.each = s.per_step
         self.sizes = np.array(engine.cuda_graph_sizes, dtype=float)
 
-    def seconds(self, prefill: Numbers, batch: Numbers, prompts: Numbers = 0.0) -> np.ndarray:
+    def seconds(self, prefill: Array, batch: Array, prompts: ArrayLike = 0.0) -> np.ndarray:
         """A step of ``prefill`` prompt tokens on the fullest rank, ``prompts`` on all of them, and ``batch`` decoding
         sequences on the mean one (the fullest has at least one)."""
         decode = np.where(batch > 0, np.maximum(batch, 1.0), 0.0) * self.width
@@ -71,16 +72,16 @@ class Terms:
             fits = (decode <= self.sizes[-1]) & (decode > 0) & (np.asarray(prefill) <= 0)
             decode = np.where(fits, self.sizes[at], decode)
         context = decode * self.resident
-        shared = prompts + self.model.dp * np.where(batch < 1, batch * self.width, decode)
+        shared = np.asarray(prompts, dtype=float) + self.model.dp * np.where(batch < 1, batch * self.width, decode)
         tokens = np.maximum(shared, np.maximum(prefill + decode, 1))
         gpu = self.model.seconds(Step(prefill, prefill * self.keys, decode, context, tokens))
         return np.asarray(gpu * self.drafting + self.engine.host_step + self.engine.host_sequence * batch)
 
 
-def steady_state(model: StepModel, s: Serving, engine: Engine, load: Numbers) -> Steady:
+def steady_state(model: StepModel, s: Serving, engine: Engine, load: ArrayLike) -> Steady:
     """The steady state with ``load`` requests in flight on each attention-dp rank."""
     t = Terms(model, s, engine)
-    load = np.asarray(load, dtype=float)
+    load = np.atleast_1d(np.asarray(load, dtype=float))
     held = held_load(model, s, engine)
     inside = np.maximum(np.minimum(load, held), 1e-3)
     batch = inside
@@ -115,7 +116,7 @@ def steady_state(model: StepModel, s: Serving, engine: Engine, load: Numbers) ->
     return Steady(ttft, tpot, batch, rate, held)
 
 
-def load_at(model: StepModel, s: Serving, engine: Engine, rate: Numbers) -> np.ndarray:
+def load_at(model: StepModel, s: Serving, engine: Engine, rate: ArrayLike) -> np.ndarray:
     """Requests in flight on a rank at ``rate`` arrivals a second, by Little's law and bisection; infinite where the
     rank cannot keep up."""
     held = held_load(model, s, engine)

@@ -11,7 +11,7 @@ from moewright.case.serving import Serving
 from moewright.case.workload import Objective
 from moewright.cost.table import Table
 from moewright.errors import InfeasibleError, SpecError
-from moewright.planning.evaluate import check_units
+from moewright.planning.bounds import check_units
 from moewright.planning.naming import strategy_name
 from moewright.serving.engines.deployment import engine_of, legal, longest, serving_of
 from moewright.serving.engines.engine import Engine

@@ -81,7 +81,7 @@ def outcome_of(run: Run) -> Outcome:
     rates = _rates(served, window, run.clients)
     logs = [[_log(r) for r in pool] for pool in run.replicas]
     every = [log for pool in logs for log in pool if len(log)]
-    course = course_of(every, end, sum(float(w.model.kv_tokens) * int(w.model.dp) * w.count for w in run.pools))
+    course = course_of(every, end, sum(float(w.model.kv_tokens[0]) * int(w.model.dp[0]) * w.count for w in run.pools))
     running, queued = means_in(every, window)
     steps = sum(int(log[:, STEPS].sum()) for log in every)
     causes = {n: sum(float(log[log[:, CAUSE] == i, STEPS].sum()) for log in every) for i, n in enumerate(STARVED)}
@@ -165,8 +165,8 @@ def _pooled(run: Run, w: Workers, phase: str, logs: list[np.ndarray], window: tu
         plain,
         w.count,
         w.gpus,
-        int(w.model.dp),
-        int(w.model.kv_tokens),
+        int(w.model.dp[0]),
+        int(w.model.kv_tokens[0]),
         min(cache, engine),
         cache,
         engine,
@@ -252,7 +252,7 @@ def _parts(run: Run, logs: list[list[np.ndarray]]) -> dict[str, float]:
             if not steps.sum():
                 continue
             p, k, d, c = ((rows[:, i] * steps).sum() / steps.sum() for i in (PREFILL, PAIRS, DECODE, CONTEXT))
-            step = Step(p, k, d, c, (p + d) * int(w.model.dp))
+            step = Step(p, k, d, c, (p + d) * int(w.model.dp[0]))
             scale = w.gpus / sum(x.gpus for x in run.pools)
             gpu = w.model.parts(step)
             seconds = rows[:, SECONDS].sum()

@@ -74,19 +74,23 @@ def before_first(pools: tuple[Workers, ...], s: Serving, engine: Engine, clients
     layers = len(pools[0].case.model.layers)
     prompt, decode, others = request_steps(pools[0], s, engine, clients)
     if len(pools) == 2:
-        return float(engine.before(prompt, 0.0, layers)) + engine.host_apart
-    return float(engine.before(prompt, decode, layers, others if clients else 0.0))
+        return float(engine.before(prompt, 0.0, layers)[0]) + engine.host_apart
+    return float(engine.before(prompt, decode, layers, others if clients else 0.0)[0])
 
 
 def request_steps(w: Workers, s: Serving, engine: Engine, clients: int) -> tuple[float, float, float]:
     """Seconds of a mean prompt alone, and of a step that decodes what is in flight at ``clients`` (0: at the rate); and
     how many others are in flight on a rank."""
-    tokens, dp, ranks = max(1.0, s.input.mean * (1 - s.prefix_cache_hit)), int(w.model.dp), int(w.model.dp) * w.count
+    tokens, dp, ranks = (
+        max(1.0, s.input.mean * (1 - s.prefix_cache_hit)),
+        int(w.model.dp[0]),
+        int(w.model.dp[0]) * w.count,
+    )
     keys = s.input.mean - tokens / 2
     load = clients / ranks
     if not clients:
-        load = float(load_at(w.model, s, engine, np.asarray((s.arriving or 1e-9) / ranks)))
-    held = float(held_load(w.model, s, engine))
+        load = float(load_at(w.model, s, engine, (s.arriving or 1e-9) / ranks)[0])
+    held = float(held_load(w.model, s, engine)[0])
     batch = max(1.0, min(load, held))
     none = np.zeros(1)
     prompt = w.model.seconds(Step(none + tokens, none + tokens * keys, none, none, none + tokens))
@@ -96,9 +100,9 @@ def request_steps(w: Workers, s: Serving, engine: Engine, clients: int) -> tuple
 
 def _check(pools: tuple[Workers, ...], limit: int, case: Case) -> None:
     for w in pools:
-        if float(w.model.kv_tokens) < limit:
+        if float(w.model.kv_tokens[0]) < limit:
             raise SpecError(
-                f"draws a request of {limit} tokens, more than the {int(w.model.kv_tokens)} that a rank of "
+                f"draws a request of {limit} tokens, more than the {int(w.model.kv_tokens[0])} that a rank of "
                 f"{w.name} holds",
                 file=case.file,
                 field="workload",
@@ -107,7 +111,7 @@ def _check(pools: tuple[Workers, ...], limit: int, case: Case) -> None:
 
 def _replicas(w: Workers, s: Serving, engine: Engine, limit: int) -> list[Replica]:
     width = 1 + s.speculative.drafts if s.speculative else 1
-    blocks = int(w.model.kv_tokens) // engine.kv_block
+    blocks = int(w.model.kv_tokens[0]) // engine.kv_block
     most = min(engine.max_num_seqs, max(1, engine.max_num_batched_tokens // width))
     # no step decodes more sequences than the cache holds of the shortest
     bound = width * min(most, max(1, blocks))
@@ -118,7 +122,7 @@ def _replicas(w: Workers, s: Serving, engine: Engine, limit: int) -> list[Replic
     drafts = s.speculative.drafts if s.speculative else 0
     # a draft is a pass through one more layer (an MTP module: DeepSeek-V3, arXiv 2412.19437 §2.2)
     drafting = 1 + drafts / len(w.case.model.layers)
-    ranks = int(w.model.dp)
+    ranks = int(w.model.dp[0])
     return [
         Replica(table, engine, [Rank(engine, blocks, width, s.prefix_cache_hit) for _ in range(ranks)], drafting)
         for _ in range(w.count)
@@ -131,5 +135,5 @@ def _transfer(pools: tuple[Workers, ...]) -> Callable[[int], float]:
     if len(pools) == 1:
         return lambda tokens: 0.0
     w = pools[0]
-    token, fabric = float(w.model.capacity.token_bytes), w.case.cluster.fabric
+    token, fabric = float(w.model.capacity.token_bytes[0]), w.case.cluster.fabric
     return lambda tokens: tokens * token / fabric.bandwidth + fabric.latency

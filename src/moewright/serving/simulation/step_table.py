@@ -57,7 +57,7 @@ class StepTable:
     contexts of up to ``longest`` tokens."""
 
     def __init__(self, model: StepModel, prefill: int, batches: list[int], longest: int) -> None:
-        self.dp = int(model.dp)
+        self.dp = int(model.dp[0])
         shares = [1.0] if self.dp == 1 else sorted({1.0 / self.dp, (1 + 1 / self.dp) / 2, 1.0})
         if len(batches) > MOST_BATCHES:
             picked = np.unique(np.round(np.geomspace(1, len(batches), MOST_BATCHES)).astype(int)) - 1

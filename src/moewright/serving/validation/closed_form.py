@@ -17,10 +17,8 @@ scheduler looks at its queue, ``q`` the share of the other sequences' prompts th
 only some of the clients, or prefill workers finish prompts slower than decode could answer them, the rest wait for
 their first token: by Little's law c/rate − o · TPOT (closed loop of c clients).
 
-What an engine's implementation of a model takes over that (fused kernels, or a path that is not captured) is one factor
-of TPOT and one of TTFT for each engine and model, drawn to 1 where there are few rows (``with_implementations``).
-
-The few constants are fitted (``fitted.yaml``, ``benchmarks/serving.py``) by cross-validation over layouts.
+The few constants are fitted by cross-validation (``benchmarks/serving.py``): those of an engine stand in its own file
+(``engines/NAME.yaml``), the others in ``fitted.yaml``. None is of a model.
 """
 
 from __future__ import annotations
@@ -29,48 +27,61 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
+from numpy.typing import NDArray
 
-from moewright.cost.silicon import ENGINES
+from moewright.cost.arrays import Array, Bools
 from moewright.serving.validation.row_steps import PARTS, Facts
-
-Array = np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
-class Constants:
-    """The fitted constants; tuples are of ``ENGINES``: vllm, sglang, trtllm."""
+class EngineConstants:
+    """The fitted constants of one engine."""
 
-    speed: tuple[float, float, float]  # s
+    speed: float  # s
+    accepted: float  # tokens a step of models that ship draft layers
+    apart_accepted: float  # the same where prefill and decode are apart, workers not stated
+    host: float  # h, seconds
+    launch: float  # l, seconds
+    poll: float  # w
+    queue: float  # q
+    apart_host: float  # h where prefill and decode are apart (KV moved, another server)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedConstants:
+    """The fitted constants that all engines share."""
+
     communication: float
     small: float
     interference: float  # i
     spread: float  # x
-    accepted: tuple[float, float, float]  # tokens a step of models that ship draft layers
-    accepted_growth: float  # at b sequences a rank these · b^-this (drafts are switched off for large batches)
-    apart_accepted: tuple[float, float, float]  # the same where prefill and decode are apart, workers not stated
-    apart_growth: float  # the same of these
-    host: tuple[float, float, float]  # h, seconds
+    accepted_growth: float  # at b sequences a rank the accepted · b^-this (drafts are switched off for large batches)
+    apart_growth: float  # the same where prefill and decode are apart
     prompt: float  # p
-    launch: tuple[float, float, float]  # l, seconds
-    poll: tuple[float, float, float]  # w
-    queue: tuple[float, float, float]  # q
     queue_spread: float  # y
-    apart_host: tuple[float, float, float]  # h where prefill and decode are apart (KV moved, another server)
     apart_queue: float  # q there, of (concurrency)^ the next
     apart_queue_growth: float
     stated_queue: float  # share of one prompt of every client that stands before one, at full prefill load
 
 
 @dataclass(frozen=True, slots=True)
+class Constants:
+    """All of them; an engine's by its name."""
+
+    shared: SharedConstants
+    engines: Mapping[str, EngineConstants]
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Facts of many rows as arrays [rows] (``decode`` [rows, halvings, parts], ``running`` [rows, halvings])."""
 
-    engine: Array
-    apart: Array
+    engine: NDArray[np.str_]
+    apart: Bools
     workers: Array  # decode workers; 0: not stated
     prefill: Array  # prompts a second that all prefill workers finish; inf: their number is not stated
     worker: Array  # prompts a second of one of them
-    drafts: Array
+    drafts: Bools
     decode: Array
     running: Array
     prompt: Array
@@ -81,12 +92,12 @@ class Batch:
     layers: Array
     output: Array
     concurrency: Array
-    pair: Array  # engine and model, "vllm gpt-oss-120b"
 
     @staticmethod
     def of(facts: Sequence[Facts]) -> Batch:
+        """The facts of every row."""
         return Batch(
-            engine=np.array([ENGINES.index(f.row.engine) for f in facts]),
+            engine=np.array([f.row.engine for f in facts]),
             apart=np.array([f.row.apart for f in facts]),
             workers=np.array([float(f.row.decode.workers or 0) for f in facts]),
             prefill=np.array([_prompts(f) for f in facts]),
@@ -102,10 +113,9 @@ class Batch:
             layers=np.array([float(f.layers) for f in facts]),
             output=np.array([f.output for f in facts]),
             concurrency=np.array([f.row.concurrency for f in facts]),
-            pair=np.array([f"{f.row.engine} {f.row.model}" for f in facts]),
         )
 
-    def take(self, rows: Array) -> Batch:
+    def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Batch:
         """The rows picked."""
         return Batch(*(getattr(self, f.name)[rows] for f in fields(self)))
 
@@ -113,37 +123,34 @@ class Batch:
 def _prompts(f: Facts) -> float:
     """Prompts a second of a row's prefill workers."""
     workers = f.row.prefill.workers if f.row.apart else None
-    return workers * f.prefill_layout.dp / f.packed if workers else np.inf
+    return workers * f.prefill_layout.dp / f.packed if workers else float("inf")
 
 
-def with_implementations(
-    x: Batch, both: tuple[Array, Array], factors: Mapping[str, tuple[float, float]]
-) -> tuple[Array, Array]:
-    """TPOT and TTFT times what each engine's implementation of its model takes over the closed form (1 where that is
-    not known). Rows with prefill and decode apart stay: what they leave unstated weighs more than an implementation."""
-    f = np.array([factors.get(pair, (1.0, 1.0)) for pair in x.pair.tolist()]).reshape(-1, 2)
-    f = np.where(x.apart[:, None], 1.0, f)
-    return both[0] * f[:, 0], both[1] * f[:, 1]
+def _of(c: Constants, x: Batch, name: str) -> Array:
+    """An engine's constant for every row."""
+    names, where = np.unique(x.engine, return_inverse=True)
+    return np.array([float(getattr(c.engines[n], name)) for n in names.tolist()])[where]
 
 
 def tpot_ttft(x: Batch, c: Constants) -> tuple[Array, Array]:
     """Seconds of each output token after the first, and of the first; arrays [rows]."""
+    shared = c.shared
     weights = np.ones(len(PARTS))
-    weights[PARTS.index("communication")] = c.communication
-    weights[PARTS.index("small")] = weights[PARTS.index("router")] = c.small
-    speed = np.array(c.speed)[x.engine]
-    first = np.where(x.apart, np.array(c.apart_accepted)[x.engine], np.array(c.accepted)[x.engine])
-    growth = np.where(x.apart, c.apart_growth, c.accepted_growth)
+    weights[PARTS.index("communication")] = shared.communication
+    weights[PARTS.index("elementwise")] = weights[PARTS.index("router")] = shared.small
+    speed = _of(c, x, "speed")
+    first = np.where(x.apart, _of(c, x, "apart_accepted"), _of(c, x, "accepted"))
+    growth = np.where(x.apart, shared.apart_growth, shared.accepted_growth)
     drafted = first[:, None] * x.running ** -growth[:, None]
     # a row that states its workers states all that it ran with
     drafting = x.drafts & (~x.apart | (x.workers == 0))
     drafted = np.where(drafting[:, None], np.maximum(drafted, 1.0), 1.0)
     steps = (x.decode @ weights) * speed[:, None]  # [rows, halvings]
-    waits = c.interference * np.maximum(x.running - 1, 0.0) * (x.packed / x.output * x.dp**c.spread)[:, None]
-    each = steps / drafted + np.where(x.apart, 0.0, 1.0)[:, None] * waits * speed[:, None]
+    waits = shared.interference * np.maximum(x.running - 1, 0.0) * (x.packed / x.output * x.dp**shared.spread)[:, None]
+    every = steps / drafted + np.where(x.apart, 0.0, 1.0)[:, None] * waits * speed[:, None]
     workers = np.maximum(x.workers, 1.0)
-    at = _prefill_bound(x, each, workers)
-    tpot, running = _between(each, at), _between(x.running, at)
+    at = _prefill_bound(x, every, workers)
+    tpot, running = _between(every, at), _between(x.running, at)
     return tpot, _ttft(x, c, _between(steps, at), tpot, running, workers)
 
 
@@ -162,16 +169,17 @@ def _prefill_bound(x: Batch, each: Array, workers: Array) -> Array:
 
 
 def _ttft(x: Batch, c: Constants, step: Array, tpot: Array, running: Array, workers: Array) -> Array:
-    prompt = c.prompt * np.maximum(x.prompt, np.array(c.launch)[x.engine] * x.layers)
+    s = c.shared
+    prompt = s.prompt * np.maximum(x.prompt, _of(c, x, "launch") * x.layers)
     others = np.maximum(running - 1, 0.0)
-    shared = np.array(c.host)[x.engine] + np.array(c.poll)[x.engine] * step
-    shared = shared + np.array(c.queue)[x.engine] * others * x.packed * x.dp**c.queue_spread
-    waiters = c.apart_queue * x.concurrency**c.apart_queue_growth
-    moved = np.array(c.apart_host)[x.engine] + waiters / x.worker
+    shared = _of(c, x, "host") + _of(c, x, "poll") * step
+    shared = shared + _of(c, x, "queue") * others * x.packed * x.dp**s.queue_spread
+    waiters = s.apart_queue * x.concurrency**s.apart_queue_growth
+    moved = _of(c, x, "apart_host") + waiters / x.worker
     stated = np.isfinite(x.prefill)
     served = np.where(stated, x.prefill, 1.0)
     load = running * x.dp * workers / (x.output * tpot) / served
-    queue = np.array(c.apart_host)[x.engine] + c.stated_queue * np.minimum(load, 1.0) * x.concurrency / served
+    queue = _of(c, x, "apart_host") + s.stated_queue * np.minimum(load, 1.0) * x.concurrency / served
     moved = np.where(stated, queue, moved)
     # Little's law, closed loop: whoever does not decode waits for the first token
     waiting = np.maximum(x.concurrency * x.output * tpot / (running * x.dp * workers) - x.output * tpot, 0.0)

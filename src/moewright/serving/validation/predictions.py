@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from moewright.errors import MoewrightError
-from moewright.serving.validation.closed_form import Batch, Constants, tpot_ttft, with_implementations
+from moewright.case.serving import ENGINES
+from moewright.serving.engines.engine import fitted_constants
+from moewright.serving.validation.closed_form import Batch, Constants, EngineConstants, SharedConstants, tpot_ttft
 from moewright.serving.validation.row_steps import Facts, facts_of
 from moewright.serving.validation.rows import Row, Skipped
 
@@ -17,11 +18,15 @@ FITTED = Path(__file__).parent / "fitted.yaml"
 #: intervals of the scheduler's simulation with measured kernels, and of steps priced by formulas
 SIMULATED = Path(__file__).parent / "simulated.yaml"
 
+#: metric → (least, most) of measured over predicted that held 80 % of left-out rows
+Interval = Mapping[str, tuple[float, float]]
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Seconds, with the range that held 80 % of held-out rows of the kind; ``held``: clients that KV holds at
-    once; ``tags``: shares of the step's seconds that are measured, interpolated, derived."""
+    """Seconds, with the range that held 80 % of left-out rows of the kind; ``held``: clients that KV holds at
+    once; ``tags``: shares of the step's seconds that are measured, interpolated, derived. ``kind``: what the range
+    rests on."""
 
     row: Row
     layout: str
@@ -32,17 +37,17 @@ class Prediction:
     tpot_range: tuple[float, float]
     held: float
     tags: dict[str, float]
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """The constants of the closed form, factors of TPOT and TTFT by engine and model ("vllm gpt-oss-120b"), the
-    intervals (measured over predicted) by kind of row, engine ("all": where it has few rows) and metric, and what they
-    were fitted on."""
+    """The constants of the closed form, intervals by kind of row and engine ("all": where it has few rows), the models
+    that they were fitted on, and the rows."""
 
     constants: Constants
-    implementations: dict[str, tuple[float, float]]
-    intervals: dict[str, dict[str, dict[str, tuple[float, float]]]]
+    intervals: Mapping[str, Mapping[str, Interval]]
+    models: frozenset[str]
     source: str
 
 
@@ -52,25 +57,35 @@ def fitted(tables: bool) -> Fitted:
     import yaml
 
     raw: dict[str, Any] = yaml.safe_load(FITTED.read_text(encoding="utf-8"))
-    found = raw["tables" if tables else "roofline"]
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in found["constants"].items()}
+    name = "tables" if tables else "roofline"
+    engines = {e: EngineConstants(**constants) for e in ENGINES if (constants := fitted_constants(e, name))}
     intervals = {
-        kind: {engine: {metric: (float(a), float(b)) for metric, (a, b) in of.items()} for engine, of in each.items()}
-        for kind, each in found["intervals"].items()
+        kind: {engine: {metric: (float(a), float(b)) for metric, (a, b) in of.items()} for engine, of in by.items()}
+        for kind, by in raw[name]["intervals"].items()
     }
-    factors = {pair: (float(f["tpot"]), float(f["ttft"])) for pair, f in found["implementations"].items()}
-    return Fitted(Constants(**values), factors, intervals, str(raw["source"]))
+    shared = SharedConstants(**raw[name]["constants"])
+    return Fitted(Constants(shared, engines), intervals, frozenset(raw["models"]), str(raw["source"]))
+
+
+def kind_of(together: bool, workers_stated: bool, wide: bool, seen: bool) -> str:
+    """The kind of a row, by which its range is chosen: where prefill and decode are, whether experts span nodes, and
+    whether rows of its model were fitted on."""
+    where = "together" if together else ("apart_stated" if workers_stated else "apart")
+    return f"{where}{' wide' if wide else ''}{'' if seen else ' unseen'}"
 
 
 def range_of(metric: str, seconds: float, kind: str, tables: bool, engine: str = "all") -> tuple[float, float]:
-    """The seconds between which 80 % of held-out rows of ``kind`` (together, apart, apart_stated) and engine measured,
-    where this much was predicted."""
-    return _between(fitted(tables).intervals[kind], engine, metric, seconds)
+    """The seconds between which 80 % of left-out rows of ``kind`` and engine measured, where this much was predicted.
+    Where no row of the kind was measured, the widest of the kinds that are nearest."""
+    intervals = fitted(tables).intervals
+    if kind in intervals:
+        return _between(intervals[kind], engine, metric, seconds)
+    plain = kind.replace(" wide", "").replace(" unseen", "")
+    near = [i["all"][metric] for name, i in intervals.items() if name.startswith(plain)] or [(0.5, 2.0)]
+    return seconds * min(low for low, _ in near), seconds * max(high for _, high in near)
 
 
-def _between(
-    intervals: dict[str, dict[str, tuple[float, float]]], engine: str, metric: str, seconds: float
-) -> tuple[float, float]:
+def _between(intervals: Mapping[str, Interval], engine: str, metric: str, seconds: float) -> tuple[float, float]:
     low, high = intervals.get(engine, intervals["all"])[metric]
     return seconds * low, seconds * high
 
@@ -95,32 +110,26 @@ def predict(
     rows: Sequence[Row], folder: Path | None, tell: Callable[[float], None] = lambda share: None
 ) -> tuple[list[Prediction], list[Skipped]]:
     """Predictions in the order of ``rows``, and the rows that could not be priced with the reason."""
-    facts: list[Facts] = []
-    skipped: list[Skipped] = []
-    for i, row in enumerate(rows):
-        try:
-            facts.append(facts_of(row, folder))
-        except MoewrightError as error:
-            skipped.append(Skipped(row.line, " ".join(str(error).split())))
-        tell((i + 1) / len(rows))
+    known = fitted(folder is not None).constants.engines
+    skipped = [
+        Skipped(r.line, f"engine {r.engine} has no fitted constants (fitted in its file under engines/)")
+        for r in rows
+        if r.engine not in known
+    ]
+    facts, unpriced = facts_of([r for r in rows if r.engine in known], folder, tell)
+    skipped += unpriced
     if not facts:
         return [], skipped
-    fit, x = fitted(folder is not None), Batch.of(facts)
-    tpot, ttft = with_implementations(x, tpot_ttft(x, fit.constants), fit.implementations)
-    found = []
-    for f, output, first in zip(facts, tpot, ttft, strict=True):
-        found.append(_prediction(f, float(output), float(first), folder is not None))
-    return found, skipped
+    tpot, ttft = tpot_ttft(Batch.of(facts), fitted(folder is not None).constants)
+    predictions = [
+        _prediction(f, float(output), float(first), folder is not None)
+        for f, output, first in zip(facts, tpot, ttft, strict=True)
+    ]
+    return predictions, skipped
 
 
 def _times(workers: int | None) -> str:
     return f"{workers} × " if workers else ""
-
-
-def _kind(row: Row) -> str:
-    if not row.apart:
-        return "together"
-    return "apart" if row.decode.workers is None else "apart_stated"
 
 
 def _prediction(f: Facts, tpot: float, ttft: float, tables: bool) -> Prediction:
@@ -130,7 +139,8 @@ def _prediction(f: Facts, tpot: float, ttft: float, tables: bool) -> Prediction:
         x, y = f.row.prefill.workers, f.row.decode.workers
         name = f"{_times(x)}prefill {f.prefill_layout.name}, {_times(y)}decode {name}"
         gpus = (x or 1) * f.prefill_layout.gpus + (y or 1) * gpus
-    kind, engine = _kind(f.row), f.row.engine
+    seen = f.row.model in fitted(tables).models
+    kind, engine = kind_of(not f.row.apart, f.row.decode.workers is not None, f.wide, seen), f.row.engine
     return Prediction(
         f.row,
         name,
@@ -141,4 +151,5 @@ def _prediction(f: Facts, tpot: float, ttft: float, tables: bool) -> Prediction:
         range_of("tpot", tpot, kind, tables, engine),
         f.held * f.layout.dp * (f.row.decode.workers or 1),
         f.tags,
+        kind,
     )

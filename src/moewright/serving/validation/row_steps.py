@@ -1,32 +1,50 @@
-"""What the closed forms of a serving row need: seconds of its steps by part, and how many sequences its KV holds."""
+"""What the closed forms of serving rows need: seconds of their steps by part, and how many sequences their KV holds.
+
+Rows of one model, format, system and engine are priced together, as rows of one table of strategies.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from moewright.case.catalogue.hardware_catalogue import cluster_entry, load_cluster
+from moewright.case.case import Case
+from moewright.case.catalogue.hardware_catalogue import load_cluster
 from moewright.case.catalogue.model_catalogue import load_model
-from moewright.case.model import LatentAttention, ModelSpec
-from moewright.case.precision import plain_format
-from moewright.cost.silicon import SYSTEMS, Tables, tables_folder
-from moewright.serving.kernel_steps import KernelSteps
-from moewright.serving.kernels import Kernels
-from moewright.serving.layout import Formats, Layout
-from moewright.serving.step import Step
-from moewright.serving.validation.rows import CLUSTERS, Row
-from moewright.serving.validation.stated_sizes import grown, layout_of
+from moewright.case.model import ModelSpec
+from moewright.case.strategy import AttentionParallel, Dispatch, ExpertParallel, Strategy
+from moewright.case.workload import Goal, Kind, Routing, Workload
+from moewright.cost.arrays import Array
+from moewright.cost.prices.price import Origin
+from moewright.cost.prices.silicon import tables_folder
+from moewright.cost.table import Table
+from moewright.errors import MoewrightError
+from moewright.serving.engines.engine import Engine, load_engine
+from moewright.serving.measured import tables_price
+from moewright.serving.step import PricedStep, Step, StepModel
+from moewright.serving.validation.checkpoints import in_format, shipped
+from moewright.serving.validation.rows import CLUSTERS, Row, Skipped, Worker
+from moewright.serving.validation.stated_sizes import Layout, grown, layout_of
 
 #: decode steps are priced at the batch asked for, at half of it, a quarter …
 HALVINGS = 9
-PARTS = ("attention", "experts", "communication", "small", "router", "dense", "head")
+PARTS = ("attention", "experts", "communication", "elementwise", "router", "dense", "head")
+TAGS = ("measured", "interpolated", "derived")
+#: most GPUs of one layout in these files
+MOST_GPUS = 72
 #: benchmarks of these nominal lengths draw each length evenly from 0.8 to 1.0 of it (InferenceMAX,
 #: ``--random-range-ratio 0.8``); others are taken as they are
 _DRAWN = (1024.0, 8192.0)
 _MEAN_DRAWN = 0.9
+#: tokens of a full step of prompts
+_PACKED = 8192.0
+#: share of a device's memory up to which weights are taken to fit
+_FITS = 0.92
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,54 +59,21 @@ class Facts:
     input: float
     output: float
     layers: int
-    decode: np.ndarray
+    decode: Array
     prompt: float
     packed: float
-    running: np.ndarray
+    running: Array
     asked: float
     held: float
     drafts: bool  # the model ships layers that predict further tokens
+    wide: bool  # experts over more than one node
     tags: dict[str, float] = field(default_factory=dict)  # share of the decode steps' seconds by how they came to be
 
 
 @lru_cache(maxsize=64)
-def kernels_of(system: str, engine: str, folder: Path | None) -> Kernels:
-    """The kernels of a system as an engine runs them; ``folder`` None: the roofline alone."""
-    name = CLUSTERS[system]
-    cluster = load_cluster(name, 72 if system.startswith("gb") else 64)
-    tables = None
-    if folder is not None:
-        device = str(cluster_entry(name)["device"])
-        tables = Tables(folder, SYSTEMS.get(device, system), engine)
-    return Kernels(cluster, tables)
-
-
-@lru_cache(maxsize=64)
 def model_of(name: str) -> ModelSpec:
+    """A model of the catalogue."""
     return load_model(name)
-
-
-def formats_of(model: ModelSpec, precision: str) -> Formats:
-    """The formats of a checkpoint of ``precision``: gpt-oss ships MXFP4 experts and all else in bf16; NVFP4 checkpoints
-    of MLA models leave attention in bf16; FP8 ones scale by blocks (Llama's per tensor)."""
-    name = model.name.lower()
-    if "gpt-oss" in name:
-        return Formats("bf16", "bf16", "mxfp4", "bf16")
-    if precision == "fp4":
-        latent = any(isinstance(x.attention, LatentAttention) for x in model.layers)
-        return Formats("bf16" if latent else "nvfp4", "nvfp4", "nvfp4", "fp8")
-    if precision == "int4":  # weights only, of the experts (compressed-tensors W4A16, as Kimi-K2.5 ships)
-        return Formats("bf16", "bf16", "int4", "bf16")
-    if precision == "fp8":
-        form = "fp8" if name.startswith("llama") else "fp8_block"
-        return Formats(form, form, form, "fp8")
-    return Formats()
-
-
-def shipped(model: ModelSpec) -> str:
-    """The format in which the model's own weights come."""
-    own = plain_format(model.precision.weight("experts" if model.moe else "dense"))
-    return {"fp8_block": "fp8", "nvfp4": "fp4", "mxfp4": "fp4"}.get(own, own if own in ("fp8", "int4") else "bf16")
 
 
 def mean_lengths(row: Row) -> tuple[float, float]:
@@ -97,50 +82,140 @@ def mean_lengths(row: Row) -> tuple[float, float]:
     return row.input * share, row.output * share
 
 
-def facts_of(row: Row, folder: Path | None) -> Facts:
-    """Price a row's steps."""
+def case_of(row: Row) -> Case:
+    """The model in a row's format on its system; routing as models show it without balancing."""
     model = model_of(row.model)
-    kernels = kernels_of(row.system, row.engine, folder)
-    formats = formats_of(model, row.precision or shipped(model))
-    node, moe = kernels.cluster.gpus_per_node, model.moe is not None
+    model = in_format(model, row.precision or shipped(model))
+    cluster = load_cluster(CLUSTERS[row.system], MOST_GPUS if row.system.startswith("gb") else 64)
+    routing = Routing(typical=True, source="typical")
+    return Case(model, cluster, Workload(Kind.DECODE, (1,), 1), Goal(), routing)
 
-    def steps(layout: Layout) -> KernelSteps:
-        return KernelSteps(model, layout, formats, kernels)
+
+def facts_of(
+    rows: Sequence[Row], folder: Path | None, tell: Callable[[float], None] = lambda share: None
+) -> tuple[list[Facts], list[Skipped]]:
+    """Facts in the order of ``rows``, and the rows that could not be priced with the reason."""
+    alike: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for i, row in enumerate(rows):
+        alike[row.model, row.system, row.engine, row.precision].append(i)
+    priced: dict[int, Facts] = {}
+    skipped: list[Skipped] = []
+    for places in alike.values():
+        group = [rows[i] for i in places]
+        try:
+            priced |= dict(zip(places, _group(group, folder), strict=True))
+        except MoewrightError as error:
+            skipped += [Skipped(row.line, " ".join(str(error).split())) for row in group]
+        tell((len(priced) + len(skipped)) / len(rows))
+    return [priced[i] for i in sorted(priced)], sorted(skipped, key=lambda s: s.line)
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    case: Case
+    engine: Engine
+    folder: Path | None
+
+    def model(self, layouts: Sequence[Layout], length: float) -> StepModel:
+        """Steps of ``layouts``, a row each."""
+        strategies = [strategy_of(x) for x in layouts]
+        table = Table.of(strategies, [s.attention.dp for s in strategies])
+        price = tables_price(self.case, self.engine, self.folder)
+        return StepModel(self.case, table, self.engine, length, price)
+
+
+def strategy_of(x: Layout) -> Strategy:
+    """A layout as engines run it: tokens on every rank where one attention group is the stage."""
+    alone = x.dp == 1 and x.tp > 1
+    dispatch = Dispatch.REPLICATED if alone else Dispatch.ALL_TO_ALL
+    return Strategy(
+        1,
+        x.pp,
+        attention=AttentionParallel(x.dp, 1, x.tp),
+        experts=ExpertParallel(x.ep, x.etp, dispatch=dispatch),
+    )
+
+
+def _group(rows: Sequence[Row], folder: Path | None) -> list[Facts]:
+    """Facts of rows of one model, format, system and engine."""
+    case = case_of(rows[0])
+    setting = _Setting(case, load_engine(rows[0].engine), folder)
+    moe, node = case.model.moe is not None, case.cluster.gpus_per_node
+    weights: dict[Layout, float] = {}
 
     def fits(layout: Layout) -> bool:
-        return steps(layout).weights_bytes < 0.92 * kernels.device.memory
+        if layout not in weights:
+            weights[layout] = float(setting.model([layout], 1024).capacity.weights[0])
+        return weights[layout] < _FITS * case.cluster.device.memory
 
-    p, d = (grown(layout_of(w.sizes, moe, node), fits, moe, 72) for w in (row.prefill, row.decode))
-    prompt, answer = mean_lengths(row)
-    prefilling, decoding = steps(p), steps(d)
-    asked = max(row.concurrency / (row.decode.workers or 1) / d.dp, 1.0)
-    context = prompt + answer / 2
-    held = max(decoding.kv_tokens / context, 1.0)
-    running = np.maximum(min(asked, held) / 2.0 ** np.arange(HALVINGS), 1.0)
-    tokens = np.minimum(running * d.dp, row.concurrency)
-    zero, before = np.zeros(HALVINGS), dict(kernels.tags)
-    parts = decoding.parts(Step(zero, zero, running, running * context, tokens))
-    spent = {tag: seconds - before[tag] for tag, seconds in kernels.tags.items()}
-    alone, many = prompt, max(8192.0, prompt)
-    at = np.array([alone, many])
-    pairs = at * prompt / 2
-    both = prefilling.seconds(Step(at, pairs, np.zeros(2), np.zeros(2), at * np.array([1.0, p.dp])))
-    return Facts(
-        row=row,
-        prefill_layout=p,
-        layout=d,
-        input=prompt,
-        output=answer,
-        layers=len(model.layers),
-        decode=np.stack([np.broadcast_to(parts.get(k, 0.0), (HALVINGS,)) for k in PARTS], axis=1),
-        prompt=float(both[0]),
-        packed=float(both[1]) * prompt / many,
-        running=running,
-        asked=asked,
-        held=held,
-        drafts=model.prediction_layers > 0,
-        tags={tag: seconds / max(sum(spent.values()), 1e-30) for tag, seconds in spent.items()},
-    )
+    def meant(worker: Worker) -> Layout:
+        return grown(layout_of(worker.sizes, moe, node), fits, moe, MOST_GPUS)
+
+    pairs = [(meant(r.prefill), meant(r.decode)) for r in rows]
+    lengths = np.array([mean_lengths(r) for r in rows])
+    prompts, answers = lengths.T
+    context = prompts + answers / 2
+    prefills, decodes = [p for p, _ in pairs], [d for _, d in pairs]
+    decoding = setting.model(decodes, float(context.mean()))
+    memory = case.cluster.device.memory
+    spare = (memory - decoding.capacity.weights) / 2 / np.maximum(decoding.capacity.token_bytes, 1e-9)
+    held = np.maximum(np.maximum(decoding.kv_tokens, spare) / context, 1.0)
+    dp = np.array([float(d.dp) for d in decodes])
+    clients = np.array([r.concurrency for r in rows])
+    asked = np.maximum(clients / np.array([r.decode.workers or 1 for r in rows]) / dp, 1.0)
+    most, none = np.minimum(asked, held), np.zeros(len(rows))
+    running = np.maximum(most[:, None] / 2.0 ** np.arange(HALVINGS), 1.0)
+    steps = [decoding.priced(Step(none, none, n, n * context, np.minimum(n * dp, clients))) for n in running.T]
+    decode = np.stack([_parts(step, len(rows)) for step in steps], axis=1)
+    shares = _origins(steps[0], len(rows))
+    prompt, packed = _prompts(setting, prefills, prompts)
+    drafts = case.model.prediction_layers > 0
+    return [
+        Facts(
+            row=row,
+            prefill_layout=prefills[i],
+            layout=decodes[i],
+            input=float(prompts[i]),
+            output=float(answers[i]),
+            layers=len(case.model.layers),
+            decode=decode[i],
+            prompt=float(prompt[i]),
+            packed=float(packed[i]),
+            running=running[i],
+            asked=float(asked[i]),
+            held=float(held[i]),
+            drafts=drafts,
+            wide=decodes[i].ep > node,
+            tags={tag: float(shares[tag][i]) for tag in TAGS},
+        )
+        for i, row in enumerate(rows)
+    ]
+
+
+def _prompts(setting: _Setting, layouts: list[Layout], prompts: Array) -> tuple[Array, Array]:
+    """Seconds of each row's prompt alone, and among others in a full step on all ranks."""
+    model, dp = setting.model(layouts, float(prompts.mean())), np.array([float(x.dp) for x in layouts])
+    none, many = np.zeros(len(prompts)), np.maximum(_PACKED, prompts)
+    alone = model.seconds(Step(prompts, prompts * prompts / 2, none, none, prompts))
+    packed = model.seconds(Step(many, many * prompts / 2, none, none, many * dp))
+    return alone, packed * prompts / many
+
+
+def _parts(step: PricedStep, rows: int) -> Array:
+    """Seconds by part, shape [rows, parts], scaled to add up to the step's."""
+    parts = np.stack([np.broadcast_to(step.groups.get(name, np.zeros(1)), (rows,)) for name in PARTS], axis=1)
+    scale: Array = step.seconds / np.maximum(parts.sum(axis=1), 1e-30)
+    return np.asarray(parts * scale[:, None])
+
+
+def _origins(step: PricedStep, rows: int) -> dict[str, Array]:
+    """Share of every row's seconds by how they came to be."""
+    spent = {tag: np.zeros(rows) for tag in TAGS}
+    for x, count in step.operations:
+        for origin in Origin:
+            spent[origin.name.lower()] += np.where(x.origin == origin, x.seconds, 0.0) * count
+    whole = np.maximum(sum(spent.values(), start=np.zeros(rows)), 1e-30)
+    return {tag: seconds / whole for tag, seconds in spent.items()}
 
 
 def default_folder(given: Path | None, without: bool = False) -> Path | None:

@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from moewright.case.catalogue.model_catalogue import find_model, model_names
-from moewright.cost.silicon import ENGINES
+from moewright.case.serving import ENGINES
 from moewright.errors import SpecError
 from moewright.serving.validation.stated_sizes import Sizes
 

@@ -11,8 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from moewright.serving.kernels import TAGS
 from moewright.serving.validation.predictions import Prediction, fitted, predict
+from moewright.serving.validation.row_steps import TAGS
 from moewright.serving.validation.rows import Row, Skipped
 from moewright.serving.validation.score import covered, errors, ranking
 

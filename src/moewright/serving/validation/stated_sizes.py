@@ -19,9 +19,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from moewright.serving.layout import Layout
-
 WIDEST_TP = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Attention ``dp × tp``, experts ``ep × etp`` on the same ranks, ``pp`` stages of them."""
+
+    tp: int = 1
+    dp: int = 1
+    pp: int = 1
+    etp: int = 1
+    ep: int = 1
+
+    @property
+    def gpus(self) -> int:
+        return self.tp * self.dp * self.pp
+
+    @property
+    def name(self) -> str:
+        pipeline = f"PP{self.pp} · " if self.pp > 1 else ""
+        return f"{pipeline}attn DP{self.dp}×TP{self.tp} · moe EP{self.ep}×TP{self.etp}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from moewright.cost.silicon.curves import Curve
-from moewright.cost.silicon.tables import GEMM_FORMATS, MOE_FORMATS, Family, Found, Tables, fastest
+from moewright.cost.prices.silicon.curves import Curve
+from moewright.cost.prices.silicon.tables import (
+    FEW_ROWS,
+    GEMM_FORMATS,
+    MOE_FORMATS,
+    Family,
+    Found,
+    Tables,
+    fastest,
+)
 
 
 def gemm(tables: Tables, n: int, k: int, dtype: str) -> Found | None:
@@ -15,11 +23,15 @@ def gemm(tables: Tables, n: int, k: int, dtype: str) -> Found | None:
 
 
 def _gemm(tables: Tables, n: int, k: int, dtype: str) -> Found | None:
-    table = tables.family("gemm_perf", ("n", "k"), {"gemm_dtype": GEMM_FORMATS[dtype]}, own=True)
-    if table is None:
+    options = tables.families("gemm_perf", ("n", "k"), {"gemm_dtype": GEMM_FORMATS[dtype]}, own=True)
+    if not options:
         return None
-    if (n, k) in table.groups:
+    exact = [t for t in options if (n, k) in t.groups]
+    if exact:
+        full = (t for t in exact if len(t.groups[n, k]) >= FEW_ROWS)
+        table = next(full, None) or max(exact, key=lambda t: len(t.groups[n, k]))
         return Found(table.curve((n, k), "m"), 1.0, "measured", table.source)
+    table = max(options, key=lambda t: len(t.groups))  # between widths: in the table that has most
     widths, depths = _axis(table, 0), _axis(table, 1)
     at_n, at_k = float(np.clip(n, widths[0], widths[-1])), float(np.clip(k, depths[0], depths[-1]))
     corners = [(a, b, wa * wb) for a, wa in _between(widths, at_n) for b, wb in _between(depths, at_k) if wa * wb > 0]
@@ -64,10 +76,11 @@ def experts(
         for form in MOE_FORMATS[dtype]:
             best: tuple[float, Found] | None = None
             for one in tables.others():
-                table = one.family("moe_perf", names, {"moe_dtype": (form,), "distribution": (skew,)}, own=True)
-                key = None if table is None else table.nearest(wanted, (3.0, 3.0, 1.0, 1.0, 1.1, 1.0))
-                if table is None or key is None:
+                choose: dict[str, tuple[str, ...]] = {"moe_dtype": (form,), "distribution": (skew,)}
+                near = one.nearest("moe_perf", names, wanted, (3.0, 3.0, 1.0, 1.0, 1.1, 1.0), choose, own=True)
+                if near is None:
                     continue
+                table, key = near
                 if key == wanted:
                     return Found(table.curve(key, "num_tokens"), 1.0, "measured", table.source)
                 h, f, k, _, t, p = key
@@ -100,12 +113,12 @@ def _attention(
     def make() -> Found | None:
         formats = ("fp8", "bfloat16") if kv == "fp8" else ("bfloat16", "fp8")
         names = ("num_heads", "num_key_value_heads", "head_dim", "window_size")
-        table = tables.family(name, names, {"kv_cache_dtype": formats, "window_size": (window, 0)})
-        if table is None:
-            return None
         wanted = (heads, kv_heads, head_dim, window)
-        key = table.nearest(wanted, (1.0, 2.0, 3.0, 10.0))
-        assert key is not None
+        choose = {"kv_cache_dtype": formats, "window_size": (window, 0)}
+        near = tables.nearest(name, names, wanted, (1.0, 2.0, 3.0, 10.0), choose)
+        if near is None:
+            return None
+        table, key = near
         factor = 1.0
         if key != wanted:  # prompts work on query heads, decode reads keys and values
             reads = name.startswith("generation")
@@ -118,9 +131,22 @@ def _attention(
 def latent_module(tables: Tables, phase: str, heads: int, dtype: str, kv: str, sparse: str = "") -> Found | None:
     """A whole MLA block (its projections and attention, without norms and all-reduce) of DeepSeek-V3's sizes with
     ``heads`` on the rank: surface over (sequences, prompt tokens or context). ``sparse``: the model whose sparse
-    attention is meant, as its tables name it."""
+    attention is meant, as its tables name it. An engine's own tables of the block as wide expert parallelism runs it
+    come first."""
+
+    def wide() -> Found | None:
+        if sparse or dtype != "fp8_block" or kv != "fp8":
+            return None
+        name, axis = f"wideep_{phase}_mla_perf", "isl"
+        near = tables.nearest(name, ("num_heads",), (heads,), (1.0,), own=True)
+        if near is None or near[1] != (heads,):
+            return None
+        return Found(near[0].surface(near[1], "batch_size", axis), 1.0, "measured", near[0].source)
 
     def make() -> Found | None:
+        own = wide()
+        if own is not None:
+            return own
         name = f"{'dsa' if sparse else 'mla'}_{phase}_module_perf"
         choose = {
             "gemm_type": GEMM_FORMATS[dtype],
@@ -130,11 +156,10 @@ def latent_module(tables: Tables, phase: str, heads: int, dtype: str, kv: str, s
             choose["model"] = (sparse,)
         if phase == "context":
             choose["step"] = (0,)  # type: ignore[assignment]
-        table = tables.family(name, ("num_heads",), choose)
-        if table is None:
+        near = tables.nearest(name, ("num_heads",), (heads,), (1.0,), choose)
+        if near is None:
             return None
-        key = table.nearest((heads,), (1.0,))
-        assert key is not None
+        table, key = near
         axes = ("batch_size", "isl" if phase == "context" else "step")
         return Found(
             table.surface(key, *axes), heads / key[0], "measured" if key == (heads,) else "derived", table.source
@@ -148,11 +173,10 @@ def linear_attention(tables: Tables, phase: str, key_heads: int, value_heads: in
 
     def make() -> Found | None:
         names = ("num_k_heads", "num_v_heads")
-        table = tables.family("gdn_perf", names, {"phase": (phase,)})
-        if table is None:
+        near = tables.nearest("gdn_perf", names, (key_heads, value_heads), (1.0, 2.0), {"phase": (phase,)})
+        if near is None:
             return None
-        key = table.nearest((key_heads, value_heads), (1.0, 2.0))
-        assert key is not None
+        table, key = near
         rows = table.groups[key]
         columns = table.columns
         size = columns["num_tokens" if phase == "context" else "batch_size"][rows]

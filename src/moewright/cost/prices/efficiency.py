@@ -17,7 +17,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from moewright.case.cluster import Device, Kernels
-from moewright.cost.table import Numbers
+from moewright.cost.arrays import Array, array, where
 
 #: rows and columns of a tile of a large product (DeepGEMM, CUTLASS: 128 × 128 the commonest)
 TILE = 128
@@ -27,38 +27,38 @@ PADDING = 32.0
 ELEMENT = 2.0
 
 
-def product_efficiency(groups: Numbers, rows: Numbers, columns: Numbers, depth: Numbers, kernels: Kernels) -> Numbers:
+def product_efficiency(groups: Array, rows: Array, columns: Array, depth: Array, kernels: Kernels) -> Array:
     """Share of the delivered rate that ``groups`` products of ``rows`` × ``columns`` over ``depth`` get."""
     tiles = groups * np.ceil(rows / TILE) * np.ceil(columns / TILE)
     waves = np.maximum(tiles / kernels.cores, 1.0)
-    filled = np.where(rows >= TILE, columns / (np.ceil(columns / TILE) * TILE), 1.0)
+    filled = where(rows >= TILE, columns / (np.ceil(columns / TILE) * TILE), 1.0)
     return depth / (depth + kernels.depth) * waves / np.ceil(waves) * filled
 
 
 def worked_flops(
-    products: Iterable[tuple[Numbers, Numbers, Numbers]], device: Device, groups: Numbers = 1.0, padding: float = 0.0
-) -> Numbers:
+    products: Iterable[tuple[Array, Array, Array]], device: Device, groups: Array | float = 1.0, padding: float = 0.0
+) -> Array:
     """FLOPs at the delivered rate that take as long as ``products`` (rows, columns, depth), ``groups`` of each."""
-    total: Numbers = 0.0
+    total = np.zeros(1)
     for rows, columns, depth in products:
         flops = 2.0 * groups * (rows + padding) * columns * depth
         if device.kernels is not None:
-            shape = (groups, np.maximum(rows, 1.0), np.maximum(columns, 1.0), np.maximum(depth, 1.0))
+            shape = (array(groups), np.maximum(rows, 1.0), np.maximum(columns, 1.0), np.maximum(depth, 1.0))
             flops = flops / product_efficiency(*shape, device.kernels)
         total = total + flops
     return total
 
 
-def passes_seconds(copies: Numbers, width: Numbers, ups: int, hidden: Numbers, device: Device) -> Numbers:
+def passes_seconds(copies: Array, width: Array, ups: int, hidden: int, device: Device) -> Array:
     """Kernels beside the experts' two products: the activation reads ``ups`` widths and writes one, the weighted
     sum reads a hidden vector a copy that was written before it. Fused kernels pass over all ``copies`` they were
     given room for, of this rank's experts or not."""
     if device.kernels is None:
-        return np.zeros_like(np.asarray(copies, dtype=float))
+        return np.zeros(copies.shape)
     moved = copies * ELEMENT * ((ups + 1) * width + 2 * hidden)
     launches = (device.kernels.expert_kernels - 1) * device.launch
     seconds = moved / (device.memory_bandwidth * device.bandwidth_utilization) + launches
-    return np.where(np.asarray(copies) > 0, seconds, 0.0)
+    return where(copies > 0, seconds, 0.0)
 
 
 def latent_decode_seconds(device: Device) -> float:

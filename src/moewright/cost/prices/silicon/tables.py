@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from moewright.cost.silicon.curves import Curve, Surface
-from moewright.cost.silicon.files import ENGINES, Source, find_table, read_table
+from moewright.cost.prices.silicon.curves import Curve, Surface
+from moewright.cost.prices.silicon.table_files import TABLED, Source, find_table, read_table
 
 Key = tuple[Any, ...]
 #: formats of our own → names of the tables, the wanted one first
@@ -69,6 +69,21 @@ def fastest(found: Iterable[Found | None]) -> Found | None:
     return Found(at, 1.0, measured[0].tag, measured[0].source)
 
 
+#: rows of a key from which a table of a newer version is taken before an older one of more rows
+FEW_ROWS = 8
+
+
+def distance(key: Key, other: Key, weights: Iterable[float]) -> float:
+    """How far apart two keys are: strings must be equal, numbers are near by their logarithms."""
+    apart = 0.0
+    for wanted, has, weight in zip(key, other, weights, strict=True):
+        if isinstance(wanted, str):
+            apart += 0.0 if wanted == has else np.inf
+        else:
+            apart += weight * abs(float(np.log(max(wanted, 0.5) / max(has, 0.5))))
+    return apart
+
+
 @dataclass(frozen=True)
 class Family:
     """One table, its rows grouped by ``names``; ``choose`` keeps the rows in question."""
@@ -94,18 +109,9 @@ class Family:
         """The measured key nearest to ``key``: strings must be equal, numbers are near by their logarithms."""
         if key in self.groups:
             return key
-        best, distance = None, np.inf
         scale = tuple(weights)
-        for other in self.groups:
-            total = 0.0
-            for wanted, has, weight in zip(key, other, scale, strict=True):
-                if isinstance(wanted, str):
-                    total += 0.0 if wanted == has else np.inf
-                else:
-                    total += weight * abs(np.log(max(wanted, 0.5) / max(has, 0.5)))
-            if total < distance:
-                best, distance = other, total
-        return best
+        best = min(self.groups, key=lambda other: distance(key, other, scale), default=None)
+        return best if best is not None and distance(key, best, scale) < np.inf else None
 
     def curve(self, key: Key, size: str) -> Curve:
         rows = self.groups[key]
@@ -124,6 +130,12 @@ def _fastest(size: np.ndarray, seconds: np.ndarray) -> tuple[np.ndarray, np.ndar
     return keys, best
 
 
+@lru_cache(maxsize=64)
+def tables_of(folder: Path, system: str, engine: str) -> Tables:
+    """The tables of ``system`` in ``folder`` as ``engine`` runs them, with what was looked up before."""
+    return Tables(folder, system, engine)
+
+
 @dataclass(frozen=True)
 class Tables:
     """The measured tables of one ``system`` (folder name) as one ``engine`` runs it."""
@@ -135,7 +147,7 @@ class Tables:
 
     def others(self) -> tuple[Tables, ...]:
         """The same device's tables, one ``Tables`` for each engine, this one's first."""
-        return tuple(self.of_engine(name) for name in (self.engine, *(e for e in ENGINES if e != self.engine)))
+        return tuple(self.of_engine(name) for name in (self.engine, *(e for e in TABLED if e != self.engine)))
 
     def of_engine(self, name: str) -> Tables:
         """The same device's tables of another engine (or of ``nccl``)."""
@@ -151,29 +163,55 @@ class Tables:
             self._kept[key] = make()
         return self._kept[key]
 
-    def family(
+    def families(
         self, name: str, names: tuple[str, ...], choose: dict[str, tuple[Any, ...]] | None = None, own: bool = False
-    ) -> Family | None:
-        """The best table ``name`` that has rows with the values that ``choose`` allows (the first value of each that
-        any row has). ``own``: only the engine's own."""
+    ) -> tuple[Family, ...]:
+        """The tables ``name`` that have rows with the values that ``choose`` allows (the first value of each that
+        any row has): every version of the best engine that has any, the newest first. ``own``: only this engine's."""
         wanted = choose or {}
 
-        def make() -> Family | None:
+        def make() -> tuple[Family, ...]:
+            tables: list[Family] = []
             for source in find_table(self.folder, self.system, name, self.engine):
                 if own and source.engine != self.engine:
                     continue
+                if tables and source.engine != tables[0].source.engine:
+                    break
                 columns = read_table(source.path)
                 rows = _allowed(columns, wanted)
                 if len(rows) and all(n in columns for n in names):
-                    return Family(columns, names, source, rows)
-            return None
+                    tables.append(Family(columns, names, source, rows))
+            return tuple(tables)
 
-        found = self.keep(("family", name, names, tuple(wanted.items()), own), make)
-        return found if isinstance(found, Family) else None
+        kept: tuple[Family, ...] = self.keep(("family", name, names, tuple(wanted.items()), own), make)
+        return kept
+
+    def nearest(
+        self,
+        name: str,
+        names: tuple[str, ...],
+        key: Key,
+        weights: tuple[float, ...],
+        choose: dict[str, tuple[Any, ...]] | None = None,
+        own: bool = False,
+    ) -> tuple[Family, Key] | None:
+        """The table that has ``key``, or else the key nearest to it, of all versions: a newer table of a few shapes
+        does not displace an older one that has the shape. Of equally near keys the one with most rows, then the
+        newest."""
+        best: tuple[float, int, Family, Key] | None = None
+        for table in self.families(name, names, choose, own):
+            other = table.nearest(key, weights)
+            if other is None:
+                continue
+            apart, rows = distance(key, other, weights), len(table.groups[other])
+            enough = best is not None and apart == best[0] and (rows <= best[1] or best[1] >= FEW_ROWS)
+            if best is None or apart < best[0] or (apart == best[0] and not enough):
+                best = apart, rows, table, other
+        return None if best is None else best[2:]
 
 
 def _allowed(columns: dict[str, np.ndarray], choose: dict[str, tuple[Any, ...]]) -> np.ndarray:
-    rows = np.arange(len(columns["seconds"]))
+    rows = np.arange(len(next(iter(columns.values()))))
     for name, values in choose.items():
         if name not in columns:
             continue

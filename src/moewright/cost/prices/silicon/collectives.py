@@ -5,19 +5,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from moewright.cost.silicon.curves import Curve
-from moewright.cost.silicon.tables import Family, Found, Tables
+from moewright.cost.prices.silicon.curves import Curve
+from moewright.cost.prices.silicon.tables import Family, Found, Key, Tables
 
 
 def all_reduce(tables: Tables, gpus: int) -> Found | None:
     """Curve over the bytes of the buffer: the engine's own all-reduce in a captured graph, or NCCL's where faster."""
 
     def make() -> Found | None:
-        custom = tables.family("custom_allreduce_perf", ("num_gpus",))
-        ring = _nccl(tables, "all_reduce")
+        custom = tables.nearest("custom_allreduce_perf", ("num_gpus",), (gpus,), (1.0,))
+        ring = _nccl(tables, "all_reduce", gpus)
         if custom is None and ring is None:
             return None
-        options = [(*_by_bytes(table, gpus), table.source) for table in (custom, ring) if table is not None]
+        options = [(*_by_bytes(*near), near[0].source) for near in (custom, ring) if near is not None]
         curve, size_of, source = options[0]
         if len(options) > 1:
             other = options[1][0]
@@ -37,29 +37,28 @@ def _sent(gpus: int) -> float:
     return (gpus - 1) / gpus
 
 
-def _by_bytes(table: Family, gpus: int) -> tuple[Curve, int]:
-    """Seconds over the buffer's bytes for the nearest measured number of GPUs, and that number."""
-    key = table.nearest((gpus,), (1.0,))
-    assert key is not None
+def _by_bytes(table: Family, key: Key) -> tuple[Curve, int]:
+    """Seconds over the buffer's bytes for a measured number of GPUs, and that number."""
     rows = table.groups[key]
     if "kernel_source" in table.columns:  # launched one by one, a kernel shows its launch instead of itself
         rows = rows[np.char.find(table.columns["kernel_source"][rows].astype(str), "eager") < 0]
     return Curve.of(table.columns["message_size"][rows] * 2.0, table.columns["seconds"][rows]), key[0]
 
 
-def _nccl(tables: Tables, operation: str) -> Family | None:
+def _nccl(tables: Tables, operation: str, gpus: int) -> tuple[Family, Key] | None:
     choose = {"op_name": (operation,), "nccl_dtype": ("half",)}
-    return tables.of_engine("nccl").family("nccl_perf", ("num_gpus",), choose)
+    return tables.of_engine("nccl").nearest("nccl_perf", ("num_gpus",), (gpus,), (1.0,), choose)
 
 
 def exchange(tables: Tables, operation: str, gpus: int) -> Found | None:
     """Curve over the bytes of the whole buffer of NCCL's all_gather, reduce_scatter or alltoall."""
 
     def make() -> Found | None:
-        table = _nccl(tables, operation)
-        if table is None:
+        near = _nccl(tables, operation, gpus)
+        if near is None:
             return None
-        curve, size_of = _by_bytes(table, gpus)
+        table = near[0]
+        curve, size_of = _by_bytes(*near)
         return Found(curve, _sent(gpus) / _sent(size_of), "measured" if size_of == gpus else "derived", table.source)
 
     return tables.keep((operation, gpus), make)  # type: ignore[no-any-return]

@@ -13,17 +13,17 @@ from functools import lru_cache
 import numpy as np
 
 from moewright.case.profile import Profile, Series, spread
-from moewright.cost.table import Numbers
+from moewright.cost.arrays import Array, array, where
 
 
-def along(series: Series, size: Numbers) -> Numbers:
+def along(series: Series, size: Array) -> Array:
     """Seconds at ``size``; 0 where that is 0."""
     sizes, seconds = spread(series.points)
-    wanted = np.asarray(size, dtype=float)
+    wanted = array(size)
     x = np.log(np.maximum(wanted, 1e-300))
     inside = np.exp(np.interp(x, sizes, seconds))
     beyond = np.maximum(wanted / math.exp(sizes[-1]), 1.0)
-    return np.where(wanted > 0, inside * beyond, 0.0)
+    return where(wanted > 0, inside * beyond, 0.0)
 
 
 @lru_cache(maxsize=4096)
@@ -31,22 +31,20 @@ def _nearest(all_series: tuple[Series, ...], key: tuple[float, ...]) -> Series:
     return min(all_series, key=lambda s: sum(abs(math.log(a / b)) for a, b in zip(s.key, key, strict=True)))
 
 
-def seconds(
-    profile: Profile | None, operation: str, key: tuple[Numbers, ...], size: Numbers, scaled: bool = True
-) -> Numbers | None:
+def curve_seconds(
+    profile: Profile | None, operation: str, key: tuple[Array, ...], size: Array, scaled: bool = True
+) -> Array | None:
     """Seconds of ``operation``; None where the profile has no points of it. ``scaled`` false: of an operation whose
     size counts all of its work already."""
     if profile is None or operation not in profile.series:
         return None
-    found = profile.series[operation]
-    arrays = np.broadcast_arrays(np.asarray(size, dtype=float), *(np.asarray(k, dtype=float) for k in key))
-    flat = [a.reshape(-1) for a in arrays]
-    out = np.zeros(flat[0].shape)
-    keys = np.maximum(np.stack(flat[1:], axis=-1), 1e-9) if key else np.zeros((len(out), 0))
+    curves = profile.series[operation]
+    columns = np.broadcast_arrays(size, *key)
+    sizes, seconds = columns[0], np.zeros(columns[0].shape)
+    keys = np.maximum(np.stack(columns[1:], axis=-1), 1e-9) if key else np.zeros((len(sizes), 0))
     for one in np.unique(keys, axis=0):
-        mask = np.all(keys == one, axis=1)
-        series = _nearest(found, tuple(one.tolist()))
+        mine = np.all(keys == one, axis=1)
+        series = _nearest(curves, tuple(one.tolist()))
         scale = math.prod(a / b for a, b in zip(one.tolist(), series.key, strict=True)) if scaled else 1.0
-        out[mask] = along(series, flat[0][mask]) * scale
-    shaped: Numbers = out.reshape(arrays[0].shape)
-    return shaped
+        seconds[mine] = along(series, sizes[mine]) * scale
+    return seconds

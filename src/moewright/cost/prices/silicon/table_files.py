@@ -23,7 +23,10 @@ import numpy as np
 
 from moewright.errors import SpecError
 
-ENGINES = ("vllm", "sglang", "trtllm")
+#: engines that have tables
+TABLED = ("vllm", "sglang", "trtllm")
+#: packages that ship tables, the newer name first
+PACKAGES = ("aisimulate_core", "aiconfigurator_core")
 #: catalogue devices → folder of the tables
 SYSTEMS = {
     "a100-80": "a100_sxm",
@@ -62,11 +65,15 @@ def tables_folder(given: Path | None = None) -> Path | None:
             if any(folder.glob("*/gemm/*/*/gemm_perf.parquet")):
                 return folder
         raise SpecError(f"--tables {given}: no folder SYSTEM/gemm/ENGINE/VERSION/gemm_perf.parquet in it")
-    spec = find_spec("aiconfigurator_core")
-    if spec is None or not spec.submodule_search_locations or find_spec("pyarrow") is None:
+    if find_spec("pyarrow") is None:
         return None
-    folder = Path(next(iter(spec.submodule_search_locations))) / "systems" / "data"
-    return folder if folder.is_dir() else None
+    for package in PACKAGES:
+        spec = find_spec(package)
+        if spec is not None and spec.submodule_search_locations:
+            folder = Path(next(iter(spec.submodule_search_locations))) / "systems" / "data"
+            if folder.is_dir():
+                return folder
+    return None
 
 
 def find_table(folder: Path, system: str, name: str, engine: str) -> list[Source]:
@@ -76,7 +83,7 @@ def find_table(folder: Path, system: str, name: str, engine: str) -> list[Source
         Source(path, path.parent.parent.name, path.parent.name)
         for path in folder.glob(f"{system}/*/*/*/{name}.parquet")
     ]
-    order = _OTHERS.get(engine, (engine,))
+    order = _OTHERS.get(engine, (engine, *TABLED))
     ranked = [s for s in found if s.engine in order]
     return sorted(ranked, key=lambda s: (-order.index(s.engine), _version(s.version)), reverse=True)
 
