@@ -152,3 +152,43 @@ def test_renaming_a_model_changes_nothing():
     c = case(strategy=DP8)
     other = replace(c, model=replace(c.model, name="somebody-elses"))
     assert decode(c) == decode(other)
+
+
+@pytest.mark.parametrize("kind", ["forward", "prefill", "decode"])
+def test_a_pass_is_planned_by_tables_too(kind, tmp_path):
+    """Also with pipeline stages and context parallelism, each operation by the tables or else by the roofline."""
+    from moewright.case.case import TableSource
+    from moewright.planning.search import evaluate, plan
+
+    spec = {"model": "Qwen3-235B-A22B", "cluster": {"name": "h200-hgx", "gpus": 8}}
+    c = case_of({**spec, "workload": {"kind": kind, "batch": 16, "sequence": 1024}}, "c.yaml")
+    measured = replace(c, tables=TableSource(FOLDER, "vllm"))
+    best = plan(measured, top=1).best
+    origins = best.latency.origins
+    assert origins["measured"] + origins["interpolated"] > 0.3
+    assert all(check.status != "fail" for check in best.checks)
+    for strategy in ({"pp": 2, "dp": 4, "ep": 4}, {"dp": 4, "cp": 2, "ep": 8}):
+        if kind != "decode" or "cp" not in strategy:
+            from moewright.case.strategy import StrategySpec
+
+            one = evaluate(measured, StrategySpec(**strategy))
+            assert one.latency.origins["measured"] > 0
+            other = evaluate(c, StrategySpec(**strategy))
+            assert 0.3 < one.latency.seconds / other.latency.seconds < 4
+
+
+def test_the_same_seconds_at_once_and_one_by_one():
+    """Rows of one table against each row alone, by tables."""
+    from moewright.case.case import TableSource
+    from moewright.cost.table import Table
+    from moewright.planning.evaluate import evaluate_table
+    from moewright.planning.space import space
+
+    spec = {"model": "DeepSeek-V3", "cluster": {"name": "h200-hgx", "gpus": 16}}
+    c = case_of({**spec, "workload": {"kind": "decode", "batch": 256, "sequence": 1024}}, "c.yaml")
+    c = replace(c, tables=TableSource(FOLDER, "sglang"))
+    table = space(c).table
+    rows = np.random.default_rng(0).choice(len(table), 20, replace=False)
+    together = evaluate_table(c, table.take(rows)).seconds
+    alone = [value(evaluate_table(c, Table.one(*table.row(int(i)))).seconds) for i in rows]
+    assert together == pytest.approx(alone)

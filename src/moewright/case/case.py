@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from moewright.case.cluster import Cluster
@@ -13,9 +14,18 @@ from moewright.case.workload import Goal, Routing, Workload
 
 
 @dataclass(frozen=True, slots=True)
+class TableSource:
+    """Measured tables to price with: the ``folder`` that holds them, and the ``engine`` whose kernels are meant."""
+
+    folder: Path
+    engine: str
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """``document``: the spec as it was written, for a plan's file, which must tell the same case again.
-    ``serving``: where an engine serves requests; ``workload`` is then one decode step at mean context."""
+    ``serving``: where an engine serves requests; ``workload`` is then one decode step at mean context. ``tables``:
+    measured tables that its work is priced with, where they have the device."""
 
     model: ModelSpec
     cluster: Cluster
@@ -26,3 +36,4 @@ class Case:
     file: str | None = None
     serving: Serving | None = None
     document: dict[str, Any] | None = field(default=None, compare=False, repr=False)
+    tables: TableSource | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,9 +33,13 @@ def plan(
     top: Annotated[int, typer.Option(min=0, max=100, help="Alternatives to show.")] = 5,
     ranks: Annotated[int, typer.Option(min=0, help="Ranks of the layout to show, beside the last.")] = 4,
     tables: Annotated[
-        Path | None, typer.Option(help="A folder of measured kernel tables, to simulate serving with.")
+        Path | None,
+        typer.Option(help="A folder of measured kernel tables to price with, or `installed`: those of the package."),
     ] = None,
     no_tables: Annotated[bool, typer.Option("--no-tables", help="Simulate serving by the roofline alone.")] = False,
+    kernels: Annotated[
+        str | None, typer.Option(help="With --tables, of a pass: the engine whose kernels are meant (vllm).")
+    ] = None,
 ) -> None:
     """Find the best parallel strategy for SPEC, derive every number, and check it."""
     from moewright.case.file.load import load
@@ -46,17 +51,43 @@ def plan(
     if case.serving is not None:
         from moewright.serving.validation.row_steps import default_folder
 
+        if kernels is not None:
+            raise SpecError("is of a pass; a serving workload names its engine", field="--kernels")
+        tables = None if tables == Path("installed") else tables
         _serving(case, kind, output, top, bool(compare), default_folder(tables, no_tables))
         return
-    if tables is not None or no_tables:
+    if no_tables:
         raise SpecError(
-            f"is of a serving workload; {case.workload.kind} is priced by the formulas",
-            field="--tables" if tables is not None else "--no-tables",
+            f"is of a serving workload; {case.workload.kind} is priced by the formulas unless --tables is given",
+            field="--no-tables",
         )
+    case = _priced_by(case, tables, kernels)
     wanted = [_compared(text, case) for text in compare or []]
     with progress(f"Planning {case.model.name} on {case.cluster.gpus} GPUs") as tell:
         result = search(case, wanted, top, tell)
     write(_report(result, kind, output, ranks), output)
+
+
+def _priced_by(case: Case, tables: Path | None, kernels: str | None) -> Case:
+    """``case`` with the tables that were asked for. Raises SpecError where they are not there, or not of its device."""
+    from moewright.case.case import TableSource
+    from moewright.case.serving import ENGINES
+    from moewright.cost.prices.silicon import SYSTEMS, system_of, tables_folder
+
+    if tables is None:
+        if kernels is not None:
+            raise SpecError("chooses among measured tables; give --tables too", field="--kernels")
+        return case
+    if kernels is not None and kernels not in ENGINES:
+        raise SpecError(f"got {kernels[:40]!r}; expected one of {', '.join(ENGINES)}", field="--kernels")
+    folder = tables_folder(None if tables == Path("installed") else tables)
+    if folder is None:
+        raise SpecError("no tables are installed: pip install 'moewright[silicon]'", field="--tables")
+    device = case.cluster.device.name
+    if system_of(device, folder) is None:
+        known = ", ".join(sorted(name for name in SYSTEMS if system_of(name, folder) is not None))
+        raise SpecError(f"has no tables of {device}; it has {known or 'none that is known'}", field="--tables")
+    return replace(case, tables=TableSource(folder, kernels or "vllm"))
 
 
 def _serving(case: Case, kind: Format, output: Path | None, top: int, compared: bool, tables: Path | None) -> None:

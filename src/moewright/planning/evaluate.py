@@ -16,9 +16,11 @@ from moewright.cost.ends import embedding_work, head_work
 from moewright.cost.layer import layer_work
 from moewright.cost.network import Groups
 from moewright.cost.pipeline import overlapped, pass_seconds, round_seconds, stage_seconds
+from moewright.cost.prices.measured import Measured
 from moewright.cost.prices.price import Price, Priced
 from moewright.cost.prices.profiled import Profiled
 from moewright.cost.prices.roofline import Roofline
+from moewright.cost.prices.silicon import system_of, tables_of
 from moewright.cost.shapes import groups_of
 from moewright.cost.table import Table
 from moewright.cost.work import Collective, Pass, Work
@@ -59,8 +61,11 @@ class Evaluation:
 
 
 def price_of(case: Case) -> Price:
-    """The price of a case by its own device: a machine's profile where it was measured, else the roofline."""
+    """The price of a case by its own device: a machine's profile where it was measured, the tables that the case names
+    where they have it, else the roofline."""
     precision, cluster = case.model.precision, case.cluster
+    if case.tables is not None and (system := system_of(cluster.device.name, case.tables.folder)) is not None:
+        return Measured(cluster, precision, tables_of(case.tables.folder, system, case.tables.engine))
     return Roofline(cluster, precision) if cluster.device.measured is None else Profiled(cluster, precision)
 
 

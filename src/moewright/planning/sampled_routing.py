@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from moewright.case.model import MoeFfn
+from moewright.cost.arrays import Array
 from moewright.cost.gate import choose
-from moewright.cost.routing_law import Router
+from moewright.cost.routing_law import Router, chances
 from moewright.placement.assignment import Assignment
 from moewright.placement.experts import replicas_of
 
@@ -27,14 +28,16 @@ class Traffic:
     received: np.ndarray
 
 
-def sample_copies(a: Assignment, ffn: MoeFfn, tokens: int, loads: np.ndarray | None, seed: int = 0) -> np.ndarray:
-    """Routed copies that every ep rank computes, shape [sampled replicas, sampled layers, ep], when each
-    replica routes ``tokens`` tokens per layer. As many layers and replicas as ``MOST_COPIES`` allows, at
-    least one of each; a replicated expert's tokens go to its replicas in turn."""
+def sample_copies(a: Assignment, ffn: MoeFfn, tokens: int, loads: Array | None, seed: int = 0) -> Array:
+    """Routed copies that every ep rank computes, shape [sampled replicas, sampled layers, ep], when each replica routes
+    ``tokens`` tokens per layer; a replicated expert's tokens go to its replicas in turn. As many layers and replicas as
+    ``MOST_COPIES`` allows, at least one of each. Of more tokens than that as many are drawn as it allows, and the
+    counts' distance from their mean grows with the root of the tokens, as that of a sum does."""
     rng, r, s = np.random.default_rng(seed), Router.of(ffn), a.strategy
     # limited and skewed routing draw a number per expert, not per copy
-    each = tokens * (ffn.top_k if loads is None and not r.limited else ffn.experts)
-    budget = max(1, MOST_COPIES // max(each, 1))
+    numbers = ffn.top_k if loads is None and not r.limited else ffn.experts
+    drawn = max(1, min(tokens, MOST_COPIES // numbers))
+    budget = max(1, MOST_COPIES // (drawn * numbers))
     layers = min(len(a.experts), budget)
     replicas = min(s.replicas, max(1, budget // layers))
     picked = np.linspace(0, len(a.experts) - 1, layers).astype(int)
@@ -42,15 +45,17 @@ def sample_copies(a: Assignment, ffn: MoeFfn, tokens: int, loads: np.ndarray | N
     for index, layer in enumerate(picked):
         load = None if loads is None else loads[layer % len(loads)]
         placed = a.experts[layer]
-        chosen = choose(rng, tokens * replicas, r, load).reshape(replicas, -1)
-        chosen += ffn.experts * np.arange(replicas, dtype=chosen.dtype)[:, None]
+        chosen = choose(rng, drawn * replicas, r, load).reshape(replicas, -1)
+        chosen = chosen + ffn.experts * np.arange(replicas)[:, None]
         per_expert = np.bincount(chosen.ravel(), minlength=replicas * ffn.experts).reshape(replicas, -1)
+        chance = np.full(ffn.experts, ffn.top_k / ffn.experts) if load is None else chances(load, ffn.top_k)
+        per_expert = np.maximum(tokens * chance + (per_expert - drawn * chance) * (tokens / drawn) ** 0.5, 0.0)
         shares = per_expert / replicas_of(placed[None], ffn.experts)[0]
         counts[:, index] = shares[:, placed].sum(axis=2)
     return counts
 
 
-def follow(a: Assignment, ffn: MoeFfn, tokens: int, loads: np.ndarray | None, seed: int = 1) -> Traffic:
+def follow(a: Assignment, ffn: MoeFfn, tokens: int, loads: Array | None, seed: int = 1) -> Traffic:
     """Follow up to ``MOST_FOLLOWED`` tokens of one layer and replica, owned evenly by the ep ranks, to the
     ranks of their experts. An expert of several replicas is read from the one in the token's turn."""
     rng, ep = np.random.default_rng(seed), a.strategy.experts.ep

@@ -7,7 +7,7 @@ from pathlib import Path
 from moewright.case.case import Case
 from moewright.case.strategy import Strategy
 from moewright.cost.prices.measured import Measured
-from moewright.cost.prices.silicon import SYSTEMS, tables_of
+from moewright.cost.prices.silicon import system_of, tables_of
 from moewright.cost.table import Table
 from moewright.serving.engines.engine import Engine
 from moewright.serving.step import StepModel
@@ -16,8 +16,8 @@ from moewright.serving.step import StepModel
 def tables_price(case: Case, engine: Engine, folder: Path | None) -> Measured | None:
     """The price of the case's work by the tables in ``folder``, as ``engine`` runs it; None where it has none of the
     device."""
-    system = SYSTEMS.get(case.cluster.device.name)
-    if folder is None or system is None or not (folder / system).is_dir():
+    system = None if folder is None else system_of(case.cluster.device.name, folder)
+    if folder is None or system is None:
         return None
     return Measured(case.cluster, case.model.precision, tables_of(folder, system, engine.name))
 

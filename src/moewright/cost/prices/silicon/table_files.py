@@ -76,6 +76,12 @@ def tables_folder(given: Path | None = None) -> Path | None:
     return None
 
 
+def system_of(device: str, folder: Path) -> str | None:
+    """The folder's name for a device of the catalogue; None where ``folder`` has no tables of it."""
+    name = SYSTEMS.get(device)
+    return name if name is not None and (folder / name).is_dir() else None
+
+
 def find_table(folder: Path, system: str, name: str, engine: str) -> list[Source]:
     """Tables ``name`` (such as ``gemm_perf``) of ``system``, the best first: the engine asked for before others,
     new versions before old ones."""
