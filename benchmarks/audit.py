@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from moewright.audit.audit import audit
-from moewright.audit.record import FAILING, Audit
+from moewright.audit.audit_document import audit
+from moewright.audit.audit_record import FAILING, Audit
 
 DOCUMENTS = Path(__file__).parents[1] / "tests" / "audit" / "documents"
 #: a number of its own (not a part of a name such as H100, FP8 or 8x7B) and the unit behind it

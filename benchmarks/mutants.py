@@ -147,9 +147,8 @@ def main(arguments: list[str]) -> int:
         with ThreadPoolExecutor(folders.qsize()) as pool:
             list(pool.map(judge, every))
     new = [m for m in survivors if f"{m.module}: {m.before}" not in ACCEPTED]
-    print(
-        f"{len(every)} mutants, {len(every) - len(survivors)} noticed, {len(survivors) - len(new)} accepted, {len(new)} not"
-    )
+    noticed, accepted = len(every) - len(survivors), len(survivors) - len(new)
+    print(f"{len(every)} mutants: {noticed} noticed, {accepted} accepted, {len(new)} neither")
     return 1 if new else 0
 
 

@@ -25,13 +25,7 @@ import yaml
 from scipy.optimize import least_squares
 
 from moewright.case.serving import ENGINE_FILES
-from moewright.serving.validation.closed_form import (
-    Batch,
-    Constants,
-    EngineConstants,
-    SharedConstants,
-    tpot_ttft,
-)
+from moewright.serving.validation.closed_form import Batch, Constants, EngineConstants, SharedConstants, tpot_ttft
 from moewright.serving.validation.predictions import FITTED, kind_of
 from moewright.serving.validation.row_steps import Facts, default_folder, facts_of, model_of
 from moewright.serving.validation.rows import read_rows

@@ -2,10 +2,10 @@
 
 import pytest
 
-from moewright.audit.arithmetic import judge_equality
-from moewright.audit.clauses import clauses_of
-from moewright.audit.document import normal
-from moewright.audit.numbers import BYTE_RATE, BYTES, COUNT, FLOP, FLOP_RATE, PER_SECOND, SECONDS, number_at
+from moewright.audit.judges.equalities import judge_equality
+from moewright.audit.text.clauses import clauses_of
+from moewright.audit.text.document import normal
+from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP, FLOP_RATE, PER_SECOND, SECONDS, number_at
 
 
 def outcomes(text):
@@ -110,7 +110,7 @@ def test_numbers_with_units(text, value, dim):
 )
 def test_limits_of_a_quantity(tmp_path, words, verdict):
     """32 layers of one expert of 3 × 4096 × 14336 in bf16 are 11.27 GB."""
-    from moewright.audit.audit import audit
+    from moewright.audit.audit_document import audit
 
     text = "Mixtral-8x7B in bf16 on 8 H100 GPUs with TP=1 and EP=8, batch 8, sequence length 1024.\n\n"
     (tmp_path / "limits.md").write_text(text + f"Each GPU holds {words} of expert weights.\n")

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from moewright.audit.annotate import annotated
-from moewright.audit.audit import audit
+from moewright.audit.audit_document import audit
 from moewright.cli import app
 from moewright.errors import SpecError
 

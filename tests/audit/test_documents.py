@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from moewright.audit.audit import audit
-from moewright.audit.record import FAILING
+from moewright.audit.audit_document import audit
+from moewright.audit.audit_record import FAILING
 
 DOCUMENTS = Path(__file__).parent / "documents"
 

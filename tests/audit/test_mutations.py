@@ -5,7 +5,7 @@ from benchmarks.audit import caught, correct_documents, judged, mutations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from moewright.audit.record import FAILING
+from moewright.audit.audit_record import FAILING
 
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in correct_documents()}
 

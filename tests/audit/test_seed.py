@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from moewright.audit.audit import audit
-from moewright.audit.record import Verdict
+from moewright.audit.audit_document import audit
+from moewright.audit.audit_record import Verdict
 
 DOCUMENT = Path(__file__).parents[2] / "examples" / "strategy-ep64-tp2.md"
 

@@ -13,7 +13,7 @@ from moewright.case.file.load import case_of, load
 from moewright.cost.prices.price import shares
 from moewright.cost.prices.silicon import tables_folder
 from moewright.serving.engines.deployment import engine_of, engine_strategy
-from moewright.serving.measured import measured_model
+from moewright.serving.engines.kernel_prices import measured_model
 from moewright.serving.simulation.simulate import simulate
 from moewright.serving.step import Step, StepModel
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from moewright.audit.document import read_text
-from moewright.audit.record import Audit, Claim, Verdict
+from moewright.audit.audit_record import Audit, Claim, Verdict
+from moewright.audit.text.document import read_text
 
 _MARKS: Final = {Verdict.HOLDS: "✓", Verdict.NOT_CHECKED: "?"}
 

@@ -12,7 +12,7 @@ from moewright.cli.app import Json, app
 from moewright.cli.output import Format, format_of, write, write_file
 
 if TYPE_CHECKING:
-    from moewright.audit.record import Audit
+    from moewright.audit.audit_record import Audit
     from moewright.report.blocks import Section
 
 
@@ -37,8 +37,8 @@ def audit(
     Exit status: 0 where all that could be checked holds, 1 where some does not, 2 for an unreadable document.
     """
     from moewright.audit.annotate import annotated
-    from moewright.audit.audit import audit as run
-    from moewright.audit.record import fails, verdicts_of
+    from moewright.audit.audit_document import audit as run
+    from moewright.audit.audit_record import fails, verdicts_of
 
     failing = verdicts_of(fail_on)
     kind = format_of(as_json, form, output)

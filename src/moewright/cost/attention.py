@@ -10,13 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from moewright.case.model import (
-    Attention,
-    CompressedAttention,
-    LatentAttention,
-    LinearAttention,
-    SoftmaxAttention,
-)
+from moewright.case.model import Attention, CompressedAttention, LatentAttention, LinearAttention, SoftmaxAttention
 from moewright.case.precision import Precision, element_bytes
 from moewright.case.tensors import Tensor
 from moewright.case.workload import Kind, Workload

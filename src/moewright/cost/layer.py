@@ -10,15 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from moewright.case.model import (
-    Attention,
-    DenseFfn,
-    LatentAttention,
-    Layer,
-    LinearAttention,
-    MoeFfn,
-    SoftmaxAttention,
-)
+from moewright.case.model import Attention, DenseFfn, LatentAttention, Layer, LinearAttention, MoeFfn, SoftmaxAttention
 from moewright.case.precision import element_bytes
 from moewright.case.tensors import Tensor, layer_attention_tensors, layer_ffn_tensors
 from moewright.cost.arrays import Array, Bools, array, where
@@ -32,16 +24,7 @@ from moewright.cost.attention import (
 )
 from moewright.cost.network import Group, sent_bytes
 from moewright.cost.shapes import divided_share, tensor_share
-from moewright.cost.work import (
-    AttentionScores,
-    Collective,
-    GroupedProducts,
-    Matrix,
-    Pass,
-    Products,
-    Stream,
-    Work,
-)
+from moewright.cost.work import AttentionScores, Collective, GroupedProducts, Matrix, Pass, Products, Stream, Work
 
 #: bytes that tell a rank one choice of the router: the expert (32 bits) and its weight (fp32)
 CHOICE = 8

@@ -9,14 +9,7 @@ from typing import Any
 
 from moewright.case.case import Case
 from moewright.case.file.load import case_of, load
-from moewright.case.strategy import (
-    AttentionParallel,
-    Dispatch,
-    ExpertParallel,
-    Gate,
-    Overlap,
-    Strategy,
-)
+from moewright.case.strategy import AttentionParallel, Dispatch, ExpertParallel, Gate, Overlap, Strategy
 from moewright.errors import SpecError
 from moewright.planning.record import Plan
 from moewright.planning.search import evaluate, plan

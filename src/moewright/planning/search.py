@@ -11,10 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from moewright.case.case import Case
-from moewright.case.strategy import (
-    Strategy,
-    StrategySpec,
-)
+from moewright.case.strategy import Strategy, StrategySpec
 from moewright.case.workload import Objective
 from moewright.cost.table import Table
 from moewright.errors import InfeasibleError, SpecError

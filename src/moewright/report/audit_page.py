@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from moewright.audit.record import Audit, Better, Claim, Verdict
+from moewright.audit.audit_record import Audit, Better, Claim, Verdict
 from moewright.report.blocks import Section, Table, plural
 from moewright.units import format_bytes, format_count, format_quantity, format_seconds
 

@@ -23,17 +23,7 @@ from moewright.case.file.records import (
 )
 from moewright.case.file.sections import section
 from moewright.case.loads.trace import read_trace
-from moewright.case.serving import (
-    AUTO,
-    ENGINES,
-    Disaggregated,
-    EngineSpec,
-    Lengths,
-    Pool,
-    Serving,
-    Speculative,
-    Spread,
-)
+from moewright.case.serving import AUTO, ENGINES, Disaggregated, EngineSpec, Lengths, Pool, Serving, Speculative, Spread
 from moewright.errors import SpecError
 
 MOST_REQUESTS = 1_000_000

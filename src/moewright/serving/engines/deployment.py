@@ -18,7 +18,7 @@ from moewright.planning.complete import complete
 from moewright.planning.naming import strategy_name
 from moewright.planning.space import space
 from moewright.serving.engines.engine import Engine, load_engine
-from moewright.serving.measured import MeasuredModel, measured_model
+from moewright.serving.engines.kernel_prices import MeasuredModel, measured_model
 from moewright.serving.step import StepModel
 from moewright.units import format_bytes
 

@@ -9,7 +9,7 @@ from typing import Any
 from moewright.case.case import Case
 from moewright.case.strategy import Strategy, StrategySpec
 from moewright.serving.engines.deployment import Workers, engine_of, serving_of, worker_case
-from moewright.serving.measured import measured_model
+from moewright.serving.engines.kernel_prices import measured_model
 from moewright.serving.simulation.outcome import Outcome
 from moewright.serving.simulation.simulate import simulate_pools
 from moewright.serving.step import StepModel

@@ -25,7 +25,7 @@ from moewright.cost.prices.silicon import tables_folder
 from moewright.cost.table import Table
 from moewright.errors import MoewrightError
 from moewright.serving.engines.engine import Engine, load_engine
-from moewright.serving.measured import tables_price
+from moewright.serving.engines.kernel_prices import tables_price
 from moewright.serving.step import PricedStep, Step, StepModel
 from moewright.serving.validation.checkpoints import in_format, shipped
 from moewright.serving.validation.rows import CLUSTERS, Row, Skipped, Worker

@@ -5,15 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from moewright.cost.prices.silicon.curves import Curve
-from moewright.cost.prices.silicon.tables import (
-    FEW_ROWS,
-    GEMM_FORMATS,
-    MOE_FORMATS,
-    Family,
-    Found,
-    Tables,
-    fastest,
-)
+from moewright.cost.prices.silicon.tables import FEW_ROWS, GEMM_FORMATS, MOE_FORMATS, Family, Found, Tables, fastest
 
 
 def gemm(tables: Tables, n: int, k: int, dtype: str) -> Found | None:

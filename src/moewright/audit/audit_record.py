@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from moewright.audit.case import Assumption
-from moewright.audit.premises import Premise
+from moewright.audit.reading.document_case import Assumption
+from moewright.audit.reading.premises import Premise
 from moewright.errors import SpecError
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from moewright.audit.numbers import COUNT, Dim, Number, Token, number_at
+from moewright.audit.text.numbers import COUNT, Dim, Number, Token, number_at
 
 #: nesting and length that an expression of a document does not exceed
 MOST_TOKENS: Final = 80

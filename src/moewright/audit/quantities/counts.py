@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from moewright.audit.facts import EXPERT, MODEL, PLAN, WORK, Facts, Reading, Scope, moe_layer
+from moewright.audit.quantities.readings import EXPERT, MODEL, PLAN, WORK, Facts, Reading, Scope, moe_layer
 from moewright.case.tensors import active_parameters, all_tensors, layer_tensors, total_parameters
 from moewright.case.workload import Kind
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from moewright.audit.counts import count
-from moewright.audit.facts import Facts, Reading, Scope
-from moewright.audit.held import memory
-from moewright.audit.work import communication, compute, share, throughput, time
+from moewright.audit.quantities.counts import count
+from moewright.audit.quantities.held_bytes import memory
+from moewright.audit.quantities.readings import Facts, Reading, Scope
+from moewright.audit.quantities.work import communication, compute, share, throughput, time
 
 
 def readings(f: Facts, name: str, scope: Scope) -> list[Reading]:

@@ -5,17 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from moewright.audit.case import Setting
+from moewright.audit.reading.document_case import Setting
 from moewright.case.case import Case
 from moewright.case.model import Layer
-from moewright.case.strategy import (
-    AttentionParallel,
-    Dispatch,
-    ExpertParallel,
-    Overlap,
-    Strategy,
-    StrategySpec,
-)
+from moewright.case.strategy import AttentionParallel, Dispatch, ExpertParallel, Overlap, Strategy, StrategySpec
 from moewright.case.workload import Kind
 from moewright.planning.bounds import bound_seconds
 from moewright.planning.detail import detail

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from moewright.audit.case import Setting
-from moewright.audit.clauses import Clauses
-from moewright.audit.document import Statement
-from moewright.audit.expressions import Node, Operation, numbers_in
-from moewright.audit.premises import Premise
-from moewright.audit.record import Claim, Verdict
+from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.reading.document_case import Setting
+from moewright.audit.reading.premises import Premise
+from moewright.audit.text.clauses import Clauses
+from moewright.audit.text.document import Statement
+from moewright.audit.text.expressions import Node, Operation, numbers_in
 from moewright.case.model import LatentAttention, SoftmaxAttention
 
 _COMPARED: Final = (

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from moewright.audit.clauses import Figure
-from moewright.audit.document import Statement
-from moewright.audit.facts import Scope
-from moewright.audit.numbers import BYTE_RATE, BYTES, COUNT, FLOP, FLOP_RATE, PER_SECOND, SECONDS
+from moewright.audit.quantities.readings import Scope
+from moewright.audit.text.clauses import Figure
+from moewright.audit.text.document import Statement
+from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP, FLOP_RATE, PER_SECOND, SECONDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from moewright.audit.clauses import Figure
-from moewright.audit.document import Statement
-from moewright.audit.facts import Facts, Reading, Scope, bounds
-from moewright.audit.meaning import Meaning
-from moewright.audit.numbers import BYTE_RATE, BYTES, COUNT, FLOP, NAMES, SECONDS, Number
-from moewright.audit.quantities import readings
-from moewright.audit.record import Claim, Verdict
+from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.quantities.known import readings
+from moewright.audit.quantities.readings import Facts, Reading, Scope, bounds
+from moewright.audit.reading.meaning import Meaning
+from moewright.audit.text.clauses import Figure
+from moewright.audit.text.document import Statement
+from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP, NAMES, SECONDS, Number
 from moewright.case.workload import Kind
 from moewright.planning.naming import weight_bytes_total
 from moewright.units import format_quantity

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from moewright.audit.expressions import Node, Operation, fold, numbers_in, prefix, suffix, whole
-from moewright.audit.numbers import COUNT, Number, Token, tokens_of
+from moewright.audit.text.expressions import Node, Operation, fold, numbers_in, prefix, suffix, whole
+from moewright.audit.text.numbers import COUNT, Number, Token, tokens_of
 
 #: words behind a bare number that may stand before its "="; anything else there is a name that is given a value
 _NOUNS: Final = re.compile(

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import yaml
 
-from moewright.audit.premises import Premise
+from moewright.audit.reading.premises import Premise
 from moewright.case.case import Case
 from moewright.case.file.load import case_of, load
 from moewright.case.precision import FORMATS

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from moewright.audit.document import Statement
-from moewright.audit.facts import Facts, bounds
-from moewright.audit.record import Claim, Verdict
+from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.quantities.readings import Facts, bounds
+from moewright.audit.text.document import Statement
 from moewright.planning.record import Plan
 from moewright.units import format_bytes, format_count, format_seconds
 

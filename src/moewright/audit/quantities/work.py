@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from moewright.audit.facts import (
+from moewright.audit.quantities.readings import (
     BYTES,
     DEVICE,
     EXPERT,

@@ -7,16 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from moewright.audit.document import Document, Statement, keyed
-from moewright.audit.numbers import (
-    COUNT,
-    FLOP,
-    Dim,
-    Number,
-    Token,
-    tokens_of,
+from moewright.audit.reading.wordings import (
+    ASIDE,
+    COMPILED,
+    DENSE_FORMATS,
+    DERIVED,
+    FORMAT,
+    MEASURES,
+    PER_GPU,
+    TEXT,
+    WORK,
 )
-from moewright.audit.wordings import ASIDE, COMPILED, DENSE_FORMATS, DERIVED, FORMAT, MEASURES, PER_GPU, TEXT, WORK
+from moewright.audit.text.document import Document, Statement, keyed
+from moewright.audit.text.numbers import COUNT, FLOP, Dim, Number, Token, tokens_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,21 +7,21 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from moewright.audit.arithmetic import Outcome, judge_equality, judge_split
-from moewright.audit.better import better_of
-from moewright.audit.case import Setting, parse_assume, setting_of, strategies
-from moewright.audit.clauses import Clauses, Equality, clauses_of
-from moewright.audit.document import Document, Statement, parse, read_text
-from moewright.audit.expressions import Node, Operation, numbers_in
-from moewright.audit.facts import Facts, facts_of
-from moewright.audit.judge import Context, Stated, judge_figure, unit_of
-from moewright.audit.meaning import meaning_of
-from moewright.audit.numbers import BYTES, COUNT, FLOP, FLOP_RATE, Dim, Number
-from moewright.audit.premises import Premise, premises_of
-from moewright.audit.record import Audit, Better, Claim, Verdict
-from moewright.audit.restated import inferred, judge_premises, judge_strategy
-from moewright.audit.sums import Part, judge_sums
-from moewright.audit.words import View, judge_correct, judge_exactly, judge_words
+from moewright.audit.audit_record import Audit, Better, Claim, Verdict
+from moewright.audit.judges.better import better_of
+from moewright.audit.judges.equalities import Outcome, judge_equality, judge_split
+from moewright.audit.judges.figures import Context, Stated, judge_figure, unit_of
+from moewright.audit.judges.sums import Part, judge_sums
+from moewright.audit.judges.words import View, judge_correct, judge_exactly, judge_words
+from moewright.audit.quantities.readings import Facts, facts_of
+from moewright.audit.reading.document_case import Setting, parse_assume, setting_of, strategies
+from moewright.audit.reading.meaning import meaning_of
+from moewright.audit.reading.premises import Premise, premises_of
+from moewright.audit.reading.restated import inferred, judge_premises, judge_strategy
+from moewright.audit.text.clauses import Clauses, Equality, clauses_of
+from moewright.audit.text.document import Document, Statement, parse, read_text
+from moewright.audit.text.expressions import Node, Operation, numbers_in
+from moewright.audit.text.numbers import BYTES, COUNT, FLOP, FLOP_RATE, Dim, Number
 
 _YAML: Final = (".yaml", ".yml")
 
@@ -31,7 +31,7 @@ def audit(path: str | Path, assume: Iterable[str] = (), spec: str | None = None)
     not give; ``spec``: a spec file that gives everything. Raises SpecError."""
     assumed = parse_assume(assume)
     if Path(path).suffix.lower() in _YAML:
-        from moewright.audit.claims import audit_claims
+        from moewright.audit.reading.claims_file import audit_claims
 
         return audit_claims(str(path), assumed, spec)
     document = parse(read_text(path), str(path))

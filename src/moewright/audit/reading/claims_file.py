@@ -8,15 +8,15 @@ from typing import Any, Final
 
 import yaml
 
-from moewright.audit.better import better_of
-from moewright.audit.case import Assumption, Setting
-from moewright.audit.clauses import Figure
-from moewright.audit.document import Statement, normal, read_text
-from moewright.audit.facts import Facts, Scope, facts_of
-from moewright.audit.judge import Context, judge_figure
-from moewright.audit.meaning import Meaning
-from moewright.audit.numbers import number_at
-from moewright.audit.record import Audit, Claim
+from moewright.audit.audit_record import Audit, Claim
+from moewright.audit.judges.better import better_of
+from moewright.audit.judges.figures import Context, judge_figure
+from moewright.audit.quantities.readings import Facts, Scope, facts_of
+from moewright.audit.reading.document_case import Assumption, Setting
+from moewright.audit.reading.meaning import Meaning
+from moewright.audit.text.clauses import Figure
+from moewright.audit.text.document import Statement, normal, read_text
+from moewright.audit.text.numbers import number_at
 from moewright.case.file.files import read_mapping
 from moewright.case.file.load import SECTIONS, case_of, load
 from moewright.errors import InfeasibleError, SpecError

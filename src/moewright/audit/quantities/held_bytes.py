@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from moewright.audit.facts import BYTES, EXPERT, FLOPS, MODEL, PLAN, WORK, Facts, Reading, Scope, labelled, moe_layer
+from moewright.audit.quantities.readings import (
+    BYTES,
+    EXPERT,
+    FLOPS,
+    MODEL,
+    PLAN,
+    WORK,
+    Facts,
+    Reading,
+    Scope,
+    labelled,
+    moe_layer,
+)
 from moewright.case.model import Layer, MoeFfn
 from moewright.case.precision import element_bytes
 from moewright.case.tensors import all_tensors, layer_tensors

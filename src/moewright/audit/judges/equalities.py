@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from moewright.audit.clauses import Equality, Split
-from moewright.audit.expressions import Node, Operation, Value, evaluate, numbers_in
-from moewright.audit.numbers import COUNT, FLOP, FLOP_RATE, NAMES, PER_SECOND, Dim, Number
-from moewright.audit.record import Verdict
+from moewright.audit.audit_record import Verdict
+from moewright.audit.text.clauses import Equality, Split
+from moewright.audit.text.expressions import Node, Operation, Value, evaluate, numbers_in
+from moewright.audit.text.numbers import COUNT, FLOP, FLOP_RATE, NAMES, PER_SECOND, Dim, Number
 from moewright.units import format_quantity
 
 #: what ≈ and ~ allow

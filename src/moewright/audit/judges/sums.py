@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Final
 
-from moewright.audit.clauses import Figure
-from moewright.audit.document import Statement
-from moewright.audit.facts import Facts
-from moewright.audit.meaning import Meaning
-from moewright.audit.numbers import BYTES, FLOP, SECONDS, Number
-from moewright.audit.record import Claim, Verdict
+from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.quantities.readings import Facts
+from moewright.audit.reading.meaning import Meaning
+from moewright.audit.text.clauses import Figure
+from moewright.audit.text.document import Statement
+from moewright.audit.text.numbers import BYTES, FLOP, SECONDS, Number
 from moewright.units import format_quantity
 
 _TOTAL: Final = re.compile(

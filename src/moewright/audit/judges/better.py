@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from moewright.audit.facts import Facts, bounds
-from moewright.audit.record import Better, Priced
+from moewright.audit.audit_record import Better, Priced
+from moewright.audit.quantities.readings import Facts, bounds
 from moewright.errors import MoewrightError
 from moewright.planning.record import Plan
 from moewright.planning.search import plan as search

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from moewright.audit.numbers import BYTE_RATE, BYTES, COUNT, FLOP, FLOP_RATE, SECONDS, Dim
+from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP, FLOP_RATE, SECONDS, Dim
 
 #: wording of a key → (field, dimensions its value may have); the first that matches counts
 KEYS: Final[tuple[tuple[str, str, tuple[Dim, ...]], ...]] = (

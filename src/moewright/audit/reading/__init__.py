@@ -1,0 +1,1 @@
+"""What a document takes for given, and what its figures are of."""
