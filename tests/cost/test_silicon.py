@@ -104,8 +104,8 @@ def test_an_all_reduce_is_counted_in_elements_and_launches_one_by_one_are_left_o
 
 
 def test_experts_of_another_shape_keep_the_efficiency(tables: Tables) -> None:
-    same = kernels.experts(tables, 64, 32, 2, 8, 1, 2, "bf16", "balanced")
-    twice = kernels.experts(tables, 64, 64, 2, 8, 1, 2, "bf16", "balanced")
+    same = kernels.experts(tables, (64, 32, 2, 8), 1, 2, "bf16", "balanced")
+    twice = kernels.experts(tables, (64, 64, 2, 8), 1, 2, "bf16", "balanced")
     assert same is not None
     assert twice is not None
     assert (same.tag, twice.tag) == ("measured", "derived")

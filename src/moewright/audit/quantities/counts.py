@@ -5,85 +5,86 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from moewright.audit.quantities.readings import EXPERT, MODEL, PLAN, WORK, Facts, Reading, Scope, moe_layer
+from moewright.case.model import MoeFfn
 from moewright.case.tensors import active_parameters, all_tensors, layer_tensors, total_parameters
 from moewright.case.workload import Kind
 
 
 def count(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
-    case, plan = f.case, f.plan
-    model, moe = case.model, case.model.moe
+    """Readings of the count of ``part`` (experts, modules, heads, layers, tokens, sequences, parameters …)."""
+    model, moe, plan = f.case.model, f.case.model.moe, f.plan
     if part == "experts" and moe is not None:
-        layers = len(model.moe_layers())
-        needs = ("model.experts.count", "model.layers")
-        if "gpu" in scope and plan is None:
-            return
-        if "gpu" in scope and plan is not None:
-            s = plan.strategy
-            each = moe.experts / s.experts.ep
-            if "layer" in scope:
-                yield Reading(
-                    each / s.experts.tp, f"{moe.experts} / (ep {s.experts.ep} × tp {s.experts.tp})", (*needs, *PLAN)
-                )
-                yield Reading(each, f"{moe.experts} / ep {s.experts.ep}", (*needs, *PLAN))
-            else:
-                yield Reading(
-                    plan.balance.experts_per_gpu.max,
-                    f"{moe.experts} × {layers} / {s.gpus // s.replicas} GPUs",
-                    (*needs, *PLAN),
-                )
-                yield Reading(each, f"{moe.experts} / ep {s.experts.ep}, a layer", (*needs, *PLAN))
-                yield Reading(
-                    each * layers / s.pp, f"{moe.experts} / ep {s.experts.ep} × {layers} layers", (*needs, *PLAN)
-                )
-        elif "layer" in scope:
-            yield Reading(moe.experts, "experts of a layer", needs)
-        elif "gpu" not in scope:
-            yield Reading(moe.experts * layers, f"{moe.experts} × {layers} layers", needs)
-            yield Reading(moe.experts, "experts of a layer", needs)
+        yield from _experts(f, moe, scope)
     elif part in ("modules", "modules.experts", "modules.attention") and moe is not None:
-        attention, experts = len(model.layers), moe.experts * len(model.moe_layers())
-        total = {"modules": attention + experts, "modules.experts": experts, "modules.attention": attention}[part]
-        needs = ("model.experts.count", "model.layers")
-        if "gpu" in scope:
-            gpus = case.cluster.gpus
-            yield Reading(total / gpus, f"{total} / {gpus} GPUs, an average", (*needs, *PLAN))
-        else:
-            yield Reading(
-                total, f"{experts} experts + {attention} attentions" if part == "modules" else "one a layer", needs
-            )
+        yield from _modules(f, moe, part, scope)
     elif part == "heads" and plan is not None:
-        heads = moe_layer(case).attention.heads
-        yield Reading(
-            heads / plan.strategy.attention.tp, f"{heads} / tp {plan.strategy.attention.tp}", ("model.attention.heads",)
-        )
+        heads, tp = moe_layer(f.case).attention.heads, plan.strategy.attention.tp
+        yield Reading(heads / tp, f"{heads} / tp {tp}", ("model.attention.heads",))
     elif part == "layers" and plan is not None:
-        yield Reading(
-            len(model.layers) / plan.strategy.pp, f"{len(model.layers)} / pp {plan.strategy.pp}", ("model.layers",)
-        )
+        pp = plan.strategy.pp
+        yield Reading(len(model.layers) / pp, f"{len(model.layers)} / pp {pp}", ("model.layers",))
     elif part in ("tokens", "sequences"):
-        batch, w = case.workload.batch[0], case.workload
-        total = batch * (w.sequence if part == "tokens" and w.kind is not Kind.DECODE else 1)
-        if "gpu" in scope:
-            if plan is None:
-                return
-            a = plan.strategy.attention
-            groups = plan.strategy.replicas * a.dp
-            yield Reading(total / groups, f"{total} / {groups} attention groups", (*WORK, *PLAN))
-            yield Reading(total / plan.gpus, f"{total} / {plan.gpus} GPUs", (*WORK, *PLAN))
-        elif "expert" in scope and moe is not None:
-            yield Reading(total * moe.top_k / moe.experts, f"{total} × top {moe.top_k} / {moe.experts}", WORK)
-        else:
-            yield Reading(total, f"{batch} sequences × {w.sequence}" if part == "tokens" else "the batch", WORK)
+        yield from _tokens(f, part, scope)
     elif part == "parameters":
         yield from _parameters(f, scope)
     elif part.startswith("parameters."):
         kind = part.partition(".")[2]
-        layer = sum(t.parameters for t in layer_tensors(moe_layer(case), model.hidden_size) if t.kind == kind)
+        layer = sum(t.parameters for t in layer_tensors(moe_layer(f.case), model.hidden_size) if t.kind == kind)
         whole = sum(t.parameters * n for t, n in all_tensors(model) if t.kind == kind)
         fields = MODEL if kind == "attention" else EXPERT
-        found = [(float(layer), f"{kind} of a layer"), (float(whole), f"{kind} of all layers")]
-        for value, how in found if "layer" in scope else reversed(found):
+        readings = [(float(layer), f"{kind} of a layer"), (float(whole), f"{kind} of all layers")]
+        for value, how in readings if "layer" in scope else reversed(readings):
             yield Reading(value, how, fields)
+
+
+def _experts(f: Facts, moe: MoeFfn, scope: Scope) -> Iterator[Reading]:
+    layers, plan = len(f.case.model.moe_layers()), f.plan
+    needs = ("model.experts.count", "model.layers")
+    if "gpu" not in scope:
+        if "layer" not in scope:
+            yield Reading(moe.experts * layers, f"{moe.experts} × {layers} layers", needs)
+        yield Reading(moe.experts, "experts of a layer", needs)
+        return
+    if plan is None:
+        return
+    s, needs = plan.strategy, (*needs, *PLAN)
+    of_rank, how = moe.experts / s.experts.ep, f"{moe.experts} / ep {s.experts.ep}"
+    if "layer" in scope:
+        yield Reading(of_rank / s.experts.tp, f"{moe.experts} / (ep {s.experts.ep} × tp {s.experts.tp})", needs)
+        yield Reading(of_rank, how, needs)
+        return
+    most = plan.balance.experts_per_gpu.max
+    yield Reading(most, f"{moe.experts} × {layers} / {s.gpus // s.replicas} GPUs", needs)
+    yield Reading(of_rank, f"{how}, a layer", needs)
+    yield Reading(of_rank * layers / s.pp, f"{how} × {layers} layers", needs)
+
+
+def _modules(f: Facts, moe: MoeFfn, part: str, scope: Scope) -> Iterator[Reading]:
+    attention, experts = len(f.case.model.layers), moe.experts * len(f.case.model.moe_layers())
+    total = {"modules": attention + experts, "modules.experts": experts, "modules.attention": attention}[part]
+    needs = ("model.experts.count", "model.layers")
+    if "gpu" in scope:
+        gpus = f.case.cluster.gpus
+        yield Reading(total / gpus, f"{total} / {gpus} GPUs, an average", (*needs, *PLAN))
+    else:
+        how = f"{experts} experts + {attention} attentions" if part == "modules" else "one a layer"
+        yield Reading(total, how, needs)
+
+
+def _tokens(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
+    w, moe, plan = f.case.workload, f.case.model.moe, f.plan
+    batch = w.batch[0]
+    total = batch * (w.sequence if part == "tokens" and w.kind is not Kind.DECODE else 1)
+    if "gpu" in scope:
+        if plan is None:
+            return
+        groups = plan.strategy.replicas * plan.strategy.attention.dp
+        yield Reading(total / groups, f"{total} / {groups} attention groups", (*WORK, *PLAN))
+        yield Reading(total / plan.gpus, f"{total} / {plan.gpus} GPUs", (*WORK, *PLAN))
+    elif "expert" in scope and moe is not None:
+        yield Reading(total * moe.top_k / moe.experts, f"{total} × top {moe.top_k} / {moe.experts}", WORK)
+    else:
+        yield Reading(total, f"{batch} sequences × {w.sequence}" if part == "tokens" else "the batch", WORK)
 
 
 def _parameters(f: Facts, scope: Scope) -> Iterator[Reading]:

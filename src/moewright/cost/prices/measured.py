@@ -148,7 +148,7 @@ class Measured:
 
         def find(etp: int, ep: int) -> Found | None:
             sizes = (e.hidden, ffn.width, ffn.top_k, ffn.experts)
-            return kernels.experts(self.tables, *sizes, etp, ep, form, SKEW)
+            return kernels.experts(self.tables, sizes, etp, ep, form, SKEW)
 
         look = per_shape((e.etp, e.ep), (np.maximum(e.tokens, 1e-9),), find)
         return replace(look, seconds=look.seconds * self._skew(w, e, typical_straggler(e.ep, 0.0)))

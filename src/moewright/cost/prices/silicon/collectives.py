@@ -25,7 +25,7 @@ def all_reduce(tables: Tables, gpus: int) -> Found | None:
             curve = Curve.of(grid, np.minimum(_reach(curve, grid), _reach(other, grid)))
         return Found(curve, _sent(gpus) / _sent(size_of), "measured" if size_of == gpus else "derived", source)
 
-    return tables.keep(("all_reduce", gpus), make)  # type: ignore[no-any-return]
+    return tables.keep(("all_reduce", gpus), make)
 
 
 def _reach(curve: Curve, grid: np.ndarray) -> np.ndarray:
@@ -61,4 +61,4 @@ def exchange(tables: Tables, operation: str, gpus: int) -> Found | None:
         curve, size_of = _by_bytes(*near)
         return Found(curve, _sent(gpus) / _sent(size_of), "measured" if size_of == gpus else "derived", table.source)
 
-    return tables.keep((operation, gpus), make)  # type: ignore[no-any-return]
+    return tables.keep((operation, gpus), make)

@@ -11,7 +11,7 @@ from moewright.cost.prices.silicon.tables import FEW_ROWS, GEMM_FORMATS, MOE_FOR
 def gemm(tables: Tables, n: int, k: int, dtype: str) -> Found | None:
     """Curve over the rows of [rows, k] · [k, n]. Between measured widths the logarithm of time is linear in those
     of ``n`` and ``k``; beyond them it grows with their product."""
-    return tables.keep(("gemm", n, k, dtype), lambda: fastest(_gemm(t, n, k, dtype) for t in tables.others()))  # type: ignore[no-any-return]
+    return tables.keep(("gemm", n, k, dtype), lambda: fastest(_gemm(t, n, k, dtype) for t in tables.others()))
 
 
 def _gemm(tables: Tables, n: int, k: int, dtype: str) -> Found | None:
@@ -53,18 +53,19 @@ def _between(axis: np.ndarray, value: float) -> list[tuple[float, float]]:
     return [(float(low), 1 - w), (float(high), w)]
 
 
-def experts(
-    tables: Tables, hidden: int, width: int, top_k: int, count: int, tp: int, ep: int, dtype: str, skew: str
-) -> Found | None:
+def experts(tables: Tables, sizes: tuple[int, int, int, int], tp: int, ep: int, dtype: str, skew: str) -> Found | None:
     """Curve over the tokens that all ranks of ``ep`` bring together: seconds of the experts of the fullest rank.
+    ``sizes``: hidden, width, top-k, experts.
 
     ``skew``: how tokens choose (balanced, power_law_1.01, power_law_1.2). A shape that was not measured is taken
     from the nearest one with the ratio of the weights that a rank holds.
     """
     names = ("hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size", "moe_ep_size")
 
+    hidden, width, top_k, _ = sizes
+
     def make() -> Found | None:
-        wanted = (hidden, width, top_k, count, tp, ep)
+        wanted = (*sizes, tp, ep)
         for form in MOE_FORMATS[dtype]:
             best: tuple[float, Found] | None = None
             for one in tables.others():
@@ -84,7 +85,7 @@ def experts(
                 return best[1]
         return None
 
-    return tables.keep(("moe", hidden, width, top_k, count, tp, ep, dtype, skew), make)  # type: ignore[no-any-return]
+    return tables.keep(("moe", sizes, tp, ep, dtype, skew), make)
 
 
 def prefill_attention(tables: Tables, heads: int, kv_heads: int, head_dim: int, window: int, kv: str) -> Found | None:
@@ -106,7 +107,7 @@ def _attention(
         formats = ("fp8", "bfloat16") if kv == "fp8" else ("bfloat16", "fp8")
         names = ("num_heads", "num_key_value_heads", "head_dim", "window_size")
         wanted = (heads, kv_heads, head_dim, window)
-        choose = {"kv_cache_dtype": formats, "window_size": (window, 0)}
+        choose: dict[str, tuple[int | float | str, ...]] = {"kv_cache_dtype": formats, "window_size": (window, 0)}
         near = tables.nearest(name, names, wanted, (1.0, 2.0, 3.0, 10.0), choose)
         if near is None:
             return None
@@ -117,7 +118,7 @@ def _attention(
             factor = (kv_heads * head_dim) / (key[1] * key[2]) if reads else heads * head_dim / (key[0] * key[2])
         return Found(table.surface(key, *axes), factor, "measured" if key == wanted else "derived", table.source)
 
-    return tables.keep((name, heads, kv_heads, head_dim, window, kv), make)  # type: ignore[no-any-return]
+    return tables.keep((name, heads, kv_heads, head_dim, window, kv), make)
 
 
 def latent_module(tables: Tables, phase: str, heads: int, dtype: str, kv: str, sparse: str = "") -> Found | None:
@@ -140,14 +141,14 @@ def latent_module(tables: Tables, phase: str, heads: int, dtype: str, kv: str, s
         if own is not None:
             return own
         name = f"{'dsa' if sparse else 'mla'}_{phase}_module_perf"
-        choose = {
+        choose: dict[str, tuple[int | float | str, ...]] = {
             "gemm_type": GEMM_FORMATS[dtype],
             "kv_cache_dtype": ("fp8", "bfloat16") if kv == "fp8" else ("bfloat16", "fp8"),
         }
         if sparse:
             choose["model"] = (sparse,)
         if phase == "context":
-            choose["step"] = (0,)  # type: ignore[assignment]
+            choose["step"] = (0,)
         near = tables.nearest(name, ("num_heads",), (heads,), (1.0,), choose)
         if near is None:
             return None
@@ -157,7 +158,7 @@ def latent_module(tables: Tables, phase: str, heads: int, dtype: str, kv: str, s
             table.surface(key, *axes), heads / key[0], "measured" if key == (heads,) else "derived", table.source
         )
 
-    return tables.keep(("mla", phase, heads, dtype, kv, sparse), make)  # type: ignore[no-any-return]
+    return tables.keep(("mla", phase, heads, dtype, kv, sparse), make)
 
 
 def linear_attention(tables: Tables, phase: str, key_heads: int, value_heads: int) -> Found | None:
@@ -187,4 +188,4 @@ def linear_attention(tables: Tables, phase: str, key_heads: int, value_heads: in
             Curve.of(grid, total), factor, "measured" if key == (key_heads, value_heads) else "derived", table.source
         )
 
-    return tables.keep(("gdn", phase, key_heads, value_heads), make)  # type: ignore[no-any-return]
+    return tables.keep(("gdn", phase, key_heads, value_heads), make)

@@ -16,7 +16,6 @@ from functools import lru_cache
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -123,7 +122,7 @@ def _parquet(path: Path) -> dict[str, np.ndarray]:
     table = pq.read_table(path)
     columns: dict[str, np.ndarray] = {}
     for column in table.column_names:
-        data: Any = table.column(column)
+        data = table.column(column)
         if pa.types.is_dictionary(data.type):
             data = data.cast(data.type.value_type)
         values = data.to_numpy(zero_copy_only=False)

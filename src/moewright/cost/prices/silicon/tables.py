@@ -8,18 +8,22 @@ over (``derived``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TypeVar, cast
 
 import numpy as np
 
 from moewright.cost.prices.silicon.curves import Curve, Surface
 from moewright.cost.prices.silicon.table_files import TABLED, Source, find_table, read_table
 
-Key = tuple[Any, ...]
+Key = tuple[int, ...]
+#: column → the values that are allowed, the wanted one first
+Choice = Mapping[str, tuple[int | float | str, ...]]
+_Kept = TypeVar("_Kept")
 #: formats of our own → names of the tables, the wanted one first
 GEMM_FORMATS = {
     "bf16": ("bfloat16",),
@@ -74,14 +78,9 @@ FEW_ROWS = 8
 
 
 def distance(key: Key, other: Key, weights: Iterable[float]) -> float:
-    """How far apart two keys are: strings must be equal, numbers are near by their logarithms."""
-    apart = 0.0
-    for wanted, has, weight in zip(key, other, weights, strict=True):
-        if isinstance(wanted, str):
-            apart += 0.0 if wanted == has else np.inf
-        else:
-            apart += weight * abs(float(np.log(max(wanted, 0.5) / max(has, 0.5))))
-    return apart
+    """How far apart two keys are: numbers are near by their logarithms."""
+    pairs = zip(key, other, weights, strict=True)
+    return sum(weight * abs(math.log(max(wanted, 0.5) / max(has, 0.5))) for wanted, has, weight in pairs)
 
 
 @dataclass(frozen=True)
@@ -103,15 +102,15 @@ class Family:
         _, where = np.unique(flat, return_inverse=True)
         order = np.argsort(where, kind="stable")
         parts = np.split(self.rows[order], np.cumsum(np.bincount(where))[:-1])
-        return {tuple(self.columns[n][part[0]].item() for n in self.names): part for part in parts}
+        return {tuple(int(self.columns[n][part[0]]) for n in self.names): part for part in parts}
 
     def nearest(self, key: Key, weights: Iterable[float]) -> Key | None:
-        """The measured key nearest to ``key``: strings must be equal, numbers are near by their logarithms."""
+        """The measured key nearest to ``key``."""
         if key in self.groups:
             return key
         scale = tuple(weights)
         best = min(self.groups, key=lambda other: distance(key, other, scale), default=None)
-        return best if best is not None and distance(key, best, scale) < np.inf else None
+        return best
 
     def curve(self, key: Key, size: str) -> Curve:
         rows = self.groups[key]
@@ -143,7 +142,7 @@ class Tables:
     folder: Path
     system: str
     engine: str
-    _kept: dict[Key, Any] = field(default_factory=dict)
+    _kept: dict[tuple[object, ...], object] = field(default_factory=dict)
 
     def others(self) -> tuple[Tables, ...]:
         """The same device's tables, one ``Tables`` for each engine, this one's first."""
@@ -157,14 +156,14 @@ class Tables:
         assert isinstance(found, Tables)
         return found
 
-    def keep(self, key: Key, make: Callable[[], Any]) -> Any:
+    def keep(self, key: tuple[object, ...], make: Callable[[], _Kept]) -> _Kept:
         """``make()`` once for each ``key``."""
         if key not in self._kept:
             self._kept[key] = make()
-        return self._kept[key]
+        return cast(_Kept, self._kept[key])
 
     def families(
-        self, name: str, names: tuple[str, ...], choose: dict[str, tuple[Any, ...]] | None = None, own: bool = False
+        self, name: str, names: tuple[str, ...], choose: Choice | None = None, own: bool = False
     ) -> tuple[Family, ...]:
         """The tables ``name`` that have rows with the values that ``choose`` allows (the first value of each that
         any row has): every version of the best engine that has any, the newest first. ``own``: only this engine's."""
@@ -192,7 +191,7 @@ class Tables:
         names: tuple[str, ...],
         key: Key,
         weights: tuple[float, ...],
-        choose: dict[str, tuple[Any, ...]] | None = None,
+        choose: Choice | None = None,
         own: bool = False,
     ) -> tuple[Family, Key] | None:
         """The table that has ``key``, or else the key nearest to it, of all versions: a newer table of a few shapes
@@ -210,7 +209,7 @@ class Tables:
         return None if best is None else best[2:]
 
 
-def _allowed(columns: dict[str, np.ndarray], choose: dict[str, tuple[Any, ...]]) -> np.ndarray:
+def _allowed(columns: dict[str, np.ndarray], choose: Choice) -> np.ndarray:
     rows = np.arange(len(next(iter(columns.values()))))
     for name, values in choose.items():
         if name not in columns:

@@ -38,7 +38,7 @@ def experts(tables: Tables, sizes: tuple[int, int, int, int], ep: int, dtype: st
             return Found(table.curve(key, "num_tokens"), factor, tag, table.source)
         return None
 
-    return tables.keep(("wide", sizes, ep, dtype, low_latency), make)  # type: ignore[no-any-return]
+    return tables.keep(("wide", sizes, ep, dtype, low_latency), make)
 
 
 def exchange(
@@ -54,7 +54,7 @@ def exchange(
                 return known
         return None
 
-    return tables.keep(("exchange", phase, sizes, ep, low_latency), make)  # type: ignore[no-any-return]
+    return tables.keep(("exchange", phase, sizes, ep, low_latency), make)
 
 
 def _scaled(table: Family, key: Key, sizes: tuple[int, int, int]) -> tuple[float, str]:
@@ -90,15 +90,19 @@ def _nvlink(
     """TensorRT-LLM's all-to-all over an NVLink domain, whatever the phase: preparation goes with the dispatch."""
     if tables.engine != "trtllm":
         return None
-    names = ("hidden_size", "topk", "num_experts", "moe_ep_size", "kernel_source")
+    names = ("hidden_size", "topk", "num_experts", "moe_ep_size")
     curves = []
     for operation in (f"alltoall_{phase}", "alltoall_prepare")[: 2 if phase == "dispatch" else 1]:
         near = tables.nearest(
             "trtllm_alltoall_perf",
             names,
-            (*sizes, ep, "NVLinkOneSided"),
-            (1.0, 1.0, 0.2, 2.0, 0.0),
-            {"op_name": (operation,), "moe_dtype": ("fp8", "nvfp4", "bfloat16")},
+            (*sizes, ep),
+            (1.0, 1.0, 0.2, 2.0),
+            {
+                "op_name": (operation,),
+                "moe_dtype": ("fp8", "nvfp4", "bfloat16"),
+                "kernel_source": ("NVLinkOneSided", "NVLinkTwoSided"),
+            },
             own=True,
         )
         if near is not None:
@@ -118,16 +122,16 @@ def _engine_own(
     tables: Tables, phase: str, sizes: tuple[int, int, int], ep: int, low_latency: bool
 ) -> tuple[Found, int] | None:
     """An engine's own measurement of its dispatch kernels on one node."""
-    names = ("hidden_size", "topk", "num_experts", "ep_size", "comm_backend")
-    wanted = "_ll" if low_latency else "_ht"
-    for table in tables.families("moe_a2a_perf", names, {"phase": (phase,)}):
-        keys = [k for k in table.groups if k[4].endswith(wanted)]
-        if not keys:
-            continue
-        key = min(keys, key=lambda k: abs(np.log(k[0] / sizes[0])) + abs(np.log(k[3] / ep)))
-        factor, tag = _scaled(table, key, sizes)
-        return Found(table.curve(key, "num_tokens"), factor, tag, table.source), key[3]
-    return None
+    names = ("hidden_size", "topk", "num_experts", "ep_size")
+    kind = "ll" if low_latency else "ht"
+    backends = tuple(f"{of}deepep_{kind}" for of in ("", "trtllm_"))
+    choose = {"phase": (phase,), "comm_backend": backends}
+    near = tables.nearest("moe_a2a_perf", names, (*sizes, ep), (1.0, 1.0, 0.2, 1.0), choose)
+    if near is None:
+        return None
+    table, key = near
+    factor, tag = _scaled(table, key, sizes)
+    return Found(table.curve(key, "num_tokens"), factor, tag, table.source), key[3]
 
 
 def _least(size: np.ndarray, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
