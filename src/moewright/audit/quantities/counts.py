@@ -47,16 +47,16 @@ def _experts(f: Facts, moe: MoeFfn, scope: Scope) -> Iterator[Reading]:
         return
     if plan is None:
         return
-    s, needs = plan.strategy, (*needs, *PLAN)
+    s, planned = plan.strategy, (*needs, *PLAN)
     of_rank, how = moe.experts / s.experts.ep, f"{moe.experts} / ep {s.experts.ep}"
     if "layer" in scope:
-        yield Reading(of_rank / s.experts.tp, f"{moe.experts} / (ep {s.experts.ep} × tp {s.experts.tp})", needs)
-        yield Reading(of_rank, how, needs)
+        yield Reading(of_rank / s.experts.tp, f"{moe.experts} / (ep {s.experts.ep} × tp {s.experts.tp})", planned)
+        yield Reading(of_rank, how, planned)
         return
     most = plan.balance.experts_per_gpu.max
-    yield Reading(most, f"{moe.experts} × {layers} / {s.gpus // s.replicas} GPUs", needs)
-    yield Reading(of_rank, f"{how}, a layer", needs)
-    yield Reading(of_rank * layers / s.pp, f"{how} × {layers} layers", needs)
+    yield Reading(most, f"{moe.experts} × {layers} / {s.gpus // s.replicas} GPUs", planned)
+    yield Reading(of_rank, f"{how}, a layer", planned)
+    yield Reading(of_rank * layers / s.pp, f"{how} × {layers} layers", planned)
 
 
 def _modules(f: Facts, moe: MoeFfn, part: str, scope: Scope) -> Iterator[Reading]:
