@@ -244,13 +244,16 @@ def communication(plan: Plan) -> Section:
     return Section("Communication", (Table(headers, rows, (4, 5, 6, 7)), total))
 
 
-def _origins(shares: dict[str, float]) -> str:
-    """How the operations' seconds came to be: formulas alone, or the share of measured tables."""
+def _origins(plan: Plan) -> str:
+    """How the operations' seconds came to be: formulas alone, or the share of measured tables and what they lack."""
+    shares = plan.latency.origins
     measured = {name: share for name, share in shares.items() if share > 0 and name != "derived"}
     if not measured:
         return "formulas"
     parts = [f"{share:.0%} {name}" for name, share in measured.items()]
-    return "; ".join([*parts, f"{shares.get('derived', 0.0):.0%} derived"])
+    operations = [*plan.compute.operations, *plan.communication.operations]
+    lacking = dict.fromkeys(o.name for o in operations if o.origin == "derived")
+    return "; ".join([*parts, f"{shares.get('derived', 0.0):.0%} derived ({', '.join(lacking)})"])
 
 
 def latency(case: Case, plan: Plan) -> Section:
@@ -267,7 +270,7 @@ def latency(case: Case, plan: Plan) -> Section:
             Table(("term", "seconds", "share"), tuple(rows), (1, 2)),
             facts(
                 ("Bound", f"{format_seconds(t.bound_seconds)}: {t.bound_reason}"),
-                ("Seconds from", _origins(t.origins)),
+                ("Seconds from", _origins(plan)),
                 ("Above it", f"{t.seconds / t.bound_seconds:.3f} ×"),
                 ("A layer", format_seconds(t.per_layer_seconds)),
                 (
