@@ -251,8 +251,9 @@ def _origins(plan: Plan) -> str:
     if not measured:
         return "formulas"
     parts = [f"{share:.0%} {name}" for name, share in measured.items()]
-    operations = [*plan.compute.operations, *plan.communication.operations]
-    lacking = dict.fromkeys(o.name for o in operations if o.origin == "derived")
+    origins = [(o.name, o.origin) for o in plan.compute.operations]
+    origins += [(o.name, o.origin) for o in plan.communication.operations]
+    lacking = dict.fromkeys(name for name, origin in origins if origin == "derived")
     return "; ".join([*parts, f"{shares.get('derived', 0.0):.0%} derived ({', '.join(lacking)})"])
 
 
