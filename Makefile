@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SPEC ?= examples/paper.yaml
+# per cent of lines that tests run, at least
+COVERED ?= 85
 
-.PHONY: plan run test lint accuracy bench clean
+.PHONY: plan run test lint accuracy bench clean clean-compiled
 
 plan: $(VENV)/installed
 	$(BIN)/moewright plan $(SPEC)
@@ -16,7 +18,7 @@ test: $(VENV)/installed-test
 	$(BIN)/ruff check src tests benchmarks docs
 	$(BIN)/ruff format --check --quiet src tests benchmarks docs
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --cov --cov-report= --cov-fail-under=$(COVERED)
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff format src tests benchmarks docs
@@ -29,7 +31,10 @@ accuracy: $(VENV)/installed
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks
 
-clean:
+clean-compiled:  # what Numba has kept of placement/compiled
+	find src -name '*.nb[ci]' -delete
+
+clean: clean-compiled
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/created:

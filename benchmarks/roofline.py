@@ -60,7 +60,7 @@ def attained(device: Any, precision: str, product: tuple[int, int, int] = PRODUC
     import torch
 
     from moewright.run.bench.operation_benches import operation_benches as bench
-    from moewright.run.execute import FORMATS
+    from moewright.run.options import FORMATS
 
     like, (rows, columns, depth) = torch.empty(0, dtype=FORMATS[precision], device=device), product
 

@@ -55,7 +55,7 @@ def _save(name: str, folder: Path, precision: str, wider: int) -> int:
     import torch
     from transformers import MixtralConfig, MixtralForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
-    from moewright.run.execute import FORMATS
+    from moewright.run.options import FORMATS
 
     torch.manual_seed(0)
     common = {
@@ -81,7 +81,7 @@ def _compare(
 ) -> list[dict[str, Any]]:
     from transformers import AutoModelForCausalLM
 
-    from moewright.run.execute import FORMATS
+    from moewright.run.options import FORMATS
     from moewright.run.ranks import launcher as launch
 
     theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=FORMATS[precision], attn_implementation="sdpa")
@@ -159,9 +159,9 @@ def _shard(folder: Path, precision: str, device: Any) -> Any:
     from moewright.case.workload import Kind, Workload
     from moewright.placement.assignment import assign
     from moewright.planning.rank_totals import placed
-    from moewright.run.execute import FORMATS
-    from moewright.run.model.engine import Shard
     from moewright.run.model.numerics import numerics
+    from moewright.run.model.shard import Shard
+    from moewright.run.options import FORMATS
     from moewright.run.ranks.mesh import join
     from moewright.run.weights.checkpoint import Checkpoint
 

@@ -49,6 +49,35 @@ def run() -> list[dict[str, Any]]:
         rate = candidates / statistics.median(seconds)
         rows.append({"what": f"strategies a second, {name}", "value": rate, "target": 2e5, "ratio": rate / 2e5})
         print(f"{rows[-1]['what']:62s} {rate:12,.0f}  (at least 200,000; {candidates} candidates)")
+    return rows + _serving() + _placing()
+
+
+def _serving() -> list[dict[str, Any]]:
+    """Ten thousand requests simulated."""
+    import moewright
+
+    case = moewright.load(ROOT / "examples" / "serve-gpt-oss.yaml")
+    assert case.serving is not None
+    many = replace(case, serving=replace(case.serving, requests=10_000))
+    start = time.process_time()
+    moewright.serve(many)
+    return [_row("serve, 10,000 requests, CPU s", time.process_time() - start, 10.0)]
+
+
+def _placing() -> list[dict[str, Any]]:
+    """Experts of all layers placed: CPU seconds, after a first layer (which reads what was compiled)."""
+    import numpy as np
+
+    import moewright
+
+    rows = []
+    for layers, experts, slots, gpus in ((58, 256, 288, 72), (58, 256, 512, 128), (61, 384, 960, 320)):
+        loads = np.random.default_rng(0).dirichlet(np.full(experts, 0.3), layers)
+        moewright.place(loads[:1], slots=slots, gpus=gpus)
+        start = time.process_time()
+        moewright.place(loads, slots=slots, gpus=gpus)
+        what = f"place {layers} layers of {experts} experts on {slots} slots of {gpus} GPUs, CPU s"
+        rows.append(_row(what, time.process_time() - start, 2.0))
     return rows
 
 

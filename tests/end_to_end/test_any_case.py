@@ -10,7 +10,7 @@ from moewright.case.file.load import case_of
 from moewright.errors import MoewrightError
 from moewright.planning.record import Status
 from moewright.report.markdown import render
-from moewright.report.sections import sections
+from moewright.report.plan_page import sections
 
 SMALL = st.sampled_from([1, 2, 3, 4, 6, 8, 12, 16])
 WIDE = st.sampled_from([16, 24, 64, 96, 128, 256])

@@ -8,7 +8,7 @@ import moewright
 from moewright.errors import SpecError
 from moewright.placement import packing
 from moewright.placement.compiled import greedy
-from moewright.placement.search.layer import work_of
+from moewright.placement.search.one_layer import work_of
 
 
 def test_thousands_of_slots_are_balanced():

@@ -13,7 +13,7 @@ from moewright.planning.search import plan
 from moewright.report.blocks import Table
 from moewright.report.catalogue_page import explain_cluster, explain_device, explain_model, list_devices, list_models
 from moewright.report.markdown import render
-from moewright.report.sections import sections
+from moewright.report.plan_page import sections
 from moewright.report.terminal import show
 from moewright.units import format_bytes, format_seconds, parse
 

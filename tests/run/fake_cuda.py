@@ -17,9 +17,9 @@ from moewright.case.model import DenseFfn, LatentAttention, Layer, ModelSpec, Mo
 from moewright.case.strategy import Strategy
 from moewright.placement.assignment import assign
 from moewright.run.formats.scaled import E4M3, Scaled, Way
-from moewright.run.model.engine import Shard
 from moewright.run.model.numerics import Numerics, numerics
 from moewright.run.model.sampling import Sampling
+from moewright.run.model.shard import Shard
 from moewright.run.model.static import StaticStep
 from moewright.run.ranks import launcher as launch
 from moewright.run.ranks.mesh import join

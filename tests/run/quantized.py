@@ -18,8 +18,9 @@ from truth import case
 import moewright
 from moewright.case.strategy import StrategySpec
 from moewright.case.workload import Kind
-from moewright.run.execute import Options, run
-from moewright.run.model import engine
+from moewright.run.execute import run
+from moewright.run.model import shard
+from moewright.run.options import Options
 from moewright.run.verification.verify import output_of
 from moewright.run.weights.checkpoint import mxfp4
 
@@ -165,9 +166,9 @@ def of_seeds(c, plan):
         weights["o"].scales[0, 0] *= 1.01
         return weights
 
-    read, engine.layer_weights = engine.layer_weights, wrong
+    read, shard.layer_weights = shard.layer_weights, wrong
     report = run(c, plan, Options(timeout=60, fp8="on")).report
-    engine.layer_weights = read
+    shard.layer_weights = read
     assert not report.verified
     assert "the output differs" in report.failures[0] or "routed" in report.failures[0], report.failures
 

@@ -14,14 +14,15 @@ from safetensors.torch import save_file  # noqa: E402
 
 from moewright.case.strategy import Strategy  # noqa: E402
 from moewright.placement.assignment import assign  # noqa: E402
-from moewright.run import execute  # noqa: E402
 from moewright.run.bench.clock import Clock  # noqa: E402
 from moewright.run.formats.fp8 import Choice  # noqa: E402
 from moewright.run.formats.scaled import Scaled, Way  # noqa: E402
 from moewright.run.model import products  # noqa: E402
+from moewright.run.options import Options  # noqa: E402
 from moewright.run.ranks import job  # noqa: E402
 from moewright.run.ranks import launcher as launch  # noqa: E402
 from moewright.run.run_error import RunError  # noqa: E402
+from moewright.run.weights import open_weights  # noqa: E402
 from moewright.run.weights.checkpoint import Checkpoint  # noqa: E402
 from run.worlds import tiny  # noqa: E402
 
@@ -71,9 +72,9 @@ def test_fp8_that_the_products_do_not_take_is_multiplied_out(tmp_path, monkeypat
     save_file({up: codes, up + "_scale_inv": torch.ones(1, 1)}, tmp_path / "model.safetensors")
     model = tiny(1, 1).model
     a = assign(model, Strategy(), np.arange(8)[None, None].repeat(2, 0))
-    monkeypatch.setattr(execute, "choose", lambda *_: Choice(Way.BLOCKS, "", rows=16))
+    monkeypatch.setattr(open_weights, "choose", lambda *_: Choice(Way.BLOCKS, "", rows=16))
     source = Checkpoint(tmp_path)
-    choice, sizes = execute._eight(a, source, execute.Options(), torch.device("cpu"))
+    choice, sizes = open_weights.keep_fp8(a, source, Options(), torch.device("cpu"))
     assert (choice.way, sizes, source.kept) == (None, None, frozenset())
     assert choice.says.startswith("multiplied out: no matrix")
 

@@ -14,6 +14,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 from run.families import model
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
 SPEC = """
@@ -91,7 +92,7 @@ def test_no_rank_outlives_the_command(folder, tmp_path, sent, status):
     os.kill(process.pid, sent)
     process.communicate(timeout=30)
     assert process.returncode == status
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while (alive(ranks) or list(tmp_path.glob("moewright-*"))) and time.monotonic() < end:
         time.sleep(0.05)
     assert not alive(ranks)
@@ -102,7 +103,7 @@ def test_no_rank_outlives_the_command(folder, tmp_path, sent, status):
     ("sent", "timeout", "says"),
     [
         (signal.SIGKILL, 60, "rank 2 died of signal 9"),
-        (signal.SIGSTOP, 6, "rank 2 did not finish within 6 s: stopped by a signal"),
+        (signal.SIGSTOP, 20, "rank 2 did not finish within 20 s: stopped by a signal"),
     ],
 )
 def test_a_rank_that_is_killed_or_stopped(folder, sent, timeout, says):
@@ -208,12 +209,10 @@ def test_one_rank_alone_ends_in_time_too() -> None:
         while True:
             time.sleep(0.01)
 
-    start = time.monotonic()
     with pytest.raises(RunError, match=r"rank 0 did not finish within 0.5 s"):
         launch.alone(endless, 0.5, torch.device("cpu"))
-    assert time.monotonic() - start < 30
-    assert launch.alone(lambda rank, device: rank, 0.2, torch.device("cpu")) == [0]
-    time.sleep(0.3)
+    assert launch.alone(lambda rank, device: rank, 600, torch.device("cpu")) == [0]
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 def test_what_ranks_of_torchrun_know_of_each_other() -> None:

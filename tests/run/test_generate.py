@@ -15,6 +15,8 @@ pytest.importorskip("transformers")
 from run.families import model
 from run.test_faults import ENVIRONMENT, SPEC, moewright, one_line
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

@@ -63,5 +63,5 @@ def test_experts_are_the_weighted_sum_of_the_chosen(tokens):
     for e in range(count):
         done = layers.activate(x @ w["experts_up"][e].T + w["experts_up_bias"][e], True, n) @ w["experts_down"][e].T
         want += (shares * (slots == e)).sum(1, keepdim=True) * (done + w["experts_down_bias"][e])
-    got = layers.experts(x, slots, shares, w, ffn, n, slice(0, hidden))
+    got = layers.experts(x, layers.Chosen(slots, shares), w, ffn, n, slice(0, hidden))
     assert (got - want).abs().max() <= 1e-5 * want.abs().max()

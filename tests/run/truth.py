@@ -17,7 +17,8 @@ from moewright.case.cluster import Cluster, Device, Tier
 from moewright.case.huggingface.config import read_config
 from moewright.case.workload import Kind, Workload
 from moewright.planning.space import space
-from moewright.run.execute import Options, run
+from moewright.run.execute import run
+from moewright.run.options import Options
 from moewright.run.verification.verify import output_of
 
 CPU = Device("cpu", {"fp32": 1e11}, 8e9, 1e10)

@@ -4,6 +4,7 @@ python worlds.py strategies SEED COUNT | broken | dies | fails | hangs | waits
 """
 
 import json
+import multiprocessing
 import os
 import sys
 import time
@@ -19,7 +20,9 @@ from moewright.case.precision import Precision
 from moewright.case.strategy import Dispatch, Gate, StrategySpec
 from moewright.case.workload import Kind, Workload
 from moewright.planning.space import space
-from moewright.run.execute import Options, run
+from moewright.run.execute import run
+from moewright.run.options import Options
+from moewright.run.ranks import launcher
 from moewright.run.ranks.counted_collectives import Traffic
 from moewright.run.ranks.launcher import forked
 from moewright.run.ranks.progress import inside
@@ -91,16 +94,46 @@ def broken():
     print(json.dumps([r.to_dict() for r in (lost, short, wrong)]))
 
 
-def ends(work, timeout):
+#: how many ranks have come to where they hang or wait
+READY = multiprocessing.get_context("fork").Value("i", 0)
+RANKS, TIMEOUT = 4, 900.0
+
+
+class Clock:
+    """The launcher's clock, which passes ``TIMEOUT`` once all ranks are where they hang, wait or have ended: nothing
+    depends on how fast this machine is."""
+
+    sleep, time = staticmethod(time.sleep), staticmethod(time.time)
+
+    def __init__(self, folder):
+        self.folder = folder  # where ranks leave what they found
+
+    def monotonic(self):
+        there = READY.value + len(list(self.folder.glob("*.pt")))
+        return time.monotonic() + (2 * TIMEOUT if there >= RANKS else 0.0)
+
+
+def ready():
+    with READY.get_lock():
+        READY.value += 1
+
+
+def ends(work):
     """How a world ends in which a rank does not do its part; and what is left of it."""
-    start = time.monotonic()
+    watch = launcher._watch
+
+    def watched(processes, folder, *more):
+        launcher.time = Clock(folder)
+        watch(processes, folder, *more)
+
+    launcher._watch = watched
     try:
-        forked(4, work, timeout)
+        forked(RANKS, work, TIMEOUT)
         message = "nothing"
     except RunError as error:
         message = str(error)
     children = os.popen(f"ps -o pid= --ppid {os.getpid()} | wc -l").read()
-    print(json.dumps({"message": message, "seconds": time.monotonic() - start, "children": int(children)}))
+    print(json.dumps({"message": message, "children": int(children)}))
 
 
 def dies(rank, device):
@@ -113,6 +146,7 @@ def dies(rank, device):
 
 def hangs(rank, device):
     if rank == 1:
+        ready()
         time.sleep(600)
 
 
@@ -120,8 +154,10 @@ def waits(rank, device):
     import torch.distributed as dist
 
     if rank == 2:
+        ready()
         time.sleep(600)
     with inside:
+        ready()
         dist.barrier()
 
 
@@ -139,4 +175,4 @@ if __name__ == "__main__":
         broken()
     else:
         work = {"dies": dies, "hangs": hangs, "waits": waits, "fails": fails}[what]
-        ends(work, 3.0 if what in ("hangs", "waits") else 30.0)
+        ends(work)

@@ -23,7 +23,7 @@ Name = Annotated[str | None, typer.Argument(help="One of them, to be explained."
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
-        from moewright import __version__
+        from moewright.version import __version__
 
         typer.echo(f"moewright {__version__}")
         raise typer.Exit

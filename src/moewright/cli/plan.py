@@ -62,7 +62,7 @@ def plan(
             field="--no-tables",
         )
     case = _priced_by(case, tables, kernels)
-    wanted = [_compared(text, case) for text in compare or []]
+    wanted = [_compared(text) for text in compare or []]
     with progress(f"Planning {case.model.name} on {case.cluster.gpus} GPUs") as tell:
         result = search(case, wanted, top, tell)
     write(_report(result, kind, output, ranks), output)
@@ -104,7 +104,7 @@ def _serving(case: Case, kind: Format, output: Path | None, top: int, compared: 
         write(_written(plan_sections(found), kind, output), output)
 
 
-def _compared(text: str, case: Case) -> StrategySpec:
+def _compared(text: str) -> StrategySpec:
     """A strategy named on the command line."""
     from moewright.case.file.strategy_text import parse_strategy
 
@@ -122,7 +122,7 @@ def _compared(text: str, case: Case) -> StrategySpec:
 def _report(result: Result, kind: Format, output: Path | None, ranks: int) -> str | list[Section]:
     if kind is Format.JSON:
         return json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    from moewright.report.sections import sections
+    from moewright.report.plan_page import sections
 
     return _written(sections(result, ranks), kind, output)
 

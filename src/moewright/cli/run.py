@@ -81,11 +81,12 @@ def run(
         from moewright.run import execute
         from moewright.run.model.sampling import Sampling
         from moewright.run.model.text import stop_ids
+        from moewright.run.options import Options
     except ModuleNotFoundError as error:
         raise RunError(f"run needs {error.name}: pip install 'moewright[run]'") from None
     if prompts and not generate:
         generate = 32
-    options = execute.Options(
+    options = Options(
         seed=seed,
         timeout=timeout,
         weights=weights,
@@ -104,7 +105,7 @@ def run(
     if ran is None:  # a rank other than 0
         return
     if profile is not None:
-        from moewright.run.bench.trace import files
+        from moewright.run.bench.timeline_file import files
 
         try:
             profile.mkdir(parents=True, exist_ok=True)

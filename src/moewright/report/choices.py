@@ -96,10 +96,10 @@ def excluded(result: Result) -> Section | None:
 
 def comparisons(result: Result) -> list[Section]:
     """Why each strategy of ``--compare`` loses."""
-    return [_comparison(result, c) for c in result.comparisons]
+    return [_comparison(c) for c in result.comparisons]
 
 
-def _comparison(result: Result, c: Comparison) -> Section:
+def _comparison(c: Comparison) -> Section:
     gap = sum(c.differences.values())
     rows = tuple(
         (

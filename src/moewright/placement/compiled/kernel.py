@@ -8,17 +8,16 @@ change to a kernel that others call, ``make clean`` removes what they were compi
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import numba
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
+_Function = TypeVar("_Function", bound=Callable[..., object])
 
 
 def kernel(function: _Function) -> _Function:
     """``function``, compiled at its first call, and kept on disk where there is a place to keep it."""
     try:
-        made: Any = numba.njit(cache=True, nogil=True, forceinline=True)(function)
+        return cast(_Function, numba.njit(cache=True, nogil=True, forceinline=True)(function))
     except RuntimeError:  # no folder for the cache can be written
-        made = numba.njit(nogil=True, forceinline=True)(function)
-    return cast(_Function, made)
+        return cast(_Function, numba.njit(nogil=True, forceinline=True)(function))

@@ -7,8 +7,8 @@ import numpy as np
 from moewright.placement.compiled.descent import improve
 from moewright.placement.compiled.greedy import pack, replicate
 from moewright.placement.request import Request
-from moewright.placement.search.layer import ENOUGH, Effort, equal_shares, largest_load, place_layer
 from moewright.placement.search.node_traffic import Router, crossings
+from moewright.placement.search.one_layer import ENOUGH, Effort, equal_shares, largest_load, place_layer
 
 
 def place_grouped(load: np.ndarray, gpus: int, r: Request, effort: Effort) -> np.ndarray:

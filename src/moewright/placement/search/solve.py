@@ -28,7 +28,10 @@ from moewright.placement.inputs import check_options, check_router, check_sizes,
 from moewright.placement.request import Request
 from moewright.placement.search.affinity import checked_affinity, draw_together, make_affinity, split_pairs
 from moewright.placement.search.budget import place_budget
-from moewright.placement.search.layer import (
+from moewright.placement.search.moves import Moves, keep_groups, keep_layers
+from moewright.placement.search.node_traffic import Router, crossings
+from moewright.placement.search.nodes import place_grouped, relax
+from moewright.placement.search.one_layer import (
     Effort,
     equal_shares,
     is_even,
@@ -37,9 +40,6 @@ from moewright.placement.search.layer import (
     place_layer,
     search_round,
 )
-from moewright.placement.search.moves import Moves, keep_groups, keep_layers
-from moewright.placement.search.node_traffic import Router, crossings
-from moewright.placement.search.nodes import place_grouped, relax
 
 #: part of the replicas of an earlier placement that may move
 PART_MOVED = 0.15

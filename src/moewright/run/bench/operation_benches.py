@@ -14,8 +14,8 @@ import torch.distributed as dist
 import torch.nn.functional as F  # noqa: N812
 
 from moewright.case.model import MoeFfn
+from moewright.run.model.layers import Chosen, rms_norm, route
 from moewright.run.model.layers import experts as experts_pass
-from moewright.run.model.layers import rms_norm, route
 from moewright.run.model.numerics import Numerics
 from moewright.run.model.products import linear
 from moewright.run.ranks.counted_collectives import _all_gather, _reduce_scatter
@@ -107,7 +107,7 @@ def _experts(key: tuple[int, ...], rows: int, like: torch.Tensor) -> Call:
     x = like.new_ones(rows * SLOTS, hidden)
     slots = torch.arange(rows * SLOTS, device=like.device)[:, None] % SLOTS
     weights = torch.ones(rows * SLOTS, 1, device=like.device)
-    return lambda: experts_pass(x, slots, weights, w, ffn, Numerics(), slice(0, hidden))
+    return lambda: experts_pass(x, Chosen(slots, weights), w, ffn, Numerics(), slice(0, hidden))
 
 
 def attention_shape(operation: str, width: int, size: int) -> tuple[int, int]:

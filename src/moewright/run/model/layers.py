@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
@@ -80,24 +82,24 @@ def counted(values: Tensor, count: int) -> Tensor:
 _LARGE = 16 << 20
 
 
-def experts(
-    x: Tensor,
-    slots: Tensor,
-    weights: Tensor,
-    w: Weights,
-    ffn: MoeFfn,
-    n: Numerics,
-    columns: slice,
-    copies: int | None = None,
-    fixed: bool = False,
-) -> Tensor:
+class Chosen(NamedTuple):
+    """``slots`` [tokens, top_k]: local slot of each choice, −1 for one that lives elsewhere; ``weights`` of the same
+    shape; ``copies``: how many live here, where that is known, so that nothing waits for a device to tell; ``fixed``:
+    in a graph, so that nothing may wait for the device at all."""
+
+    slots: Tensor
+    weights: Tensor
+    copies: int | None = None
+    fixed: bool = False
+
+
+def experts(x: Tensor, chosen: Chosen, w: Weights, ffn: MoeFfn, n: Numerics, columns: slice) -> Tensor:
     """Weighted sum [tokens, hidden] of the chosen experts, or of their parts, that this rank holds.
 
-    ``slots`` [tokens, top_k]: local slot of each choice, −1 for one that lives elsewhere; ``copies``: how many do not,
-    where that is known, so that nothing waits for a device to tell. Copies are sorted by
-    slot, so that each expert is one product over its own rows. ``columns``: where a down bias here belongs. ``fixed``:
-    in a graph, so that nothing may wait for the device at all.
+    Copies are sorted by slot, so that each expert is one product over its own rows. ``columns``: where a down bias here
+    belongs.
     """
+    slots, weights, copies, fixed = chosen
     up = w["experts_up"]
     flat = slots.flatten()
     order = flat.argsort(stable=True)

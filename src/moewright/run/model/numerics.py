@@ -134,7 +134,7 @@ def numerics(model: ModelSpec) -> Numerics:
         interleaved=config.get("rope_interleave", True) and family in ("deepseek_v3", "kimi_k2"),
         scaling=rope,
         max_position=config.get("max_position_embeddings") or 0,
-        score_scale=_score_scale(rope, config) if sigmoid else 1.0,
+        score_scale=_score_scale(rope) if sigmoid else 1.0,
         scoring="sigmoid" if sigmoid else "softmax" if family in ("qwen2_moe", "qwen3_moe") else "chosen",
         normalize=bool(config.get("norm_topk_prob", family not in ("qwen2_moe", "qwen3_moe"))),
         routed_scale=float(config.get("routed_scaling_factor", 1.0)) if sigmoid else 1.0,
@@ -150,7 +150,7 @@ def numerics(model: ModelSpec) -> Numerics:
 _THETA = {"gpt_oss": 150_000.0, "mixtral": 1e6}
 
 
-def _score_scale(rope: Mapping[str, Any], config: Mapping[str, Any]) -> float:
+def _score_scale(rope: Mapping[str, Any]) -> float:
     """DeepSeek: the softmax scale grows with the square of YaRN's magnitude."""
     if rope["rope_type"] == "default" or not rope.get("mscale_all_dim"):
         return 1.0

@@ -32,16 +32,26 @@ class Reference:
     unlike: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a run chose and rounded, to be followed where this pass is as near to it. ``experts``: [batch, length,
+    top_k] by layer, taken where their scores are within ``tolerance`` of this pass's own choice. ``quantised``: values
+    [rows, columns] of what it multiplied FP8 matrices with, by input and group of columns: where a value of this pass
+    is within ``rounding`` of the group's largest of being rounded to another code, the run's row is taken."""
+
+    experts: dict[int, Tensor] = field(default_factory=dict)
+    tolerance: float = 1e-4
+    quantised: dict[tuple[str, int], Tensor] = field(default_factory=dict)
+    rounding: float = 1e-4
+
+
 @dataclass(slots=True)
 class _Pass:
     model: ModelSpec
     numerics: Numerics
     source: Source
     causal: bool
-    tolerance: float
-    rounding: float
-    recorded: dict[int, Tensor]
-    quantised: dict[tuple[str, int], Tensor]
+    recorded: Recorded
     found: Reference
 
     def read(self, name: str, *shape: int) -> Tensor:
@@ -62,23 +72,17 @@ def reference(
     source: Source,
     inputs: Tensor,
     causal: bool = True,
-    recorded: dict[int, Tensor] | None = None,
-    tolerance: float = 1e-4,
-    quantised: dict[tuple[str, int], Tensor] | None = None,
-    rounding: float = 1e-4,
+    recorded: Recorded | None = None,
 ) -> Reference:
     """One pass of the whole model over ``inputs``: ids [batch, length], or hidden states [batch, length, hidden] of
-    a model without an embedding. ``recorded``: experts [batch, length, top_k] by layer that a run chose: they are
-    taken where their scores are within ``tolerance`` of this pass's own choice. ``quantised``: values [rows, columns]
-    of what a run multiplied FP8 matrices with, by input and group of columns: where a value of this pass is within
-    ``rounding`` of the group's largest of being rounded to another code, the run's row is taken."""
+    a model without an embedding."""
     h = model.hidden_size
     if model.vocab_size:
         table = source.tensor("embedding", (model.vocab_size, h)).float()
         x = table[inputs]
     else:
         x = inputs.float()
-    p = _Pass(model, numerics, source, causal, tolerance, rounding, recorded or {}, quantised or {}, Reference(x))
+    p = _Pass(model, numerics, source, causal, recorded or Recorded(), Reference(x))
     for i, layer in enumerate(model.layers):
         name, a = f"layers.{i}", layer.attention
         normed = p.norm(x, p.read(f"{name}.norm0", h)) if layer.norms else x
@@ -107,7 +111,7 @@ def _quantised(p: _Pass, x: Tensor, w: Scaled, name: str) -> Tensor:
     total = torch.zeros(*x.shape[:-1], w.shape[0])
     for i, start in enumerate(range(0, x.shape[-1], w.group)):
         part, codes = x[..., start : start + w.group], w.codes[:, start : start + w.group].float()
-        rounded = _rounded(p, part.reshape(-1, part.shape[-1]), w.codes.dtype, p.quantised.get((name, i)))
+        rounded = _rounded(p, part.reshape(-1, part.shape[-1]), w.codes.dtype, p.recorded.quantised.get((name, i)))
         scales = w.scales[:, i if w.width else 0]
         rows = torch.arange(w.shape[0]) // w.height
         total += rounded.view(part.shape) @ (codes * scales[rows, None]).T
@@ -127,7 +131,7 @@ def _rounded(p: _Pass, x: Tensor, form: torch.dtype, ran: Tensor | None) -> Tens
     own = of(x)
     if ran is None or ran.shape[1] != x.shape[1]:
         return own
-    slack = p.rounding * largest
+    slack = p.recorded.rounding * largest
     low, high = of(x - slack), of(x + slack)
     doubtful = (low != high).any(-1).nonzero()[:, 0]
     for rows in torch.split(doubtful, _AT_ONCE):
@@ -261,11 +265,11 @@ def _routed(p: _Pass, x: Tensor, position: int, ffn: MoeFfn) -> tuple[Tensor, Te
         ranked = by_group.masked_fill((rank >= ffn.top_groups).unsqueeze(-1), -math.inf).flatten(-2)
     best, chosen = ranked.sort(-1, descending=True)
     chosen = chosen[..., : ffn.top_k]
-    if position in p.recorded:
-        ran = p.recorded[position].long()
+    if position in p.recorded.experts:
+        ran = p.recorded.experts[position].long()
         ran = torch.where(ran < 0, chosen, ran)  # of a token that was not recorded
         worst = ranked.gather(-1, ran).amin(-1)
-        p.found.unlike += int((best[..., ffn.top_k - 1] - worst > p.tolerance).sum())
+        p.found.unlike += int((best[..., ffn.top_k - 1] - worst > p.recorded.tolerance).sum())
         chosen = ran
     weights = scores.gather(-1, chosen)
     if n.scoring == "chosen" or n.normalize:

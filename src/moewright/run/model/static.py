@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from moewright.run.model.attention import Step
-from moewright.run.model.engine import Logits, Shard
+from moewright.run.model.shard import Logits, Shard
+from moewright.run.model.sharded_attention import Step
 from moewright.run.ranks.schedule import Chunk
 
 

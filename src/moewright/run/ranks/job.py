@@ -17,9 +17,9 @@ from moewright.placement.assignment import Assignment
 from moewright.run.bench.clock import Clock
 from moewright.run.formats.fp8_blocks import Sizes
 from moewright.run.formats.scaled import Kept
-from moewright.run.model.engine import Logits, Shard, Tally
 from moewright.run.model.numerics import Numerics
 from moewright.run.model.sampling import Sampling
+from moewright.run.model.shard import Logits, Shard, Tally
 from moewright.run.model.static import Decoder
 from moewright.run.ranks import schedule
 from moewright.run.ranks.mesh import Place, join

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from moewright.placement.assignment import held_cache_bytes, held_weight_bytes
 from moewright.planning.record import Plan
-from moewright.run.model.reference import Reference, reference
+from moewright.run.model.reference import Recorded, Reference, reference
 from moewright.run.ranks import schedule
 from moewright.run.ranks.job import Job, Outcome
 from moewright.run.verification.predicted_bytes import Passes, Prediction, predict
@@ -126,7 +126,7 @@ def compare(job: Job, outcomes: list[Outcome], plan: Plan | None) -> Findings:
     ran = len(outcomes[0].ended)
     whole, generated = inputs_of(job, outcomes, ran)
     longest = max(len(w) for w in whole)
-    recorded = _recorded(job, outcomes, len(whole), longest)
+    recorded = _recorded(outcomes, len(whole), longest)
     found = Findings()
     tolerance = TOLERANCE[job.source.dtype]
     truth = _truth(job, outcomes, whole, longest, recorded, tolerance)
@@ -170,7 +170,7 @@ def memory_lines(job: Job, outcomes: list[Outcome]) -> list[tuple[str, list[int]
     return lines
 
 
-def _recorded(job: Job, outcomes: list[Outcome], batch: int, longest: int) -> dict[int, Tensor]:
+def _recorded(outcomes: list[Outcome], batch: int, longest: int) -> dict[int, Tensor]:
     """Experts that the run chose, [batch, length, top_k] by layer; 0 … top_k − 1 where no token was."""
     found: dict[int, Tensor] = {}
     for choice in (c for o in outcomes for c in o.choices):
@@ -210,7 +210,8 @@ def _truth(
         rows = [i for i, w in enumerate(whole) if len(w) == length]
         inputs = torch.stack([whole[i] for i in rows])
         forced = {layer: r[rows, :length] for layer, r in recorded.items()}
-        part = reference(job.model, job.numerics, job.source, inputs, job.causal, forced, loose, quantised, tolerance)
+        followed = Recorded(forced, loose, quantised, tolerance)
+        part = reference(job.model, job.numerics, job.source, inputs, job.causal, followed)
         if truth is None:
             truth = Reference(torch.full((len(whole), longest, part.output.shape[-1]), torch.nan))
             truth.routing = {

@@ -19,7 +19,7 @@ from moewright.placement.compiled.annealing import Schedule, anneal
 from moewright.placement.compiled.count_walk import walk_counts
 from moewright.placement.compiled.greedy import gpu_loads, pack, replicate
 from moewright.placement.compiled.pair_walk import largest_pair, pair, sorted_weights, walk_pairs
-from moewright.placement.search.layer import HOT, largest_load, search_round, start_layer
+from moewright.placement.search.one_layer import HOT, largest_load, search_round, start_layer
 
 ROOT = Path(__file__).parents[2]
 
@@ -135,9 +135,9 @@ def test_seconds_that_do_nothing_are_refused(options, message):
 
 PLAIN = """
 import json, numpy as np
-from moewright.placement.search import layer, solve
+from moewright.placement.search import one_layer, solve
 short = lambda w: w._replace(rounds=2, pairs=(300, 10**6), packings=(60, 10**6), steps=1500, descent=3)
-layer.WORK = tuple(short(w) for w in layer.WORK)
+one_layer.WORK = tuple(short(w) for w in one_layer.WORK)
 solve.EXCHANGES = 2000
 rng = np.random.default_rng(5)
 loads = rng.lognormal(size=(2, 16))

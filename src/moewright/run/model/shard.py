@@ -15,9 +15,9 @@ from moewright.case.strategy import Dispatch, Gate
 from moewright.placement.assignment import Assignment, head_slices
 from moewright.run.bench.clock import Clock
 from moewright.run.model import layers
-from moewright.run.model.attention import Cache, Step, attention, new_cache
 from moewright.run.model.numerics import Numerics
 from moewright.run.model.products import linear, unwaiting
+from moewright.run.model.sharded_attention import Cache, Step, attention, new_cache
 from moewright.run.ranks.counted_collectives import Traffic
 from moewright.run.ranks.mesh import Place
 from moewright.run.ranks.schedule import Chunk, last
@@ -281,7 +281,7 @@ class Shard:
         copies = slots.numel() if self.alone else int((slots >= 0).sum())
         done[position] = done.get(position, 0) + copies
         w, n = self.weights[position], self.numerics
-        out = layers.experts(x, slots, weights, w, ffn, n, self.columns, copies, self.fixed)
+        out = layers.experts(x, layers.Chosen(slots, weights, copies, self.fixed), w, ffn, n, self.columns)
         self.mark("experts")
         return out
 
