@@ -14,21 +14,11 @@ EXCEPTIONS: dict[str, set[str]] = {
     "upward": set(),
     "strangers": {"case.loads.recordings → torch"},
     "circles": {"case.cluster ↔ case.profile", "case.file.load ↔ case.file.serving_section"},
-    "namesakes": {
-        "audit: audit, cli",
-        "case: audit, case",
-        "measured: cost, serving",
-        "record: audit, planning",
-        "work: audit, cost",
-    },
-    "crowded": {"audit", "case", "case/huggingface", "cost", "planning"},
-    "long": {
-        "audit/counts.py: count",
-        "planning/complete.py: complete",
-        "serving/simulation/metrics.py: outcome_of",
-    },
-    "wide": {"cost/prices/silicon/kernels.py: experts"},
-    "untyped": {"cost/prices/silicon/table_files.py", "cost/prices/silicon/tables.py"},
+    "namesakes": {"work: audit, cost"},
+    "crowded": {"case", "case/huggingface", "cost", "planning"},
+    "long": {"serving/simulation/metrics.py: outcome_of"},
+    "wide": set(),
+    "untyped": set(),
 }
 
 

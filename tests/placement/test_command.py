@@ -118,3 +118,16 @@ def test_an_ascii_terminal_gets_what_it_can_show(command):
     assert done.returncode == 0, done.stderr
     assert done.stdout.decode("ascii")
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize("arguments", [["plan", "examples/paper.yaml", "--json"], ["place", "--help"], ["models"]])
+def test_the_compiler_is_imported_by_searches_only(arguments):
+    code = (
+        "import sys\nfrom moewright.cli import main\n"
+        f"sys.argv = ['moewright', *{arguments!r}]\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print('numba' in sys.modules, file=sys.stderr)"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env=env, check=False)
+    assert done.stderr.split()[-1] == "False", done.stderr
