@@ -1,7 +1,6 @@
 """The verb: formats, exit statuses, annotation, and documents that are none."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -161,18 +160,3 @@ def test_bad_claims(tmp_path, text, says):
 def test_the_parser_is_imported_only_when_asked():
     code = "import sys, moewright, moewright.cli; sys.exit('markdown_it' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env={"PYTHONPATH": "src"})
-
-
-def test_the_readme_shows_what_is_printed():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = readme.split("```\nAudit of ")[1].split("```")[0]
-    environment = {k: v for k, v in os.environ.items() if k != "COLUMNS"} | {"PYTHONPATH": "src"}
-    done = subprocess.run(
-        [sys.executable, "-m", "moewright", "audit", "examples/strategy-ep64-tp2.md"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=environment,
-    )
-    for part in f"Audit of {shown}".strip().split("\n\n"):
-        assert part in done.stdout
