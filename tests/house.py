@@ -99,8 +99,9 @@ def upward(sources: list[Source], package: str) -> list[str]:
     """Imports against the street, or of the whole package from a room."""
     rooms = {s.name: s.room for s in sources} | {"": ""}
     found = []
+    known = edges(sources, package)
     for source in sources:
-        for target in sorted(edges([*sources], package)[source.name]):
+        for target in sorted(known.get(source.name, ())):
             if source.path in ("__init__.py", "__main__.py") or target in BASE:
                 continue
             here, there = source.room, rooms.get(target, target.split(".")[0])

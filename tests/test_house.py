@@ -14,7 +14,7 @@ EXCEPTIONS: dict[str, set[str]] = {
     "upward": set(),
     "strangers": {"case.loads.recordings → torch"},
     "circles": {"case.cluster ↔ case.profile", "case.file.load ↔ case.file.serving_section"},
-    "namesakes": {"work: audit, cost"},
+    "namesakes": set(),
     "crowded": {"case", "case/huggingface", "cost", "planning"},
     "long": {"serving/simulation/metrics.py: outcome_of"},
     "wide": set(),
