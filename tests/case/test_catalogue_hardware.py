@@ -14,12 +14,22 @@ from moewright.case.catalogue.hardware_catalogue import (
     load_cluster,
     load_device,
 )
+from moewright.case.file.cluster_section import read_cluster
+from moewright.case.file.load import case_of
 from moewright.errors import SpecError
 
 
 def test_the_names_that_users_expect():
     wanted = "a100-40 a100-80 l40s h100-sxm h100-pcie h200 h20 h800 b200 b300 gb200 gb300 mi300x mi325x mi355x tpu-v5p"
-    assert device_names() == wanted.split()
+    wanted += " a10 l4 l20 rtx-4090 rtx-5090 rtx-pro-6000-server rtx-pro-6000-workstation gb10 h20-141 h100-nvl a800"
+    wanted += " gh200 mi250x mi350x gaudi3 ascend-910b ascend-910c trainium2 tpu-v5e tpu-v6e tpu-v7"
+    assert set(wanted.split()) <= set(device_names())
+
+
+def test_no_name_stands_for_two():
+    for names, entry in ((device_names(), device_entry), (cluster_names(), cluster_entry)):
+        every = [alias.lower().replace("_", "-") for name in names for alias in (name, *entry(name)["names"])]
+        assert len(every) == len(set(every))
 
 
 @pytest.mark.parametrize("name", device_names())
@@ -49,6 +59,9 @@ def test_cluster(name):
     assert {"node", "fabric", "gpus_per_node", "forwarding"} <= set(entry["sources"])
     assert load_cluster(name, 4 * c.gpus).gpus == 4 * c.gpus
     assert load_cluster(name, 2).gpus_per_node == 2
+    assert c.links in ("switch", "mesh", "torus")
+    assert c.links == "switch" or entry["sources"]["links"]
+    assert c.node.sharp == 0 or c.node.sharp > c.node.bandwidth
 
 
 def test_names_are_forgiving_and_errors_helpful():
@@ -69,3 +82,67 @@ def test_known_relations_between_devices():
     assert h100.flops == h200.flops == h800.flops
     assert h200.memory_bandwidth > h100.memory_bandwidth == h800.memory_bandwidth
     assert load_cluster("h800-hgx").node.bandwidth < load_cluster("h100-hgx").node.bandwidth
+
+
+def test_a_group_in_a_mesh_has_a_link_to_each_other_member():
+    """MI300X: 8 devices, 7 links each. A pair has one of them, also where a cluster is a part of the board."""
+    board = load_cluster("mi300x-oam")
+    assert [board.link_share(n) for n in (1, 2, 4, 8)] == [0, 1 / 7, 3 / 7, 1]
+    assert load_cluster("mi300x-oam", 4).link_share(4) == 3 / 7
+    assert load_cluster("h100-hgx").link_share(2) == 1
+
+
+def test_figures_that_were_wrong():
+    assert load_device("b300").memory_bandwidth == 7.75e12
+    assert load_device("b300").flops["int8"] == 153.5e12
+    assert load_device("l40s").flops["bf16"] == 366.5e12
+    assert find_device("GB300-288GB") is None
+    assert find_device("B300-288GB") is None
+    for name in ("h20-hgx", "a100-hgx"):
+        same = load_cluster("h100-hgx").node
+        assert (load_cluster(name).node.exchange, load_cluster(name).node.start) == (same.exchange, same.start)
+    assert load_cluster("h800-hgx").node.sharp == 215e9
+    # GeForce cards: half of the printed peak, with fp32 accumulation
+    assert load_device("rtx-5090").flops["bf16"] == 209.5e12
+    assert (
+        load_device("rtx-pro-6000-server").memory_bandwidth < load_device("rtx-pro-6000-workstation").memory_bandwidth
+    )
+
+
+def cluster_of(**value):
+    return read_cluster(value, "spec.yaml")
+
+
+def test_nodes_of_fewer_gpus():
+    four = cluster_of(name="h200-hgx", gpus=16, gpus_per_node=4)
+    assert (four.gpus, four.gpus_per_node, four.board) == (16, 4, 8)
+    pool = cluster_of(name="gb200-nvl72", gpus=24)
+    assert (pool.gpus, pool.gpus_per_node, pool.board) == (24, 24, 72)
+    assert cluster_of(name="h200-hgx", nodes=[8, 8]).gpus == 16
+    assert cluster_of(name="h200-hgx", nodes=[8, 8]).nodes == ()
+    with pytest.raises(SpecError, match=r"cluster.gpus_per_node: got 16; expected 8 at most"):
+        cluster_of(name="h200-hgx", gpus=16, gpus_per_node=16)
+    with pytest.raises(SpecError, match=r"cluster.gpus: got 12, but the nodes hold 16"):
+        cluster_of(name="h200-hgx", gpus=12, nodes=[8, 8])
+    with pytest.raises(SpecError, match=r"cluster.links.*expected one of switch, mesh, torus"):
+        cluster_of(name="h200-hgx", links="ring")
+
+
+def test_nodes_of_different_sizes_are_read_and_refused_by_name():
+    uneven = cluster_of(name="gb200-nvl72", nodes=[72, 24])
+    assert (uneven.gpus, uneven.nodes) == (96, (72, 24))
+    spec = {"model": "DeepSeek-V3", "cluster": {"name": "gb200-nvl72", "nodes": [72, 24]}}
+    spec["workload"] = {"kind": "decode", "batch": 8, "sequence": 128}
+    with pytest.raises(SpecError, match=r"cluster.nodes: 72, 24 GPUs: nodes of different sizes are not planned over"):
+        case_of(spec, "spec.yaml")
+
+
+def test_a_mesh_written_out():
+    network = {
+        "node": {"bandwidth": "400 GB/s", "latency": "5 us", "exchange": 0.5, "start": "8 us", "sharp": "450 GB/s"}
+    }
+    device = {"name": "x", "flops": {"fp8": "400 TFLOPS"}, "memory": "64 GB", "memory_bandwidth": "2 TB/s"}
+    c = cluster_of(name="mine", gpus=4, device=device, network=network, links="mesh", board=8)
+    assert (c.links, c.link_share(2), c.node.exchange, c.node.start, c.node.sharp) == ("mesh", 1 / 7, 0.5, 8e-6, 450e9)
+    with pytest.raises(SpecError, match=r"cluster.gpus: is missing; give gpus, or nodes"):
+        cluster_of(name="mine", device=device, network=network)

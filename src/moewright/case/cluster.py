@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from moewright.case.profile import Profile
+from moewright.case.series import Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +44,14 @@ class Device:
 class Tier:
     """One tier of network, per GPU and direction: bytes/s and seconds of one message. ``exchange``: what dispatch
     and combine kernels reach of that bandwidth; ``start``: seconds more that a library's collective, dispatch or
-    combine takes before its first message."""
+    combine takes before its first message. ``sharp``: bus bandwidth of a large all-reduce that the
+    switch itself adds up (NVLink SHARP); 0: it does not."""
 
     bandwidth: float
     latency: float
     exchange: float = 1.0
     start: float = 0.0
+    sharp: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,9 @@ class Cluster:
     """``gpus`` devices, ``gpus_per_node`` to a node; ``node`` links them inside, ``fabric`` across.
     ``forwarding``: dispatch sends a token once to each node and forwards it there over the node's links
     (as DeepEP's normal kernels do) instead of once to each rank; decode never does (its low-latency
-    kernels). ``reserve`` is the share of memory kept free for the runtime."""
+    kernels). ``reserve`` is the share of memory kept free for the runtime. ``links``: a ``switch`` gives every pair
+    the whole of ``node``'s bandwidth; in a ``mesh`` of ``board`` devices each has one link to each other, so that a
+    group of n has n − 1 of them; a ``torus`` has neighbours only. ``nodes``: their sizes where they differ."""
 
     name: str
     gpus: int
@@ -70,3 +72,13 @@ class Cluster:
     forwarding: bool = False
     reserve: float = 0.1
     source: str = ""
+    links: str = "switch"
+    board: int = 0  # devices of a whole board; 0: gpus_per_node
+    nodes: tuple[int, ...] = ()
+
+    def link_share(self, ranks: int) -> float:
+        """Part of a device's bandwidth in its node that a group of ``ranks`` in it can use."""
+        board = self.board or self.gpus_per_node
+        if self.links != "mesh" or board < 2:
+            return 1.0
+        return (min(ranks, board) - 1) / (board - 1)

@@ -14,14 +14,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
 from moewright.case.cluster import Device
 from moewright.case.file.files import read_mapping
 from moewright.case.file.records import shown
+from moewright.case.series import Profile, Series
 from moewright.errors import SpecError
 
 #: operation → what its key holds
@@ -40,23 +39,6 @@ FIELDS: Final = (
     *("moewright_profile", "name", "machine", "date", "torch", "device"),
     *("threads", "ranks", "precision", "memory", "measured"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """Measured (size, seconds), ascending in both."""
-
-    key: tuple[float, ...]
-    points: tuple[tuple[float, float], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """``series``: operation → its measured curves."""
-
-    name: str
-    ranks: int
-    series: dict[str, tuple[Series, ...]]
 
 
 def read_profile(path: Path, file: str) -> Device:
@@ -141,9 +123,3 @@ def _number(raw: dict[str, Any], name: str, file: str) -> float:
     if not _positive(value):
         raise SpecError(f"got {str(value)[:40]}; expected a number above 0", file=file, field=name)
     return float(value)  # type: ignore[arg-type]
-
-
-@lru_cache(maxsize=1024)
-def spread(points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Logarithms of sizes and of seconds."""
-    return tuple(math.log(s) for s, _ in points), tuple(math.log(t) for _, t in points)

@@ -110,7 +110,7 @@ def _compared(text: str) -> StrategySpec:
 
     if Path(text).suffix.lower() in (".yaml", ".yml", ".toml", ".json"):
         from moewright.case.file.files import read_mapping
-        from moewright.case.file.load import strategy_of
+        from moewright.case.file.strategy_section import strategy_of
 
         section = read_mapping(text).get("strategy")
         if section is None:

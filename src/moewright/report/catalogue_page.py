@@ -157,6 +157,7 @@ def cluster_plain(name: str) -> dict[str, Any]:
             "fabric": {"bandwidth": c.fabric.bandwidth, "latency": c.fabric.latency},
         },
         "forwarding": c.forwarding,
+        "links": c.links,
         "sources": cluster_entry(name)["sources"],
     }
 
@@ -169,6 +170,7 @@ def explain_cluster(name: str) -> tuple[dict[str, Any], Section]:
         ("gpus_per_node", "GPUs a node", str(c.gpus_per_node)),
         ("node", "In a node, attained", f"{format_rate(c.node.bandwidth)}, {format_seconds(c.node.latency)}"),
         ("fabric", "Across nodes, attained", f"{format_rate(c.fabric.bandwidth)}, {format_seconds(c.fabric.latency)}"),
+        ("links", "Links in a node", c.links),
         ("forwarding", "Forwarding", "yes" if c.forwarding else "no"),
     ]
     return cluster_plain(name), _explained(c.name, figures, cluster_entry(name)["sources"])

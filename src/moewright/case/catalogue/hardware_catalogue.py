@@ -1,13 +1,11 @@
 """The devices and clusters that ship with moewright, each figure with its source.
 
-One file of ``catalogue/devices`` or ``catalogue/clusters`` each; the indices below are kept here so that a
-look-up opens one file only. Bandwidths of clusters are peaks in the files, and what is attained of them
-(times ``utilization``) in the ``Tier`` that is loaded.
+One file of ``catalogue/devices`` or ``catalogue/clusters`` each, its names in one line. Bandwidths of clusters are
+peaks in the files, and what is attained of them (times ``utilization``) in the ``Tier`` that is loaded.
 """
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -15,136 +13,38 @@ from typing import Any, Final
 import yaml
 
 from moewright.case.cluster import Cluster, Device, Kernels, Tier
+from moewright.case.spelling import near_names
 from moewright.errors import SpecError
 from moewright.units import parse
 
 _FOLDER: Final = Path(__file__).parent
+_LINKS: Final = ("switch", "mesh", "torus")
 
-#: name → its other names; the file is the name
-_DEVICES: Final[dict[str, tuple[str, ...]]] = {
-    "a100-40": (
-        "A100-SXM4-40GB",
-        "A100-40GB",
-    ),
-    "a100-80": (
-        "A100",
-        "A100-SXM4-80GB",
-        "A100-80GB",
-        "A100-SXM",
-    ),
-    "l40s": ("L40S-48GB",),
-    "h100-sxm": (
-        "H100",
-        "H100-SXM5",
-        "H100-80GB-HBM3",
-        "H100-SXM-80GB",
-    ),
-    "h100-pcie": ("H100-PCIe-80GB",),
-    "h200": (
-        "H200-SXM",
-        "H200-SXM-141GB",
-    ),
-    "h20": (
-        "H20-96GB",
-        "H20-SXM",
-    ),
-    "h800": (
-        "H800-SXM",
-        "H800-SXM5",
-        "H800-80GB",
-    ),
-    "b200": (
-        "B200-SXM",
-        "B200-180GB",
-        "DGX-B200-GPU",
-    ),
-    "b300": (
-        "B300-SXM",
-        "B300-288GB",
-    ),
-    "gb200": (
-        "GB200-GPU",
-        "GB200-186GB",
-    ),
-    "gb300": (
-        "GB300-GPU",
-        "GB300-288GB",
-    ),
-    "mi300x": (
-        "MI300X-OAM",
-        "MI300X-192GB",
-    ),
-    "mi325x": (
-        "MI325X-OAM",
-        "MI325X-256GB",
-    ),
-    "mi355x": (
-        "MI355X-OAM",
-        "MI355X-288GB",
-    ),
-    "tpu-v5p": (
-        "TPUv5p",
-        "v5p",
-    ),
-}
-_CLUSTERS: Final[dict[str, tuple[str, ...]]] = {
-    "a100-hgx": (
-        "HGX-A100",
-        "DGX-A100",
-        "A100-DGX",
-    ),
-    "h100-hgx": (
-        "HGX-H100",
-        "DGX-H100",
-        "H100-DGX",
-    ),
-    "h100-pcie-node": ("H100-PCIe-server",),
-    "h200-hgx": (
-        "HGX-H200",
-        "DGX-H200",
-        "H200-DGX",
-    ),
-    "h20-hgx": ("HGX-H20",),
-    "h800-hgx": ("HGX-H800",),
-    "dgx-b200": (
-        "HGX-B200",
-        "B200-HGX",
-        "B200-DGX",
-    ),
-    "dgx-b300": (
-        "HGX-B300",
-        "B300-HGX",
-        "B300-DGX",
-    ),
-    "gb200-nvl72": (
-        "NVL72",
-        "GB200",
-    ),
-    "gb300-nvl72": ("GB300",),
-    "l40s-pcie": ("L40S-server",),
-    "mi300x-oam": (
-        "MI300X-node",
-        "MI300X-platform",
-    ),
-    "mi325x-oam": (
-        "MI325X-node",
-        "MI325X-platform",
-    ),
-    "mi355x-oam": (
-        "MI355X-node",
-        "MI355X-platform",
-    ),
-}
+
+@cache
+def _files(kind: str) -> dict[str, tuple[str, ...]]:
+    """Name of each file of ``kind`` (devices, clusters) → its other names, read off its second line."""
+    found = {}
+    for file in sorted((_FOLDER / kind).glob("*.yaml")):
+        with file.open(encoding="utf-8") as stream:
+            line = next(line for line in stream if line.startswith("names:"))
+        found[file.stem] = tuple(map(str, yaml.load(line, Loader=_loader())["names"]))
+    return found
+
+
+def _loader() -> type:
+    loader: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return loader
 
 
 def device_names() -> list[str]:
     """The names of the devices in the catalogue."""
-    return list(_DEVICES)
+    return list(_files("devices"))
 
 
 def cluster_names() -> list[str]:
     """The names of the clusters in the catalogue."""
-    return list(_CLUSTERS)
+    return list(_files("clusters"))
 
 
 def find_device(name: str) -> str | None:
@@ -185,33 +85,42 @@ def load_device(name: str) -> Device:
     )
 
 
-def load_cluster(name: str, gpus: int | None = None) -> Cluster:
-    """The cluster of that name with ``gpus`` GPUs (None: one node; fewer than a node: a part of one).
+def load_cluster(name: str, gpus: int | None = None, per_node: int | None = None, *, uneven: bool = False) -> Cluster:
+    """The cluster of that name with ``gpus`` GPUs (None: one node; fewer than a node: a part of one), ``per_node``
+    of each node (None: all). ``uneven``: the last nodes may hold fewer.
 
     Raises SpecError for an unknown name, and for GPUs that do not fill whole nodes.
     """
     e = cluster_entry(name)
-    per_node = int(e["gpus_per_node"])
-    count = per_node if gpus is None else gpus
-    if count < 1 or (count > per_node and count % per_node):
-        raise SpecError(f"got {count}; expected a multiple of {per_node}, a node of {e['name']}", field="gpus")
-    tiers = e["network"]
+    board = int(e["gpus_per_node"])
+    size = min(per_node or board, board)
+    count = size if gpus is None else gpus
+    if count < 1 or (count > size and count % size and not uneven):
+        raise SpecError(
+            f"got {count}; expected a multiple of {size}, a node of {e['name']}, or nodes: a list of sizes",
+            field="gpus",
+        )
+    tiers, links = e["network"], str(e.get("links", "switch"))
+    assert links in _LINKS, f"{name}: links {links}"
     return Cluster(
         name=e["name"],
         gpus=count,
-        gpus_per_node=min(per_node, count),
+        gpus_per_node=min(size, count),
         device=load_device(e["device"]),
         node=_tier(tiers["node"]),
         fabric=_tier(tiers["fabric"]),
         forwarding=bool(e["forwarding"]),
         source=str(e["sources"]["node"]),
+        links=links,
+        board=board,
     )
 
 
 def _tier(figures: dict[str, Any]) -> Tier:
     bandwidth = parse(figures["bandwidth"], "bytes/s") * float(figures["utilization"])
     start = parse(figures.get("start", "0 s"), "seconds")
-    return Tier(bandwidth, parse(figures["latency"], "seconds"), float(figures.get("exchange", 1.0)), start)
+    sharp = parse(figures["sharp"], "bytes/s") if "sharp" in figures else 0.0
+    return Tier(bandwidth, parse(figures["latency"], "seconds"), float(figures.get("exchange", 1.0)), start, sharp)
 
 
 def _kernels(figures: dict[str, Any] | None) -> Kernels | None:
@@ -225,8 +134,8 @@ def _entry(kind: str, name: str) -> dict[str, Any]:
     found = _names(kind).get(_plain(name))
     if found is None:
         raise SpecError(_unknown(kind, name), field=kind[:-1])
-    loader: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    entry: dict[str, Any] = yaml.load((_FOLDER / kind / f"{found}.yaml").read_text(encoding="utf-8"), Loader=loader)
+    file = _FOLDER / kind / f"{found}.yaml"
+    entry: dict[str, Any] = yaml.load(file.read_text(encoding="utf-8"), Loader=_loader())
     return entry
 
 
@@ -236,12 +145,11 @@ def _plain(name: str) -> str:
 
 @cache
 def _names(kind: str) -> dict[str, str]:
-    index = _DEVICES if kind == "devices" else _CLUSTERS
-    return {_plain(alias): name for name, others in index.items() for alias in (name, *others)}
+    return {_plain(alias): name for name, others in _files(kind).items() for alias in (name, *others)}
 
 
 def _unknown(kind: str, name: str) -> str:
-    near = get_close_matches(_plain(name), _names(kind), n=4, cutoff=0.5)
-    names = list(dict.fromkeys(_names(kind)[match] for match in near)) or sorted(set(_names(kind).values()))
+    near = near_names(_plain(name), _names(kind), 4, 0.5)
+    names = list(dict.fromkeys(_names(kind)[match] for match in near)) or list(_files(kind))
     hint = "did you mean" if near else "known are"
     return f"no {kind[:-1]} named {name[:60]!r} in the catalogue; {hint} {', '.join(names)}"

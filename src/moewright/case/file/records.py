@@ -176,6 +176,20 @@ Price = Annotated[float, quantity("price", zero=True)]
 Batch = Annotated[tuple[int, ...], Rule(_batch, {"anyOf": [_ONE_BATCH, _BATCHES, {"const": "auto"}]})]
 
 
+def _nodes(value: Any) -> tuple[int, ...]:
+    good = isinstance(value, list) and 0 < len(value) <= 1 << 16
+    if not good or not all(isinstance(v, int) and not isinstance(v, bool) and 1 <= v <= MOST_GPUS for v in value):
+        raise ValueError(f"got {shown(value)}; expected a list of whole numbers of 1 or more, GPUs of each node")
+    if sum(value) > MOST_GPUS:
+        raise ValueError(f"got {sum(value)} GPUs in all; expected {MOST_GPUS} at most")
+    return tuple(value)
+
+
+_ONE_NODE = {"type": "integer", "minimum": 1, "maximum": MOST_GPUS}
+Nodes = Annotated[tuple[int, ...], Rule(_nodes, {"type": "array", "items": _ONE_NODE, "minItems": 1})]
+Links = Annotated[str, choice("switch", "mesh", "torus")]
+
+
 class Record(BaseModel):
     """A section: unknown fields are errors."""
 
@@ -309,6 +323,11 @@ class TierRecord(Record):
 
     bandwidth: Rate
     latency: Delay
+    exchange: Share = Field(1.0, description="what dispatch and combine reach of the bandwidth")
+    start: Delay = Field(0.0, description="seconds before a collective's first message")
+    sharp: Annotated[float, quantity("bytes/s", zero=True)] = Field(
+        0.0, description="bus bandwidth of an all-reduce that the switch adds up (NVLink SHARP)"
+    )
 
 
 class NetworkRecord(Record):
@@ -322,8 +341,11 @@ class ClusterRecord(Record):
     """A cluster written out."""
 
     name: Text = "cluster"
-    gpus: Gpus
+    gpus: Gpus | None = None
     gpus_per_node: Gpus | None = None
+    nodes: Nodes | None = Field(None, description="sizes of the nodes, where they are not all the same")
+    links: Links = Field("switch", description="between the devices of a node: switch, mesh or torus")
+    board: Gpus | None = Field(None, description="devices of a whole mesh, where a node uses fewer")
     device: Any
     network: NetworkRecord = NetworkRecord()
     forwarding: Flag = False
@@ -343,6 +365,9 @@ class NamedClusterRecord(Record):
 
     name: Text
     gpus: Gpus | None = None
+    gpus_per_node: Gpus | None = Field(None, description="GPUs that each node uses, where not all")
+    nodes: Nodes | None = None
+    links: Links | None = None
     device: Any = None
     network: NetworkRecord = NetworkRecord()
     forwarding: Flag | None = None

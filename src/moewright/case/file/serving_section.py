@@ -22,6 +22,7 @@ from moewright.case.file.records import (
     whole,
 )
 from moewright.case.file.sections import section
+from moewright.case.file.strategy_section import strategy_of
 from moewright.case.loads.trace import read_trace
 from moewright.case.serving import AUTO, ENGINES, Disaggregated, EngineSpec, Lengths, Pool, Serving, Speculative, Spread
 from moewright.errors import SpecError
@@ -204,8 +205,6 @@ def _lengths(value: Any, file: str, name: str) -> Lengths:
 
 
 def _pool(record: PoolRecord, file: str, name: str) -> Pool:
-    from moewright.case.file.load import strategy_of
-
     strategy = None
     if record.strategy is not None:
         raw = record.strategy.model_dump(exclude_unset=True)

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from moewright.case.profile import Profile, Series, spread
+from moewright.case.series import Profile, Series, spread
 from moewright.cost.arrays import Array, array, where
 
 
