@@ -13,7 +13,7 @@ SOURCES = house.read(ROOT)
 EXCEPTIONS: dict[str, set[str]] = {
     "upward": set(),
     "strangers": {"case.loads.recordings → torch"},
-    "circles": {"case.cluster ↔ case.profile", "case.file.load ↔ case.file.serving_section"},
+    "circles": set(),
     "namesakes": set(),
     "crowded": {"case", "case/huggingface", "cost", "planning"},
     "long": {"serving/simulation/metrics.py: outcome_of"},

@@ -22,6 +22,7 @@ from moewright.case.model import (
     SoftmaxAttention,
 )
 from moewright.case.tensors import active_parameters, total_parameters
+from moewright.errors import SpecError
 
 TOWERS = ("visual", "vision", "audio", "projector", "patch_merge", "merger")
 
@@ -337,7 +338,15 @@ NEW = {
     ),
     "granitemoehybrid": mamba2(
         patterned(
-            without(grouped("granitemoehybrid", **bias, num_local_experts=st.sampled_from([0, 4])), "head_dim"),
+            without(
+                grouped(
+                    "granitemoehybrid",
+                    **bias,
+                    num_local_experts=st.sampled_from([0, 4]),
+                    num_experts_per_tok=st.just(2),
+                ),
+                "head_dim",
+            ),
             "layer_types",
             ["mamba", "attention"],
         ),
@@ -345,7 +354,11 @@ NEW = {
     ),
     "granitemoeshared": without(
         grouped(
-            "granitemoeshared", **bias, num_local_experts=st.just(4), shared_intermediate_size=st.sampled_from([0, 8])
+            "granitemoeshared",
+            **bias,
+            num_local_experts=st.just(4),
+            num_experts_per_tok=st.just(2),
+            shared_intermediate_size=st.sampled_from([0, 8]),
         ),
         "head_dim",
     ),
@@ -376,7 +389,9 @@ NEW = {
         spelling="n_routed_experts",
     ),
     "minimax": patterned(
-        grouped("minimax", num_local_experts=st.just(4)), "layer_types", ["linear_attention", "full_attention"]
+        grouped("minimax", num_local_experts=st.just(4), num_experts_per_tok=st.integers(1, 4)),
+        "layer_types",
+        ["linear_attention", "full_attention"],
     ),
     "minimax_m3_vl": minimax_m3(),
     "ministral3": grouped("ministral3"),
@@ -399,6 +414,8 @@ SAME = {
     "granite": "llama",
     "kimi_k25": "kimi_k2",
     "kimi_k3": "kimi_linear",
+    "kimi_vl": "deepseek_v3",
+    "deepseek_vl_v2": "deepseek_v2",
     "llama4": "llama4_text",
     "mimo": "qwen2",
     "mimo_v2": "mimo_v2_flash",
@@ -542,6 +559,37 @@ CARDS = {
         (316, 38),
     ),
 }
+CARDS["xverse"] = (
+    {
+        "hidden_size": 6144,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 50,
+        "num_attention_heads": 48,
+        "num_key_value_heads": 16,
+        "num_experts": 64,
+        "moe_top_k": 6,
+        "num_shared_experts": 2,
+        "vocab_size": 100534,
+    },
+    (255.4, 36.5),
+)  # XVERSE-MoE-A36B
+CARDS["hunyuan"] = (
+    {
+        "hidden_size": 6400,
+        "intermediate_size": 18304,
+        "num_hidden_layers": 64,
+        "num_attention_heads": 80,
+        "num_key_value_heads": 8,
+        "num_experts": 16,
+        "moe_topk": 1,
+        "num_shared_expert": 1,
+        "use_cla": True,
+        "cla_share_factor": 2,
+        "tie_word_embeddings": True,
+        "vocab_size": 128512,
+    },
+    (389, 52),
+)  # Hunyuan-Large
 BY_HAND = {"nemotron_nas"}
 
 
@@ -711,3 +759,19 @@ def test_pruned_blocks():
     assert second.ffn.width == 1536  # 2 · 2.625 · 768 / 3 = 1344, in 256s
     assert third.ffn.width == 0
     assert [layer.norms for layer in (first, second, third)] == [2, 1, 1]
+
+
+def test_a_dense_type_with_experts_is_refused():
+    """OpenMoE ships as model_type llama with 32 experts: read as a Llama it would lose nine tenths of its weights."""
+    config = {
+        "model_type": "llama",
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "vocab_size": 32,
+        "num_experts": 32,
+    }
+    with pytest.raises(SpecError, match=r"num_experts: got 32 experts, which a model of type llama does not have"):
+        from_config(config, "x")
+    assert from_config({**config, "num_experts": 1}, "x").moe is None

@@ -100,6 +100,15 @@ def test_gptq_dynamic():
     assert asymmetric.precision.weights["experts"] == "int4_g64_zp"
 
 
+def test_gptq_lists_of_modules():
+    """Only what the steps of a block list is quantized."""
+    steps = [[f"mlp.experts.{e}.gate_proj" for e in range(128)], ["mlp.experts.0.down_proj"]]
+    model = quantized(QWEN, quant_method="gptq", bits=4, modules_in_block_to_quantize=steps)
+    assert model.precision.weights == {"experts": "int4_g128"}
+    with pytest.raises(SpecError, match="modules_in_block_to_quantize: is no list of lists"):
+        quantized(QWEN, quant_method="gptq", bits=4, modules_in_block_to_quantize=[[1]])
+
+
 def test_auto_round():
     more = {"model.layers.0.self_attn.q_proj": {"bits": 16}}
     model = quantized(QWEN, quant_method="auto-round", bits=4, group_size=128, sym=True, extra_config=more)
@@ -117,6 +126,9 @@ def test_mlx_quantizes_everything_unless_told():
     assert model_bytes(model, "vocabulary") == pytest.approx(vocabulary * four)
     assert dict(model.layers[0].formats) == {"router": "int8_g64_offset"}
     assert model.layers[1].formats == ()
+    three = {f"model.layers.{i}.mlp.switch_mlp.{part}_proj": {"bits": 3} for i in range(48) for part in ("up", "down")}
+    model = from_config({**QWEN, "quantization": {"group_size": 64, "bits": 4, **three}}, "x")
+    assert model.precision.weights["experts"] == "int3_g64_offset"
 
 
 def test_quark():

@@ -10,6 +10,7 @@ from typing import Any
 from moewright.case.huggingface import module_reader
 from moewright.case.huggingface.attention_config import PREDICTION_NAMES
 from moewright.case.huggingface.families import KNOWN, TEXT_SECTIONS, Family, layers
+from moewright.case.huggingface.ffn_config import EXPERTS, dense_ffns
 from moewright.case.huggingface.fields import Fields
 from moewright.case.huggingface.json_files import read_json
 from moewright.case.huggingface.quantization import checkpoint
@@ -148,8 +149,17 @@ def _read(
         extra=family.extra(inner),
         notes=(*notes, *found.notes),
     )
+    _refuse_lost_experts(family, inner)
     model = replace(model, notes=(*model.notes, *_prediction_note(model)))
     return Reading(model, inner.read, _unread(outer.raw, inner.read))
+
+
+def _refuse_lost_experts(family: Family, f: Fields) -> None:
+    """Raises SpecError where a config of a dense type tells of experts: it is another model's under that name."""
+    for name in (*EXPERTS, "num_moe_experts", "n_experts"):
+        count = f.raw.get(name)
+        if family.ffns is dense_ffns and type(count) is int and count > 1:
+            raise f.error(name, f"got {count} experts, which a model of type {f.text('model_type')} does not have here")
 
 
 def _prediction_note(model: ModelSpec) -> tuple[str, ...]:

@@ -74,6 +74,7 @@ from moewright.case.huggingface.ffn_config import (
     qwen_moe_ffns,
     qwen_shared_ffns,
     sparse_ffns,
+    xverse_ffns,
 )
 from moewright.case.huggingface.fields import Fields
 from moewright.case.huggingface.state_config import (
@@ -178,6 +179,7 @@ KNOWN: Final[dict[str, Family]] = {
     "deepseek_v2": _DEEPSEEK,
     "deepseek_v3": _DEEPSEEK,
     "deepseek_v32": _SPARSE,
+    "deepseek_vl_v2": _DEEPSEEK,
     "deepseek_v4": _V4,
     "dots1": Family(plain(qk_norm="head", slides=late("max_window_layers", 62)), deepseek_ffns),
     "ernie4_5": Family(plain(bias="use_bias", head_dim=128), biased_ffns("use_bias"), tied=True),
@@ -204,6 +206,7 @@ KNOWN: Final[dict[str, Family]] = {
     "granitemoehybrid": Family(granite_hybrid_attentions, granite_shared_ffns),
     "granitemoeshared": Family(everywhere(llama_attention), granite_shared_ffns),
     "grok": Family(plain(head_dim=128, bias=None), grok_ffns, norms=4, tied=True),
+    "hunyuan": Family(hunyuan_attentions, hunyuan_ffns),
     "hunyuan_v1_dense": Family(hunyuan_attentions, dense_ffns),
     "hunyuan_v1_moe": Family(hunyuan_attentions, hunyuan_ffns),
     "hy_v3": Family(plain(head_dim=128, qk_norm="head"), sparse_ffns(first=1, shared=1)),
@@ -212,6 +215,7 @@ KNOWN: Final[dict[str, Family]] = {
     "kimi_k25": _DEEPSEEK,
     "kimi_k3": _KIMI_LINEAR,
     "kimi_linear": _KIMI_LINEAR,
+    "kimi_vl": _DEEPSEEK,
     "laguna": Family(laguna_attentions, laguna_ffns),
     "lfm2_moe": _LFM2_MOE,
     "llama": _LLAMA,
@@ -266,6 +270,7 @@ KNOWN: Final[dict[str, Family]] = {
     "step3_vl": _STEP3,
     "step3p5": _STEP,
     "step3p7": _STEP,
+    "xverse": Family(plain(), xverse_ffns),
 }
 
 #: sections of a config that hold the language model, beside a vision or audio tower, outermost first

@@ -290,6 +290,14 @@ def nemotron_ffns(f: Fields, count: int) -> list[Ffn]:
     return [DenseFfn(f.integer("intermediate_size"), gated=False, bias=f.flag("mlp_bias", False))] * count
 
 
+def xverse_ffns(f: Fields, count: int) -> list[Ffn]:
+    """XVERSE-MoE: experts of intermediate_size beside shared ones; dense without num_experts."""
+    if not f.has("num_experts"):
+        return [DenseFfn(f.integer("intermediate_size"))] * count
+    moe = routed(f, width=("intermediate_size",))
+    return [replace(moe, shared_width=shared_width(f, moe.width))] * count
+
+
 def kimi_linear_ffns(f: Fields, count: int) -> list[Ffn]:
     """As DeepSeek's; routed experts may take fewer numbers of a token (routed_expert_hidden_size, Kimi-K3)."""
     latent = f.optional("routed_expert_hidden_size")

@@ -61,7 +61,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "latent_up": _under(_MOE, "fc2_latent_proj"),
     "dense_up": _under(_DENSE, "gate_proj", "gate_up_proj", "up_proj", "w1"),
     "dense_down": _under(_DENSE, "down_proj", "w2"),
-    "router": _under(_MOE, "gate", "router"),
+    "router": _under(_MOE, "gate", "router", "router.classifier", "gate.wg"),
 }
 #: outside of the layers
 OUTER: Final[dict[str, tuple[str, ...]]] = {

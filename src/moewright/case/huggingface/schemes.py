@@ -132,7 +132,21 @@ def _gptq(q: Fields, but: Names) -> list[Scheme]:
     group, zero = q.integer("group_size", 128, least=-1), "" if q.flag(q.first("sym"), True) else "_zp"
     found = [] if not q.has("dynamic") else _dynamic(q, group, zero)
     found += _overrides(q, group, zero)
-    return [*found, Scheme(_rounded(q, _bits(q), group, zero), None, but=but)]
+    return [*found, Scheme(_rounded(q, _bits(q), group, zero), None, only=_in_block(q), but=but)]
+
+
+def _in_block(q: Fields) -> Names | None:
+    """The modules of a block that are quantized, where a config lists them, one list for each step."""
+    name = "modules_in_block_to_quantize"
+    steps: Any = q.raw.get(name)
+    if not steps:
+        return None
+    if not isinstance(steps, list):
+        raise q.error(name, "is no list of lists of module names")
+    modules = [module for step in steps for module in (step if isinstance(step, list) else [step])]
+    if not all(isinstance(module, str) for module in modules):
+        raise q.error(name, "is no list of lists of module names")
+    return Names.of(modules, q, name)
 
 
 def _rounded(q: Fields, bits: int, group: int, zero: str) -> str:
@@ -198,12 +212,11 @@ def _mlx(q: Fields, but: Names) -> list[Scheme]:
     found = []
     mode = q.text("mode", "affine")
     for module, value in q.raw.items():
-        if value is False:
-            found.append(Scheme(PLAIN, only=Names.of([module], q, module[:40]), kinds=EVERYTHING))
-        elif isinstance(value, Mapping):
-            found.append(
-                Scheme(_mlx_format(q.section(module), mode), only=Names.of([module], q, module[:40]), kinds=EVERYTHING)
-            )
+        if value is not False and not isinstance(value, Mapping):
+            continue
+        weights = PLAIN if value is False else _mlx_format(q.section(module), mode)
+        only = Names.of([module.replace(".switch_mlp.", ".experts.0.")], q, module[:40])  # MLX stacks the experts
+        found.append(Scheme(weights, only=only, kinds=EVERYTHING))
     return [*found, Scheme(_mlx_format(q, mode), None, but=but, kinds=EVERYTHING)]
 
 
