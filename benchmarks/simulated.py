@@ -5,8 +5,10 @@ with prefill and decode together, drawn at random for a seed. Three steps:
 
 1. ``host: step``, for steps priced by formulas: TPOT of the steady state (``engines/steady.py``, with which ``plan``
    searches) beside the measured one. Measured kernels come with constants of their own, which hold it.
-2. ``host: request, wait, launch, prompt, queue`` (``Engine.before``): TTFT of the scheduler's simulation, steps priced
-   by measured kernels, beside the measured one.
+2. ``host: request, wait, launch, prompt`` (``Engine.before``; of SGLang ``queue`` too): TTFT of the scheduler's
+   simulation, steps priced by measured kernels, beside the measured one. What is simulated is what was measured: where
+   lengths are drawn (InferenceMAX) ten times as many requests as clients, all of whom start at once, and every request
+   counts; else clients whose start was left out.
 3. The errors of both, and the intervals of measured over predicted, by layouts that the fit has not seen.
 
 Whether drafts were on is in no column: rows of DeepSeek under TensorRT-LLM count in the errors, not in the fit of step.
@@ -29,33 +31,33 @@ from scipy.optimize import least_squares, minimize_scalar
 
 from benchmarks.serving import DATA, layout_key
 from moewright.case.case import Case
-from moewright.case.serving import EngineSpec, Lengths, Serving, Spread
+from moewright.case.serving import ENGINE_FILES, ENGINES, EngineSpec, Lengths, Serving, Spread, Start
 from moewright.case.strategy import StrategySpec
 from moewright.case.workload import Kind, Workload
-from moewright.cost.prices.silicon import ENGINES
 from moewright.cost.table import Table
 from moewright.serving.engines.deployment import workers_of
-from moewright.serving.engines.engine import FOLDER, load_engine
-from moewright.serving.engines.steady import steady_state
+from moewright.serving.engines.engine import fitted_constants, load_engine
+from moewright.serving.engines.steady import Terms, steady_state
 from moewright.serving.simulation.simulate import request_steps, simulate_pools
 from moewright.serving.step import StepModel
-from moewright.serving.validation.predictions import SIMULATED, fitted
-from moewright.serving.validation.row_steps import (
-    Facts,
-    default_folder,
-    facts_of,
-    formats_of,
-    kernels_of,
-    model_of,
-    shipped,
-)
+from moewright.serving.validation.predictions import SIMULATED
+from moewright.serving.validation.row_steps import Facts, default_folder, facts_of, model_of, strategy_of
+from moewright.serving.validation.row_steps import case_of as row_case
 from moewright.serving.validation.rows import read_rows
 
 FOLDS = 5
 #: request (s), wait (steps), launch (s a layer), prompt (factor), queue (share): where the fit starts, and its limits
-_TERMS = ("request", "wait", "launch", "prompt", "queue")
-_START = (5e-3, 1.0, 5e-4, 1.2, 0.1)
-_BOUNDS = ((1e-4, 1e-2, 1e-6, 1.0, 1e-3), (1.0, 30.0, 1e-2, 3.0, 1.0))
+_TERMS = {
+    "request": (5e-3, 1e-4, 1.0),
+    "wait": (1.0, 1e-2, 30.0),
+    "launch": (5e-4, 1e-6, 1e-2),
+    "prompt": (1.2, 1.0, 3.0),
+    "queue": (0.1, 1e-3, 1.0),
+}
+#: engines of which a share of the others' prompts is fitted that the simulated scheduler does not put before a request
+_QUEUES = ("sglang",)
+#: requests of InferenceMAX for each client
+ROUNDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +74,22 @@ class Simulated:
 def case_of(f: Facts) -> Case:
     """The case that a row tells; lengths are drawn where the collection's mean is below the nominal one."""
     r, lay = f.row, f.layout
-    model = model_of(r.model)
-    precision = formats_of(model, r.precision or shipped(model)).precision
-    multiplied = {"fp8_block": "fp8", "fp8": "fp8", "nvfp4": "nvfp4"}.get(precision.weight("experts"), "bf16")
-    model = replace(model, precision=replace(precision, activations=multiplied))
     drawn = f.input < r.input
     kind, low = (Spread.UNIFORM, 0.8) if drawn else (Spread.FIXED, 1.0)
     lengths = (Lengths(kind, r.input, low, 1.0), Lengths(kind, r.output, low, 1.0))
     clients = round(r.concurrency)
-    s = Serving(*lengths, concurrency=(clients,), requests=min(max(8 * clients, 64), 4096), engine=EngineSpec(r.engine))
-    cluster = replace(kernels_of(r.system, r.engine, None).cluster, gpus=lay.gpus)
+    s = Serving(
+        *lengths,
+        concurrency=(clients,),
+        requests=max(ROUNDS * clients, 20),
+        engine=EngineSpec(r.engine),
+        start=Start.TOGETHER if drawn else Start.SPREAD,
+    )
+    base = row_case(r)
     strategy = StrategySpec(replicas=1, pp=lay.pp, dp=lay.dp, tp=lay.tp, ep=lay.ep, etp=lay.etp)
-    return Case(model, cluster, Workload(Kind.DECODE, (clients,), round(s.resident)), strategy=strategy, serving=s)
+    workload = Workload(Kind.DECODE, (clients,), round(s.resident))
+    cluster = replace(base.cluster, gpus=lay.gpus)
+    return replace(base, cluster=cluster, workload=workload, strategy=strategy, serving=s)
 
 
 def simulated(f: Facts) -> Simulated | str:
@@ -112,14 +118,22 @@ def steady(facts: list[Facts], step: float, terms: dict[str, float] | None = Non
     for rows in alike.values():
         case = case_of(facts[rows[0]])
         assert case.serving is not None
-        strategies = [facts[i].layout.strategy for i in rows]
+        strategies = [strategy_of(facts[i].layout) for i in rows]
         case = replace(case, cluster=replace(case.cluster, gpus=max(x.gpus for x in strategies)))
         engine = replace(load_engine(facts[rows[0]].row.engine), **host)
         model = StepModel(case, Table.of(strategies, [x.attention.dp for x in strategies]), engine)
         load = np.array([max(facts[i].row.concurrency / facts[i].layout.dp, 1.0) for i in rows])
-        found = steady_state(model, case.serving, engine, load)
-        out[:, rows] = found.tpot, found.ttft
+        state, terms_of = steady_state(model, case.serving, engine, load), Terms(model, case.serving, engine)
+        out[:, rows] = state.tpot, state.ttft + _burst(terms_of, load)
     return out
+
+
+def _burst(t: Terms, load: np.ndarray) -> np.ndarray:
+    """Seconds that a start of all clients at once adds to the mean TTFT of ``ROUNDS`` requests each: the first of each
+    waits for half of the others' prompts."""
+    if t.serving.start is Start.SPREAD:
+        return 0 * load
+    return np.asarray(np.maximum(load - 1, 0) * t.alone(load) / (2 * ROUNDS))
 
 
 def fit_step(facts: list[Facts], tpot: np.ndarray) -> float:
@@ -132,23 +146,29 @@ def fit_step(facts: list[Facts], tpot: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=np.log((5e-5, 1e-2)), method="bounded", options={"xatol": 0.1}).x))
 
 
-def fit_request(found: list[Simulated], layers: np.ndarray, ttft: np.ndarray, seen: np.ndarray) -> np.ndarray:
+def fit_request(
+    name: str, found: list[Simulated], layers: np.ndarray, ttft: np.ndarray, seen: np.ndarray
+) -> dict[str, float]:
     """The engine's terms of a request's first token, from the rows ``seen``, held weakly to where they start."""
+    terms = {n: x for n, x in _TERMS.items() if n != "queue" or name in _QUEUES}
+    start, low, high = np.log(np.array(list(terms.values()))).T
+
+    def values(logs: np.ndarray) -> dict[str, float]:
+        return dict(zip(terms, np.exp(logs).tolist(), strict=True))
 
     def residuals(logs: np.ndarray) -> np.ndarray:
-        errors = np.log(first_token(np.exp(logs), found, layers) / ttft)[seen] / 0.15
-        return np.concatenate([errors, logs - np.log(_START)])  # a factor e from the start counts as one deviation
+        errors = np.log(first_token(values(logs), found, layers) / ttft)[seen] / 0.15
+        return np.concatenate([errors, logs - start])  # a factor e from the start counts as one deviation
 
-    bounds = tuple(np.log(b) for b in _BOUNDS)
-    return np.asarray(np.exp(least_squares(residuals, np.log(_START), loss="soft_l1", bounds=bounds).x))
+    return {"queue": 0.0} | values(least_squares(residuals, start, loss="soft_l1", bounds=(low, high)).x)
 
 
-def first_token(values: np.ndarray, found: list[Simulated], layers: np.ndarray) -> np.ndarray:
+def first_token(values: dict[str, float], found: list[Simulated], layers: np.ndarray) -> np.ndarray:
     """TTFT of the rows with these terms."""
-    terms = {f"host_{name}": float(v) for name, v in zip(_TERMS, values, strict=True)}
-    e = replace(load_engine("vllm"), **terms)
+    terms = {f"host_{name}": v for name, v in values.items()}
+    e = replace(load_engine("vllm").without_host(), **terms)
     each = zip(found, layers.tolist(), strict=True)
-    return np.array([x.ttft + e.before(x.prompt, x.decode, n, x.others) for x, n in each])
+    return np.array([x.ttft + float(e.before(x.prompt, x.decode, n, x.others)[0]) for x, n in each])
 
 
 def main(arguments: list[str]) -> None:
@@ -156,7 +176,8 @@ def main(arguments: list[str]) -> None:
     rows, _, _ = read_rows(DATA)
     rows = [r for r in rows if not r.apart and model_of(r.model).moe]
     picked = np.random.default_rng(0).choice(len(rows), min(int(named[0]) if named else 400, len(rows)), replace=False)
-    facts = [f for f in (facts_of(rows[i], default_folder(None)) for i in sorted(picked)) if f.layout.dp <= 8]
+    every, _ = facts_of([rows[i] for i in sorted(picked)], default_folder(None))
+    facts = [f for f in every if f.layout.dp <= 8]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         found = list(pool.map(simulated, facts, chunksize=4))
     kept = [i for i, v in enumerate(found) if isinstance(v, Simulated)]
@@ -187,12 +208,11 @@ def one_engine(
     names = np.unique(keys)
     fold = (np.random.default_rng(0).permutation(len(names)) % FOLDS)[np.searchsorted(names, keys)]
     for k in range(FOLDS):
-        values, out = fit_request(sims, layers, measured[1], fold != k), np.flatnonzero(fold == k)
+        values, out = fit_request(name, sims, layers, measured[1], fold != k), np.flatnonzero(fold == k)
         both = np.array([[x.tpot for x in sims], first_token(values, sims, layers)])
         ratios["simulated"][:, mine[out]] = (both / measured)[:, out]
     step = fit_step([f for f, k in zip(own, known, strict=True) if k], measured[0][known])
-    values = fit_request(sims, layers, measured[1], np.ones(len(own), dtype=bool))
-    terms = dict(zip(_TERMS, map(float, values), strict=True))
+    terms = fit_request(name, sims, layers, measured[1], np.ones(len(own), dtype=bool))
     ratios["formulas"][:, mine] = steady(own, step, terms) / measured
     return step, terms
 
@@ -214,9 +234,9 @@ def _report(kind: str, ratio: np.ndarray, facts: list[Facts]) -> dict[str, dict[
 
 def write_host(name: str, step: float, terms: dict[str, float], rows: int) -> None:
     """Replace the seconds of an engine's profile, and what they rest on."""
-    file = FOLDER / f"{name}.yaml"
+    file = ENGINE_FILES / f"{name}.yaml"
     text = file.read_text(encoding="utf-8")
-    apart = fitted(True).constants.apart_host[ENGINES.index(name)]
+    apart = fitted_constants(name, "tables")["apart_host"]
     host = (
         f"host: {{step: {step * 1e3:.3g} ms, sequence: 0 us, request: {terms['request'] * 1e3:.3g} ms, "
         f"wait: {terms['wait']:.3g}, launch: {terms['launch'] * 1e6:.3g} us, prompt: {terms['prompt']:.4g}, "

@@ -148,7 +148,7 @@ def test_more_in_flight_more_throughput_and_slower_tokens():
 def test_cache_hits_and_right_drafts_are_faster():
     plain = simulate(case(TP4, input=4096))
     cached = simulate(case(TP4, input=4096, prefix_cache_hit=0.75))
-    assert cached.ttft.mean < 0.6 * plain.ttft.mean
+    assert cached.ttft.mean < 0.65 * plain.ttft.mean
     speeds = [
         simulate(case(TP4, concurrency=1, speculative={"drafts": 2, "acceptance": a})).tpot.mean
         for a in (0.0, 0.5, 1.0)

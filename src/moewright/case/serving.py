@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import exp, log
 from pathlib import Path
+from statistics import NormalDist
 
 from moewright.case.strategy import StrategySpec
 
@@ -18,9 +20,16 @@ ENGINES = tuple(sorted(path.stem for path in ENGINE_FILES.glob("*.yaml")))
 AUTO = tuple(1 << i for i in range(15))
 
 
+class Start(StrEnum):
+    """How the clients of a closed loop begin."""
+
+    SPREAD = "spread"  # one after another over the time of a request; they go on until the last counted one is done
+    TOGETHER = "together"  # all at once, and none follows the last: ``--request-rate inf --max-concurrency N``
+
+
 class Spread(StrEnum):
     FIXED = "fixed"
-    UNIFORM = "uniform"  # from ``low`` to ``high`` times the nominal length, as InferenceMAX draws
+    UNIFORM = "uniform"  # from ``low`` to ``high`` times the nominal length
     LOGNORMAL = "lognormal"  # of mean ``nominal``; ``sigma`` of the logarithm
     LIST = "list"  # ``values``, taken in turn
 
@@ -41,14 +50,25 @@ class Lengths:
         """The mean length."""
         return self.nominal * (self.low + self.high) / 2 if self.spread is Spread.UNIFORM else self.nominal
 
+    def quantiles(self, count: int = 9) -> list[float]:
+        """So many lengths that stand for all, each for as many requests."""
+        parts = [(i + 0.5) / count for i in range(count)]
+        match self.spread:
+            case Spread.FIXED:
+                return [self.nominal]
+            case Spread.UNIFORM:
+                return [self.nominal * (self.low + (self.high - self.low) * p) for p in parts]
+            case Spread.LOGNORMAL:
+                normal = NormalDist(log(self.nominal) - self.sigma**2 / 2, self.sigma or 1e-9)
+                return [exp(normal.inv_cdf(p)) for p in parts]
+        return [float(sorted(self.values)[int(p * len(self.values))]) for p in parts]
+
     @property
     def most(self) -> int:
         """A length that (almost: 1 in 1,000 of a lognormal) none exceeds."""
         if self.spread is Spread.LIST:
             return max(self.values)
         if self.spread is Spread.LOGNORMAL:
-            from math import exp
-
             return int(self.nominal * exp(3.1 * self.sigma - self.sigma**2 / 2)) + 1
         return int(self.nominal * self.high + 0.5)
 
@@ -119,6 +139,7 @@ class Serving:
     disaggregated: Disaggregated | None = None
     engine: EngineSpec = EngineSpec("vllm")
     trace: Trace | None = None
+    start: Start = Start.SPREAD
 
     @property
     def automatic(self) -> bool:

@@ -12,8 +12,8 @@ def plan_sections(p: ServingPlan) -> list[Section]:
     """The answer first, then the frontier, what else there is, and what was left out."""
     case, best = p.case, p.best
     engine = case.serving.engine.name if case.serving else ""
-    head = [f"Best of {plural(p.candidates, 'candidate')}: {best.name}", *_found(best), *_notes(p)]
-    found = [
+    head = [*_headline(p), f"Best of {plural(p.candidates, 'candidate')}: {best.name}", *_figures(best), *_notes(p)]
+    sections = [
         Section(
             f"Plan of {case.model.name} served by {engine} on {case.cluster.gpus} × {case.cluster.device.name}",
             tuple(head),
@@ -21,18 +21,29 @@ def plan_sections(p: ServingPlan) -> list[Section]:
         Section("Frontier: tokens/s of a user against tokens/s of a GPU", (_table(p.frontier),)),
     ]
     if p.alternatives:
-        found.append(Section("Alternatives", (_table((best, *p.alternatives)),)))
+        sections.append(Section("Alternatives", (_table((best, *p.alternatives)),)))
     text = f"{plural(p.candidates, 'candidate')} and the simulations took {format_seconds(p.search_seconds, 3)}."
     if p.rejected:
         rows = tuple((reason, str(count)) for reason, count in p.rejected.items())
-        found.append(Section("Search", (f"{text} Left out:", Table(("reason", "left out"), rows, (1,)))))
+        sections.append(Section("Search", (f"{text} Left out:", Table(("reason", "left out"), rows, (1,)))))
     else:
-        found.append(Section("Search", (text,)))
-    found.append(Section("Conclusion", (_conclusion(p),)))
-    return found
+        sections.append(Section("Search", (text,)))
+    sections.append(Section("Conclusion", (_conclusion(p),)))
+    return sections
 
 
-def _found(best: Choice) -> list[str]:
+def _headline(p: ServingPlan) -> list[str]:
+    """That nothing holds the requests asked for, where that is so."""
+    best, limits = p.best, p.case.goal.limits
+    if best.holds:
+        return []
+    where = " within the limits" if limits.ttft is not None or limits.tpot is not None else ""
+    return [
+        f"Nothing holds the {best.asked} requests asked for{where}: the best of what holds fewer holds {best.held}."
+    ]
+
+
+def _figures(best: Choice) -> list[str]:
     """What the best gives: simulated, then by the formulas that it was found with."""
     formulas = (
         f"{format_count(best.output_per_gpu)} output tokens/s a GPU, {best.per_user:.4g} a user; "
@@ -66,15 +77,6 @@ def _notes(p: ServingPlan) -> list[str]:
             f"{used} of {used + best.unused} GPUs are used, {best.unused} are idle: tokens/s a GPU are of those used; "
             f"of all it is {format_count(best.throughput * used / (used + best.unused))}."
         )
-    if not best.holds:
-        lines.append(f"Nothing here holds the {best.asked} requests asked for: this one holds {best.held}.")
-    better = [c for c in p.alternatives if c.simulation and c.holds >= best.holds and p.within(c)]
-    first = max(better, key=lambda c: c.throughput, default=best)
-    if p.by_throughput and best.simulation and first.throughput > best.throughput * 1.005:
-        lines.append(
-            f"Simulated, an alternative gives more: {first.name}, {format_count(first.throughput)} tokens/s a GPU with "
-            f"{first.concurrency} in flight."
-        )
     return lines
 
 
@@ -102,7 +104,9 @@ def _how(c: Choice) -> str:
 
 
 def _table(choices: tuple[Choice, ...]) -> Table:
-    """A row a choice: simulated figures, and beside them those of the formulas."""
+    """A row a choice: simulated figures, and beside them those of the formulas; where GPUs are left idle, tokens/s of
+    those used and of all."""
+    idle = any(x.unused for x in choices)
     rows = []
     for c in choices:
         o = c.simulation
@@ -112,12 +116,12 @@ def _table(choices: tuple[Choice, ...]) -> Table:
             user = f"{o.per_user:.4g}" if o.per_user else "–"
             simulated = (user, format_seconds(o.ttft.mean), tpot, format_count(o.output_per_gpu))
         formulas = (format_seconds(c.ttft), format_seconds(c.tpot), format_count(c.output_per_gpu))
-        held = f"{c.concurrency}" if c.holds else f"{c.held} of {c.asked}"
-        gpus = (str(sum(c.gpus)),) if any(x.unused for x in choices) else ()
-        rows.append((c.name, held, *gpus, *simulated, *formulas))
-    gpus = ("GPUs",) if any(x.unused for x in choices) else ()
+        flight = f"{c.concurrency}" if c.holds else f"{c.held} of {c.asked}"
+        gpus, of_all = ((str(sum(c.gpus)),), (format_count(c.seen.of_cluster),)) if idle else ((), ())
+        rows.append((c.name, flight, *gpus, *simulated, *of_all, *formulas))
     headers = (
-        *("strategy", "in flight", *gpus, "user", "TTFT", "TPOT", "a GPU"),
+        *("strategy", "in flight", *(("GPUs",) if idle else ()), "user", "TTFT", "TPOT", "a GPU"),
+        *(("a GPU of all",) if idle else ()),
         *("TTFT, formulas", "TPOT, formulas", "a GPU, formulas"),
     )
     return Table(headers, tuple(rows), tuple(range(1, len(headers))))

@@ -24,7 +24,18 @@ from moewright.case.file.records import (
 from moewright.case.file.sections import section
 from moewright.case.file.strategy_section import strategy_of
 from moewright.case.loads.trace import read_trace
-from moewright.case.serving import AUTO, ENGINES, Disaggregated, EngineSpec, Lengths, Pool, Serving, Speculative, Spread
+from moewright.case.serving import (
+    AUTO,
+    ENGINES,
+    Disaggregated,
+    EngineSpec,
+    Lengths,
+    Pool,
+    Serving,
+    Speculative,
+    Spread,
+    Start,
+)
 from moewright.errors import SpecError
 
 MOST_REQUESTS = 1_000_000
@@ -66,6 +77,9 @@ class LengthsRecord(Record):
     uniform: Length | None = Field(None, description="the nominal length; drawn from low to high times it")
     low: Annotated[float, fraction(0, 1, open_below=True)] = 0.8
     high: Annotated[float, fraction(0, 8, open_below=True)] = 1.0
+    range_ratio: Annotated[float, fraction(0, 1)] | None = Field(
+        None, description="of vllm bench serve: drawn from 1 − it to 1 + it times uniform"
+    )
     list: Annotated[
         tuple[int, ...] | None, Rule(_sizes, {"type": "array", "items": _LENGTH, "minItems": 1, "maxItems": 4096})
     ] = None
@@ -137,6 +151,9 @@ class ServingRecord(Record):
     prefix_cache_hit: Annotated[float, fraction(0, 1)] = 0.0
     speculative: SpeculativeRecord | None = None
     disaggregated: DisaggregatedRecord | None = None
+    start: Annotated[str, choice(*Start)] = Field(
+        Start.SPREAD, description="of a closed loop's clients: spread over a request's time, or together"
+    )
     engine: Annotated[
         Any, Rule(_engine_rule, {"anyOf": [{"enum": list(ENGINES)}, {"$ref": "#/$defs/EngineRecord"}]})
     ] = "vllm"
@@ -176,6 +193,7 @@ def read_serving(value: dict[str, Any], file: str, folder: Path) -> Serving:
         None if d is None else Disaggregated(_pool(d.prefill, file, "prefill"), _pool(d.decode, file, "decode")),
         _engine(w.engine, file),
         trace,
+        Start(w.start),
     )
 
 
@@ -195,6 +213,8 @@ def _lengths(value: Any, file: str, name: str) -> Lengths:
             file=file,
             field=path,
         )
+    if r.range_ratio is not None:
+        return _ranged(r, value, file, path)
     if r.list is not None:
         return _listed(tuple(value["list"]))
     if r.uniform is not None:
@@ -202,6 +222,17 @@ def _lengths(value: Any, file: str, name: str) -> Lengths:
             raise SpecError(f"got {r.low:g}, above high {r.high:g}", file=file, field=f"{path}.low")
         return Lengths(Spread.UNIFORM, float(r.uniform), r.low, r.high)
     return Lengths(Spread.LOGNORMAL, float(r.mean or 1), sigma=r.sigma)
+
+
+def _ranged(r: LengthsRecord, value: dict[str, Any], file: str, path: str) -> Lengths:
+    """Lengths around ``uniform`` as ``vllm bench serve --random-range-ratio`` draws them."""
+    assert r.range_ratio is not None
+    for name in ("low", "high"):
+        if name in value:
+            raise SpecError("contradicts range_ratio; give one of the two", file=file, field=f"{path}.{name}")
+    if r.uniform is None:
+        raise SpecError("needs uniform, the nominal length", file=file, field=f"{path}.range_ratio")
+    return Lengths(Spread.UNIFORM, float(r.uniform), max(0.0, 1 - r.range_ratio), 1 + r.range_ratio)
 
 
 def _pool(record: PoolRecord, file: str, name: str) -> Pool:

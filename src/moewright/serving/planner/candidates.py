@@ -24,7 +24,7 @@ from moewright.units import format_seconds
 def search_serving(case: Case) -> tuple[list[Choice], Counter[str], int]:
     """Every strategy at every concurrency that fits and meets the limits; what is left out by reason; how many."""
     choices, rejected, count = every_choice(case)
-    return _within(case, choices, rejected), rejected, count
+    return within_limits(case, choices, rejected), rejected, count
 
 
 def every_choice(case: Case, waiting: bool = False) -> tuple[list[Choice], Counter[str], int]:
@@ -109,7 +109,7 @@ def _steady(case: Case, s: Serving, engine: Engine, table: Table, asked: np.ndar
     return found
 
 
-def _within(case: Case, choices: list[Choice], rejected: Counter[str]) -> list[Choice]:
+def within_limits(case: Case, choices: list[Choice], rejected: Counter[str]) -> list[Choice]:
     limits = {"ttft": case.goal.limits.ttft, "tpot": case.goal.limits.tpot}
     if not choices:
         raise InfeasibleError(nothing_of(case))
@@ -139,7 +139,11 @@ def nothing_of(case: Case) -> str:
 
 
 def order_key(case: Case, c: Choice) -> tuple[float, ...]:
-    """The less the better. At a rate all that keep up give the same throughput."""
-    if case.goal.objective is Objective.LATENCY or not serving_of(case).concurrency:
-        return (float(f"{c.tpot:.9g}"), c.ttft)
-    return (-float(f"{c.output_per_gpu:.9g}"), c.tpot)
+    """The less the better. What holds the requests asked for goes first. For throughput the GPUs that are left idle
+    count too; for cost those used alone. At a rate all that keep up give the same throughput."""
+    objective, closed = case.goal.objective, bool(serving_of(case).concurrency)
+    seconds = (float(f"{c.tpot:.9g}"), float(f"{c.ttft:.9g}"))
+    if objective is Objective.LATENCY or not closed:
+        return (not c.holds, 0 if c.holds else -c.held, *seconds)
+    output = c.output_per_gpu if objective is Objective.COST else c.of_cluster
+    return (not c.holds, -float(f"{output:.9g}"), *seconds)

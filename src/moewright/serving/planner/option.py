@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from moewright.case.case import Case
 from moewright.case.strategy import Strategy, StrategySpec
-from moewright.serving.engines.deployment import Workers, engine_of, serving_of, worker_case
-from moewright.serving.engines.kernel_prices import measured_model
 from moewright.serving.simulation.outcome import Outcome
-from moewright.serving.simulation.simulate import simulate_pools
-from moewright.serving.step import StepModel
 from moewright.serving.validation.predictions import served_range
 
 
@@ -60,6 +54,21 @@ class Choice:
         return {m: served_range(m, getattr(self, m), apart, tables=False) for m in ("ttft", "tpot")}
 
     @property
+    def of_cluster(self) -> float:
+        """Output tokens/s of a GPU of the cluster, idle ones too."""
+        used = sum(self.gpus)
+        return self.output_per_gpu * used / (used + self.unused)
+
+    @property
+    def seen(self) -> Choice:
+        """The choice with the figures of its simulation, where it has one."""
+        o = self.simulation
+        if o is None:
+            return self
+        tpot = self.tpot if o.tpot is None else o.tpot.mean
+        return replace(self, ttft=o.ttft.mean, tpot=tpot, output_per_gpu=o.output_per_gpu)
+
+    @property
     def throughput(self) -> float:
         """Output tokens/s of a used GPU: simulated where it was, else by the formulas."""
         return self.output_per_gpu if self.simulation is None else self.simulation.output_per_gpu
@@ -84,6 +93,7 @@ class Choice:
             "concurrency_asked": self.asked,
             "concurrency_held": self.held,
             "holds": self.holds,
+            "output_per_cluster_gpu": self.seen.of_cluster,
             "prediction": {
                 "ttft": self.ttft,
                 "tpot": self.tpot,
@@ -115,21 +125,3 @@ def spec_of(s: Strategy) -> StrategySpec:
         *(s.replicas, s.pp, s.micro_batches, s.overlap, a.dp, a.cp, a.tp, a.repeated),
         *(e.ep, e.tp, e.redundant, e.dispatch, e.gate),
     )
-
-
-def simulated(case: Case, choice: Choice, most: int, tables: Path | None = None) -> Choice:
-    """``choice`` with its simulation, of ``most`` requests at most; by measured kernels where ``tables`` has them."""
-    s, engine = serving_of(case), engine_of(case)
-    if s.requests is None or s.requests > most:
-        wanted = max(200, min(most, 4 * choice.concurrency)) if s.concurrency else most
-        s = replace(s, requests=min(wanted, s.requests or wanted))
-    if s.concurrency:
-        s = replace(s, concurrency=(choice.concurrency,))
-    case = replace(case, serving=s)
-    split = len(choice.strategies) == 2
-    pools = []
-    for strategy, count, gpus in zip(choice.strategies, choice.replicas, choice.gpus, strict=True):
-        own = worker_case(case, gpus // count) if split else case
-        model = measured_model(own, strategy, engine, tables) or StepModel.of(own, strategy, engine)
-        pools.append(Workers(own, strategy, count, model))
-    return replace(choice, simulation=simulate_pools(case, tuple(pools)))

@@ -1,4 +1,5 @@
-"""``moewright plan`` of a serving workload: the whole space in its steady state, its front simulated."""
+"""``moewright plan`` of a serving workload: the whole space in its steady state, and simulations until none that was
+not simulated could be better than the best of those that were."""
 
 from __future__ import annotations
 
@@ -16,26 +17,26 @@ from moewright.case.workload import Objective
 from moewright.errors import InfeasibleError
 from moewright.planning.naming import describe_case
 from moewright.serving.engines.deployment import serving_of
-from moewright.serving.planner.candidates import order_key, search_serving
-from moewright.serving.planner.option import Choice, simulated
+from moewright.serving.planner.candidates import every_choice, nothing_of, order_key, within_limits
+from moewright.serving.planner.option import Choice
+from moewright.serving.planner.trials import Forecast, Trials
 from moewright.units import format_seconds
 
-#: choices of the front that are simulated, and requests of each
+#: choices of the front that are simulated
 FRONT = 6
-#: alternatives that are simulated
-MOST_ALTERNATIVES = 12
-#: choices that are simulated until one is within the limits
+#: simulations until the best is certain, and more for each alternative
 TRIES = 24
-MOST_REQUESTS = 6000
+TRIES_EACH = 2
+SLOW = "slower than the limits when simulated, or like one that was"
 
 Tell = Callable[[float], None]
 
 
 @dataclass(frozen=True, slots=True)
 class ServingPlan:
-    """What a search for serving found. ``rejected``: reason → candidates. ``frontier``: no other has more throughput
-    a GPU and more tokens a second for a user, by the formulas; most tokens for a user first. What is simulated to miss
-    the limits is neither there nor among the alternatives."""
+    """What a search for serving comes to. ``rejected``: reason → candidates. All of ``best``, ``alternatives`` and
+    ``frontier`` are simulated and within the limits; the alternatives are in order, and none is better than the best.
+    ``frontier``: no other has more throughput and more tokens a second for a user; most tokens for a user first."""
 
     case: Case
     candidates: int
@@ -85,91 +86,133 @@ def plan_serving(case: Case, top: int = 5, tell: Tell = lambda share: None, tabl
     Raises SpecError, and InfeasibleError where nothing is legal, fits or meets the limits.
     """
     start = time.perf_counter()
-    choices, rejected, count = search_serving(case)
-    rejected += Counter()  # drops reasons that never applied
+    choices, rejected, count = every_choice(case)
+    if not choices:
+        raise InfeasibleError(nothing_of(case))
     tell(0.2)
-    found: dict[Choice, Choice] = {}
-    while True:  # what the steady state takes to be within the limits, the simulation may not
-        best, alternatives, frontier = _ranked(case, choices, top)
-        found[best] = simulated(case, best, MOST_REQUESTS, tables)
-        if _meets(case, found[best]):
+    trials = Trials(case, tables)
+    # what holds the requests asked for, and only where nothing does the others
+    for holds in (True, False):
+        some = [c for c in choices if c.holds is holds]
+        best = _search(trials, some, tell)
+        if best is not None:
             break
-        kept = _still(case, choices, found[best]) if len(found) < TRIES else []
-        rejected["slower than the limits when simulated, or like one that was"] += len(choices) - len(kept)
-        choices = kept
-        if not choices:
-            raise InfeasibleError(f"no strategy meets the limits when it is simulated: {_nearest(found.values())}")
-    tell(0.5)
-    more = [c for c in (*frontier[:FRONT], *alternatives[:MOST_ALTERNATIVES]) if c not in found]
-    for i, choice in enumerate(more):
-        if choice not in found:
-            found[choice] = simulated(case, choice, MOST_REQUESTS, tables)
-        tell(0.5 + 0.5 * (i + 1) / len(more))
-    shown = [[found.get(c, c) for c in of] for of in (alternatives, frontier)]
-    alternatives, frontier = ([c for c in of if c.simulation is None or _meets(case, c)] for of in shown)
+    else:
+        within_limits(case, choices, Counter())  # raises where no steady state meets them either
+        raise InfeasibleError(f"no strategy meets the limits when it is simulated: {_nearest(trials.runs.values())}")
+    _spread(trials, some, top, tell)
+    ranked = _ranked(trials, some)
+    best, others = ranked[0], _layouts(ranked, top)
     return ServingPlan(
         case,
         count,
-        dict(rejected.most_common()),
+        dict(_left_out(trials, choices, rejected).most_common()),
         time.perf_counter() - start,
-        found[best],
-        tuple(alternatives),
-        tuple(frontier) or (found[best],),
+        best,
+        tuple(others),
+        tuple(_frontier(ranked)),
     )
+
+
+def _search(trials: Trials, choices: list[Choice], tell: Tell) -> Choice | None:
+    """The best of ``choices`` that are within the limits when simulated: the most hopeful is simulated until none could
+    be better than the best so far. None where none is within."""
+    case, tries = trials.case, 0
+    while tries < TRIES:
+        ranked = _ranked(trials, choices)
+        hopeful = [f for f in _open(trials, choices) if _within(case, f.hoped)]
+        if not hopeful:
+            break
+        hopeful.sort(key=lambda f: order_key(case, f.hoped))
+        first = hopeful[0]
+        if ranked and order_key(case, ranked[0].seen) <= order_key(case, first.hoped):
+            break
+        if trials.price([f.choice for f in hopeful], choices):
+            continue
+        trials.run(first.choice)
+        tries += 1
+        tell(0.2 + 0.5 * tries / TRIES)
+    return next(iter(_ranked(trials, choices)), None)
+
+
+def _spread(trials: Trials, choices: list[Choice], top: int, tell: Tell) -> None:
+    """Simulates the ``top`` other layouts, and what may be on the frontier."""
+    case = trials.case
+    for i in range(TRIES_EACH * top):
+        if len(_layouts(_ranked(trials, choices), top)) >= top:
+            break
+        known = {c.name for c in _ranked(trials, choices)}
+        left = [f for f in _open(trials, choices) if f.choice.name not in known and _within(case, f.likely)]
+        if not left:
+            break
+        trials.run(min(left, key=lambda f: order_key(case, f.likely)).choice)
+        tell(0.7 + 0.15 * (i + 1) / (TRIES_EACH * top))
+    likely = {f.choice: f.likely for f in _open(trials, choices) if _within(case, f.likely)}
+    likely |= {c: c.seen for c in _ranked(trials, choices)}
+    front = _front(likely, lambda c: likely[c])
+    for i in np.unique(np.linspace(0, len(front) - 1, min(FRONT, len(front))).astype(int)):
+        if front[i].simulation is None:
+            trials.run(front[i])
+
+
+def _open(trials: Trials, choices: list[Choice]) -> list[Forecast]:
+    """Forecasts of those that were not simulated."""
+    return trials.forecast([c for c in choices if c not in trials.runs])
+
+
+def _ranked(trials: Trials, choices: list[Choice]) -> list[Choice]:
+    """Those of ``choices`` that were simulated and are within the limits, the best first."""
+    runs = [trials.runs[c] for c in choices if c in trials.runs]
+    good = [c for c in runs if _meets(trials.case, c)]
+    return sorted(good, key=lambda c: order_key(trials.case, c.seen))
+
+
+def _layouts(ranked: list[Choice], top: int) -> list[Choice]:
+    """The best of each other layout, in order."""
+    best: dict[str, Choice] = {}
+    for c in ranked:
+        best.setdefault(c.name, c)
+    return list(best.values())[1 : top + 1]
+
+
+def _frontier(ranked: list[Choice]) -> list[Choice]:
+    return _front(ranked, lambda c: c.seen)
+
+
+def _front(choices: Iterable[Choice], seen: Callable[[Choice], Choice]) -> list[Choice]:
+    """Those that no other beats in a user's and in a GPU's tokens/s, the fastest for a user first."""
+    front: list[Choice] = []
+    for c in sorted(choices, key=lambda c: (seen(c).tpot, -seen(c).of_cluster)):
+        if not front or seen(c).of_cluster > seen(front[-1]).of_cluster * (1 + 1e-9):
+            front.append(c)
+    return front
+
+
+def _left_out(trials: Trials, choices: list[Choice], rejected: Counter[str]) -> Counter[str]:
+    """Reasons, with what misses the limits in its steady state or when simulated."""
+    limits = trials.case.goal.limits
+    for f in [*_open(trials, choices), *(Forecast(c, run.seen, run.seen) for c, run in trials.runs.items())]:
+        names = [n for n in ("ttft", "tpot") if (limit := getattr(limits, n)) and getattr(f.choice, n) > limit]
+        if not _within(trials.case, f.likely):
+            rejected[f"slower than limits.{names[0]}" if names else SLOW] += 1
+    return +rejected
+
+
+def _within(case: Case, c: Choice) -> bool:
+    """Whether the figures of ``c`` are within the limits."""
+    limits = case.goal.limits
+    return (limits.ttft is None or c.ttft <= limits.ttft) and (limits.tpot is None or c.tpot <= limits.tpot)
 
 
 def _meets(case: Case, choice: Choice) -> bool:
-    """Whether the simulated means are within the limits."""
+    """Whether the simulated means are within the limits, and the rate is kept up with."""
     assert choice.simulation is not None
-    return all(x.met for x in choice.simulation.limits.values())
+    return _within(case, choice.seen) and choice.simulation.keeps_up is not False
 
 
-def _still(case: Case, choices: list[Choice], missed: Choice) -> list[Choice]:
-    """The choices left when ``missed`` was too slow: not itself, and of as many in flight or more only those that are
-    within the limits with as much on top of the steady state."""
-    o, limits = missed.simulation, case.goal.limits
-    assert o is not None
-    ttft = max(1.0, o.ttft.mean / missed.ttft)
-    tpot = max(1.0, o.tpot.mean / missed.tpot) if o.tpot else 1.0
-
-    def good(c: Choice) -> bool:
-        if c == missed:
-            return False
-        slow = limits.ttft is not None and c.ttft * ttft > limits.ttft
-        slow = slow or (limits.tpot is not None and c.tpot * tpot > limits.tpot)
-        return c.concurrency < missed.concurrency or not slow
-
-    return [c for c in choices if good(c)]
-
-
-def _nearest(found: Iterable[Choice]) -> str:
+def _nearest(runs: Iterable[Choice]) -> str:
     """What the fastest of the simulated take."""
-    runs = [c.simulation for c in found if c.simulation is not None]
-    tpot = min((o.tpot.mean for o in runs if o.tpot is not None), default=0.0)
-    ttft = min(o.ttft.mean for o in runs)
+    outcomes = [c.simulation for c in runs if c.simulation is not None]
+    tpot = min((o.tpot.mean for o in outcomes if o.tpot is not None), default=0.0)
+    ttft = min((o.ttft.mean for o in outcomes), default=0.0)
     return f"the least TTFT of those tried is {format_seconds(ttft)}, the least TPOT {format_seconds(tpot)}"
-
-
-def _ranked(case: Case, choices: list[Choice], top: int) -> tuple[Choice, list[Choice], list[Choice]]:
-    """(best, the ``top`` next layouts, the frontier)."""
-
-    # what holds the concurrency asked for goes first; the others are shown with what they hold
-    order = sorted(
-        choices, key=lambda c: (not c.holds and case.goal.objective is not Objective.LATENCY, *order_key(case, c))
-    )
-    best = order[0]
-    seen = {best.name}
-    others: list[Choice] = []
-    for c in order:
-        if c.name not in seen and len(others) < top:
-            seen.add(c.name)
-            others.append(c)
-    front: list[Choice] = []
-    for c in sorted(choices, key=lambda c: (c.tpot, -c.output_per_gpu)):
-        if not front or c.output_per_gpu > front[-1].output_per_gpu * (1 + 1e-9):
-            front.append(c)
-    if len(front) > 24:
-        front = [front[i] for i in np.unique(np.linspace(0, len(front) - 1, 24).astype(int))]
-    picked = np.unique(np.linspace(0, len(front) - 1, min(FRONT, len(front))).astype(int))
-    # the simulated ones first in the list of what to simulate, the order by speed comes back in the plan
-    return best, others, [front[i] for i in picked] if len(front) > FRONT else front

@@ -15,19 +15,22 @@ from moewright.serving.simulation.requests import Requests
 @dataclass(frozen=True, slots=True)
 class Pools:
     """Replicas that take prompts and finish them; or, where ``decode`` is not empty, ``prefill`` makes the first
-    token and the cache goes to a replica of ``decode``, ``transfer`` seconds a prompt of so many tokens."""
+    token and the cache goes to a replica of ``decode``, ``transfer`` seconds a prompt of so many tokens. Before a
+    request is queued it waits ``wait`` seconds in the mean (``Requests.waits``), and ``launch`` seconds always."""
 
     prefill: list[Replica]
     decode: list[Replica]
     transfer: Callable[[int], float]
-    request: float  # seconds of host before a request is queued
+    wait: float
+    launch: float = 0.0
 
 
 def run(
     pools: Pools, requests: Requests, concurrency: int, tell: Callable[[float], None] = lambda share: None
 ) -> list[Sequence]:
-    """Serve all ``requests``; in order of their drawing. A closed loop of ``concurrency`` where they have no
-    arrivals of their own."""
+    """Serve all ``requests``; in order of their drawing, after those that lead. A closed loop of ``concurrency`` where
+    they have no arrivals of their own; where its clients have ``starts``, they go on (with the first requests' lengths
+    again) until the last of ``requests`` is done."""
     loop = _Loop(pools, requests)
     return loop.run(concurrency, tell)
 
@@ -45,29 +48,39 @@ class _Loop:
         self.order += 1
         heappush(self.events, (time, self.order, kind, what, version))
 
+    def before(self, index: int) -> float:
+        """Seconds on the host before request ``index`` is queued."""
+        return self.pools.launch + self.pools.wait * self.requests.wait(index)
+
     def submit(self, now: float) -> None:
         """The next request, at ``now``."""
-        i = len(self.sequences)
         r = self.requests
+        index = len(self.sequences)
+        i = (index - r.lead) % len(r)
         split = bool(self.pools.decode)
         # a prefill pool's sequence ends with its first token
         output, steps = (1, 0) if split else (r.outputs[i], r.steps[i])
-        s = Sequence(i, now, r.inputs[i], output, steps)
+        s = Sequence(index, now, r.inputs[i], output, steps)
         self.sequences.append(s)
-        self.push(now + self.pools.request, "arrive", s)
+        self.push(now + self.before(index), "arrive", s)
 
     def run(self, concurrency: int, tell: Callable[[float], None]) -> list[Sequence]:
-        total = len(self.requests)
+        total, now = len(self.requests), 0.0
         if self.requests.arrivals is not None:
             self.submit(self.requests.arrivals[0])
+        elif self.requests.starts is not None:
+            for t in self.requests.starts:
+                self.push(t, "start", None)
         else:
             for _ in range(min(concurrency, total)):
                 self.submit(0.0)
         done, shown = 0, 0
-        while self.events:
+        while self.events and done < total:
             now, _, kind, what, version = heappop(self.events)
             if kind == "arrive":
                 self._arrive(what, now)
+            elif kind == "start":
+                self.submit(now)
             elif kind == "begin":
                 what.waits = False
                 self._begin(what, now)
@@ -76,7 +89,15 @@ class _Loop:
                 if done - shown >= 256:
                     shown = done
                     tell(done / total)
-        return [self.halves.get(s.index, s) for s in self.sequences]
+        for replica in (*self.pools.prefill, *self.pools.decode):
+            replica.stop(now)
+        return [self.halves.get(s.index, s) for s in self.sequences[: self.requests.lead + total]]
+
+    @property
+    def more(self) -> bool:
+        """Whether a client whose request is done sends another."""
+        r = self.requests
+        return r.arrivals is None and (r.starts is not None or len(self.sequences) < len(r))
 
     def _arrive(self, s: Sequence, now: float) -> None:
         if self.requests.arrivals is not None and not s.ready and len(self.sequences) < len(self.requests):
@@ -111,8 +132,8 @@ class _Loop:
                 self._hand_over(s, now)
                 if self.halves[s.index].done < 0:
                     continue
-            over += 1
-            if self.requests.arrivals is None and len(self.sequences) < len(self.requests):
+            over += 0 <= s.index - self.requests.lead < len(self.requests)
+            if self.more:
                 self.submit(now)
         self._wake(replica, now)
         return over
@@ -121,7 +142,8 @@ class _Loop:
         """The cache of ``s`` goes to the decode pool, which gives its first token to the user."""
         r = self.requests
         there = now + self.pools.transfer(s.input)
-        half = Sequence(s.index, s.arrival, s.input, r.outputs[s.index], r.steps[s.index])
+        i = (s.index - r.lead) % len(r)
+        half = Sequence(s.index, s.arrival, s.input, r.outputs[i], r.steps[i])
         half.made, half.first, half.since, half.ready = 1.0, there, there, True
         half.preempted = s.preempted
         self.halves[s.index] = half

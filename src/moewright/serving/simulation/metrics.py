@@ -71,14 +71,12 @@ class Rates:
 def outcome_of(run: Run) -> Outcome:
     """The record of a run."""
     s = serving_of(run.case)
-    served = tuple(
-        Served(i, o, q.arrival, q.first, q.done, q.preempted)
-        for i, o, q in zip(run.requests.inputs, run.requests.outputs, run.sequences, strict=True)
-    )
-    warmup = min(2 * run.clients if run.clients else len(served) // 10, len(served) // 2)
+    flow = _served(run)
+    served = flow[run.requests.lead :]
+    warmup = _warmup(run, served)
     measured, end = served[warmup:], max(r.done for r in served)
-    window = _window(served, run.clients, warmup)
-    rates = _rates(served, window, run.clients)
+    window = _window(served, run, warmup)
+    rates = _rates(flow, window, run.clients)
     logs = [[_log(r) for r in pool] for pool in run.replicas]
     every = [log for pool in logs for log in pool if len(log)]
     course = course_of(every, end, sum(float(w.model.kv_tokens[0]) * int(w.model.dp[0]) * w.count for w in run.pools))
@@ -115,7 +113,7 @@ def outcome_of(run: Run) -> Outcome:
         requests_per_second=rates.done,
         arrivals_per_second=None if run.clients else rates.arrived,
         keeps_up=keeps_up,
-        in_flight=_overlap([(r.arrival, r.done) for r in served], window),
+        in_flight=_overlap([(r.arrival, r.done) for r in flow], window),
         running=running,
         queued=queued,
         outside=_overlap(_outside(run), window),
@@ -178,7 +176,8 @@ def _pooled(run: Run, w: Workers, phase: str, logs: list[np.ndarray], window: tu
 def _outside(run: Run) -> list[tuple[float, float]]:
     """The seconds (from, to) in which requests are in no replica: on the host before the queue, and where their
     cache goes to another worker."""
-    found = [(q.arrival, q.arrival + run.ready.request) for q in run.sequences]
+    before = [run.ready.launch + run.ready.wait * run.requests.wait(q.index) for q in run.sequences]
+    found = [(q.arrival, q.arrival + b) for q, b in zip(run.sequences, before, strict=True)]
     if run.ready.decode:
         found += [(q.first - run.ready.transfer(q.input), q.first) for q in run.sequences]
     return found
@@ -190,17 +189,40 @@ def _overlap(times: list[tuple[float, float]], window: tuple[float, float]) -> f
     return float(inside(start, stop, window).sum() / max(window[1] - window[0], 1e-12))
 
 
-def _window(served: tuple[Served, ...], clients: int, warmup: int) -> tuple[float, float]:
-    """Seconds (from, to) of what is counted. Of a closed loop, while all clients are at work: from the end of the first
-    ``clients`` requests to the start of the last. Of arrivals, from the end of the first ``warmup`` requests to the
-    last arrival. The whole run where that is under a fifth of it, or of the time of arrivals."""
+def _served(run: Run) -> tuple[Served, ...]:
+    """All requests of the run that were followed to their ends, those that lead first."""
+    r = run.requests
+    rows = [(q.index - r.lead) % len(r) for q in run.sequences]
+    return tuple(
+        Served(r.inputs[i], r.outputs[i], q.arrival, q.first, q.done, q.preempted)
+        for i, q in zip(rows, run.sequences, strict=True)
+    )
+
+
+def _warmup(run: Run, served: tuple[Served, ...]) -> int:
+    """Requests whose latencies do not count: twice the clients, and all until the last client is at work; at a rate a
+    tenth. None where all clients start at once: a benchmark that does so counts them all."""
+    if not run.clients:
+        return min(len(served) // 10, len(served) // 2)
+    if run.requests.starts is None:
+        return 0
+    early = sum(r.arrival < run.requests.starts[-1] for r in served)
+    return min(max(min(2 * run.clients, len(served) // 2), early), 3 * len(served) // 4)
+
+
+def _window(served: tuple[Served, ...], run: Run, warmup: int) -> tuple[float, float]:
+    """Seconds (from, to) of what is counted. Of a closed loop, while all clients are at work: from the first request
+    whose latency counts to the start of the last. Of arrivals, from the end of the first ``warmup`` requests to the
+    last arrival. The whole run where all clients start at once, and where that is under a twentieth of it, or a fifth
+    of the time of arrivals."""
     end, last = max(r.done for r in served), max(r.arrival for r in served)
-    if clients:
-        done = sorted(r.done for r in served)
-        begin = done[clients - 1] if clients < len(done) else end
+    if run.clients and run.requests.starts is None:
+        return 0.0, end
+    if run.clients:
+        begin, least = served[warmup].arrival, 0.05 * end
     else:
-        begin = max((r.done for r in served[:warmup]), default=end)
-    return (begin, last) if last - begin > 0.2 * (end if clients else last) else (0.0, end)
+        begin, least = max((r.done for r in served[:warmup]), default=end), 0.2 * last
+    return (begin, last) if last - begin > least else (0.0, end)
 
 
 def _rates(served: tuple[Served, ...], window: tuple[float, float], clients: int) -> Rates:

@@ -135,8 +135,29 @@ class Replica:
         """The span is over: (sequences that gave their first token, sequences that ended)."""
         span = self.span
         assert span is not None
+        self._note(span)
         seconds = span.seconds(span.steps)
         end, one = span.start + seconds, span.start + span.first
+        firsts, ended = [], []
+        for r in self.ranks:
+            if r.decodes:
+                self._intervals(r, one, (seconds - span.first) / max(1, span.steps - 1), span.steps - 1)
+                r.last, r.fresh = end, []
+            more, over = r.advance(span.steps, end)
+            firsts += more
+            ended += over
+        self.span = None
+        return firsts, ended
+
+    def stop(self, now: float) -> None:
+        """The run is over at ``now``: the steps under way are noted, and not finished."""
+        if self.span is not None and now > self.span.start:
+            self.cut(now)
+            self._note(self.span)
+
+    def _note(self, span: Span) -> None:
+        """A row of the log."""
+        seconds = span.seconds(span.steps)
         waiting = sum(len(r.waiting) for r in self.ranks)
         queued = waiting - sum(r.late(span.start) for r in self.ranks) / seconds
         running = sum(len(r.decoding) + len(r.prefilling) for r in self.ranks)
@@ -148,16 +169,6 @@ class Replica:
         cause, prompts = STARVED.index(starved), sum(n for r in self.ranks for _, n in r.chunks)
         whole = (span.start, seconds, span.steps, span.prefill, span.pairs, span.decode, mean)
         self.log.append((*whole, waiting, running, cached, cause, prompts, queued))
-        firsts, ended = [], []
-        for r in self.ranks:
-            if r.decodes:
-                self._intervals(r, one, (seconds - span.first) / max(1, span.steps - 1), span.steps - 1)
-                r.last, r.fresh = end, []
-            more, over = r.advance(span.steps, end)
-            firsts += more
-            ended += over
-        self.span = None
-        return firsts, ended
 
     def _intervals(self, r: Rank, one: float, mean: float, rest: int) -> None:
         """Seconds between tokens: of the first step since each sequence's token before, of the rest their mean."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from itertools import product
-from math import inf
+from math import inf, log2
 
 import numpy as np
 
@@ -54,15 +54,16 @@ def _spaced(first: float, last: float, count: int) -> list[float]:
 
 class StepTable:
     """Seconds of steps of up to ``prefill`` prompt tokens and ``batches`` (decode sequences, ascending), with
-    contexts of up to ``longest`` tokens."""
+    contexts of ``shortest`` to ``longest`` tokens."""
 
-    def __init__(self, model: StepModel, prefill: int, batches: list[int], longest: int) -> None:
+    def __init__(self, model: StepModel, prefill: int, batches: list[int], longest: int, shortest: int = 16) -> None:
         self.dp = int(model.dp[0])
         shares = [1.0] if self.dp == 1 else sorted({1.0 / self.dp, (1 + 1 / self.dp) / 2, 1.0})
         if len(batches) > MOST_BATCHES:
             picked = np.unique(np.round(np.geomspace(1, len(batches), MOST_BATCHES)).astype(int)) - 1
             batches = [batches[i] for i in picked]
-        context = _spaced(16, longest + 1, 14)
+        shortest = min(shortest, longest)
+        context = _spaced(shortest, longest + 1, max(4, min(14, round(2 * log2(longest / shortest)) + 3)))
         some = sorted({0.0, *_spaced(1, max(2, batches[-1]), 12)})
         prompts, keys = _spaced(1, max(2, prefill), 18), _spaced(1, longest + 1, 7)
         self.context = context
