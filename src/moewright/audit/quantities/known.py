@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from moewright.audit.quantities.counts import count
 from moewright.audit.quantities.held_bytes import memory
-from moewright.audit.quantities.readings import Facts, Reading, Scope
 from moewright.audit.quantities.rates import communication, compute, share, throughput, time
+from moewright.audit.quantities.readings import Facts, Reading, Scope
 
 
 def readings(f: Facts, name: str, scope: Scope) -> list[Reading]:
