@@ -15,7 +15,7 @@ EXCEPTIONS: dict[str, set[str]] = {
     "strangers": {"case.loads.recordings → torch"},
     "circles": set(),
     "namesakes": set(),
-    "crowded": {"case", "case/huggingface", "cost", "planning"},
+    "crowded": {"case", "cost", "planning"},
     "long": {"serving/simulation/metrics.py: outcome_of"},
     "wide": set(),
     "untyped": set(),

@@ -13,7 +13,7 @@ from moewright.case.huggingface.families import KNOWN, TEXT_SECTIONS, Family, la
 from moewright.case.huggingface.ffn_config import EXPERTS, dense_ffns
 from moewright.case.huggingface.fields import Fields
 from moewright.case.huggingface.json_files import read_json
-from moewright.case.huggingface.quantization import checkpoint
+from moewright.case.huggingface.quantization.tensor_formats import checkpoint
 from moewright.case.model import ModelSpec
 from moewright.case.spelling import known_or_near
 from moewright.errors import SpecError

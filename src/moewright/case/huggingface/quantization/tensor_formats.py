@@ -23,8 +23,9 @@ from typing import Final
 
 from moewright.case.huggingface.families import Family
 from moewright.case.huggingface.fields import Fields
-from moewright.case.huggingface.module_names import MODULES, OUTER
-from moewright.case.huggingface.schemes import PLAIN, Scheme, kv_cache, schemes
+from moewright.case.huggingface.quantization.module_names import MODULES, OUTER
+from moewright.case.huggingface.quantization.scheme import PLAIN, Scheme
+from moewright.case.huggingface.quantization.schemes import kv_cache, schemes
 from moewright.case.model import Layer, MoeFfn, NoAttention
 from moewright.case.precision import Precision
 from moewright.case.tensors import Tensor, layer_tensors

@@ -1,0 +1,1 @@
+"""quantization_config → the formats of a model's tensors, by module and as shipped."""
