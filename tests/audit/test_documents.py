@@ -24,7 +24,6 @@ FLAWED = {
     "flawed-serving.md": {
         (31, "time.total", "impossible"),
         (32, "throughput.tokens", "impossible"),
-        (33, "share.communication", "wrong"),
     },
     "flawed-node.md": {
         (19, "time.total", "impossible"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from moewright.audit.audit_record import Audit, Better, Claim, Verdict
+from moewright.audit.judges.admissible import admitted, doubts_of
 from moewright.audit.judges.better import better_of
 from moewright.audit.judges.equalities import Outcome, judge_equality, judge_split
 from moewright.audit.judges.figures import Context, Stated, judge_figure, unit_of
@@ -24,6 +25,10 @@ from moewright.audit.text.expressions import Node, Operation, numbers_in
 from moewright.audit.text.numbers import BYTES, COUNT, FLOP, FLOP_RATE, Dim, Number
 
 _YAML: Final = (".yaml", ".yml")
+#: bytes that an element has at most, with all its optimizer's state
+_WIDEST: Final = 20
+_PARAMETERS: Final = re.compile(r"param|参数", re.IGNORECASE)
+_MEMORY: Final = re.compile(r"memory|bytes?\b|\bsize|\bGB\b|storage|显存", re.IGNORECASE)
 
 
 def audit(path: str | Path, assume: Iterable[str] = (), spec: str | None = None) -> Audit:
@@ -40,7 +45,7 @@ def audit(path: str | Path, assume: Iterable[str] = (), spec: str | None = None)
 
 def audit_document(document: Document, assumed: dict[str, object], spec: str | None) -> Audit:
     """The audit of a document that was read."""
-    said = [(s, clauses_of(s.value)) for s in document.statements]
+    said = [(s, clauses_of(s.value, _counts_parameters(s))) for s in document.statements]
     premises = premises_of(document)
     premises += inferred(said, premises)
     if not any(p.field.startswith(("model.", "strategy.", "cluster.")) for p in premises) and not spec:
@@ -52,6 +57,11 @@ def audit_document(document: Document, assumed: dict[str, object], spec: str | N
     claims = _claims(document, said, premises, facts, better[0], better[1])
     shown = tuple(dict((p.field, p) for p in reversed(premises) if "." in p.field).values())[::-1]
     return Audit(document.file, shown, tuple(setting.assumed.values()), setting.missing, tuple(claims), better[0])
+
+
+def _counts_parameters(s: Statement) -> bool:
+    """Whether the figures of ``s`` are numbers of parameters, so that B is a billion."""
+    return bool(_PARAMETERS.search(s.key)) and not _MEMORY.search(s.key)
 
 
 def _without_premises(document: Document, said: list[tuple[Statement, Clauses]]) -> Audit:
@@ -83,6 +93,7 @@ def _claims(
     restated = list(judge_premises(premises, setting))
     restated += judge_strategy(premises, setting, facts.reason, bool(facts.plans))
     given = {(p.line, p.value) for p in premises}
+    doubts = doubts_of(premises)
     claims: list[Claim] = []
     sums = list(judge_sums(parts, facts))
     for s, found in said:
@@ -94,14 +105,14 @@ def _claims(
         for p in (p for p in parts if p.statement is s and p.figure.number.at not in halves):
             claim = _figure(p, context, given, setting)
             if claim is not None:
-                mine.append(claim)
+                mine.append(admitted(claim, p, found, context, doubts))
         # a list may leave parts out that its total, which is right, has in it
         right = any(c.verdict is Verdict.HOLDS and "." in c.quantity for c in mine)
         mine += [
             c for c in sums if c.line == s.line and c.text == s.text and not (right and c.verdict is not Verdict.HOLDS)
         ]
         if s.kind != "heading":
-            mine += judge_words(s, view)
+            mine += judge_words(s, view, doubts)
             mine += judge_exactly(s, mine)
         claims += list(dict.fromkeys(mine))
     claims += judge_correct(document.statements, claims)
@@ -190,8 +201,10 @@ def _figure(p: Part, context: Context, given: set[tuple[int, object]], setting: 
         if claim.verdict is Verdict.UNSUPPORTED and derived:
             return None  # judged where it is stated
         return None if claim.verdict is Verdict.HOLDS else claim
-    if n.dim == BYTES and n.value == setting.case.cluster.device.memory and p.figure.role == "lone":
-        return None  # the capacity, restated
+    if n.dim == BYTES and n.factor == 1 and n.value <= _WIDEST:
+        return None  # of an element
+    if p.figure.role == "lone" and n.dim != COUNT and _is_given(n, setting):
+        return None  # a premise, restated
     if n.dim == COUNT and not n.percent and (p.figure.remark or not _plain(p)):
         return None if p.meaning.scopes == (frozenset(),) else _counted(p, context)
     return judge_figure(p.figure, s, p.meaning, context)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.judges.admissible import Doubts
 from moewright.audit.quantities.readings import Facts, bounds
+from moewright.audit.reading.standing import standing_of
 from moewright.audit.text.document import Statement
 from moewright.planning.record import Plan
 from moewright.units import format_bytes, format_count, format_seconds
@@ -24,6 +26,7 @@ HIGH: Final = 0.9  # of the best throughput
 _WORK: Final = ("workload.batch", "workload.sequence")
 _DEVICE: Final = ("cluster.device.flops", "cluster.device.memory", "cluster.device.memory_bandwidth")
 _NETWORK: Final = ("cluster.network.node.bandwidth", "cluster.network.fabric.bandwidth", "cluster.gpus_per_node")
+_OF_PLAN: Final = ("model.name", "cluster.gpus", "strategy.ep", "strategy.tp", "strategy.pp", "strategy.dp")
 _TIME: Final = (*_WORK, *_DEVICE, *_NETWORK, "workload.causal")
 
 
@@ -243,9 +246,10 @@ _NOT: Final = re.compile(
 )
 
 
-def judge_words(s: Statement, v: View) -> Iterator[Claim]:
+def judge_words(s: Statement, v: View, doubts: Doubts) -> Iterator[Claim]:
     """The claims that statement ``s`` makes in words, one for each kind."""
     told_before: set[str] = set()
+    standing = standing_of(s)
     for pattern, judge in _COMPILED:
         for m in pattern.finditer(s.text):
             if _NOT.search(s.text[: m.start()]):
@@ -264,6 +268,9 @@ def judge_words(s: Statement, v: View) -> Iterator[Claim]:
                         f"the document gives no {', '.join(lacking)}; add it with --assume",
                     )
                 else:
+                    fails = told.verdict not in (Verdict.HOLDS, Verdict.NOT_CHECKED)
+                    doubt = (standing or doubts.of((*told.needs, *_OF_PLAN))) if fails else ""
+                    told = replace(told, verdict=Verdict.NOT_CHECKED, why=f"{doubt}; {told.why}") if doubt else told
                     yield Claim(
                         s.line_of(m.start(), in_text=True),
                         s.text,

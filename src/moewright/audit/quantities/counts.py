@@ -94,7 +94,9 @@ def _parameters(f: Facts, scope: Scope) -> Iterator[Reading]:
         one = sum(t.parameters for t in layer if t.kind == "experts") / moe.experts
         yield Reading(one, f"{3 if moe.gated else 2} × {model.hidden_size} × {moe.width}", EXPERT)
     elif "active" in scope:
-        yield Reading(active_parameters(model), "parameters that one token passes", (*MODEL, *EXPERT))
+        active, table = active_parameters(model), model.vocab_size * model.hidden_size
+        yield Reading(active, "parameters that one token passes", (*MODEL, *EXPERT))
+        yield Reading(active + table, "parameters that one token passes, and the embedding's table", (*MODEL, *EXPERT))
     elif "layer" in scope:
         yield Reading(sum(t.parameters for t in layer), "parameters of a layer", (*MODEL, *EXPERT))
     else:

@@ -45,6 +45,10 @@ def compute(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
         device = f.case.cluster.device
         for unit, peak in device.flops.items():
             yield Reading(peak * device.mfu, f"{unit} peak × mfu {device.mfu:g}", DEVICE)
+            if "gpu" not in scope:
+                gpus = f.case.cluster.gpus
+                how = f"{gpus} GPUs × {unit} peak × mfu {device.mfu:g}"
+                yield Reading(gpus * peak * device.mfu, how, (*DEVICE, *PLAN))
     elif part in ("utilization", "headroom"):
         for label, p in labelled(f):
             reached = p.compute.utilization

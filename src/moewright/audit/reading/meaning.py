@@ -14,11 +14,13 @@ from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP, FLOP_RAT
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """A quantity by name, and its scopes, the likeliest first. ``explicit``: the scope that its own words give."""
+    """A quantity by name, and its scopes, the likeliest first. ``explicit``: the scope that its own words give;
+    ``certain``: its own words or its key name it, not a heading or another part of the sentence."""
 
     name: str
     scopes: tuple[Scope, ...]
     explicit: Scope = frozenset()
+    certain: bool = True
 
 
 def _words(pattern: str) -> re.Pattern[str]:
@@ -27,19 +29,20 @@ def _words(pattern: str) -> re.Pattern[str]:
 
 _SCOPES: Final = {
     "gpu": _words(
-        r"(?:per|/|each|an?|every|one|single)[- ]?(?:gpu|device|card|rank|accelerator)\b|gpu (?:holds|"
+        r"(?:per|par|pro|je|/|each|an?|every|one|single)[- ]?(?:gpu|device|card|rank|accelerator)\b|gpu (?:holds|"
         r"handles|stores|has|sends|keeps|hosts|owns|serves|runs|processes|gets)"
         r"|每(?:个|张|块)?\s?(?:gpu|卡)|单卡|单\s?gpu|per-gpu|gpus? each|\bgpu\b.*\bon average"
     ),
     "layer": _words(
         r"(?:per|/|each|an?|every|one|single)[- ]?(?:moe |transformer |attention )?layer\b|"
+        r"(?:par|je|pro) (?:couche|schicht)|"
         r"每(?:一)?(?:个)?(?:moe)?层|单层|layer-wise"
     ),
     "expert": _words(
         r"(?:per|/|each|an|every|one|single)[- ]?(?:routed )?expert\b(?!s)|per instance|每(?:个)?专家|单个?专家|"
         r"expert instance\b"
     ),
-    "token": _words(r"(?:per|/|each|every)[- ]?token\b|每(?:个)?\s?token"),
+    "token": _words(r"(?:per|par|pro|je|/|each|every)[- ]?(?:token|jeton)\b|每(?:个)?\s?token"),
     "all": _words(r"in all\b|\btotal\b|all layers|whole|overall|forward pass|per pass|a pass\b|entire|整个|全部|总"),
     "active": _words(r"\bactive|activated|激活"),
 }
@@ -134,7 +137,7 @@ _TOPICS: Final[dict[str, tuple[tuple[re.Pattern[str], str], ...]]] = {
         (_words(r"param|参数"), "count.parameters"),
         (_words(r"tokens? (?:per|/|each)|tokens?\b"), "count.tokens"),
         (_words(r"sequences?|prompts|序列"), "count.sequences"),
-        (_words(r"\bheads?\b|头(?!寸)"), "count.heads"),
+        (_words(r"(?<!kv )(?<!value )\bheads?\b|(?<!KV)头(?!寸)"), "count.heads"),
         (
             _words(
                 r"experts?\b(?![- ](?:parallel|width|size|dim|hidden|weight|tensor|tp|inter|ffn))|instances?\b|"
@@ -145,6 +148,10 @@ _TOPICS: Final[dict[str, tuple[tuple[re.Pattern[str], str], ...]]] = {
         (_words(r"layers?\b.*(?:stage|per gpu)|每级"), "count.layers"),
     ),
 }
+#: words behind a number that are what is counted, and not where
+_NAMED: Final = _words(
+    r"(?!(?:per|in|on|of|at|for|and|or|with|each|total|a|an|the|by|to|is|are|from)\b)[a-z]{2,}|gpus?\b"
+)
 _BOUND: Final = _words(
     r"bound|at (?:best|least|most)|\bideal|minimum (?:\w+ )?time|theoretical|floor|ceiling|roofline|"
     r"下界|下限|上限|理想|理论"
@@ -162,8 +169,9 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
     if kind is None:
         return None
     own = figure.words
-    if kind == "count":  # a bare number is what the words behind it say, its key, or what it is the result of
-        levels = [figure.number.noun, s.key, *([own] if figure.role == "result" else [])]
+    if kind == "count":  # a bare number is what the words behind it say, else its key, or what it is the result of
+        noun = figure.number.noun
+        levels = [noun] if _NAMED.match(noun) else [noun, s.key, *([own] if figure.role == "result" else [])]
     elif figure.role == "operand":
         levels = [own]
     else:  # without a key, what the whole sentence says
@@ -188,7 +196,34 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
     nouns = " | ".join(n.noun for n in figure.formula)
     if _SCOPES["gpu"].search(nouns) and not re.search(r"\bgpus\b", nouns, re.IGNORECASE):
         near += " | per GPU"  # a factor per GPU that no number of GPUs cancels
-    return Meaning(topic, _scopes(topic, figure, s, near), _explicit(near, topic))
+    if kind == "count":
+        first = not re.search(r"\d", s.value[: figure.number.at])
+        certain = first or figure.role == "result" or bool(_NAMED.match(figure.number.noun))
+    else:
+        certain = _topic(kind, [own, s.key]) is not None or bool(_TOTAL.search(f"{own} {s.key}"))
+    return Meaning(topic, _scopes(topic, figure, s, near), _explicit(near, topic), certain)
+
+
+def scopes_named(text: str) -> Scope:
+    """A GPU, a layer or an expert, where ``text`` speaks of one."""
+    return frozenset(name for name in ("gpu", "layer", "expert") if _SCOPES[name].search(text))
+
+
+def splits_off(figure: Figure, s: Statement) -> bool:
+    """Whether a bracket behind ``figure`` tells what tensor parallelism leaves of it."""
+    behind = s.value[figure.number.at + len(figure.number.text) :].lstrip()
+    return behind.startswith("(") and bool(_SPLIT_OFF.search(behind.partition(")")[0]))
+
+
+def topics_named(figure: Figure, s: Statement) -> list[str]:
+    """Every quantity of the figure's dimension that its statement or the headings above name."""
+    kind = _kind(figure)
+    if kind is None:
+        return []
+    text = " | ".join((figure.words, s.text, *s.path[-2:]))
+    names = [name for pattern, name in _TOPICS[kind] if pattern.search(text)]
+    names += [f"{name}.{part}" for name in names for p, part in _PART if name == "count.parameters" and p.search(text)]
+    return [name for name in names if "." in name and not name.startswith(("communication", "balance"))]
 
 
 def _kind(figure: Figure) -> str | None:

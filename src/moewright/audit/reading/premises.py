@@ -30,6 +30,8 @@ class Premise:
     value: Any
     line: int
     text: str
+    path: tuple[str, ...] = ()
+    keyed: bool = False  # written ``key: value``, and no cell of a table of several configurations
 
 
 def premises_of(document: Document) -> list[Premise]:
@@ -38,7 +40,8 @@ def premises_of(document: Document) -> list[Premise]:
     found: list[Premise] = []
     for s in document.statements:
         for part in _parts(s):
-            found += _keyed(part)
+            whole = s.kind != "cell" or " | " not in s.key
+            found += [replace(p, path=s.path, keyed=whole) for p in _keyed(part)]
     named = {p.field for p in found}
     for s in document.statements:
         found += [p for p in _phrases(s) if p.field not in named or p.field.startswith("strategy")]
@@ -49,6 +52,10 @@ def premises_of(document: Document) -> list[Premise]:
 
 def _parts(s: Statement) -> Iterator[Statement]:
     """A statement, and where it gives several (``batch: 8, context: 4096``), each by itself."""
+    keys, values = s.key.split(" / "), s.value.split(" / ")
+    if len(keys) > 1 and len(keys) == len(values):  # heads / KV heads: 32 / 4
+        yield from (replace(s, key=key, value=value) for key, value in zip(keys, values, strict=True))
+        return
     pieces = re.split(r"[,;](?!\d{3})\s*", s.value) if s.key and s.kind in ("item", "prose") else []
     if not any(keyed(piece)[0] for piece in pieces[1:]):
         yield s
@@ -122,6 +129,8 @@ def _phrases(s: Statement) -> Iterator[Premise]:
             worked = worked or (
                 m.end() == m.end(1) and bool(after in tuple("×÷/*+=→≈%^") or re.match(r"\.\d", s.text[m.end(1) :]))
             )
+            if field.startswith("strategy.") and re.match(r"\s*[×x*·]\s*[A-Za-z-]+", s.text[m.end(1) :]):
+                worked = False  # TP 4 × PP 8 names its factors
             part = field.startswith("model.") and not field.endswith("size") and PER_GPU.search(s.text)
             if not worked and not part and len(m[1]) < 10 and int(m[1].replace(",", "")):
                 yield Premise(field, int(m[1].replace(",", "")), s.line_of(m.start(), in_text=True), s.text)

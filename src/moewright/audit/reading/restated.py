@@ -14,6 +14,7 @@ from moewright.audit.text.document import Statement
 from moewright.audit.text.expressions import Node, Operation, numbers_in
 from moewright.case.model import LatentAttention, SoftmaxAttention
 
+_REDUNDANT: Final = re.compile(r"redundan|replicated expert|\bEPLB\b|冗余", re.IGNORECASE)
 _COMPARED: Final = (
     "cluster.gpus",
     "model.layers",
@@ -39,6 +40,7 @@ def judge_premises(premises: list[Premise], setting: Setting) -> Iterator[Claim]
         w = setting.case.workload
         known |= {"cluster.gpus": setting.case.cluster.gpus, "workload.sequence": w.sequence}
         known |= {"workload.batch": w.batch[0]} if len(w.batch) == 1 else {}
+    several = len({p.value for p in premises if p.field == "model.name"}) > 1
     seen: set[tuple[int, str]] = set()
     for p in premises:
         if p.field not in _COMPARED or (p.line, p.field) in seen:
@@ -51,12 +53,15 @@ def judge_premises(premises: list[Premise], setting: Setting) -> Iterator[Claim]
             if p.value != right:
                 source = setting.case.file if setting.from_spec else setting.case.model.name
                 why = f"{source} has {right} ({p.field.rpartition('.')[2]})"
-                yield Claim(p.line, p.text, f"premise {p.field}", Verdict.WRONG, why, p.value, right, unit=unit)
+                verdict = Verdict.WRONG if p.keyed and not several else Verdict.NOT_CHECKED
+                why += "" if verdict is Verdict.WRONG else "; this may be of a part, or of another model"
+                yield Claim(p.line, p.text, f"premise {p.field}", verdict, why, p.value, right, unit=unit)
         elif first is not None and p.value != first.value:
             why = f"line {first.line} gives {first.value} for {p.field}"
-            yield Claim(
-                p.line, p.text, f"premise {p.field}", Verdict.CONTRADICTED, why, p.value, first.value, unit=unit
-            )
+            alike = p.keyed and first.keyed and p.path == first.path and not p.field.startswith("strategy")
+            verdict = Verdict.CONTRADICTED if alike else Verdict.NOT_CHECKED
+            why += "" if alike else "; this may be of a part, a phase or another configuration"
+            yield Claim(p.line, p.text, f"premise {p.field}", verdict, why, p.value, first.value, unit=unit)
 
 
 def judge_strategy(premises: list[Premise], setting: Setting, reason: str, priced: bool) -> Iterator[Claim]:
@@ -65,7 +70,14 @@ def judge_strategy(premises: list[Premise], setting: Setting, reason: str, price
     sizes = [given[f] for f in given if f.startswith("strategy.") and f != "strategy.broadcast"]
     if not priced and sizes and not any(f.startswith(("model.", "cluster.gpus")) for f in setting.missing):
         first = min(sizes, key=lambda p: p.line)
-        yield Claim(first.line, first.text, "strategy", Verdict.CONTRADICTED, f"no such strategy: {reason}")
+        contested = {p.field for p in premises if p.field in given and p.value != given[p.field].value}
+        several = sorted(f for f in contested if f.startswith(("strategy.", "cluster.gpus", "model.")))
+        why = f"no such strategy: {reason}"
+        why += f"; but the document gives several values for {', '.join(several)}" if several else ""
+        copies = "redundant" in reason and any(_REDUNDANT.search(p.text) for p in premises)
+        why += "; but the document speaks of redundant experts" if copies else ""
+        verdict = Verdict.NOT_CHECKED if several or copies else Verdict.CONTRADICTED
+        yield Claim(first.line, first.text, "strategy", verdict, why)
     gpus, node = given.get("cluster.gpus"), given.get("cluster.gpus_per_node")
     if gpus and node and gpus.value > node.value and gpus.value % node.value:
         why = f"{gpus.value} GPUs (line {gpus.line}) fill no whole number of nodes of {node.value}"

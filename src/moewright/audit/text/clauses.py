@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from moewright.audit.text.expressions import Node, Operation, fold, numbers_in, prefix, suffix, whole
-from moewright.audit.text.numbers import COUNT, Number, Token, tokens_of
+from moewright.audit.text.numbers import BYTES, COUNT, Number, Token, in_billions, tokens_of
 
 #: words behind a bare number that may stand before its "="; anything else there is a name that is given a value
 _NOUNS: Final = re.compile(
@@ -62,11 +62,28 @@ class Clauses:
     figures: list[Figure] = field(default_factory=list)
 
 
-def clauses_of(text: str) -> Clauses:
-    """Everything that ``text`` says in numbers."""
+def clauses_of(text: str, parameters: bool = False) -> Clauses:
+    """Everything that ``text`` says in numbers; ``parameters``: it counts them, so that B is a billion."""
     found = Clauses()
-    _read(tokens_of(text), text, found, None)
+    _read(_billions(tokens_of(text), parameters), text, found, None)
     return found
+
+
+def _billions(tokens: list[Token], parameters: bool) -> list[Token]:
+    """``tokens`` with B as 10⁹ where they count parameters, or stand beside millions or billions of them."""
+    numbers = [t.number for t in tokens if t.number is not None]
+    counted = parameters or any(n.dim == COUNT and n.factor >= 1e6 for n in numbers)
+    if not counted:
+        return tokens
+    return [
+        replace(t, number=in_billions(t.number)) if t.number is not None and _may_be_billions(t.number) else t
+        for t in tokens
+    ]
+
+
+def _may_be_billions(n: Number) -> bool:
+    """A bare B that is no size of an element."""
+    return n.dim == BYTES and n.factor == 1 and n.text.endswith("B") and n.value not in (0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 def _read(tokens: list[Token], text: str, found: Clauses, main: Number | None, depth: int = 0) -> None:
@@ -157,8 +174,8 @@ def _clause(tokens: list[Token], text: str, found: Clauses, main: Number | None,
     for i in range(1, len(parts)):
         sign, right_tokens = parts[i]
         left = _left(parts[i - 1][1], first=i == 1)
-        right, _ = prefix(right_tokens)
-        if left is None or right is None:
+        right, end = prefix(right_tokens)
+        if left is None or right is None or _goes_on(right_tokens, end) or _of_many(right) or _renamed(left, right):
             continue
         if sign == "→" and isinstance(left, Number) and isinstance(right, Number):
             found.splits.append(Split(left, right, _span(text, left, right)))
@@ -202,12 +219,53 @@ def _in_expression(tokens: list[Token], token: Token) -> bool:
 def _left(tokens: list[Token], first: bool) -> Node | None:
     """The expression before a sign, unless the words before it name what is given a value."""
     node = suffix(tokens)
-    if node is None:
+    if node is None or _symbolic(tokens, next(numbers_in(node)).at):
         return None
     last = list(numbers_in(node))[-1].noun
+    if isinstance(node, Number) and _counted_before(tokens, node):
+        return None
     if isinstance(node, Number):
         return node if not last or _NOUNS.search(last) else None
     return None if last and _SYMBOL.search(last) and not _NOUNS.search(last) else node
+
+
+def _symbolic(tokens: list[Token], start: int) -> bool:
+    """Whether what stands before the expression is more of it that cannot be read: ``EP 8 × expert-DP 4``."""
+    before = [t for t in tokens if t.at < start and t.kind != "open"]
+    while before and before[-1].kind == "word":
+        before.pop()
+    named = bool(before) and any(t.kind == "word" for t in tokens if before[-1].at < t.at < start)
+    return bool(before) and before[-1].kind == "op" and before[-1].text in "×÷/+-" and (named or len(before) > 1)
+
+
+def _counted_before(tokens: list[Token], last: Number) -> bool:
+    """``64 sequences of 4,096 tokens``: a product that has no sign."""
+    before = [t.number for t in tokens if t.number is not None and t.at < last.at]
+    return bool(before) and bool(re.search(r"\b(?:of|at|with|à|de|von|mit)$", before[-1].noun))
+
+
+def _goes_on(tokens: list[Token], end: int) -> bool:
+    """Whether a right side has more factors, of which the next is no number."""
+    ahead = tokens[end : end + 2]
+    if ahead and end and ahead[0].kind == tokens[end - 1].kind == "number":
+        return not tokens[end - 1].text[-1:].isalpha()  # 192 512
+    return len(ahead) == 2 and ahead[0].kind == "op" and ahead[0].text in "×÷/" and ahead[1].kind == "word"
+
+
+def _of_many(node: Node) -> bool:
+    """A result that is told per million or per thousand, which the formula does not show."""
+    return any(re.match(r"per (?:a )?(?:million|thousand|billion|mille)\b", n.noun) for n in numbers_in(node))
+
+
+def _renamed(left: Node, right: Node) -> bool:
+    """``160 experts = 7.55 GB``: a number of things is told in another unit, and is no side of an equation."""
+    return (
+        isinstance(left, Number)
+        and left.dim == COUNT
+        and bool(left.noun)
+        and not left.percent
+        and any(n.dim != COUNT for n in numbers_in(right))
+    )
 
 
 def _span(text: str, left: Node, right: Node) -> str:

@@ -25,6 +25,13 @@ _PLAIN: Final = re.compile(
     r"(?:values?|figures?|settings?|sizes?|configuration|amount|numbers?|results?|数值|取值|值|配置|设置|)", re.I
 )
 _FORMULA: Final = re.compile(r"formula|calculation|derivation|computation$|公式|计算过程|推导|算式", re.I)
+#: the unit of a column
+_TITLE_UNIT: Final = re.compile(
+    r"[(\[]((?:[KMGTP]i?B|[mμuµn]?s|[KMGTPE]?FLOPS?|%|tok(?:ens?)?)(?:/s)?)[)\]]|, ([KMGT]i?B|[mμun]s)$"
+)
+_COMMA: Final = re.compile(r"(?<![\d.,])\d+,\d{1,2}\s?(?:[KMGT]i?B|[mµμn]s|[KMGTP]?FLOPS?|%)")
+_POINT: Final = re.compile(r"(?<![\d.,])\d+\.\d{1,2}\s?(?:[KMGT]i?B|[mµμn]s|[KMGTP]?FLOPS?|%)")
+_BARE: Final = re.compile(r"[~≈]?\s?\d[\d,]*(?:\.\d+)?")
 _END: Final = re.compile(r"[.!?。;](?<![A-Za-z]\.[A-Za-z]\.)(?<!vs\.)(?<!e\.g\.)(?<!i\.e\.)\s+(?=[^a-z\s])")
 #: a number with a unit: what has one before its colon is a sentence, no key
 _MEASURED: Final = re.compile(r"\d\s?(?:[KMGTP]i?B|B|[mun]s|[KMGTP]?FLOP\w*|%)(?:\b|/|$)")
@@ -107,8 +114,16 @@ def parse(text: str, file: str) -> Document:
     """The statements of a Markdown ``text``."""
     from markdown_it import MarkdownIt
 
-    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    tokens = MarkdownIt("commonmark").enable("table").parse(_with_points(text))
     return Document(file, tuple(text.splitlines()), tuple(_statements(tokens)))
+
+
+def _with_points(text: str) -> str:
+    """``text`` with decimal points, where it writes decimal commas: a figure such as 352,3 MB, and none as 352.3 MB."""
+    if not _COMMA.search(text) or _POINT.search(text):
+        return text
+    text = re.sub(r"(?<![\d.,])\d{1,3}(?:\.\d{3})+(?![\d.])", lambda m: m[0].replace(".", ""), text)
+    return re.sub(r"(?<![\d.,])(\d+),(\d+)(?![\d,])", r"\1.\2", text)
 
 
 def normal(text: str) -> str:
@@ -223,11 +238,18 @@ def _row(header: list[str], row: list[tuple[str, int]], path: tuple[str, ...], g
         if _FORMULA.search(title) and column + 1 < len(row) and "=" not in cell:
             formula = cell  # what the next column is the value of
             continue
+        cell = _in_unit(cell, title, name)
         cell, formula = (f"{formula} = {cell}", "") if formula else (cell, "")
         plain = _PLAIN.fullmatch(title)
         key = name if plain else f"{name} | {title}"
         if cell:
             yield Statement(line, f"{key}: {cell}", key, cell, path, "cell", group)
+
+
+def _in_unit(cell: str, title: str, name: str) -> str:
+    """A bare number in the unit that its column, or else its row, gives in brackets."""
+    unit = _TITLE_UNIT.search(title) or _TITLE_UNIT.search(name)
+    return f"{cell} {unit[1] or unit[2]}" if unit and _BARE.fullmatch(cell) else cell
 
 
 def _made(text: str, line: int, path: tuple[str, ...], kind: str, group: int) -> Iterator[Statement]:

@@ -109,7 +109,10 @@ _NUMBER: Final = re.compile(
     r"(?P<approx>[~≈≃约]\s*)?(?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
     r"(?P<power>[eE][+-]?\d{1,3}(?![\w.])|\s?[×x*·]\s?10\^-?\d{1,3}|\^-?\d{1,3})?",
 )
-_ABOUT: Final = ("about", "roughly", "approximately", "around", "approx", "nearly", "大约", "约", "近")
+_ABOUT: Final = (
+    *("about", "roughly", "approximately", "around", "approx", "nearly"),
+    *("etwa", "rund", "circa", "ca", "environ", "大约", "约", "近"),
+)
 _TIMES: Final = {
     **TIME,
     "μS": 1e-6,
@@ -143,7 +146,7 @@ def tokens_of(text: str) -> list[Token]:
         number = None if relation or (found and _glued(text, at)) else number_at(text, at)
         word = _WORD.match(text, at)
         if number:
-            if found and found[-1].text.lower() in _ABOUT:
+            if found and (found[-1].text.lower() in _ABOUT or found[-1].text.endswith("约")):
                 number = replace(number, approx=True)
             found.append(Token("number", number.text, at, number))
             at += len(number.text)
@@ -218,11 +221,22 @@ def _with_unit(n: Number, text: str, end: int) -> Number:
     return n
 
 
+#: bytes of the widest element
+_WIDEST: Final = 16.0
+
+
 def _is_byte(unit: str, n: Number, text: str, end: int) -> bool:
     """A bare B: bytes behind a space or a size of an element; else 10⁹, as in 671B parameters."""
     if re.match(r"\s?(?:total |active |activated )?(?:param|tokens?\b|参数)", text[end:], re.IGNORECASE):
         return False
+    if n.value != int(n.value) and n.value > _WIDEST:  # no fraction of a byte
+        return False
     return unit[0].isspace() or n.value in (0.5, 1.0, 2.0, 4.0)
+
+
+def in_billions(n: Number) -> Number:
+    """``n``, written with a bare B, as a number of billions."""
+    return _scaled(n, 1e9, 1e9, COUNT, n.text)
 
 
 def _scaled(n: Number, value: float, binary: float, dim: Dim, text: str, either: bool = False) -> Number:

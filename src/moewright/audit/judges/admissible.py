@@ -1,0 +1,230 @@
+"""A failing verdict stands only where no admissible reading agrees: what may be meant otherwise is not checked."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Final
+
+from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.judges.equalities import judge_equality
+from moewright.audit.judges.figures import Context, label, matches
+from moewright.audit.judges.sums import Part
+from moewright.audit.quantities.readings import PLAN, Scope
+from moewright.audit.reading.meaning import Meaning, scopes_named, splits_off, topics_named
+from moewright.audit.reading.premises import Premise
+from moewright.audit.reading.standing import group_of, standing_of
+from moewright.audit.reading.wordings import DENSE_FORMATS, FORMAT
+from moewright.audit.text.clauses import Clauses
+from moewright.audit.text.numbers import COUNT, SECONDS
+from moewright.case.precision import element_bytes
+from moewright.case.tensors import total_parameters
+from moewright.case.workload import Kind
+from moewright.units import format_quantity
+
+#: seconds by the planner's own model of time: shown beside a figure, and no proof that it is wrong
+_ESTIMATED: Final = ("time.", "throughput.tokens", "throughput.sequences", "share.communication")
+#: an approximate figure this far off may be of a coarser reckoning
+ROUGHLY: Final = 0.1
+#: latencies that are no pass
+_OTHER_TIME: Final = re.compile(
+    r"network|kernel|launch|\bhop|nvlink|infiniband|\bib\b|rdma|roce|p2p|switch|overhead|all-?to|all-?reduce|gemm|"
+    r"operator|barrier|\bsync|loading|startup|dispatch|combine",
+    re.IGNORECASE,
+)
+_OF_PREFILL: Final = re.compile(r"\bttft\b|first token|prefill|预填充", re.IGNORECASE)
+_OF_DECODE: Final = re.compile(r"\btpot\b|\bitl\b|inter-token|per (?:output )?token|decod|解码", re.IGNORECASE)
+_RANGE_AFTER: Final = re.compile(r"^\s*(?:-|to|bis|至|\.\.\.?|~)\s*[~≈]?\d")
+_RANGE_BEFORE: Final = re.compile(r"\d[\d.,]*\s*[A-Za-zμ%/]{0,5}\s*(?:-|to|bis|至|\.\.\.?|~)\s*$")
+_UP_TO: Final = re.compile(
+    r"\b(?:up to|as (?:much|many|low|high|little) as|peaks? at|bis zu)\b|最高|高达", re.IGNORECASE
+)
+#: unit of a count that is a figure of the document and no size
+_LARGE: Final = 1e6
+#: what an embedding, if there is one, makes larger
+_WITH_VOCABULARY: Final = (
+    "memory.total",
+    "memory.weights",
+    "memory.headroom",
+    "memory.utilization",
+    "compute.total",
+)
+#: bytes of an element without its scales
+_NOMINAL: Final = (0.5, 1.0, 2.0, 4.0)
+#: what nobody may guess in order to accuse
+_GUESSES: Final = ("model.precision", "model.experts.gated", "model.experts.top_k")
+_SIZES: Final = ("strategy.ep", "strategy.tp", "strategy.pp", "strategy.dp", "cluster.gpus")
+
+
+@dataclass(frozen=True, slots=True)
+class Doubts:
+    """What a document leaves open: ``contested`` fields, with the values it gives them."""
+
+    contested: dict[str, tuple[object, ...]]
+
+    def of(self, fields: tuple[str, ...]) -> str:
+        """Why nothing that stands on ``fields`` can be called wrong, or an empty text."""
+        for field in fields:
+            if field in self.contested:
+                several = " and ".join(str(v) for v in self.contested[field][:3])
+                return f"the document gives {field} as {several}, and not which of them is meant here"
+        return ""
+
+
+def doubts_of(premises: list[Premise]) -> Doubts:
+    """Fields that a document gives several values: of a part, of another phase or of another configuration."""
+    values: dict[str, dict[object, None]] = {}
+    for p in premises:
+        values.setdefault(p.field, {})[p.value] = None
+    contested = {f: tuple(v) for f, v in values.items() if len(v) > 1 and f != "model.experts.gated"}
+    return Doubts(contested)
+
+
+def admitted(claim: Claim, part: Part, found: Clauses, c: Context, doubts: Doubts) -> Claim:
+    """``claim`` on a figure, or where another reading is admissible, that it was not checked and why."""
+    if claim.verdict is Verdict.UNSUPPORTED and part.figure.role == "operand" and (open_ := _in_text(part, claim)):
+        return not_checked(claim, open_)
+    if claim.verdict not in (Verdict.WRONG, Verdict.IMPOSSIBLE) or part.meaning is None:
+        return claim
+    reason = (
+        _in_text(part, claim)
+        or _of_another(part, part.meaning, c)
+        or _other_format(part, part.meaning, c)
+        or _derived(part, found, claim, c)
+        or _on_doubt(part.meaning, claim, c, doubts)
+    )
+    return not_checked(claim, reason) if reason else claim
+
+
+def not_checked(claim: Claim, reason: str) -> Claim:
+    """``claim`` without a verdict; what the planner has for it is told where there is a figure."""
+    beside = ""
+    if claim.computed is not None and claim.unit:
+        beside = f"; the planner has {format_quantity(claim.computed, claim.unit)}"
+    return replace(claim, verdict=Verdict.NOT_CHECKED, why=f"{reason}{beside}")
+
+
+def _in_text(part: Part, claim: Claim) -> str:
+    """What the text around a figure leaves open: standing, ranges, approximations."""
+    n, s = part.figure.number, part.statement
+    if reason := standing_of(s):
+        return reason
+    before, after = s.value[: n.at], s.value[n.at + len(n.text) :]
+    if _RANGE_AFTER.search(after) or _RANGE_BEFORE.search(before):
+        return "it is an end of a range"
+    if after.startswith("+") and not after[1:2].strip().isdigit():
+        return "it is a lower end, without an upper one"
+    if _UP_TO.search(before[-40:]):
+        return "it is the most or the least of several cases"
+    if n.approx and claim.computed and abs(n.value / claim.computed - 1) <= ROUGHLY:
+        return f"it is said to be approximate, and lies within {ROUGHLY:.0%}"
+    if group := group_of(" | ".join((part.figure.words, s.key, *s.path[1:][-1:]))):
+        return f"it is of {group!r}, which is neither a GPU nor the whole"
+    if s.kind == "code" and not s.key:
+        return "it stands in code or in a drawing, without a name"
+    return ""
+
+
+def _of_another(part: Part, meaning: Meaning, c: Context) -> str:
+    """Another quantity or scope that the text admits and that the figure is right for."""
+    n = part.figure.number
+    names = dict.fromkeys((meaning.name, *topics_named(part.figure, part.statement)))
+    scopes = _scopes_near(meaning.explicit, part.statement.text)
+    if splits_off(part.figure, part.statement):  # what tensor parallelism leaves of it is said apart
+        scopes = [x for x in scopes if "gpu" not in x]
+    gpus = c.facts.case.cluster.gpus
+    if "gpu" in meaning.explicit and meaning.name.startswith(("memory", "count.parameters")):
+        whole = c.readings(meaning.name, meaning.explicit - {"gpu"})
+        if any(matches(n, r.value / gpus) for r in whole):
+            return f"it is an even share of the whole over {gpus} GPUs, a usual estimate"
+    if meaning.name in ("memory.weights", "memory.total") and not meaning.explicit & {"layer", "expert"}:
+        model = c.facts.case.model
+        size = min(_NOMINAL, key=lambda x: abs(x - element_bytes(model.precision.weight("experts"))))
+        whole_bytes, shares = total_parameters(model) * size, {1, gpus if "gpu" in meaning.explicit else 1}
+        if any(matches(replace(n, approx=False), whole_bytes / share) for share in shares):
+            return f"it is all parameters at {size:g} bytes each, a usual estimate"
+    for name in names:
+        for scope in scopes:
+            if (name, scope) == (meaning.name, meaning.explicit):
+                continue
+            if any(r.value and matches(n, r.value) for r in c.readings(name, scope)):
+                return f"it is right for {label(name, scope)}, and the text does not say which is meant"
+    return ""
+
+
+def _scopes_near(explicit: Scope, text: str) -> list[Scope]:
+    """The scope that is said, what one word less says, and these with what the rest of the sentence names; where none
+    is said, every one."""
+    near = [explicit, *(explicit - {word} for word in explicit)]
+    named = scopes_named(text) if explicit - {"all"} else frozenset(("gpu", "layer", "expert"))
+    more = [frozenset(x) for count in range(len(named) + 1) for x in combinations(sorted(named), count)]
+    return list(dict.fromkeys(scope | words for scope in near for words in more))
+
+
+def _derived(part: Part, found: Clauses, claim: Claim, c: Context) -> str:
+    """A figure whose own formula is right, where nothing but its neighbourhood tells what it is of."""
+    figure, meaning = part.figure, part.meaning
+    if figure.role != "result" or meaning is None:
+        return ""
+    own = next((e for e in found.equalities if getattr(e.right, "at", -1) == figure.number.at), None)
+    judged = judge_equality(own, lambda n: None, lambda n: n.whole) if own is not None else None
+    if judged is None or judged.verdict is not Verdict.HOLDS:
+        return ""
+    if not meaning.certain:
+        return "its own formula holds, and what the result is of is not said beside it"
+    others = [x for x in figure.formula if x.dim == figure.number.dim and (x.dim != COUNT or x.factor >= _LARGE)]
+    if others and figure.number.dim != SECONDS:
+        return "it follows from other figures of the document, which are judged where they stand"
+    return ""
+
+
+def _other_format(part: Part, meaning: Meaning, c: Context) -> str:
+    """Bytes of elements in another format than the plan's."""
+    named = FORMAT.search(part.statement.text) if meaning.name.startswith(("memory", "communication")) else None
+    plan = c.facts.case.model.precision.weight("experts")
+    form = DENSE_FORMATS.get(named[1].lower(), named[1].lower()) if named else plan
+    if form == plan or element_bytes(form) == element_bytes(plan):
+        return ""
+    return f"it is in {form}, and what the plan's weights are in was read as {plan}"
+
+
+def _on_doubt(meaning: Meaning, claim: Claim, c: Context, doubts: Doubts) -> str:
+    """Premises that are contested or assumed, estimates of time, and quantities that are not named plainly."""
+    of_gpu = "gpu" in meaning.explicit or ("all" not in meaning.explicit and "gpu" in scopes_named(claim.text))
+    if of_gpu and c.facts.plan is None and claim.verdict is Verdict.WRONG:
+        return f"what a GPU has is not known without a strategy: {c.facts.reason}"
+    readings = c.readings(meaning.name, meaning.scopes[0]) or c.readings(meaning.name, meaning.explicit)
+    needs = readings[0].needs if readings else ()
+    sizes = _SIZES if set(PLAN) & set(needs) or "gpu" in meaning.explicit else ()
+    if reason := doubts.of((*needs, "model.name", "cluster.device.name", *sizes)):
+        return reason
+    defaults = {f for f, a in c.facts.setting.assumed.items() if a.source.startswith("default")}
+    bytes_of = meaning.name.startswith(("memory", "communication"))
+    guesses = _GUESSES if bytes_of else _GUESSES[1:]
+    guessed = [f for f in needs if f in defaults and f in guesses]
+    if "model.vocab_size" in defaults and claim.ratio is not None and claim.verdict is Verdict.WRONG:
+        larger = claim.ratio < 1 if meaning.name.endswith("headroom") else claim.ratio > 1
+        whole = meaning.name in (
+            "memory.total",
+            "memory.weights",
+            "memory.headroom",
+            "memory.utilization",
+            "compute.total",
+        )
+        guessed += ["model.vocab_size"] if larger and whole else []
+    if guessed and claim.verdict is Verdict.WRONG:
+        return f"the document does not give {', '.join(guessed)}, which it stands on"
+    if claim.verdict is Verdict.WRONG and meaning.name.startswith(_ESTIMATED) and meaning.name != "time.bound":
+        return "a time is estimated, not derived: the two are shown side by side"
+    if claim.verdict is Verdict.IMPOSSIBLE and meaning.name.startswith("time.") and _other_time(claim, c):
+        return "it may be of a part of the pass"
+    if not meaning.certain and claim.verdict is Verdict.WRONG:
+        return "what it is of is not said beside it"
+    return ""
+
+
+def _other_time(claim: Claim, c: Context) -> bool:
+    """Whether a time may be of a part of the pass, or of the other phase than the document's."""
+    other = _OF_PREFILL if c.facts.case.workload.kind is Kind.DECODE else _OF_DECODE
+    return bool(_OTHER_TIME.search(claim.text) or other.search(claim.text))

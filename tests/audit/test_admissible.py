@@ -1,0 +1,104 @@
+"""A figure that may be meant otherwise is not called wrong; the same figure said plainly is."""
+
+import pytest
+
+from moewright.audit.audit_document import audit_document
+from moewright.audit.audit_record import FAILING
+from moewright.audit.text.document import parse
+
+#: 47 B parameters; 93.4 GB of weights, 11.68 GB a GPU with the experts whole
+PLAN = """# Mixtral-8x7B
+
+- GPUs: 8
+- GPU: H100
+- Precision: BF16
+- EP: 8
+- TP: 1
+- DP: 8
+- Batch size: 64
+- Sequence length: 2048
+
+"""
+
+
+def judged(text, plan=PLAN):
+    claims = audit_document(parse(plan + text, "plan.md"), {}, None).claims
+    return [c for c in claims if c.line > plan.count("\n")]
+
+
+def fails(text, plan=PLAN):
+    return [c for c in judged(text, plan) if c.verdict in FAILING]
+
+
+@pytest.mark.parametrize(
+    ("plain", "open_", "reason"),
+    [
+        ("Expert weights per GPU: 40 GB", "Measured expert weights per GPU: 40 GB", "measurement"),
+        ("Expert weights per GPU: 40 GB", "Target for expert weights per GPU: 40 GB", "target"),
+        ("Expert weights per GPU: 40 GB", "Expert weights per GPU of the baseline: 40 GB", "another configuration"),
+        ("Expert weights per GPU: 40 GB", "Expert weights per GPU: 40-50 GB", "range"),
+        ("Expert weights per GPU: 40 GB", "Expert weights per GPU: up to 40 GB", "most or the least"),
+        ("Expert weights per GPU: 12.2 GB", "Expert weights per GPU: ~12.2 GB", "approximate"),
+        ("Expert weights per GPU: 40 GB", "Expert weights per replica: 40 GB", "replica"),
+    ],
+)
+def test_what_is_open_is_not_checked(plain, open_, reason):
+    assert fails(f"- {plain}\n")
+    (claim,) = judged(f"- {open_}\n")
+    assert claim.verdict not in FAILING
+    assert reason in claim.why
+
+
+def test_a_measured_section_holds_its_figures_open():
+    text = "## Benchmark results\n\n- Expert weights per GPU: 40 GB\n"
+    assert not fails(text)
+    assert fails(text.replace("Benchmark results", "Memory"))
+
+
+def test_a_field_with_two_values_fails_nothing_that_stands_on_it():
+    text = "\n## Decode\n\n- EP: 4\n- Expert weights per GPU: 40 GB\n"
+    assert not fails(text)
+    assert fails(text.replace("- EP: 4\n", ""))
+
+
+def test_a_unit_in_the_title_of_a_column():
+    text = "| Part | Size per GPU ({}) |\n|---|---|\n| Expert weights | {} |\n"
+    (claim,) = judged(text.format("GB", "11.3"))
+    assert claim.verdict == "holds"
+    assert fails(text.format("GB", "113"))
+
+
+def test_billions_of_parameters_are_no_bytes():
+    text = "- All experts: 32 × 1409 M = {} B\n"
+    (claim,) = [c for c in judged(text.format("45.09")) if c.quantity == "arithmetic"]
+    assert claim.verdict == "holds"
+    assert [c for c in fails(text.format("22.5")) if c.quantity == "arithmetic"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "EP 8 × expert-DP 4 = 32 GPUs",
+        "64 sequences of 4,096 tokens = 262,144 tokens",
+        "160 experts = 7.55 GB",
+        "$32 / (31.8k × 3600) = $0.28 per million tokens",
+        "2 × 4 × 128 × 94 × 2 = 192 512 octets",
+    ],
+)
+def test_what_is_no_whole_equation_is_not_evaluated(text):
+    assert not [c for c in judged(f"- {text}\n") if c.quantity == "arithmetic"]
+
+
+@pytest.mark.parametrize(("written", "verdict"), [("352,3", "holds"), ("704,6", "wrong")])
+def test_decimal_commas(written, verdict):
+    text = f"- Ein Experte: 3 × 4096 × 14336 × 2 B = {written} MB\n- KV: 131.072 B = 131,072 KB\n"
+    verdicts = [str(c.verdict) for c in judged(text) if c.quantity == "arithmetic"]
+    assert verdicts == [verdict, "holds"]
+
+
+def test_redundant_experts_make_other_sizes_legal():
+    plan = "# DeepSeek-V3 on 72 H100 GPUs\n\n- GPUs: 72\n- EP: 72\n\n"
+    claims = audit_document(parse(plan, "p.md"), {}, None).claims
+    assert [str(c.verdict) for c in claims if c.quantity == "strategy"] == ["contradicted"]
+    text = plan + "With 32 redundant experts, EP=72 gives 4 experts a GPU.\n"
+    assert not [c for c in audit_document(parse(text, "p.md"), {}, None).claims if c.verdict in FAILING]
