@@ -118,7 +118,7 @@ class EngineSpec:
     """An engine by name, with what a user sets otherwise than its profile does."""
 
     name: str
-    overrides: tuple[tuple[str, float | bool | tuple[int, ...]], ...] = ()
+    overrides: tuple[tuple[str, float | bool | str | tuple[int, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from re import fullmatch
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -59,6 +60,12 @@ def _sizes(value: Any) -> tuple[int, ...]:
     if not good or not all(isinstance(v, int) and not isinstance(v, bool) and 1 <= v <= MOST_BATCH for v in value):
         raise ValueError(f"got {shown(value)}; expected a list of whole numbers from 1 to {MOST_BATCH}")
     return tuple(sorted(set(value)))
+
+
+def _version(value: Any) -> str:
+    if not isinstance(value, str) or not fullmatch(r"v?\d{1,4}(\.\d{1,4}){0,3}\S{0,20}", value):
+        raise ValueError(f"got {shown(value)}; expected a version in quotes, such as '0.11.1'")
+    return value
 
 
 Length = Annotated[int, whole(1, MOST_SEQUENCE)]
@@ -120,6 +127,9 @@ class EngineRecord(Record):
     """An engine with settings of its own."""
 
     name: Annotated[str, choice(*ENGINES)]
+    version: Annotated[str | None, Rule(_version, {"type": "string"})] = Field(
+        None, description="whose memory rule applies, such as '0.11.1'; the newest that is known where left out"
+    )
     max_num_batched_tokens: Annotated[int, whole(1, 1 << 20)] | None = None
     max_num_seqs: Annotated[int, whole(1, 1 << 20)] | None = None
     kv_block: Annotated[int, whole(1, 4096)] | None = None

@@ -83,12 +83,11 @@ def workers_of(
     s = serving_of(case)
     if held < longest(s):
         c = model.capacity
-        need = float((c.weights + c.activations + longest(s) * c.token_bytes)[0])
+        short = float((longest(s) * c.token_bytes - c.kv_cache)[0])
         raise InfeasibleError(
             f"{strategy_name(strategy, case.model)} does not hold one request of {longest(s)} tokens "
-            f"beside its weights: that needs {format_bytes(need)} on a GPU of "
-            f"{format_bytes(case.cluster.device.memory)}, of which "
-            f"{engine.name} takes {engine.gpu_memory_utilization:.0%}"
+            f"beside its weights: {format_bytes(short)} of cache are missing on a GPU of {format_bytes(c.total)}, "
+            f"of which {engine.name} takes {float(c.fraction[0]):.1%}"
         )
     return Workers(case, strategy, count or strategy.replicas, model)
 

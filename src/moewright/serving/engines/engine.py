@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from moewright.case.serving import ENGINE_FILES, ENGINES, EngineSpec
 from moewright.cost.arrays import Array, array
 from moewright.errors import SpecError
+from moewright.serving.engines.memory_rule import MemoryRule, rule_of
 from moewright.units import parse
 
 #: constants that all engines share
@@ -24,7 +25,7 @@ SHARED = Path(__file__).parents[1] / "validation" / "fitted.yaml"
 @dataclass(frozen=True, slots=True)
 class Engine:
     """``max_num_batched_tokens``: the token budget of a step; ``max_num_seqs``: sequences in it; both of one
-    attention-dp rank. ``memory``: what ``gpu_memory_utilization`` is a share of (``capacity.py``). ``mixed``:
+    attention-dp rank. ``gpu_memory_utilization``: None: the fraction that the rule ``memory`` has. ``mixed``:
     prompts and decodes share a step; else waiting prompts go first. ``reserve``: share of the answers to come for
     which KV is kept free at admission. ``cuda_graph_sizes``: batches a decode step is padded to. Host seconds that
     the GPU waits for: of a step, of each sequence in it; and of a request before its first token (``before``):
@@ -35,8 +36,8 @@ class Engine:
     max_num_batched_tokens: int
     max_num_seqs: int
     kv_block: int
-    gpu_memory_utilization: float
-    memory: str
+    gpu_memory_utilization: float | None
+    memory: MemoryRule
     chunked_prefill: bool
     mixed: bool
     reserve: float
@@ -111,17 +112,17 @@ def fitted_constants(name: str, prices: str) -> dict[str, float]:
 
 
 @cache
-def _profile(name: str) -> Engine:
+def _profile(name: str, version: str = "") -> Engine:
     import yaml
 
     raw: dict[str, Any] = yaml.safe_load((ENGINE_FILES / f"{name}.yaml").read_text(encoding="utf-8"))
-    graphs, host = raw.pop("cuda_graphs"), raw.pop("host")
+    graphs, host, memory = raw.pop("cuda_graphs"), raw.pop("host"), rule_of(raw.pop("memory"), version)
     sizes = {*graphs["first"], *(n for first, last, step in graphs["then"] for n in range(first, last + 1, step))}
     plain = ("wait", "prompt", "queue")
     seconds: dict[str, Any] = {
         f"host_{key}": value if key in plain else parse(value, "seconds") for key, value in host.items()
     }
-    return Engine(**raw, **seconds, cuda_graph_sizes=tuple(sorted(sizes)))
+    return Engine(**raw, **seconds, memory=memory, cuda_graph_sizes=tuple(sorted(sizes)))
 
 
 def load_engine(spec: EngineSpec | str) -> Engine:
@@ -131,6 +132,8 @@ def load_engine(spec: EngineSpec | str) -> Engine:
         near = get_close_matches(name[:60], ENGINES, 1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise SpecError(f"got {name[:60]!r}{hint}; expected one of {', '.join(ENGINES)}", field="engine")
-    profile = _profile(name)
     own: dict[str, Any] = {} if isinstance(spec, str) else dict(spec.overrides)
+    profile = _profile(name, own.pop("version", ""))
+    if "max_num_seqs" in own:
+        own["memory"] = replace(profile.memory, rows={"*": own["max_num_seqs"]}, small_rows=None)
     return replace(profile, **own)

@@ -115,6 +115,9 @@ class Choice:
             )
             found = self.simulation.to_dict()
             plain["simulation"] = {k: found[k] for k in keys}
+            plain["memory"] = found["memory"]
+            for pool in self.simulation.pools if len(self.strategies) > 1 else ():
+                plain[pool.phase]["memory"] = pool.memory
         return plain
 
 

@@ -170,6 +170,7 @@ def _pooled(run: Run, w: Workers, phase: str, logs: list[np.ndarray], window: tu
         engine,
         busy_in(logs, window),
         means_in(logs, window)[1],
+        w.model.capacity.to_dict(run.engine.name),
     )
 
 

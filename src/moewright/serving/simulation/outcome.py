@@ -65,7 +65,7 @@ class Served:
 class Pooled:
     """Workers of one phase (``all``: of both): their strategy; mean requests that they hold (``held``), that their
     caches would and that the engine's max_num_seqs allows; the share of the window in which they had work, and
-    how many requests waited in their queues."""
+    how many requests waited in their queues; ``memory`` of one GPU by the engine's rule."""
 
     phase: str
     name: str
@@ -79,6 +79,7 @@ class Pooled:
     held_by_engine: int
     busy: float
     queued: float
+    memory: dict[str, str | float | int]
 
     @property
     def bound(self) -> str:
@@ -184,6 +185,7 @@ class Outcome:
             value = plain[name]
             plain[name] = None if value is None else asdict(value)
         plain["pools"] = [{**asdict(p), "bound": p.bound} for p in self.pools]
+        plain["memory"] = self.pools[-1].memory
         plain["limits"] = {name: x.to_dict() for name, x in self.limits.items()}
         plain["holds"] = self.holds
         plain["window"] = list(self.window)
