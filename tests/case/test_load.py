@@ -129,7 +129,7 @@ def test_names_of_the_catalogue(tmp_path):
     assert isinstance(case.model.layers[0].attention, LatentAttention)
     assert case.model.precision.kv_cache == "fp8"
     assert case.model.precision.weight("experts") == "fp8_block"
-    assert (case.cluster.gpus, case.cluster.reserve, case.cluster.device.memory) == (16, 0.2, 141e9)
+    assert (case.cluster.gpus, case.cluster.reserve, case.cluster.device.memory) == (16, 0.2, 143771 * 2**20)
     assert (case.cluster.device.mfu, case.cluster.device.price) == (0.5, 3.0)
     assert case.workload.batch == tuple(2**i for i in range(17))  # 16 GPUs: their multiples are among them
     assert case.goal.limits.tpot == 0.05

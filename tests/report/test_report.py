@@ -149,7 +149,7 @@ def test_catalogue_pages():
     assert v3["parameters"]["total_without_vocabulary"] == 671_026_404_352 - 2 * 129280 * 7168
     assert v3["source"].startswith("https://")
     assert len(list_devices()[0]) > 35
-    assert explain_device("h200")[0]["memory"] == 141e9
+    assert explain_device("h200")[0]["memory"] == 143771 * 2**20
     assert explain_cluster("h200-hgx")[0]["sources"]["fabric"]
 
 

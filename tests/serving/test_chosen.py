@@ -140,7 +140,7 @@ def test_what_binds_the_requests_held():
     assert (pool.held_by_engine, pool.bound, few.held) == (16, "max_num_seqs", 16)
     assert pool.held_by_cache > 16
     assert "max_num_seqs allows 16: the engine binds" in text(case(TP4), few)
-    tight = {"name": "vllm", "gpu_memory_utilization": 0.08}
+    tight = {"name": "vllm", "gpu_memory_utilization": 0.117}
     full = simulate(
         case({"attention": {"tp": 2}}, gpus=2, concurrency=256, input=2048, output=1024, engine=tight, requests=400)
     )

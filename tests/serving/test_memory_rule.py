@@ -114,6 +114,14 @@ def test_sglangs_fraction_by_hand():
     assert share == pytest.approx(1 - (14848 + 1536) / mib, abs=5e-4)
     share, _ = fraction_of("0.5.5", "h200-hgx", dp=8)
     assert share == pytest.approx(1 - (14848 + 4.5 * 512 * 8) / mib, abs=5e-4)
+    assert fraction_of("0.5.5", "h200-hgx", dp=16)[0] == 0.85  # its own rule: 0.64
+
+
+def test_a_smaller_graph_keeps_less_from_sglangs_cache():
+    """512 + 1.5 · 8192 + 2 · 64 + 3 · 64 · 8 + 1024 MiB, but for MLA 1536 more."""
+    experts, attention = {"ep": 8, "tp": 1}, {"dp": 8}
+    held = memory_of("DeepSeek-R1", "h200", 8, experts, attention, name="sglang", cuda_graph_sizes=[1, 64])
+    assert held.fraction[0] == pytest.approx(1 - (512 + 12288 + 128 + 1536 + 1024 + 1536) / 143771, abs=5e-4)
 
 
 def test_latent_attention_keeps_copies_of_its_up_projections():

@@ -158,7 +158,7 @@ def test_cache_hits_and_right_drafts_are_faster():
 
 
 def test_a_cache_too_small_is_said_and_preempts():
-    small = {"name": "vllm", "gpu_memory_utilization": 0.08}
+    small = {"name": "vllm", "gpu_memory_utilization": 0.117}
     tight = simulate(
         case({"attention": {"tp": 2}}, gpus=2, concurrency=256, input=2048, output=1024, engine=small, requests=600)
     )

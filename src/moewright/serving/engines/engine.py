@@ -77,9 +77,10 @@ class Engine:
         return np.asarray(taken + np.maximum(launched - own, 0.0))
 
     def without_host(self) -> Engine:
-        """The same scheduler, with no host seconds."""
+        """The same scheduler, with no host seconds, nor what a GPU's context, graphs and libraries take of memory."""
         return replace(
             self,
+            memory=replace(self.memory, share=None, driver={}, other={}, graphs={}, sampler=0.0),
             host_step=0.0,
             host_sequence=0.0,
             host_request=0.0,
@@ -136,4 +137,7 @@ def load_engine(spec: EngineSpec | str) -> Engine:
     profile = _profile(name, own.pop("version", ""))
     if "max_num_seqs" in own:
         own["memory"] = replace(profile.memory, rows={"*": own["max_num_seqs"]}, small_rows=None)
+    memory = own.get("memory", profile.memory)
+    if "cuda_graph_sizes" in own and memory.share is not None:
+        own["memory"] = replace(memory, share=replace(memory.share, graph=max(own["cuda_graph_sizes"])))
     return replace(profile, **own)

@@ -28,7 +28,8 @@ class Share:
     """Constants of a fraction that depends on the GPU. ``by`` ``ranks``: ``steps`` of [ranks from, fraction], on GPUs
     above ``large`` MiB more; ``reserved_gib``: ``steps`` of [GiB below, GiB kept, more for each rank], and
     ``attention_dp`` GiB; ``reserved_mib``: ``steps`` of [GiB below, tokens of a chunk, sequences of a graph, the same
-    from 4 ranks on], and MiB of prompts' graphs."""
+    from 4 ranks on], and MiB of prompts' graphs; on more than 8 ranks at least ``wide``. ``graph``: sequences of the
+    largest graph where a spec gives them."""
 
     by: str
     steps: tuple[tuple[float, ...], ...]
@@ -36,6 +37,8 @@ class Share:
     attention_dp: float = 0.0
     prefill_graphs: float = 0.0
     latent_graphs: float = 0.0
+    wide: float = 0.0
+    graph: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +115,14 @@ def _by_size(share: Share, device: Device, table: Table, gpus: Array) -> Array:
 def _by_parts(share: Share, device: Device, table: Table, gpus: Array, latent: bool) -> Array:
     memory, dp = device.memory / MIB, array(table.dp)
     chunk, few, many = next(tuple(sizes) for below, *sizes in share.steps if memory < below * 1024)
-    graph = np.where(gpus >= 4, many, few)
+    graph = np.where(gpus >= 4, many, few) if share.graph is None else np.full(gpus.shape, float(share.graph))
     reserved = 512 + 1.5 * max(chunk, 2048) + 2 * graph + 128 * gpus
     reserved = reserved + np.where(dp > 1, np.where(graph > 300, 4.5, 3.0) * graph * dp, 0.0)
     if memory > 60 * 1024:
         reserved = np.maximum(reserved, 10 * 1024)
     reserved = reserved + (share.latent_graphs if latent else share.prefill_graphs)
-    return np.asarray(np.round((memory - reserved) / memory, 3))
+    part = np.round((memory - reserved) / memory, 3)
+    return np.asarray(np.where(gpus > 8, np.maximum(part, share.wide), part))
 
 
 def rule_of(raw: Mapping[str, Any], version: str) -> MemoryRule:
