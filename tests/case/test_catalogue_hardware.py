@@ -84,14 +84,6 @@ def test_known_relations_between_devices():
     assert load_cluster("h800-hgx").node.bandwidth < load_cluster("h100-hgx").node.bandwidth
 
 
-def test_a_group_in_a_mesh_has_a_link_to_each_other_member():
-    """MI300X: 8 devices, 7 links each. A pair has one of them, also where a cluster is a part of the board."""
-    board = load_cluster("mi300x-oam")
-    assert [board.link_share(n) for n in (1, 2, 4, 8)] == [0, 1 / 7, 3 / 7, 1]
-    assert load_cluster("mi300x-oam", 4).link_share(4) == 3 / 7
-    assert load_cluster("h100-hgx").link_share(2) == 1
-
-
 def test_figures_that_were_wrong():
     assert load_device("b300").memory_bandwidth == 7.75e12
     assert load_device("b300").flops["int8"] == 153.5e12
@@ -143,6 +135,6 @@ def test_a_mesh_written_out():
     }
     device = {"name": "x", "flops": {"fp8": "400 TFLOPS"}, "memory": "64 GB", "memory_bandwidth": "2 TB/s"}
     c = cluster_of(name="mine", gpus=4, device=device, network=network, links="mesh", board=8)
-    assert (c.links, c.link_share(2), c.node.exchange, c.node.start, c.node.sharp) == ("mesh", 1 / 7, 0.5, 8e-6, 450e9)
+    assert (c.links, c.board, c.node.exchange, c.node.start, c.node.sharp) == ("mesh", 8, 0.5, 8e-6, 450e9)
     with pytest.raises(SpecError, match=r"cluster.gpus: is missing; give gpus, or nodes"):
         cluster_of(name="mine", device=device, network=network)

@@ -1,5 +1,7 @@
 """Collectives: group membership by enumeration, bytes by simulating the algorithm, invariants of the times."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -107,3 +109,30 @@ def test_a_group_of_one_costs_nothing():
     g = network.group("tp", 1, 1, c)
     assert network.gather_seconds(g, 1e9, c) == network.reduce_seconds(g, 1e9, c) == 0
     assert network.exchange_seconds(g, 1e9, 1e9, c, True) == network.send_seconds(g, 1e9, c) == 0
+
+
+def test_a_group_in_a_mesh_has_a_link_to_each_other_member():
+    """8 devices with 7 links each: a pair has one of them, also where a cluster is a part of the board; a ring of 4
+    hands on quarters over its 3 of 7 links."""
+    c = replace(cluster(), links="mesh", board=8)
+    wide = [float(network.node_bandwidth(network.group("tp", n, 1, c), c)[0]) for n in (2, 4, 8)]
+    assert wide == pytest.approx([450e9 / 7, 450e9 * 3 / 7, 450e9])
+    part = replace(c, gpus=4, gpus_per_node=4)
+    assert network.node_bandwidth(network.group("tp", 4, 1, part), part) == pytest.approx(450e9 * 3 / 7)
+    pair, switched = network.group("tp", 2, 1, c), cluster()
+    for seconds in (network.gather_seconds, network.reduce_seconds, network.broadcast_seconds, network.send_seconds):
+        assert seconds(pair, 7e9, c) == pytest.approx(7 * seconds(pair, 7e9, switched), rel=1e-3), seconds
+    assert network.exchange_seconds(pair, 7e9, 0.0, c, False) == pytest.approx(7e9 / (450e9 / 7), rel=1e-3)
+
+
+@given(st.floats(1e3, 1e10))
+def test_a_switch_that_adds_up_is_used_where_it_is_faster(size):
+    c = cluster()
+    sharp = replace(c, node=replace(c.node, sharp=475e9))
+    g = network.group("tp", 8, 1, c)
+    plain, added = network.reduce_seconds(g, size, c), network.reduce_seconds(g, size, sharp)
+    assert added <= plain
+    if size > 1e9:  # bus bandwidth is 2 (n − 1)/n · bytes over seconds
+        assert added == pytest.approx(2 * 7 / 8 * size / 475e9 + 68e-6)
+    if size < 1e6:
+        assert added == plain

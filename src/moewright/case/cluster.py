@@ -75,10 +75,3 @@ class Cluster:
     links: str = "switch"
     board: int = 0  # devices of a whole board; 0: gpus_per_node
     nodes: tuple[int, ...] = ()
-
-    def link_share(self, ranks: int) -> float:
-        """Part of a device's bandwidth in its node that a group of ``ranks`` in it can use."""
-        board = self.board or self.gpus_per_node
-        if self.links != "mesh" or board < 2:
-            return 1.0
-        return (min(ranks, board) - 1) / (board - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 
@@ -35,3 +36,12 @@ def percent(part: float, whole: float) -> str:
 def plural(count: float, noun: str) -> str:
     """``1 layer``, ``2 layers``."""
     return f"{count:g} {noun}" if count == 1 else f"{count:g} {noun}s"
+
+
+def origins_text(shares: Mapping[str, float], lacking: Iterable[str]) -> str:
+    """How seconds came to be: "formulas", or the shares of measured tables, and the operations that they lack."""
+    measured = {name: share for name, share in shares.items() if share > 0 and name != "derived"}
+    if not measured:
+        return "formulas"
+    parts = [f"{share:.0%} {name}" for name, share in reversed(measured.items())]
+    return "; ".join([*parts, f"{shares.get('derived', 0.0):.0%} derived ({', '.join(lacking) or 'none'})"])

@@ -10,7 +10,7 @@ from moewright.placement.assignment import Assignment
 from moewright.planning.naming import describe_model
 from moewright.planning.rank_totals import placed
 from moewright.planning.record import Plan, Result
-from moewright.report.blocks import Section, Table, facts, percent, plural
+from moewright.report.blocks import Section, Table, facts, origins_text, percent, plural
 from moewright.report.choices import alternatives, comparisons, conclusion, excluded, frontier, summary
 from moewright.report.model_rows import model_rows
 from moewright.units import format_bytes, format_count, format_flops, format_rate, format_seconds
@@ -245,16 +245,9 @@ def communication(plan: Plan) -> Section:
 
 
 def _origins(plan: Plan) -> str:
-    """How the operations' seconds came to be: formulas alone, or the share of measured tables and what they lack."""
-    shares = plan.latency.origins
-    measured = {name: share for name, share in shares.items() if share > 0 and name != "derived"}
-    if not measured:
-        return "formulas"
-    parts = [f"{share:.0%} {name}" for name, share in measured.items()]
     origins = [(o.name, o.origin) for o in plan.compute.operations]
     origins += [(o.name, o.origin) for o in plan.communication.operations]
-    lacking = dict.fromkeys(name for name, origin in origins if origin == "derived")
-    return "; ".join([*parts, f"{shares.get('derived', 0.0):.0%} derived ({', '.join(lacking)})"])
+    return origins_text(plan.latency.origins, dict.fromkeys(name for name, origin in origins if origin == "derived"))
 
 
 def latency(case: Case, plan: Plan) -> Section:

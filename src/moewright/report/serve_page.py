@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from moewright.case.case import Case
 from moewright.case.serving import Lengths, Serving, Spread
-from moewright.report.blocks import Section, Table, facts, plural
-from moewright.serving.simulation.outcome import Limited, Outcome, Summary
+from moewright.report.blocks import Section, Table, facts, origins_text, plural
+from moewright.serving.simulation.outcome import TABLES, Limited, Outcome, Summary
 from moewright.units import format_count, format_seconds
 
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -137,6 +137,8 @@ def _latencies(o: Outcome) -> Table:
 def _ranges(o: Outcome) -> str:
     ends = [f"{name.upper()} {format_seconds(low)} to {format_seconds(high)}" for name, (low, high) in o.ranges.items()]
     text = f"Steps priced by {o.kernels}"
+    if o.kernels == TABLES:
+        text += f" ({origins_text(o.origins, o.derived)})"
     if not ends:
         return f"{text}; no range: the measured results that there are come from GPU servers."
     return f"{text}; 80 % of held-out measured results lie within {' and '.join(ends)}."

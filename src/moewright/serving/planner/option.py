@@ -81,7 +81,7 @@ class Choice:
 
     @property
     def specs(self) -> tuple[StrategySpec, ...]:
-        return tuple(spec_of(s) for s in self.strategies)
+        return tuple(s.spec for s in self.strategies)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; of a simulation what its users see."""
@@ -110,7 +110,20 @@ class Choice:
                 plain[name] = {"strategy": s.to_dict(), "replicas": n, "gpus": g}
         if self.simulation is not None:
             keys = (
-                *("requests", "kernels", "ttft", "tpot", "itl", "e2e", "output_per_gpu", "per_user", "held", "running"),
+                *(
+                    "requests",
+                    "kernels",
+                    "origins",
+                    "derived",
+                    "ttft",
+                    "tpot",
+                    "itl",
+                    "e2e",
+                    "output_per_gpu",
+                    "per_user",
+                    "held",
+                    "running",
+                ),
                 *("requests_per_second", "arrivals_per_second", "keeps_up", "ranges", "limits", "binds"),
             )
             found = self.simulation.to_dict()
@@ -119,12 +132,3 @@ class Choice:
             for pool in self.simulation.pools if len(self.strategies) > 1 else ():
                 plain[pool.phase]["memory"] = pool.memory
         return plain
-
-
-def spec_of(s: Strategy) -> StrategySpec:
-    """``s`` as a user would write it in full."""
-    a, e = s.attention, s.experts
-    return StrategySpec(
-        *(s.replicas, s.pp, s.micro_batches, s.overlap, a.dp, a.cp, a.tp, a.repeated),
-        *(e.ep, e.tp, e.redundant, e.dispatch, e.gate),
-    )

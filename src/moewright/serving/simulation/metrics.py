@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
 
 from moewright.case.case import Case
+from moewright.cost.prices.price import Origin
 from moewright.serving.engines.deployment import Workers, serving_of
 from moewright.serving.engines.engine import Engine
 from moewright.serving.simulation.events import Pools
@@ -68,30 +70,67 @@ class Rates:
     arrived: float
 
 
-def outcome_of(run: Run) -> Outcome:
-    """The record of a run."""
-    s = serving_of(run.case)
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a run's records say before they are summed up. ``flow``: all requests; ``served``: without those that lead;
+    ``logs``: those of every pool's replicas, ``every``: those that are not empty."""
+
+    flow: tuple[Served, ...]
+    served: tuple[Served, ...]
+    warmup: int
+    end: float
+    window: tuple[float, float]
+    rates: Rates
+    logs: list[list[np.ndarray]]
+    every: list[np.ndarray]
+
+
+def _measured(run: Run) -> Measured:
     flow = _served(run)
     served = flow[run.requests.lead :]
     warmup = _warmup(run, served)
-    measured, end = served[warmup:], max(r.done for r in served)
     window = _window(served, run, warmup)
-    rates = _rates(flow, window, run.clients)
     logs = [[_log(r) for r in pool] for pool in run.replicas]
     every = [log for pool in logs for log in pool if len(log)]
-    course = course_of(every, end, sum(float(w.model.kv_tokens[0]) * int(w.model.dp[0]) * w.count for w in run.pools))
-    running, queued = means_in(every, window)
-    steps = sum(int(log[:, STEPS].sum()) for log in every)
-    causes = {n: sum(float(log[log[:, CAUSE] == i, STEPS].sum()) for log in every) for i, n in enumerate(STARVED)}
+    end = max(r.done for r in served)
+    return Measured(flow, served, warmup, end, window, _rates(flow, window, run.clients), logs, every)
+
+
+@dataclass(frozen=True, slots=True)
+class Latencies:
+    """Of the requests after the warm-up."""
+
+    ttft: Summary
+    tpot: Summary | None
+    itl: Summary | None
+    e2e: Summary
+
+
+def _latencies(run: Run, measured: tuple[Served, ...]) -> Latencies:
     first, whole = Summary.of([r.ttft for r in measured]), Summary.of([r.e2e for r in measured])
     assert first is not None
     assert whole is not None
     tpot = Summary.of([r.tpot for r in measured if r.tpot is not None])
     itl = [x for r in run.replicas[-1] for x in r.itl]
+    return Latencies(first, tpot, Summary.of([v for v, _ in itl], [n for _, n in itl]), whole)
+
+
+def outcome_of(run: Run) -> Outcome:
+    """The record of a run."""
+    s, m = serving_of(run.case), _measured(run)
+    window, rates = m.window, m.rates
+    took = _latencies(run, m.served[m.warmup :])
+    course = course_of(
+        m.every, m.end, sum(float(w.model.kv_tokens[0]) * int(w.model.dp[0]) * w.count for w in run.pools)
+    )
+    running, queued = means_in(m.every, window)
+    steps = sum(int(log[:, STEPS].sum()) for log in m.every)
+    causes = {n: sum(float(log[log[:, CAUSE] == i, STEPS].sum()) for log in m.every) for i, n in enumerate(STARVED)}
     gpus = sum(w.gpus for w in run.pools)
-    pools = tuple(_pooled(run, w, phase, of, window) for w, phase, of in zip(run.pools, run.phases, logs, strict=True))
-    parts = _parts(run, logs)
-    keeps_up = True if run.clients else _keeps_up(rates, window, served, every)
+    parted = zip(run.pools, run.phases, m.logs, strict=True)
+    pools = tuple(_pooled(run, w, phase, of, window) for w, phase, of in parted)
+    mean_steps = _mean_steps(run, m.logs)
+    parts, (origins, derived) = _parts(mean_steps), _origins(mean_steps)
     return Outcome(
         engine=run.engine.name,
         pools=pools,
@@ -101,19 +140,19 @@ def outcome_of(run: Run) -> Outcome:
         asked=run.asked or None,
         rate=s.rate if not run.clients else None,
         held=pools[-1].held,
-        requests=len(served),
-        warmup=warmup,
-        ttft=first,
-        tpot=tpot,
-        itl=Summary.of([v for v, _ in itl], [n for _, n in itl]),
-        e2e=whole,
+        requests=len(m.served),
+        warmup=m.warmup,
+        ttft=took.ttft,
+        tpot=took.tpot,
+        itl=took.itl,
+        e2e=took.e2e,
         output_per_gpu=rates.output / gpus,
         total_per_gpu=rates.total / gpus,
-        per_user=1 / tpot.mean if tpot and tpot.mean else None,
+        per_user=1 / took.tpot.mean if took.tpot and took.tpot.mean else None,
         requests_per_second=rates.done,
         arrivals_per_second=None if run.clients else rates.arrived,
-        keeps_up=keeps_up,
-        in_flight=_overlap([(r.arrival, r.done) for r in flow], window),
+        keeps_up=True if run.clients else _keeps_up(rates, window, m.served, m.every),
+        in_flight=_overlap([(r.arrival, r.done) for r in m.flow], window),
         running=running,
         queued=queued,
         outside=_overlap(_outside(run), window),
@@ -121,15 +160,17 @@ def outcome_of(run: Run) -> Outcome:
         kv_peak=course.most["kv"],
         preemptions=sum(rank.preemptions for pool in run.replicas for r in pool for rank in r.ranks),
         steps=steps,
-        seconds=end,
+        seconds=m.end,
         window=window,
         parts=parts,
         binds=_binds(pools, parts, causes, steps),
         starved={name: value / steps for name, value in causes.items() if name and value},
         series=course.columns,
-        served=served,
-        limits=_limits(run.case, first, tpot),
+        served=m.served,
+        limits=_limits(run.case, took.ttft, took.tpot),
         kernels=_kernels(run),
+        origins=origins,
+        derived=derived,
     )
 
 
@@ -263,10 +304,20 @@ def _keeps_up(
     return False if grew else None
 
 
-def _parts(run: Run, logs: list[list[np.ndarray]]) -> dict[str, float]:
-    """Shares of the busy seconds by group of operations, of the mean step with prompts, the mean one without, and
-    the host."""
-    found: dict[str, float] = {}
+@dataclass(frozen=True, slots=True)
+class MeanStep:
+    """A step that stands for many of ``workers``: its ``seconds`` are theirs in all, weighted by the pool's share of
+    the GPUs, the host's share of them in ``host``."""
+
+    workers: Workers
+    step: Step
+    seconds: float
+    host: float
+
+
+def _mean_steps(run: Run, logs: list[list[np.ndarray]]) -> list[MeanStep]:
+    """Of every pool the mean step with prompts, and the mean one without."""
+    found = []
     for w, pool, of in zip(run.pools, run.replicas, logs, strict=True):
         log = np.concatenate(of)
         for chosen in (log[:, PREFILL] > 0, log[:, PREFILL] == 0):
@@ -275,17 +326,42 @@ def _parts(run: Run, logs: list[list[np.ndarray]]) -> dict[str, float]:
             if not steps.sum():
                 continue
             p, k, d, c = ((rows[:, i] * steps).sum() / steps.sum() for i in (PREFILL, PAIRS, DECODE, CONTEXT))
-            step = Step(p, k, d, c, (p + d) * int(w.model.dp[0]))
             scale = w.gpus / sum(x.gpus for x in run.pools)
-            gpu = w.model.parts(step)
             seconds = rows[:, SECONDS].sum()
             host = min(0.9, pool[0].engine.host_step * steps.sum() / seconds)
-            whole = sum(gpu.values())
-            for name, value in gpu.items():
-                found[name] = found.get(name, 0.0) + value / whole * (1 - host) * seconds * scale
-            found["host"] = found.get("host", 0.0) + host * seconds * scale
+            found.append(MeanStep(w, Step(p, k, d, c, (p + d) * int(w.model.dp[0])), seconds * scale, host))
+    return found
+
+
+def _parts(steps: list[MeanStep]) -> dict[str, float]:
+    """Shares of the busy seconds by group of operations, and of the host."""
+    found: dict[str, float] = {}
+    for m in steps:
+        gpu = m.workers.model.parts(m.step)
+        whole = sum(gpu.values())
+        for name, value in gpu.items():
+            found[name] = found.get(name, 0.0) + value / whole * (1 - m.host) * m.seconds
+        found["host"] = found.get("host", 0.0) + m.host * m.seconds
     whole = sum(found.values()) or 1.0
     return dict(sorted(((n, v / whole) for n, v in found.items() if v > 0), key=lambda x: -x[1]))
+
+
+def _origins(steps: list[MeanStep]) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Shares of the GPU's busy seconds that are measured, interpolated, derived; and which operations are derived in
+    a hundredth of them or more, the longest first."""
+    found, names = dict.fromkeys((o.name.lower() for o in Origin), 0.0), Counter[str]()
+    for m in steps:
+        priced = m.workers.model.priced(m.step).operations
+        whole = sum(float(x.seconds[0]) * count for x, count in priced)
+        for x, count in priced:
+            share = float(x.seconds[0]) * count / whole * (1 - m.host) * m.seconds
+            origin = Origin(int(x.origin[0]))
+            found[origin.name.lower()] += share
+            if origin is Origin.DERIVED:
+                names[x.work.name] += share
+    whole = sum(found.values()) or 1.0
+    shares = {name: value / whole for name, value in found.items()}
+    return shares, tuple(name for name, value in names.most_common() if value >= 0.01 * whole)
 
 
 def _binds(pools: tuple[Pooled, ...], parts: dict[str, float], causes: dict[str, float], steps: int) -> str:

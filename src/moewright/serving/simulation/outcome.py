@@ -115,7 +115,8 @@ class Outcome:
     cache on its way); ``arrivals_per_second`` at a rate, and whether it
     ``keeps_up`` (None: the run is too short to tell). ``parts``: share of the GPUs' busy seconds; ``starved``:
     share of steps at which a queue's head waited, by reason. ``series``: columns over time. ``limits``: of the spec,
-    by metric. ``kernels``: what steps are priced with."""
+    by metric. ``kernels``: what steps are priced with; ``origins``: share of the GPUs' busy seconds that is
+    measured, interpolated, derived; ``derived``: operations that the tables lack, of a hundredth of them or more."""
 
     engine: str
     pools: tuple[Pooled, ...]
@@ -154,6 +155,8 @@ class Outcome:
     served: tuple[Served, ...]
     limits: dict[str, Limited]
     kernels: str
+    origins: dict[str, float]
+    derived: tuple[str, ...]
 
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:
