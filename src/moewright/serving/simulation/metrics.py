@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from math import sqrt
 
@@ -349,7 +349,7 @@ def _parts(steps: list[MeanStep]) -> dict[str, float]:
 def _origins(steps: list[MeanStep]) -> tuple[dict[str, float], tuple[str, ...]]:
     """Shares of the GPU's busy seconds that are measured, interpolated, derived; and which operations are derived in
     a hundredth of them or more, the longest first."""
-    found, names = dict.fromkeys((o.name.lower() for o in Origin), 0.0), Counter[str]()
+    found, names = dict.fromkeys((o.name.lower() for o in Origin), 0.0), defaultdict[str, float](float)
     for m in steps:
         priced = m.workers.model.priced(m.step).operations
         whole = sum(float(x.seconds[0]) * count for x, count in priced)
@@ -361,7 +361,7 @@ def _origins(steps: list[MeanStep]) -> tuple[dict[str, float], tuple[str, ...]]:
                 names[x.work.name] += share
     whole = sum(found.values()) or 1.0
     shares = {name: value / whole for name, value in found.items()}
-    return shares, tuple(name for name, value in names.most_common() if value >= 0.01 * whole)
+    return shares, tuple(sorted((n for n, v in names.items() if v >= 0.01 * whole), key=lambda n: -names[n]))
 
 
 def _binds(pools: tuple[Pooled, ...], parts: dict[str, float], causes: dict[str, float], steps: int) -> str:
