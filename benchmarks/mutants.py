@@ -27,7 +27,7 @@ from queue import Queue
 ROOT = Path(__file__).parents[1]
 MODULES = (
     *("cost/attention", "cost/batch", "cost/layer", "cost/ends", "cost/memory", "cost/network", "cost/pipeline"),
-    *("cost/routing", "cost/routing_law", "cost/shapes", "cost/prices/roofline", "cost/prices/efficiency"),
+    *("cost/routing/spread", "cost/routing/router", "cost/shapes", "cost/prices/roofline", "cost/prices/efficiency"),
     *("cost/prices/measured", "cost/prices/dispatch", "cost/prices/profiled", "serving/step"),
     *("serving/engines/capacity", "planning/bounds"),
 )

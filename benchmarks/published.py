@@ -28,8 +28,8 @@ from moewright.case.workload import Kind, Workload
 from moewright.cost import network
 from moewright.cost.prices.efficiency import latent_decode_seconds, worked_flops
 from moewright.cost.prices.roofline import compute_seconds
-from moewright.cost.routing import distinct_destinations
-from moewright.cost.routing_law import Router
+from moewright.cost.routing.router import Router
+from moewright.cost.routing.spread import distinct_destinations
 from moewright.cost.table import Table
 from moewright.planning.evaluate import evaluate_table
 

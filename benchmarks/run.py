@@ -158,7 +158,7 @@ def _shard(folder: Path, precision: str, device: Any) -> Any:
     from moewright.case.strategy import Strategy
     from moewright.case.workload import Kind, Workload
     from moewright.placement.assignment import assign
-    from moewright.planning.rank_totals import placed
+    from moewright.planning.proof.rank_totals import placed
     from moewright.run.model.numerics import numerics
     from moewright.run.model.shard import Shard
     from moewright.run.options import FORMATS

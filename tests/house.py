@@ -32,8 +32,8 @@ ARITHMETIC = (
     "placement/packing.py",
     "placement/ranks.py",
     "planning/evaluate.py",
-    "planning/rank_totals.py",
-    "planning/sampled_routing.py",
+    "planning/proof/rank_totals.py",
+    "planning/proof/sampled_routing.py",
 )
 
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cases import value
-from moewright.cost import routing
-from moewright.cost.gate import choose
-from moewright.cost.routing_law import Router, feasible_shares, zipf_loads
+from moewright.cost.routing import spread
+from moewright.cost.routing.gate import choose
+from moewright.cost.routing.router import Router, feasible_shares, zipf_loads
 from moewright.placement.experts import place_experts, replicas_of
 
 
@@ -23,25 +23,25 @@ def enumerated(n, r):
 def test_distinct_destinations_enumerated(r):
     for n in (1, 2, 3, 4, 6, 12):
         if r.experts % n == 0:
-            assert value(routing.distinct_destinations(n, r)) == pytest.approx(enumerated(n, r)), n
+            assert value(spread.distinct_destinations(n, r)) == pytest.approx(enumerated(n, r)), n
 
 
 @pytest.mark.parametrize(("n", "simulated"), [(8, 3.955), (16, 5.732), (32, 6.855)])
 def test_distinct_destinations_of_deepseeks_gate(n, simulated):
     """Figures of an independent calculator's simulation of the gate: groups by the sum of their two best scores."""
-    assert value(routing.distinct_destinations(n, Router(256, 8, 8, 4))) == pytest.approx(simulated, rel=0.004)
+    assert value(spread.distinct_destinations(n, Router(256, 8, 8, 4))) == pytest.approx(simulated, rel=0.004)
 
 
 def test_one_token_of_top_1_is_all_on_one_rank():
     """Llama-4-Maverick at ep 8: the fullest rank has 8 times the mean, and one active expert."""
     r = Router(128, 1)
-    assert value(routing.straggler(1, r, 8)) == pytest.approx(8)
-    assert value(routing.active_experts(1, r, 8, 16)) == pytest.approx(1)
+    assert value(spread.straggler(1, r, 8)) == pytest.approx(8)
+    assert value(spread.active_experts(1, r, 8, 16)) == pytest.approx(1)
 
 
 def test_active_experts_of_one_token_in_deepseeks_groups():
     """An independent simulation of the gate: 2.98 on the fullest of 8 ranks of 32 experts."""
-    assert value(routing.active_experts(1, Router(256, 8, 8, 4), 8, 32)) == pytest.approx(2.98, abs=0.04)
+    assert value(spread.active_experts(1, Router(256, 8, 8, 4), 8, 32)) == pytest.approx(2.98, abs=0.04)
 
 
 def test_shares_are_never_above_one_copy_a_token():
@@ -53,7 +53,7 @@ def test_shares_are_never_above_one_copy_a_token():
 @given(st.integers(1, 8), st.sampled_from([1, 2, 4]), st.sampled_from([1, 2, 4, 8, 16, 32, 64]))
 def test_distinct_destinations_bounds(top_k, limit, n):
     r = Router(64, top_k, 4, limit)
-    found = value(routing.distinct_destinations(n, r))
+    found = value(spread.distinct_destinations(n, r))
     assert 1 - 1e-9 <= found <= min(n, top_k) + 1e-9
 
 
@@ -67,8 +67,8 @@ def test_active_experts_simulated(tokens):
         hit[choose(rng, tokens, r).ravel()] = True
         seen.append(hit.mean())
         largest.append(hit.reshape(8, 8).sum(axis=1).max())
-    assert value(routing.active_share(tokens, 64, 4)) == pytest.approx(np.mean(seen), rel=0.03)
-    assert value(routing.active_experts(tokens, r, 8.0, 8.0)) == pytest.approx(np.mean(largest), rel=0.06)
+    assert value(spread.active_share(tokens, 64, 4)) == pytest.approx(np.mean(seen), rel=0.03)
+    assert value(spread.active_experts(tokens, r, 8.0, 8.0)) == pytest.approx(np.mean(largest), rel=0.06)
 
 
 @pytest.mark.parametrize(
@@ -90,19 +90,19 @@ def test_straggler_simulated(r, ranks, tokens):
         counts = np.bincount(choose(rng, tokens, r).ravel() * ranks // r.experts, minlength=ranks)
         largest.append(counts.max() / counts.mean())
     error = np.std(largest) / np.sqrt(len(largest))
-    assert value(routing.straggler(tokens, r, ranks)) == pytest.approx(np.mean(largest), abs=4 * error + 0.02)
+    assert value(spread.straggler(tokens, r, ranks)) == pytest.approx(np.mean(largest), abs=4 * error + 0.02)
 
 
 def test_straggler_of_the_paper():
     """The figures that a simulation of the seed document's case gave: 64 ranks, 64 experts, top 2."""
-    found = [value(routing.straggler(t, Router(64, 2), 64)) for t in (131_072, 1024, 128)]
+    found = [value(spread.straggler(t, Router(64, 2), 64)) for t in (131_072, 1024, 128)]
     assert found == pytest.approx([1.04, 1.44, 2.34], rel=0.015)
 
 
 @given(st.integers(1, 20), st.sampled_from([1, 2, 4, 8, 16, 32, 64]), st.integers(1, 8))
 def test_straggler_falls_with_tokens(power, ranks, top_k):
     r = Router(64, top_k)
-    few, many = (value(routing.straggler(float(2**p), r, float(ranks))) for p in (power, power + 2))
+    few, many = (value(spread.straggler(float(2**p), r, float(ranks))) for p in (power, power + 2))
     assert 1 <= many <= few * 1.01
     assert few <= ranks * 1.05  # never more than everything on one rank
     assert ranks > 1 or few == 1
@@ -110,17 +110,17 @@ def test_straggler_falls_with_tokens(power, ranks, top_k):
 
 def test_skewed_straggler_of_many_tokens_is_the_largest_share():
     shares = np.array([[0.4, 0.3, 0.2, 0.1], [0.25, 0.25, 0.25, 0.25]])
-    assert routing.skewed_straggler(1e12, Router(16, 2), shares) == pytest.approx((1.6 + 1) / 2, rel=1e-4)
-    assert routing.skewed_straggler(100, Router(16, 2), shares) > 1.3
+    assert spread.skewed_straggler(1e12, Router(16, 2), shares) == pytest.approx((1.6 + 1) / 2, rel=1e-4)
+    assert spread.skewed_straggler(100, Router(16, 2), shares) > 1.3
 
 
 def test_skewed_straggler_without_skew_is_the_uniform_one():
-    uniform = value(routing.straggler(4096, Router(64, 2), 16))
-    assert routing.skewed_straggler(4096, Router(64, 2), np.full((1, 16), 1 / 16)) == pytest.approx(uniform)
+    uniform = value(spread.straggler(4096, Router(64, 2), 16))
+    assert spread.skewed_straggler(4096, Router(64, 2), np.full((1, 16), 1 / 16)) == pytest.approx(uniform)
 
 
 def test_one_rank_has_no_straggler():
-    assert routing.skewed_straggler(64, Router(8, 2), np.array([[1.0 + 1e-15]])) == pytest.approx(1)
+    assert spread.skewed_straggler(64, Router(8, 2), np.array([[1.0 + 1e-15]])) == pytest.approx(1)
 
 
 def test_zipf():
@@ -163,7 +163,7 @@ def test_placed_destinations_against_tokens(r, ep, redundant, exponent):
     seen = np.bincount(chosen.ravel(), minlength=r.experts) / chosen.size
     by = load if exponent else np.arange(1.0, r.experts + 1)[rng.permutation(r.experts)]
     parts = place_experts(by[None], ep, redundant)
-    found = routing.placed_destinations(r, seen[None], parts, replicas_of(parts, r.experts))
+    found = spread.placed_destinations(r, seen[None], parts, replicas_of(parts, r.experts))
     # the closed form takes the experts of different parts for independent
     assert found == pytest.approx(followed(chosen, parts[0], r.experts), rel=0.03)
 
@@ -172,12 +172,12 @@ def test_placed_destinations_against_tokens(r, ep, redundant, exponent):
 def test_placed_destinations_of_even_loads_are_the_exact_ones(top_k, parts):
     r = Router(64, top_k)
     even = np.arange(64).reshape(1, parts, -1)
-    found = routing.placed_destinations(r, np.ones((1, 64)), even, np.ones((1, 64)))
-    assert found == pytest.approx(value(routing.distinct_destinations(parts, r)))
+    found = spread.placed_destinations(r, np.ones((1, 64)), even, np.ones((1, 64)))
+    assert found == pytest.approx(value(spread.distinct_destinations(parts, r)))
 
 
 def test_an_expert_that_all_choose_is_one_destination():
     load = np.zeros((1, 8))
     load[0, 3] = 1.0
-    found = routing.placed_destinations(Router(8, 1), load, np.arange(8).reshape(1, 4, 2), np.ones((1, 8)))
+    found = spread.placed_destinations(Router(8, 1), load, np.arange(8).reshape(1, 4, 2), np.ones((1, 8)))
     assert found == pytest.approx(1.0)

@@ -9,10 +9,10 @@ from cases import dense_model, paper, served, small
 from moewright.case.strategy import Dispatch, StrategySpec
 from moewright.case.workload import Kind, Routing
 from moewright.cost.table import Table
-from moewright.planning import checks
 from moewright.planning.detail import detail
 from moewright.planning.evaluate import evaluate_table
-from moewright.planning.rank_totals import bytes_sent, flops_done, gather
+from moewright.planning.proof import checks
+from moewright.planning.proof.rank_totals import bytes_sent, flops_done, gather
 from moewright.planning.record import Status
 from moewright.planning.search import evaluate
 from moewright.planning.space import space

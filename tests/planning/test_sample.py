@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from moewright.cost.gate import choose
-from moewright.cost.routing_law import Router, chances, zipf_loads
+from moewright.cost.routing.gate import choose
+from moewright.cost.routing.router import Router, chances, zipf_loads
 
 
 @pytest.mark.parametrize("load", [zipf_loads(6, 1.0), np.array([1e4, 1.0, 1.0, 2.0, 0.5, 0.1])])

@@ -6,10 +6,10 @@ from moewright.case.case import Case
 from moewright.case.model import Attention, MoeFfn
 from moewright.case.tensors import layer_tensors, vocabulary_tensors
 from moewright.case.workload import Kind
-from moewright.cost import routing
 from moewright.cost.arrays import array
 from moewright.cost.attention import cache_bytes, cached_tokens, decode_keys, score_flops
 from moewright.cost.prices.roofline import unit_of
+from moewright.cost.routing import spread
 from moewright.errors import InfeasibleError
 
 
@@ -60,7 +60,7 @@ def bound_seconds(case: Case, batch: int) -> tuple[float, str]:
         for tensor in layer_tensors(layer, model.hidden_size):
             share = 1.0
             if tensor.shard == "experts" and isinstance(layer.ffn, MoeFfn):
-                share = float(routing.active_share(tokens, layer.ffn.experts, layer.ffn.top_k)[0])
+                share = float(spread.active_share(tokens, layer.ffn.experts, layer.ffn.top_k)[0])
             read += model.precision.tensor_bytes(tensor) * share * len(positions)
         if w.kind is Kind.DECODE:
             per_token, per_sequence = cache_bytes(layer.attention, model.precision, array(1))

@@ -8,10 +8,10 @@ import numpy as np
 
 from moewright.case.case import Case
 from moewright.case.model import MoeFfn
-from moewright.cost import routing
 from moewright.cost.arrays import Array, over_unique
 from moewright.cost.network import Group
-from moewright.cost.routing_law import Router, feasible_shares, zipf_loads
+from moewright.cost.routing import spread
+from moewright.cost.routing.router import Router, feasible_shares, zipf_loads
 from moewright.cost.table import Table
 from moewright.cost.work import ExpertLoad
 from moewright.placement.experts import place_experts, rank_shares, replicas_of
@@ -37,12 +37,12 @@ def expert_load(case: Case, table: Table, routed: Array, moe: MoeFfn, ep: Group)
     """Straggler, active experts and distinct destinations of ``routed`` tokens a stage, for every row."""
     slots = (moe.experts + table.redundant) / table.ep
     tokens, law = np.ceil(routed), Router.of(moe)
-    typical = routing.typical_straggler(table.ep, table.redundant)
+    typical = spread.typical_straggler(table.ep, table.redundant)
     # an uneven routing touches fewer experts than a uniform one: its count is the safe side
-    active = routing.active_experts(tokens, law, table.ep, slots)
+    active = spread.active_experts(tokens, law, table.ep, slots)
     if case.routing.uniform and not np.any(table.redundant):
-        there = (routing.distinct_destinations(n, law) for n in (table.ep, ep.nodes))
-        straggler = routing.straggler(tokens, law, table.ep)
+        there = (spread.distinct_destinations(n, law) for n in (table.ep, ep.nodes))
+        straggler = spread.straggler(tokens, law, table.ep)
         if case.routing.typical:
             straggler = np.maximum(straggler, typical)
         return ExpertLoad(straggler, active, *there)
@@ -58,15 +58,15 @@ def expert_load(case: Case, table: Table, routed: Array, moe: MoeFfn, ep: Group)
 
     def largest(count: float, ranks: float, redundant: float) -> float:
         if case.routing.uniform and not redundant:
-            return float(routing.straggler(count, law, ranks)[0])
-        return routing.skewed_straggler(count, law, shares_of(ranks, redundant))
+            return float(spread.straggler(count, law, ranks)[0])
+        return spread.skewed_straggler(count, law, shares_of(ranks, redundant))
 
     def distinct(parts: float, ranks: float, redundant: float) -> float:
         if (case.routing.uniform and not redundant) or ranks % parts:
-            return float(routing.distinct_destinations(parts, law)[0])
+            return float(spread.distinct_destinations(parts, law)[0])
         where = slots_of(ranks, redundant)
         copies = replicas_of(where, moe.experts)
-        return routing.placed_destinations(law, shares, where.reshape(len(shares), int(parts), -1), copies)
+        return spread.placed_destinations(law, shares, where.reshape(len(shares), int(parts), -1), copies)
 
     there = (over_unique(distinct, n, table.ep, table.redundant) for n in (table.ep, ep.nodes))
     straggler = over_unique(largest, tokens, table.ep, table.redundant)

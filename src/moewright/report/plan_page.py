@@ -8,7 +8,7 @@ from moewright.case.case import Case
 from moewright.case.workload import Kind
 from moewright.placement.assignment import Assignment
 from moewright.planning.naming import describe_model
-from moewright.planning.rank_totals import placed
+from moewright.planning.proof.rank_totals import placed
 from moewright.planning.record import Plan, Result
 from moewright.report.blocks import Section, Table, facts, origins_text, percent, plural
 from moewright.report.choices import alternatives, comparisons, conclusion, excluded, frontier, summary

@@ -15,7 +15,7 @@ from moewright.case.precision import Precision
 from moewright.case.workload import Kind
 from moewright.errors import SpecError
 from moewright.placement.assignment import Assignment, assign
-from moewright.planning.rank_totals import placed
+from moewright.planning.proof.rank_totals import placed
 from moewright.planning.record import Plan
 from moewright.run.formats import fp8_blocks as blocks
 from moewright.run.formats.fp8 import Choice

@@ -25,7 +25,7 @@ from moewright.cost.prices.price import Origin, Origins, Priced
 from moewright.cost.prices.roofline import Roofline
 from moewright.cost.prices.silicon import Found, Tables, collectives, kernels, wide
 from moewright.cost.prices.silicon.tables import GEMM_FORMATS, MOE_FORMATS
-from moewright.cost.routing import typical_straggler
+from moewright.cost.routing.spread import typical_straggler
 from moewright.cost.work import AttentionScores, Collective, GroupedProducts, Products, Stream, Work
 
 #: the skew of routing in the tables of experts that is taken: nearest to what models show without balancing

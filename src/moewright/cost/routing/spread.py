@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moewright.cost.arrays import Array, array, over_unique
-from moewright.cost.gate import few_tokens, simulated_destinations, simulated_variance
-from moewright.cost.routing_law import Router, chances
+from moewright.cost.routing.gate import few_tokens, simulated_destinations, simulated_variance
+from moewright.cost.routing.router import Router, chances
 
 #: expected tokens per rank above which the normal law with a skewness term replaces the exact sum
 _LARGE = 64.0

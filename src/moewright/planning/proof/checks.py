@@ -12,8 +12,8 @@ from moewright.case.model import MoeFfn
 from moewright.case.strategy import Dispatch
 from moewright.case.tensors import layer_tensors, total_parameters
 from moewright.case.workload import Kind
-from moewright.cost.routing import distinct_destinations, placed_destinations
-from moewright.cost.routing_law import Router
+from moewright.cost.routing.router import Router
+from moewright.cost.routing.spread import distinct_destinations, placed_destinations
 from moewright.placement.assignment import (
     Assignment,
     attention_copies,
@@ -28,9 +28,9 @@ from moewright.placement.ranks import groups_of
 from moewright.planning.bounds import model_flops
 from moewright.planning.evaluate import Evaluation
 from moewright.planning.limits import limits_of, own_limit
-from moewright.planning.rank_totals import Facts, bytes_sent, cache_held, flops_done, gather, tokens_per_replica
+from moewright.planning.proof.rank_totals import Facts, bytes_sent, cache_held, flops_done, gather, tokens_per_replica
+from moewright.planning.proof.sampled_routing import follow
 from moewright.planning.record import Check, Plan, Spread, Status
-from moewright.planning.sampled_routing import follow
 from moewright.units import format_bytes, format_count, format_flops, format_seconds
 
 #: largest over mean from which a spread is a warning

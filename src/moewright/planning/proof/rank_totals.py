@@ -16,8 +16,8 @@ from moewright.placement.experts import place_experts
 from moewright.placement.ranks import groups_of
 from moewright.planning.evaluate import Evaluation
 from moewright.planning.expert_loads import expert_shares
+from moewright.planning.proof.sampled_routing import sample_copies
 from moewright.planning.record import Plan
-from moewright.planning.sampled_routing import sample_copies
 
 
 @dataclass(frozen=True, slots=True)

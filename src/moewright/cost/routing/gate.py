@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from moewright.cost.arrays import Array, Ints
-from moewright.cost.routing_law import Router, chances
+from moewright.cost.routing.router import Router, chances
 
 #: tokens of the sample that stands for a router
 POOL = 1 << 14

@@ -8,8 +8,8 @@ import numpy as np
 
 from moewright.case.model import MoeFfn
 from moewright.cost.arrays import Array
-from moewright.cost.gate import choose
-from moewright.cost.routing_law import Router, chances
+from moewright.cost.routing.gate import choose
+from moewright.cost.routing.router import Router, chances
 from moewright.placement.assignment import Assignment
 from moewright.placement.experts import replicas_of
 

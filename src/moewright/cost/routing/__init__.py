@@ -1,0 +1,1 @@
+"""Where a router sends tokens: its law, samples of it, and what is expected of them."""
