@@ -75,7 +75,7 @@ def roof(shard: Any, loads: dict[int, Any], counts: Sequence[int], starts: Seque
     """Of a pass of ``counts`` new tokens of each sequence after ``starts`` on one rank, which gives the logits of the
     last ones. ``loads``: layer → tokens that chose each expert."""
     from moewright.case.model import MoeFfn
-    from moewright.case.tensors import attention_tensors, ffn_tensors, vocabulary_tensors
+    from moewright.case.tensors.layer_tensors import attention_tensors, ffn_tensors, vocabulary_tensors
 
     model, size = shard.model, shard.weights[0]["o"].element_size()
     tokens = sum(counts)

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from moewright.case.catalogue.model_catalogue import FOLDER
 from moewright.case.huggingface.config import from_config
 from moewright.case.model import LatentAttention, LinearAttention
-from moewright.case.tensors import active_parameters, total_parameters
+from moewright.case.tensors.layer_tensors import active_parameters, total_parameters
 
 ARCHITECTURE = {
     "kimi_k2": "deepseek_v3",

@@ -15,7 +15,7 @@ EXCEPTIONS: dict[str, set[str]] = {
     "strangers": {"case.loads.recordings → torch"},
     "circles": set(),
     "namesakes": set(),
-    "crowded": {"case", "case/huggingface"},
+    "crowded": set(),
     "long": set(),
     "wide": set(),
     "untyped": set(),

@@ -21,7 +21,7 @@ from moewright.case.model import (
     NoAttention,
     SoftmaxAttention,
 )
-from moewright.case.tensors import active_parameters, total_parameters
+from moewright.case.tensors.layer_tensors import active_parameters, total_parameters
 from moewright.errors import SpecError
 
 TOWERS = ("visual", "vision", "audio", "projector", "patch_merge", "merger")

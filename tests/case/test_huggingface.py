@@ -29,7 +29,7 @@ from moewright.case.catalogue.model_catalogue import (
 )
 from moewright.case.huggingface.config import KNOWN, from_config, read_config
 from moewright.case.model import LatentAttention, LinearAttention, MoeFfn, SoftmaxAttention
-from moewright.case.tensors import active_parameters, all_tensors, total_parameters
+from moewright.case.tensors.layer_tensors import active_parameters, all_tensors, total_parameters
 from moewright.errors import SpecError
 
 CONFIGS = Path(find_spec("aiconfigurator_core").submodule_search_locations[0]) / "model_configs"

@@ -10,7 +10,7 @@ from hf_configs import catalogue_config
 from moewright.case.file.load import case_of
 from moewright.case.huggingface.config import from_config, read_config
 from moewright.case.precision import element_bytes, format_unit, is_format, plain_format
-from moewright.case.tensors import all_tensors
+from moewright.case.tensors.layer_tensors import all_tensors
 from moewright.errors import SpecError
 
 CONFIGS = Path(find_spec("aiconfigurator_core").submodule_search_locations[0]) / "model_configs"

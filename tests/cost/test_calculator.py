@@ -89,7 +89,7 @@ def test_replicated_tokens_take_room_for_every_copy_in_memory_too():
 def test_biases_of_experts_are_in_sixteen_bits():
     """gpt-oss-120b: 36 layers of 128 experts, 2 · 2880 + 2880 numbers each, 2 bytes and not 4.25 bits."""
     model = load_model("gpt-oss-120b")
-    from moewright.case.tensors import all_tensors
+    from moewright.case.tensors.layer_tensors import all_tensors
 
     biases = [(t, n) for t, n in all_tensors(model) if t.name.startswith("expert_") and t.name.endswith("_bias")]
     stored = sum(model.precision.tensor_bytes(t) * n for t, n in biases)

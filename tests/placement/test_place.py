@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cases import paper_model
 from moewright.case.model import SoftmaxAttention
 from moewright.case.strategy import AttentionParallel, ExpertParallel, Strategy
-from moewright.case.tensors import total_parameters
+from moewright.case.tensors.layer_tensors import total_parameters
 from moewright.placement.assignment import (
     assign,
     attention_copies,

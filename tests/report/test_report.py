@@ -7,7 +7,7 @@ import pytest
 
 from cases import dense_model, paper, served, small
 from moewright.case.strategy import StrategySpec
-from moewright.case.tensors import total_parameters
+from moewright.case.tensors.layer_tensors import total_parameters
 from moewright.case.workload import Goal, Kind, Objective, Routing
 from moewright.planning.search import plan
 from moewright.report.blocks import Table

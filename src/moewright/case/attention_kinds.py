@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from moewright.case.tensor import Tensor
+from moewright.case.tensors.tensor import Tensor
 
 #: bytes of what an indexer caches of a key beside its fp8 numbers: one fp32 scale
 INDEX_SCALE: Final = 4

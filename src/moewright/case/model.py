@@ -16,7 +16,7 @@ from moewright.case.attention_kinds import (
     UnknownAttention,
 )
 from moewright.case.precision import Precision
-from moewright.case.tensor import Tensor
+from moewright.case.tensors.tensor import Tensor
 
 __all__ = [
     "Attention",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Final
 
-from moewright.case.tensor import Tensor
+from moewright.case.tensors.tensor import Tensor
 
 #: format → (bytes per element with its share of scales, widest common matrix unit)
 #: fp8_block: DeepSeek-V3, one fp32 scale per 128×128 block (arXiv 2412.19437 §3.3).

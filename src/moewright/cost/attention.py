@@ -12,7 +12,7 @@ import numpy as np
 
 from moewright.case.model import Attention, CompressedAttention, LatentAttention, LinearAttention, SoftmaxAttention
 from moewright.case.precision import Precision, element_bytes
-from moewright.case.tensors import Tensor
+from moewright.case.tensors.layer_tensors import Tensor
 from moewright.case.workload import Kind, Workload
 from moewright.cost.arrays import Array, Bools, array, where
 from moewright.cost.batch import Batch

@@ -12,7 +12,7 @@ import numpy as np
 
 from moewright.case.model import Attention, DenseFfn, LatentAttention, Layer, LinearAttention, MoeFfn, SoftmaxAttention
 from moewright.case.precision import element_bytes
-from moewright.case.tensors import Tensor, layer_attention_tensors, layer_ffn_tensors
+from moewright.case.tensors.layer_tensors import Tensor, layer_attention_tensors, layer_ffn_tensors
 from moewright.cost.arrays import Array, Bools, array, where
 from moewright.cost.attention import (
     cache_bytes,

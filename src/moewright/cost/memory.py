@@ -16,7 +16,7 @@ from moewright.case.model import (
     SoftmaxAttention,
 )
 from moewright.case.precision import element_bytes
-from moewright.case.tensors import layer_tensors, vocabulary_tensors
+from moewright.case.tensors.layer_tensors import layer_tensors, vocabulary_tensors
 from moewright.case.workload import Kind
 from moewright.cost.arrays import Array, Ints, array, where
 from moewright.cost.attention import cache_bytes, cached_tokens

@@ -9,7 +9,7 @@ import numpy as np
 from moewright.case.cluster import Cluster
 from moewright.case.model import Attention
 from moewright.case.precision import Precision
-from moewright.case.tensors import Tensor
+from moewright.case.tensors.layer_tensors import Tensor
 from moewright.cost.arrays import Array, array
 from moewright.cost.attention import head_share
 from moewright.cost.network import Groups, group

@@ -14,7 +14,7 @@ import numpy as np
 from moewright.case.model import Attention, Layer, ModelSpec, MoeFfn, SoftmaxAttention
 from moewright.case.precision import element_bytes
 from moewright.case.strategy import Strategy
-from moewright.case.tensors import Tensor, layer_tensors, vocabulary_tensors
+from moewright.case.tensors.layer_tensors import Tensor, layer_tensors, vocabulary_tensors
 from moewright.cost.arrays import array
 from moewright.cost.attention import cache_bytes, cached_tokens
 from moewright.placement.ranks import Ranks, rank_coordinates, stage_layers

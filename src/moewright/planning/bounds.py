@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from moewright.case.case import Case
 from moewright.case.model import Attention, MoeFfn
-from moewright.case.tensors import layer_tensors, vocabulary_tensors
+from moewright.case.tensors.layer_tensors import layer_tensors, vocabulary_tensors
 from moewright.case.workload import Kind
 from moewright.cost.arrays import array
 from moewright.cost.attention import cache_bytes, cached_tokens, decode_keys, score_flops

@@ -16,7 +16,7 @@ from moewright.case.model import (
 )
 from moewright.case.precision import element_bytes
 from moewright.case.strategy import Strategy
-from moewright.case.tensors import active_parameters, all_tensors, total_parameters
+from moewright.case.tensors.layer_tensors import active_parameters, all_tensors, total_parameters
 
 
 def attention_name(attention: object) -> str:

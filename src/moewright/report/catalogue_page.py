@@ -17,7 +17,7 @@ from moewright.case.catalogue.model_catalogue import load_model, model_names
 from moewright.case.cluster import Device
 from moewright.case.model_source import named_reading
 from moewright.case.precision import element_bytes
-from moewright.case.tensors import total_parameters, vocabulary_tensors
+from moewright.case.tensors.layer_tensors import total_parameters, vocabulary_tensors
 from moewright.planning.naming import describe_model
 from moewright.report.blocks import Section, Table, facts
 from moewright.report.model_rows import model_rows

@@ -9,7 +9,7 @@ import torch
 
 from moewright.case.case import Case
 from moewright.case.precision import Precision
-from moewright.case.tensors import layer_tensors
+from moewright.case.tensors.layer_tensors import layer_tensors
 from moewright.case.workload import Kind
 from moewright.errors import MoewrightError
 from moewright.planning.record import Plan

@@ -11,7 +11,7 @@ import torch
 from moewright.case.case import Case
 from moewright.case.model import DenseFfn, LatentAttention, Layer, ModelSpec, MoeFfn, SoftmaxAttention
 from moewright.case.strategy import Strategy
-from moewright.case.tensors import total_parameters
+from moewright.case.tensors.layer_tensors import total_parameters
 from moewright.placement.assignment import assign
 from moewright.planning.record import Plan
 from moewright.run.model.numerics import Numerics

@@ -19,7 +19,7 @@ from moewright.audit.reading.wordings import DENSE_FORMATS, FORMAT
 from moewright.audit.text.clauses import Clauses
 from moewright.audit.text.numbers import COUNT, SECONDS
 from moewright.case.precision import element_bytes
-from moewright.case.tensors import total_parameters
+from moewright.case.tensors.layer_tensors import total_parameters
 from moewright.case.workload import Kind
 from moewright.units import format_quantity
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from moewright.audit.quantities.readings import EXPERT, MODEL, PLAN, WORK, Facts, Reading, Scope, moe_layer
 from moewright.case.model import MoeFfn
-from moewright.case.tensors import active_parameters, all_tensors, layer_tensors, total_parameters
+from moewright.case.tensors.layer_tensors import active_parameters, all_tensors, layer_tensors, total_parameters
 from moewright.case.workload import Kind
 
 

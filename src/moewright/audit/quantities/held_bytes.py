@@ -20,7 +20,7 @@ from moewright.audit.quantities.readings import (
 )
 from moewright.case.model import Layer, MoeFfn
 from moewright.case.precision import element_bytes
-from moewright.case.tensors import all_tensors, layer_tensors
+from moewright.case.tensors.layer_tensors import all_tensors, layer_tensors
 from moewright.cost.shapes import weight_bytes
 from moewright.cost.table import Table
 from moewright.planning.naming import kv_bytes_per_token, weight_bytes_total
@@ -146,7 +146,7 @@ def _all_experts(part: str, moe: MoeFfn | None) -> str:
 
 def _matrices(layer: Layer, hidden: int) -> str:
     """The matrices of an attention with their sizes, equal ones together: ``4 × 1024 × 1024``."""
-    from moewright.case.tensors import attention_tensors
+    from moewright.case.tensors.layer_tensors import attention_tensors
 
     sizes: dict[tuple[int, int], int] = {}
     for t in attention_tensors(layer.attention, hidden):

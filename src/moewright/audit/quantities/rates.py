@@ -25,7 +25,7 @@ from moewright.audit.quantities.readings import (
 )
 from moewright.case.case import Case
 from moewright.case.precision import element_bytes
-from moewright.case.tensors import active_parameters
+from moewright.case.tensors.layer_tensors import active_parameters
 from moewright.case.workload import Kind
 from moewright.planning.bounds import model_flops
 from moewright.planning.record import Plan

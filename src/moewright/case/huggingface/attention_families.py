@@ -12,7 +12,7 @@ from dataclasses import replace
 from moewright.case.huggingface.attention_config import even_head_dim, grouped, latent, layer_kinds, windows
 from moewright.case.huggingface.fields import Fields
 from moewright.case.model import Attention, Indexer, SoftmaxAttention
-from moewright.case.tensor import Tensor
+from moewright.case.tensors.tensor import Tensor
 
 Attentions = Callable[[Fields, int], list[Attention]]
 

@@ -25,7 +25,7 @@ from moewright.case.model import (
     NoAttention,
     SoftmaxAttention,
 )
-from moewright.case.tensor import Tensor, vector
+from moewright.case.tensors.tensor import Tensor, vector
 
 _NOTHING = DenseFfn(0)
 _NO_TENSORS: tuple[Tensor, ...] = ()

@@ -88,7 +88,7 @@ from moewright.case.huggingface.state_config import (
     minimax_attentions,
 )
 from moewright.case.model import Attention, Ffn, Layer
-from moewright.case.tensor import Tensor
+from moewright.case.tensors.tensor import Tensor
 
 MOST_LAYERS: Final = 4096
 

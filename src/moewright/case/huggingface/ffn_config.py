@@ -13,7 +13,7 @@ from typing import Final
 from moewright.case.huggingface.attention_config import layer_kinds
 from moewright.case.huggingface.fields import Fields
 from moewright.case.model import DenseFfn, Ffn, MoeFfn
-from moewright.case.tensor import vector
+from moewright.case.tensors.tensor import vector
 
 _MOST_EXPERTS: Final = 1 << 16
 _NO_FFN: Final = DenseFfn(0)

@@ -21,8 +21,8 @@ from moewright.case.model import (
     SoftmaxAttention,
     UnknownAttention,
 )
-from moewright.case.tensor import Tensor
-from moewright.case.tensors import attention_tensors
+from moewright.case.tensors.layer_tensors import attention_tensors
+from moewright.case.tensors.tensor import Tensor
 
 _ATTENTION: Final = re.compile(r"attn|attention|mamba|mixer|conv|ssm|compress")
 _STATE: Final = re.compile(r"A_log|conv1d|ssm")

@@ -12,7 +12,7 @@ from moewright.case.huggingface.attention_config import grouped, latent, layer_k
 from moewright.case.huggingface.attention_families import bailing_attention, head_gate
 from moewright.case.huggingface.fields import Fields
 from moewright.case.model import Attention, LatentAttention, LinearAttention
-from moewright.case.tensor import Tensor, vector
+from moewright.case.tensors.tensor import Tensor, vector
 
 #: what a config may call a layer with a state, and one of softmax attention
 STATE_KINDS = ("linear_attention", "mamba", "recurrent", "conv")

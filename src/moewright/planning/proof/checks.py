@@ -10,7 +10,7 @@ import numpy as np
 from moewright.case.case import Case
 from moewright.case.model import MoeFfn
 from moewright.case.strategy import Dispatch
-from moewright.case.tensors import layer_tensors, total_parameters
+from moewright.case.tensors.layer_tensors import layer_tensors, total_parameters
 from moewright.case.workload import Kind
 from moewright.cost.routing.router import Router
 from moewright.cost.routing.spread import distinct_destinations, placed_destinations

@@ -8,7 +8,7 @@ import numpy as np
 
 from moewright.case.case import Case
 from moewright.case.strategy import Dispatch, Strategy
-from moewright.case.tensors import layer_tensors
+from moewright.case.tensors.layer_tensors import layer_tensors
 from moewright.case.workload import Kind
 from moewright.cost.attention import expanded_by_all, score_flops
 from moewright.placement.assignment import Assignment, assign, held_cache_bytes, rank_share

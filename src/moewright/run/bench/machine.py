@@ -16,7 +16,7 @@ import torch.distributed as dist
 
 from moewright.case.case import Case
 from moewright.case.model import DenseFfn, MoeFfn, SoftmaxAttention
-from moewright.case.tensors import attention_tensors, ffn_tensors
+from moewright.case.tensors.layer_tensors import attention_tensors, ffn_tensors
 from moewright.run.bench import operation_benches as bench
 from moewright.run.ranks import launcher as launch
 

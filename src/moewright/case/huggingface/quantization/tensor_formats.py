@@ -28,7 +28,7 @@ from moewright.case.huggingface.quantization.scheme import PLAIN, Scheme
 from moewright.case.huggingface.quantization.schemes import kv_cache, schemes
 from moewright.case.model import Layer, MoeFfn, NoAttention
 from moewright.case.precision import Precision
-from moewright.case.tensors import Tensor, layer_tensors
+from moewright.case.tensors.layer_tensors import Tensor, layer_tensors
 
 _DTYPES: Final = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "fp32"}
 

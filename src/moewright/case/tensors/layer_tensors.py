@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from moewright.case.linear_tensors import linear_tensors
 from moewright.case.model import (
     Attention,
     CompressedAttention,
@@ -22,8 +21,9 @@ from moewright.case.model import (
     MoeFfn,
     SoftmaxAttention,
 )
-from moewright.case.tensor import Tensor
-from moewright.case.tensor import vector as _vector
+from moewright.case.tensors.linear_tensors import linear_tensors
+from moewright.case.tensors.tensor import Tensor
+from moewright.case.tensors.tensor import vector as _vector
 
 __all__ = [
     "Tensor",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from moewright.case.attention_kinds import LinearAttention
-from moewright.case.tensor import Tensor, vector
+from moewright.case.tensors.tensor import Tensor, vector
 
 
 def linear_tensors(a: LinearAttention, hidden: int) -> Iterator[Tensor]:

@@ -1,0 +1,1 @@
+"""The tensors of a layer: shapes, how they shard, what they hold."""
