@@ -100,17 +100,22 @@ RANKS, TIMEOUT = 4, 900.0
 
 
 class Clock:
-    """The launcher's clock, which passes ``TIMEOUT`` once all ranks are where they hang, wait or have ended: nothing
-    depends on how fast this machine is."""
+    """The launcher's clock, which passes ``TIMEOUT`` in the first sleep after all ranks are where they hang, wait or
+    have ended: nothing depends on how fast this machine is, and what moved before the sleep moved long ago."""
 
-    sleep, time = staticmethod(time.sleep), staticmethod(time.time)
+    time = staticmethod(time.time)
 
     def __init__(self, folder):
         self.folder = folder  # where ranks leave what they found
+        self.passed = 0.0
+
+    def sleep(self, seconds):
+        time.sleep(seconds)
+        there = READY.value + len(list(self.folder.glob("*.pt")))
+        self.passed = 2 * TIMEOUT if there >= RANKS else 0.0
 
     def monotonic(self):
-        there = READY.value + len(list(self.folder.glob("*.pt")))
-        return time.monotonic() + (2 * TIMEOUT if there >= RANKS else 0.0)
+        return time.monotonic() + self.passed
 
 
 def ready():
