@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from cases import value
 from moewright.case.file.load import case_of
 from moewright.case.profile import Series
+from moewright.case.strategy import AttentionParallel, ExpertParallel, Strategy
 from moewright.cost import network
 from moewright.cost.layer import collective_work
 from moewright.cost.prices.profile_curves import along, curve_seconds
 from moewright.cost.prices.profiled import Profiled
 from moewright.errors import SpecError
+from moewright.planning.detail import detail
 
 POINTS = [[1, 1e-5], [16, 4e-5], [256, 6.4e-4]]
 PROFILE = {
@@ -87,6 +89,17 @@ def test_a_collective_of_the_profile(tmp_path):
         g = network.group("tp", np.array([ranks]), np.array([1]), known.cluster)
         work = collective_work("tokens", "all_gather", g, np.array([65536.0]), always)
         assert price.price([work])[0].seconds == pytest.approx(seconds)
+
+
+def test_experts_of_the_profile_are_found_by_what_their_first_product_is_wide(tmp_path):
+    """The case's are not gated: 64 wide. Each active expert takes what the curve says of its rows."""
+    curves = [
+        {"operation": "experts", "key": [32, w], "points": [[1, s], [64, 8 * s]]} for w, s in ((64, 1e-5), (1, 9))
+    ]
+    known = case(tmp_path, measured=[*PROFILE["measured"], *curves])
+    strategy = Strategy(attention=AttentionParallel(dp=4), experts=ExpertParallel(4))
+    (experts,) = [o for o in detail(known, strategy, 8).compute.operations if o.name == "experts"]
+    assert 1e-5 <= experts.seconds <= 1e-3
 
 
 @pytest.mark.parametrize(

@@ -106,3 +106,10 @@ def test_a_token_of_the_cache_by_hand():
         token = 2 * 8 * 64 * 2 * (12 * 2048 + 12 * 128) / 2048
         assert value(held.token_bytes) == pytest.approx(token)
         assert value(held.tokens) == pytest.approx(value(held.kv_cache) / token, abs=engine.kv_block)
+
+
+@pytest.mark.parametrize("strategy", [s for s in STRATEGIES if s.overlap is Overlap.NONE], ids=lambda s: s.name)
+def test_groups_hold_the_seconds_of_every_operation(strategy):
+    step = StepModel.of(case(), strategy, ENGINE).priced(Step(512, 512 * 256, 32, 32 * 900, 16 * 544))
+    whole = sum(value(x.seconds) * count for x, count in step.operations)
+    assert sum(value(seconds) for seconds in step.groups.values()) == pytest.approx(whole)

@@ -10,8 +10,12 @@ from hypothesis import strategies as st
 
 from cases import value
 from moewright.case.file.load import case_of, load
-from moewright.cost.prices.price import shares
+from moewright.case.precision import element_bytes
+from moewright.cost.prices import measured
+from moewright.cost.prices.measured import Look
+from moewright.cost.prices.price import Origin, shares
 from moewright.cost.prices.silicon import tables_folder
+from moewright.cost.work import Products
 from moewright.serving.engines.deployment import engine_of, engine_strategy
 from moewright.serving.engines.kernel_prices import measured_model
 from moewright.serving.simulation.simulate import simulate
@@ -55,6 +59,27 @@ def test_routing_overlap_and_redundancy_change_the_seconds():
     assert skewed > uniform * 1.001
     assert abs(overlapped / uniform - 1) > 1e-3
     assert redundant < skewed
+
+
+def test_no_figure_of_a_table_is_below_the_peaks(monkeypatch):
+    """Tables that said 0 s: products take their FLOPs or bytes at the device's full rates."""
+    nothing = Look(np.zeros(1), np.full(1, Origin.MEASURED, dtype=np.int8))
+    monkeypatch.setattr(measured, "per_shape", lambda *_: nothing)
+    c = case("Qwen3-235B-A22B", strategy={"attention": {"tp": 8}, "experts": {"ep": 8}})
+    model, device = by_tables(c), c.cluster.device
+    model.factors = {}
+    seen = 0
+    for rows in (1, 128, 256, 4096):
+        for x, _ in model.priced(Step(0, 0, rows, rows * 1024, rows)).operations:
+            if isinstance(x.work.shape, Products) and x.origin[0] == Origin.MEASURED:
+                size = element_bytes(c.model.precision.weight(x.work.shape.kind))
+                sizes = [(value(m.rows), value(m.columns), value(m.depth)) for m in x.work.shape.matrices]
+                passed = [(size * k * n + m * (k + 2 * n)) / device.memory_bandwidth for m, n, k in sizes]
+                worked = [2 * m * n * k / max(device.flops.values()) for m, n, k in sizes]
+                least = sum(map(max, passed, worked))
+                assert value(x.seconds) >= 0.999 * least
+                seen += 1
+    assert seen > 4
 
 
 @pytest.mark.parametrize("name", ["DeepSeek-V3", "Qwen3-235B-A22B", "gpt-oss-120b"])
