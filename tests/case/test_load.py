@@ -405,3 +405,7 @@ def test_a_layer_without_load_is_routed_evenly(tmp_path):
     routed = np.asarray(case_of(raw, str(tmp_path / "spec.yaml")).routing.loads)
     assert (routed[3] == 1).all()
     assert (np.delete(routed, 3, axis=0) == np.delete(loads, 3, axis=0)).all()
+
+
+def test_a_tenth_of_the_memory_is_kept_free_where_nothing_is_said():
+    assert case_of(PAPER, "c.yaml").cluster.reserve == 0.1

@@ -5,12 +5,17 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import yaml
 
+from moewright.case.file.load import case_of
 from moewright.case.serving import ENGINE_FILES, ENGINES
+from moewright.serving.engines.deployment import Workers
 from moewright.serving.engines.engine import load_engine
+from moewright.serving.step import StepModel
 
 ROOT = Path(__file__).parents[2]
 SPEC = """
@@ -53,3 +58,18 @@ def test_every_engine_names_its_sources_and_constants():
         assert {"max_num_batched_tokens", "gpu_memory_utilization", "memory"} <= raw.keys()
         assert len(engine.sources) >= 8
         assert engine.fitted.keys() == {"tables", "roofline"}
+
+
+def test_what_engines_keep_free_for_answers():
+    """SGLang's least new-token ratio is init_new_token_ratio 0.7 × min_new_token_ratio_factor 0.14; vLLM preempts, and
+    TensorRT-LLM's GUARANTEED_NO_EVICT keeps all of an answer. It says how many requests a cache holds."""
+    reserves = {name: load_engine(name).reserve for name in ENGINES}
+    assert reserves == {"sglang": pytest.approx(0.7 * 0.14), "vllm": 0.0, "trtllm": 1.0}
+    work = {"kind": "serving", "input": 1000, "output": 3000, "concurrency": 8, "engine": "vllm"}
+    spec = {"model": "gpt-oss-20b", "cluster": {"name": "h200-hgx", "gpus": 1}, "workload": work}
+    case = case_of(spec | {"strategy": {"attention": {"tp": 1}}}, "c.yaml")
+    engine = load_engine("vllm")
+    workers = Workers(case, case.strategy.strategy, 1, StepModel.of(case, case.strategy.strategy, engine))
+    for reserve in (0.0, 0.3, 1.0):
+        held, _ = workers.held_by(case.serving, replace(engine, reserve=reserve))
+        assert held == int(workers.model.kv_tokens[0] / (1000 + 3000 * (1 + reserve) / 2))
