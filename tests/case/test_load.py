@@ -409,3 +409,10 @@ def test_a_layer_without_load_is_routed_evenly(tmp_path):
 
 def test_a_tenth_of_the_memory_is_kept_free_where_nothing_is_said():
     assert case_of(PAPER, "c.yaml").cluster.reserve == 0.1
+
+
+def test_a_routing_that_is_misspelt():
+    with pytest.raises(
+        SpecError, match=r"routing: got 'typicl'; did you mean typical\? expected one of typical, uniform"
+    ):
+        case_of({**PAPER, "routing": "typicl"}, "c.yaml")

@@ -40,8 +40,7 @@ def plural(count: float, noun: str) -> str:
 
 def origins_text(shares: Mapping[str, float], lacking: Iterable[str]) -> str:
     """How seconds came to be: "formulas", or the shares of measured tables, and the operations that they lack."""
-    measured = {name: share for name, share in shares.items() if share > 0 and name != "derived"}
-    if not measured:
+    parts = [f"{shares[name]:.0%} {name}" for name in ("measured", "interpolated") if shares.get(name, 0.0) > 0]
+    if not parts:
         return "formulas"
-    parts = [f"{share:.0%} {name}" for name, share in reversed(measured.items())]
     return "; ".join([*parts, f"{shares.get('derived', 0.0):.0%} derived ({', '.join(lacking) or 'none'})"])

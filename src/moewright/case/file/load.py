@@ -25,6 +25,7 @@ from moewright.case.file.serving_section import read_serving
 from moewright.case.file.strategy_section import strategy_of
 from moewright.case.model import LatentAttention, LinearAttention, ModelSpec, SoftmaxAttention, UnknownAttention
 from moewright.case.serving import Serving
+from moewright.case.spelling import did_you_mean
 from moewright.case.workload import Goal, Kind, Limits, Objective, Routing, Workload
 from moewright.errors import SpecError
 
@@ -173,8 +174,16 @@ def _routing(value: Any, model: ModelSpec, file: str, folder: Path) -> Routing:
 def _expert_loads(value: str, layers: int, experts: int, file: str, folder: Path) -> tuple[np.ndarray, str]:
     """Loads [layers or 1, experts] of a file or a distribution, and what they come from."""
     from moewright.case.loads.read_loads import read_loads, split_key
-    from moewright.case.loads.synthetic import is_synthetic, synthetic_loads
+    from moewright.case.loads.synthetic import NAMES, is_synthetic, synthetic_loads
 
+    if not Path(value.partition(":")[0]).suffix and not is_synthetic(value) and not (folder / value).exists():
+        kinds = ("typical", *NAMES)
+        raise SpecError(
+            f"got {value[:120]!r}; {did_you_mean(value.partition(':')[0], kinds)}expected one of {', '.join(kinds)} "
+            "(lognormal:1.0 with its parameter), or a file of loads",
+            file=file,
+            field="routing",
+        )
     try:
         if is_synthetic(value) and not (folder / value).exists():
             return synthetic_loads(value, max(1, layers), max(1, experts)), f"{value}, drawn with seed 0"
