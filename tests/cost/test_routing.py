@@ -4,13 +4,13 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from cases import value
 from moewright.cost.routing import spread
 from moewright.cost.routing.gate import choose
-from moewright.cost.routing.router import Router, feasible_shares, zipf_loads
+from moewright.cost.routing.router import Router, chances, feasible_shares, zipf_loads
 from moewright.placement.experts import place_experts, replicas_of
 
 
@@ -141,7 +141,7 @@ def test_choose_takes_distinct_eligible_experts_evenly(r):
 
 def followed(chosen, parts, experts):
     """Parts that hold a token's experts, one by one, a replicated expert read from the replica in the token's turn."""
-    holders = [[part for part, slots in enumerate(parts) if e in slots] for e in range(experts)]
+    holders = [[part for part, slots in enumerate(parts) for slot in slots if slot == e] for e in range(experts)]
     return np.mean([len({holders[e][t % len(holders[e])] for e in row}) for t, row in enumerate(chosen.tolist())])
 
 
@@ -152,6 +152,8 @@ def followed(chosen, parts, experts):
         (Router(64, 4), 8, 8, 1.2),
         (Router(128, 8), 16, 16, 1.5),
         (Router(16, 4), 4, 0, 2.0),
+        (Router(6, 2), 2, 4, 2.0),
+        (Router(6, 2), 2, 4, 0.5),
         (Router(256, 8, 8, 4), 8, 8, 0.0),  # its groups scattered by the placement of other loads
     ],
 )
@@ -164,8 +166,29 @@ def test_placed_destinations_against_tokens(r, ep, redundant, exponent):
     by = load if exponent else np.arange(1.0, r.experts + 1)[rng.permutation(r.experts)]
     parts = place_experts(by[None], ep, redundant)
     found = spread.placed_destinations(r, seen[None], parts, replicas_of(parts, r.experts))
-    # the closed form takes the experts of different parts for independent
     assert found == pytest.approx(followed(chosen, parts[0], r.experts), rel=0.03)
+
+
+@given(st.lists(st.floats(0.05, 20), min_size=4, max_size=8), st.integers(1, 3), st.data())
+def test_placed_destinations_by_listing_all_sets(loads, top_k, data):
+    """Of all sets of experts, each as likely as the product of odds that give every expert its chance."""
+    experts = len(loads)
+    assume(experts % 2 == 0)
+    part = np.array(data.draw(st.permutations(range(experts)))) % 2
+    parts = np.stack([np.flatnonzero(part == 0), np.flatnonzero(part == 1)])[None]
+    law = Router(experts, top_k)
+    chance = chances(np.array(loads), top_k)
+    assume(chance.max() < 0.98)  # the odds of more converge too slowly here
+    sets = [list(one) for one in combinations(range(experts), top_k)]
+    odds, held = chance / (1 - chance), np.zeros(experts)
+    for _ in range(300):
+        weight = np.array([np.prod(odds[one]) for one in sets])
+        held = np.array([weight[[e in one for one in sets]].sum() for e in range(experts)]) / weight.sum()
+        odds = odds * (chance / held) ** 0.7
+    likely = weight / weight.sum()
+    expected = sum(p * len(set(part[one])) for p, one in zip(likely, sets, strict=True))
+    found = spread.placed_destinations(law, np.array([loads]), parts, np.ones((1, experts)))
+    assert found == pytest.approx(expected, abs=1e-3)
 
 
 @given(st.integers(1, 8), st.sampled_from([2, 4, 8, 16]))

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
-from moewright.cost.arrays import Array, array, over_unique
+from moewright.cost.arrays import Array, Ints, array, over_unique
 from moewright.cost.routing.gate import few_tokens, simulated_destinations, simulated_variance
 from moewright.cost.routing.router import Router, chances
 
@@ -27,25 +27,69 @@ def distinct_destinations(destinations: ArrayLike, r: Router) -> Array:
     return n * (1 - _missed(r.experts / n, r.experts, r.top_k))
 
 
-def placed_destinations(r: Router, loads: Array, parts: Array, replicas: Array) -> float:
-    """Expected number of parts in which one token's experts are, mean over layers, where experts of unequal ``loads``
-    [layers, experts] lie as ``parts`` [layers, parts, slots] say, with ``replicas`` [layers, experts] of each:
-    Σ 1 − Π (1 − chance / replicas)^c over their slots.
+#: turns (all that there are of up to 4 replicas) and layers that are looked at: more hardly change how many parts a
+#: token reaches
+_TURNS, _LAYERS = 12, 4
 
-    ``chance`` is that of an expert to be among a token's; c makes even loads in equal parts exact, where experts are
-    drawn without repetition. Limits to groups are left out: a placement by load scatters the groups over the parts.
-    Tests compare with simulation.
+
+def placed_destinations(r: Router, loads: Array, parts: Array, replicas: Array) -> float:
+    """Expected number of parts in which one token's experts are, where experts of unequal ``loads`` [layers, experts]
+    lie as ``parts`` [layers, parts, slots] say, with ``replicas`` [layers, experts] of each; the mean over ``_LAYERS``
+    of the layers. All of a token's experts are read from the replicas of its turn.
+
+    A token chooses k experts, none twice, by chances in proportion to loads: of all sets of k the probability is taken
+    in proportion to the product of its experts' odds (conditional Poisson sampling; Chen, Dempster, Liu, Biometrika
+    81(3), 1994). It misses a part with e_k(odds of the experts elsewhere) / e_k(all odds), e_k the elementary symmetric
+    polynomial; even loads in equal parts give ``distinct_destinations``. Limits to groups are left out: a placement by
+    load scatters the groups over the parts. Tests list all sets, and follow tokens.
     """
-    layers, count = parts.shape[:2]
+    count = parts.shape[1]
     if count == 1:
         return 1.0
-    chance = np.stack([chances(row, r.top_k) for row in loads])
-    rows = np.arange(layers)[:, None, None]
-    each = np.minimum(chance[rows, parts] / replicas[rows, parts], 1 - 1e-12)
-    even = r.experts / count
-    plain = even * math.log1p(-min(r.top_k / r.experts, 1 - 1e-12))
-    exact = math.log(max(float(_missed(even, r.experts, r.top_k)), 1e-12))
-    return float((1 - np.exp(exact / plain * np.log1p(-each).sum(axis=2))).sum(axis=1).mean())
+    some = np.unique(np.linspace(0, len(parts) - 1, _LAYERS).astype(int))
+    layers, loads, parts, replicas = len(some), loads[some], parts[some], replicas[some]
+    turns = min(math.lcm(*(int(n) for n in np.unique(replicas))), _TURNS)
+    where = parts_in_turn(parts, replicas, np.arange(turns))
+    odds = np.stack([_odds(tuple(chances(row, r.top_k).tolist()), r.top_k) for row in loads])
+    # e_0 … e_k of the experts outside each part, and of all in the last place
+    sums = np.zeros((layers, turns, count + 1, r.top_k + 1))
+    sums[..., 0] = 1.0
+    number = np.arange(count + 1)
+    for expert in range(r.experts):
+        outside = number != where[:, :, expert, None]
+        sums[..., 1:] += (outside * odds[:, expert, None, None])[..., None] * sums[..., :-1]
+    missed = sums[:, :, :-1, -1] / sums[:, :, -1:, -1]
+    return float((1 - missed).sum(axis=2).mean())
+
+
+def parts_in_turn(parts: Array, replicas: Array, turns: Ints) -> Ints:
+    """The part [layers, turns, experts] in which each turn reads each expert: its ``replicas`` one after another, in
+    the order of ``parts`` [layers, parts, slots]."""
+    part = np.argsort(parts.reshape(len(parts), -1), axis=1, kind="stable") // parts.shape[2]
+    count = replicas.astype(np.int64)
+    first = np.cumsum(count, axis=1) - count
+    return np.take_along_axis(part[:, None, :], first[:, None, :] + turns[:, None] % count[:, None, :], axis=2)
+
+
+@lru_cache(maxsize=1024)
+def _odds(chance: tuple[float, ...], top_k: int) -> Array:
+    """Odds [experts] with which sets of ``top_k`` hold each expert by ``chance``, at most a million to one:
+    odds ∝ chance · e_k / e_(k−1) of the others, repeated until they hold."""
+    wanted = np.minimum(chance, 1 - 1e-6)
+    odds = wanted / (1 - wanted)
+    for _ in range(50):
+        odds = odds / np.exp(np.log(odds[odds > 0]).mean())
+        sums = np.zeros((len(odds), top_k))  # e_0 … e_(k−1) of all but one expert
+        sums[:, 0] = 1.0
+        for i, one in enumerate(odds):
+            others = np.arange(len(odds)) != i
+            sums[others, 1:] += one * sums[others, :-1]
+        held = odds * sums[:, -1]
+        held = held * top_k / held.sum()
+        if np.abs(held - wanted).max() < 1e-4:
+            break
+        odds = odds * wanted / np.maximum(held, 1e-300)
+    return np.asarray(odds)
 
 
 def _missed(part: ArrayLike, experts: float, top_k: int) -> Array:

@@ -10,6 +10,7 @@ from moewright.case.model import MoeFfn
 from moewright.cost.arrays import Array
 from moewright.cost.routing.gate import choose
 from moewright.cost.routing.router import Router, chances
+from moewright.cost.routing.spread import parts_in_turn
 from moewright.placement.assignment import Assignment
 from moewright.placement.experts import replicas_of
 
@@ -62,14 +63,10 @@ def follow(a: Assignment, ffn: MoeFfn, tokens: int, loads: Array | None, seed: i
     tokens = max(ep, min(tokens, MOST_FOLLOWED) // ep * ep)
     chosen = choose(rng, tokens, Router.of(ffn), None if loads is None else loads[0])
     source = np.arange(tokens) % ep
-    placed = a.experts[0]
-    holders: list[list[int]] = [[] for _ in range(ffn.experts)]
-    for rank, slots in enumerate(placed):
-        for expert in slots:
-            holders[expert].append(rank)
-    most = max(len(h) for h in holders)
-    table = np.array([[h[i % len(h)] for i in range(most)] for h in holders])
-    where = table[chosen, (np.arange(tokens) // ep % most)[:, None]]
+    placed = a.experts[:1]
+    turns = np.arange(tokens // ep)
+    table = parts_in_turn(placed, replicas_of(placed, ffn.experts), turns)[0]
+    where = table[np.arange(tokens) // ep, chosen.T].T
     # the sender's side: per token, its distinct destinations other than its own rank
     ordered = np.sort(where, axis=1)
     new = np.ones_like(ordered, dtype=bool)
