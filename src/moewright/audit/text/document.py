@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from moewright.case.bounded_file import decoded, read_bounded
 from moewright.errors import SpecError
 
 if TYPE_CHECKING:
@@ -87,22 +88,8 @@ class Document:
 def read_text(path: str | Path) -> str:
     """The text of a document. Raises SpecError for one that is missing, empty, too large or not text in UTF-8."""
     file, shown = Path(path), str(path)[:200]
-    try:
-        if file.is_dir():
-            raise SpecError("is a folder; expected a document in Markdown or claims in YAML", file=shown)
-        with file.open("rb") as stream:
-            content = stream.read(MOST_BYTES + 1)
-    except FileNotFoundError:
-        raise SpecError("no such file", file=shown) from None
-    except (OSError, ValueError) as error:
-        raise SpecError(f"cannot be read: {getattr(error, 'strerror', None) or error}", file=shown) from None
-    if len(content) > MOST_BYTES:
-        raise SpecError(f"is larger than {MOST_BYTES >> 10} KiB; no strategy document is", file=shown)
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        byte = content[error.start]
-        raise SpecError(f"is not text in UTF-8: byte {error.start} is {byte:#04x}", file=shown) from None
+    expected = "a document in Markdown or claims in YAML"
+    text = decoded(read_bounded(file, MOST_BYTES, expected, "strategy document"), file)
     if "\0" in text:
         raise SpecError(f"is not text: character {text.index(chr(0))} is NUL", file=shown)
     if not text.strip():

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from moewright.case.bounded_file import decoded, read_bounded
 from moewright.errors import SpecError
 
 #: limits of a spec file; aliases count as often as they are used
@@ -24,7 +25,7 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
     """
     file = Path(path)
     parse = _PARSERS.get(file.suffix.lower())
-    text = _text(file)
+    text = decoded(read_bounded(file, MOST_BYTES, "a spec file", "spec"), file)
     if parse is None:
         raise SpecError(f"ends in {file.suffix or 'nothing'!r}; expected {', '.join(_PARSERS)}", file=str(path))
     try:
@@ -38,27 +39,6 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
         kind = "nothing" if content is None else f"a {type(content).__name__}"
         raise SpecError(f"holds {kind}; expected a mapping with model, cluster and workload", file=str(path))
     return content
-
-
-def _text(file: Path) -> str:
-    try:
-        if file.is_dir():
-            raise SpecError("is a folder; expected a spec file", file=str(file))
-        with file.open("rb") as stream:
-            content = stream.read(MOST_BYTES + 1)
-    except FileNotFoundError:
-        raise SpecError("no such file", file=str(file)[:200]) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise SpecError(f"cannot be read: {reason}", file=str(file)[:200]) from None
-    if len(content) > MOST_BYTES:
-        raise SpecError(f"is larger than {MOST_BYTES >> 10} KiB; no spec is", file=str(file))
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SpecError(
-            f"is not text in UTF-8: byte {error.start} is {content[error.start]:#04x}", file=str(file)
-        ) from None
 
 
 def _yaml(text: str) -> Any:

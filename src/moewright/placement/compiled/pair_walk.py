@@ -63,7 +63,8 @@ def _merged(old: np.ndarray, change: Change, out: np.ndarray) -> None:
     gone_a, gone_b = change.many_a, change.many_b
     left_a, left_b = change.many_a - 1, change.many_b + 1
     k = 0
-    for w in old:
+    for i in range(len(old) + 1):
+        w = old[i] if i < len(old) else -np.inf  # at the end all new ones that are left
         if gone_a > 0 and w == change.old_a:
             gone_a -= 1
             continue
@@ -78,16 +79,9 @@ def _merged(old: np.ndarray, change: Change, out: np.ndarray) -> None:
                 out[k] = change.new_b
                 left_b -= 1
             k += 1
-        out[k] = w
-        k += 1
-    while left_a > 0 or left_b > 0:
-        if left_a > 0 and (left_b == 0 or change.new_a >= change.new_b):
-            out[k] = change.new_a
-            left_a -= 1
-        else:
-            out[k] = change.new_b
-            left_b -= 1
-        k += 1
+        if i < len(old):
+            out[k] = w
+            k += 1
 
 
 @kernel
