@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
 
 from moewright.case.case import Case
-from moewright.cost.prices.price import Origin
 from moewright.serving.engines.deployment import Workers, serving_of
 from moewright.serving.engines.engine import Engine
+from moewright.serving.simulation.busy_time import mean_steps, origin_shares, time_shares
 from moewright.serving.simulation.events import Pools
 from moewright.serving.simulation.outcome import PROFILE, ROOFLINE, TABLES, Limited, Outcome, Pooled, Served, Summary
 from moewright.serving.simulation.rank import Sequence
 from moewright.serving.simulation.replica import (
     CAUSE,
-    CONTEXT,
-    DECODE,
-    PAIRS,
-    PREFILL,
     QUEUED,
-    SECONDS,
     STARVED,
     STEPS,
     Replica,
 )
 from moewright.serving.simulation.requests import Requests
 from moewright.serving.simulation.timeline import busy_in, course_of, inside, means_in
-from moewright.serving.step import Step
 
 #: a rate is not kept up with where fewer than this share of what arrives is done, and so many standard deviations of
 #: the arrivals fewer
@@ -129,8 +122,8 @@ def outcome_of(run: Run) -> Outcome:
     gpus = sum(w.gpus for w in run.pools)
     parted = zip(run.pools, run.phases, m.logs, strict=True)
     pools = tuple(_pooled(run, w, phase, of, window) for w, phase, of in parted)
-    mean_steps = _mean_steps(run, m.logs)
-    parts, (origins, derived) = _parts(mean_steps), _origins(mean_steps)
+    means = mean_steps(run.replicas, run.pools, m.logs)
+    parts, (origins, derived) = time_shares(means), origin_shares(means)
     return Outcome(
         engine=run.engine.name,
         pools=pools,
@@ -302,66 +295,6 @@ def _keeps_up(
     early, late = (means_in(logs, (last * a, last * b))[1] for a, b in ((0.25, 0.5), (0.75, 1.0)))
     grew = late > 2 * early and late > BEHIND_QUEUE * len(served)
     return False if grew else None
-
-
-@dataclass(frozen=True, slots=True)
-class MeanStep:
-    """A step that stands for many of ``workers``: its ``seconds`` are theirs in all, weighted by the pool's share of
-    the GPUs, the host's share of them in ``host``."""
-
-    workers: Workers
-    step: Step
-    seconds: float
-    host: float
-
-
-def _mean_steps(run: Run, logs: list[list[np.ndarray]]) -> list[MeanStep]:
-    """Of every pool the mean step with prompts, and the mean one without."""
-    found = []
-    for w, pool, of in zip(run.pools, run.replicas, logs, strict=True):
-        log = np.concatenate(of)
-        for chosen in (log[:, PREFILL] > 0, log[:, PREFILL] == 0):
-            rows = log[chosen]
-            steps = rows[:, STEPS]
-            if not steps.sum():
-                continue
-            p, k, d, c = ((rows[:, i] * steps).sum() / steps.sum() for i in (PREFILL, PAIRS, DECODE, CONTEXT))
-            scale = w.gpus / sum(x.gpus for x in run.pools)
-            seconds = rows[:, SECONDS].sum()
-            host = min(0.9, pool[0].engine.host_step * steps.sum() / seconds)
-            found.append(MeanStep(w, Step(p, k, d, c, (p + d) * int(w.model.dp[0])), seconds * scale, host))
-    return found
-
-
-def _parts(steps: list[MeanStep]) -> dict[str, float]:
-    """Shares of the busy seconds by group of operations, and of the host."""
-    found: dict[str, float] = {}
-    for m in steps:
-        gpu = m.workers.model.parts(m.step)
-        whole = sum(gpu.values())
-        for name, value in gpu.items():
-            found[name] = found.get(name, 0.0) + value / whole * (1 - m.host) * m.seconds
-        found["host"] = found.get("host", 0.0) + m.host * m.seconds
-    whole = sum(found.values()) or 1.0
-    return dict(sorted(((n, v / whole) for n, v in found.items() if v > 0), key=lambda x: -x[1]))
-
-
-def _origins(steps: list[MeanStep]) -> tuple[dict[str, float], tuple[str, ...]]:
-    """Shares of the GPU's busy seconds that are measured, interpolated, derived; and which operations are derived in
-    a hundredth of them or more, the longest first."""
-    found, names = dict.fromkeys((o.name.lower() for o in Origin), 0.0), defaultdict[str, float](float)
-    for m in steps:
-        priced = m.workers.model.priced(m.step).operations
-        whole = sum(float(x.seconds[0]) * count for x, count in priced)
-        for x, count in priced:
-            share = float(x.seconds[0]) * count / whole * (1 - m.host) * m.seconds
-            origin = Origin(int(x.origin[0]))
-            found[origin.name.lower()] += share
-            if origin is Origin.DERIVED:
-                names[x.work.name] += share
-    whole = sum(found.values()) or 1.0
-    shares = {name: value / whole for name, value in found.items()}
-    return shares, tuple(sorted((n for n, v in names.items() if v >= 0.01 * whole), key=lambda n: -names[n]))
 
 
 def _binds(pools: tuple[Pooled, ...], parts: dict[str, float], causes: dict[str, float], steps: int) -> str:
