@@ -10,6 +10,7 @@ import transformers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cases import value
 from hf_configs import FAMILIES, grouped, latent, small
 from moewright.case.huggingface.config import KNOWN, from_config
 from moewright.case.huggingface.module_reader import Reader
@@ -22,6 +23,8 @@ from moewright.case.model import (
     SoftmaxAttention,
 )
 from moewright.case.tensors.layer_tensors import active_parameters, total_parameters
+from moewright.cost.arrays import array
+from moewright.cost.attention import decode_keys
 from moewright.errors import SpecError
 
 TOWERS = ("visual", "vision", "audio", "projector", "patch_merge", "merger")
@@ -683,8 +686,12 @@ def test_compressed_attention_sees_window_and_entries():
     )
     window, sparse, heavy = (layer.attention for layer in model.layers)
     assert all(isinstance(a, CompressedAttention) for a in (window, sparse, heavy))
-    assert [a.keys_seen(100) for a in (window, sparse, heavy)] == [100, 100 + 25, 100 + 100 / 128]
-    assert [a.keys_seen(100_000) for a in (window, sparse, heavy)] == [128, 128 + 512, 128 + 100_000 / 128]
+    assert [value(decode_keys(a, array(100))) for a in (window, sparse, heavy)] == [100, 100 + 25, 100 + 100 / 128]
+    assert [value(decode_keys(a, array(100_000))) for a in (window, sparse, heavy)] == [
+        128,
+        128 + 512,
+        128 + 100_000 / 128,
+    ]
     assert window.token_bytes(2.0) == 0
     assert heavy.token_bytes(2.0) == 512 * 2 / 128
     assert sparse.token_bytes(2.0) == (512 * 2 + 128 + 4) / 4

@@ -10,7 +10,8 @@ from moewright.case.model import Indexer, LatentAttention, LinearAttention, Soft
 from moewright.case.precision import Precision
 from moewright.case.strategy import AttentionParallel, Dispatch, ExpertParallel, Overlap, Strategy
 from moewright.case.workload import Kind, Workload
-from moewright.cost.attention import attention_cap, score_flops, visible_pairs
+from moewright.cost.arrays import array
+from moewright.cost.attention import attention_cap, decode_keys, prompt_pairs, score_flops
 from moewright.cost.prices.roofline import compute_seconds, unit_of
 from moewright.cost.table import Table
 from moewright.planning.bounds import bound_seconds, model_flops
@@ -91,6 +92,12 @@ def mask_pairs(attention, sequence, causal):
     if attention.chunk and causal:
         seen &= k // attention.chunk == q // attention.chunk
     return seen.sum()
+
+
+def visible_pairs(attention, work):
+    size = array(work.sequence)
+    decode = work.kind is Kind.DECODE
+    return value(decode_keys(attention, size) if decode else prompt_pairs(attention, size, 0 * size, work.causal))
 
 
 @pytest.mark.parametrize("fields", [{}, {"window": 128}, {"chunk": 100}, {"window": 4096}])

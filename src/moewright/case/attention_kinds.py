@@ -2,8 +2,8 @@
 
 Every kind answers the same questions, whole (not divided over ranks): ``token_bytes``, what one more cached token
 adds; ``sequence_bytes``, what a sequence takes whatever its length; ``most_cached``, after how many tokens the cache
-stops growing; ``keys_seen``, the keys that a query attends to; ``pair_flops``, one query-key pair of all heads;
-``index_flops``, one pair of its indexer; ``state_flops``, what a token costs whatever the context.
+stops growing; ``pair_flops``, one query-key pair of all heads; ``index_flops``, one pair of its indexer;
+``state_flops``, what a token costs whatever the context.
 """
 
 from __future__ import annotations
@@ -57,10 +57,6 @@ class _Mixer:
         """Tokens after which the cache of a sequence grows no more; None: never."""
         return None
 
-    def keys_seen(self, position: int) -> float:
-        """Keys that the query at ``position`` attends to, its own (the ``position``-th) included."""
-        return 0.0
-
     @property
     def pair_flops(self) -> float:
         """FLOPs of one query-key pair, scores and values of all heads."""
@@ -112,12 +108,6 @@ class SoftmaxAttention(_Mixer):
     def most_cached(self) -> int | None:
         return self.window or self.chunk
 
-    def keys_seen(self, position: int) -> float:
-        if self.chunk:
-            return float((position - 1) % self.chunk + 1)
-        cap = self.window or (self.indexer.top_k if self.indexer else None)
-        return float(min(position, cap) if cap else position)
-
     @property
     def pair_flops(self) -> float:
         return 2.0 * self.heads * (self.head_dim + self.v_dim)
@@ -148,9 +138,6 @@ class LatentAttention(_Mixer):
     def token_bytes(self, element: float) -> float:
         index = self.indexer.key_bytes if self.indexer else 0.0
         return (self.kv_rank + self.rope_dim) * element + index
-
-    def keys_seen(self, position: int) -> float:
-        return float(min(position, self.indexer.top_k) if self.indexer else position)
 
     @property
     def pair_flops(self) -> float:
@@ -204,13 +191,6 @@ class CompressedAttention(_Mixer):
         widths = self.head_dim + (self.indexer.dim if self.indexer else 0)
         pending = 2 * (2 * self.overlap - 1) * self.ratio * widths * 4.0
         return self.window * self.head_dim * element + pending
-
-    def keys_seen(self, position: int) -> float:
-        """The window's keys, and entries of all the tokens (they cover the window too) up to the index's number."""
-        entries = position / self.ratio if self.ratio else 0.0
-        if self.indexer:
-            entries = min(entries, self.indexer.top_k)
-        return min(position, self.window) + entries
 
     @property
     def pair_flops(self) -> float:

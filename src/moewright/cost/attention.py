@@ -126,13 +126,6 @@ def score_flops(a: Attention, w: Workload) -> float:
     return float(prompt_flops(a, Batch(one, size, none, none, none, size, size, size, size, w.causal))[0])
 
 
-def visible_pairs(a: Attention, w: Workload) -> float:
-    """Query-key pairs of one sequence that ``a`` computes under the workload ``w``."""
-    size = array(w.sequence)
-    pairs = decode_keys(a, size) if w.kind is Kind.DECODE else prompt_pairs(a, size, 0 * size, w.causal)
-    return float(pairs[0])
-
-
 # --- bytes ---
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from moewright.case.huggingface.attention_config import even_head_dim, grouped, latent, layer_kinds, windows
+from moewright.case.huggingface.attention_config import even_head_dim, grouped, layer_kinds, windows
 from moewright.case.huggingface.fields import Fields
 from moewright.case.model import Attention, Indexer, SoftmaxAttention
 from moewright.case.tensors.tensor import Tensor
@@ -184,10 +184,6 @@ def bailing_attention(f: Fields) -> SoftmaxAttention:
     norm = "head" if f.flag("use_qk_norm", False) else "none"
     base = grouped(f, kv_default=True, qkv_bias=f.flag("use_qkv_bias", False), qk_norm=norm)
     return replace(base, output_bias=f.flag("use_bias", False))
-
-
-def dense_latents(f: Fields, count: int) -> list[Attention]:
-    return [latent(f)] * count
 
 
 def sarvam_attention(f: Fields) -> Attention:

@@ -285,11 +285,6 @@ def grok_ffns(f: Fields, count: int) -> list[Ffn]:
     return [replace(moe, shared_width=shared)] * count
 
 
-def nemotron_ffns(f: Fields, count: int) -> list[Ffn]:
-    """Two matrices (squared ReLU)."""
-    return [DenseFfn(f.integer("intermediate_size"), gated=False, bias=f.flag("mlp_bias", False))] * count
-
-
 def xverse_ffns(f: Fields, count: int) -> list[Ffn]:
     """XVERSE-MoE: experts of intermediate_size beside shared ones; dense without num_experts."""
     if not f.has("num_experts"):

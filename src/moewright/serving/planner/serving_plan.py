@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from moewright.case.case import Case
-from moewright.case.workload import Objective
 from moewright.errors import InfeasibleError
 from moewright.planning.naming import describe_case
 from moewright.serving.engines.deployment import serving_of
@@ -45,11 +44,6 @@ class ServingPlan:
     best: Choice
     alternatives: tuple[Choice, ...]
     frontier: tuple[Choice, ...]
-
-    @property
-    def by_throughput(self) -> bool:
-        """Whether the most tokens/s a GPU are wanted."""
-        return self.case.goal.objective is not Objective.LATENCY and bool(serving_of(self.case).concurrency)
 
     def within(self, choice: Choice) -> bool:
         """Whether the choice, which was simulated, is within the limits."""
