@@ -181,7 +181,7 @@ def test_placed_destinations_by_listing_all_sets(loads, top_k, data):
     assume(chance.max() < 0.98)  # the odds of more converge too slowly here
     sets = [list(one) for one in combinations(range(experts), top_k)]
     odds, held = chance / (1 - chance), np.zeros(experts)
-    for _ in range(300):
+    for _ in range(200):
         weight = np.array([np.prod(odds[one]) for one in sets])
         held = np.array([weight[[e in one for one in sets]].sum() for e in range(experts)]) / weight.sum()
         odds = odds * (chance / held) ** 0.7
