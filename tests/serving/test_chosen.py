@@ -9,7 +9,7 @@ import pytest
 
 from moewright.case.file.load import case_of, load
 from moewright.errors import SpecError
-from moewright.report.serve_page import serve_sections
+from moewright.report.serving_pages.serve_page import serve_sections
 from moewright.serving.planner.candidates import every_choice
 from moewright.serving.planner.chosen import chosen
 from moewright.serving.simulation.simulate import simulate

@@ -11,9 +11,9 @@ from moewright.case.serving import EngineSpec
 from moewright.case.strategy import AttentionParallel, ExpertParallel, Strategy
 from moewright.cost.table import Table
 from moewright.errors import SpecError
-from moewright.serving.engines.deployment import engine_strategy
 from moewright.serving.engines.engine import load_engine
 from moewright.serving.engines.memory_rule import GIB, numbers
+from moewright.serving.engines.strategies import engine_strategy
 from moewright.serving.step import StepModel
 
 A100 = "a100-80"
@@ -29,7 +29,7 @@ def memory_of(model, device, tp=1, experts=None, attention=None, **engine):
         "strategy": strategy,
     }
     case: Case = case_of(raw, "c.yaml")
-    chosen = engine_strategy(case, case.strategy)
+    chosen = engine_strategy(case, case.strategy, load_engine(case.serving.engine))
     return StepModel.of(case, chosen, load_engine(case.serving.engine)).capacity
 
 

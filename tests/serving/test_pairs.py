@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from moewright.case.strategy import AttentionParallel, ExpertParallel, Strategy
 from moewright.errors import InfeasibleError, SpecError
-from moewright.report.serving_plan_page import plan_sections
+from moewright.report.serving_pages.serving_plan_page import plan_sections
 from moewright.serving.planner.candidates import search_serving
 from moewright.serving.planner.pools import Decode, Prefill, pairs_of
 from moewright.serving.planner.serving_plan import plan_serving

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from cases import value
 from moewright.case.file.load import case_of
 from moewright.case.strategy import StrategySpec
-from moewright.serving.engines.deployment import engine_strategy
 from moewright.serving.engines.engine import load_engine
+from moewright.serving.engines.strategies import engine_strategy
 from moewright.serving.simulation.events import Pools, run
 from moewright.serving.simulation.outcome import Summary
 from moewright.serving.simulation.rank import Rank
@@ -35,7 +35,9 @@ def case(strategy=None, model="gpt-oss-20b", gpus=4, goal=None, **workload):
 TP4 = {"attention": {"tp": 4}}
 DP4 = {"attention": {"dp": 4}}
 MODELS = {
-    name: StepModel.of(case(s), engine_strategy(case(s), StrategySpec(**s["attention"])), load_engine("vllm"))
+    name: StepModel.of(
+        case(s), engine_strategy(case(s), StrategySpec(**s["attention"]), load_engine("vllm")), load_engine("vllm")
+    )
     for name, s in (("tp", TP4), ("dp", DP4))
 }
 SIZES = sorted({1, 2, 4, *range(8, 65, 8)})
@@ -91,7 +93,7 @@ def test_alone_it_is_the_steps_own_seconds():
     c = case(TP4, concurrency=1, requests=6)
     profile = load_engine("vllm")
     found = simulate(c)
-    model = StepModel.of(c, engine_strategy(c, c.strategy), profile)
+    model = StepModel.of(c, engine_strategy(c, c.strategy, profile), profile)
     prompt = value(model.seconds(Step(512, 512 * 256, 0, 0, 512)))
     host = profile.host_step + profile.host_sequence
     resident = 512 + 128 / 2
@@ -194,7 +196,9 @@ def test_apart_as_one_pool_each():
     assert found.gpus == 4
     c = case(disaggregated=apart, concurrency=1, requests=4)
     alone, whole = simulate(c), simulate(case({"attention": {"tp": 2}}, gpus=2, concurrency=1, requests=4))
-    model = StepModel.of(case(gpus=2), engine_strategy(case(gpus=2), StrategySpec(tp=2)), load_engine("vllm"))
+    model = StepModel.of(
+        case(gpus=2), engine_strategy(case(gpus=2), StrategySpec(tp=2), load_engine("vllm")), load_engine("vllm")
+    )
     fabric = c.cluster.fabric
     travel = 512 * value(model.capacity.token_bytes) / fabric.bandwidth + fabric.latency
     more = travel + load_engine("vllm").host_apart

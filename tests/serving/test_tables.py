@@ -16,8 +16,9 @@ from moewright.cost.prices.measured import Look
 from moewright.cost.prices.price import Origin, shares
 from moewright.cost.prices.silicon import tables_folder
 from moewright.cost.work import Products
-from moewright.serving.engines.deployment import engine_of, engine_strategy
+from moewright.serving.engines.deployment import engine_of
 from moewright.serving.engines.kernel_prices import measured_model
+from moewright.serving.engines.strategies import engine_strategy
 from moewright.serving.simulation.simulate import simulate
 from moewright.serving.step import Step, StepModel
 
@@ -35,7 +36,7 @@ def case(model="DeepSeek-V3", gpus=8, cluster="h200-hgx", strategy=None, **field
 
 def by_tables(c):
     engine = engine_of(c)
-    model = measured_model(c, engine_strategy(c, c.strategy), engine, FOLDER)
+    model = measured_model(c, engine_strategy(c, c.strategy, engine_of(c)), engine, FOLDER)
     assert model is not None
     return model
 
@@ -86,7 +87,7 @@ def test_no_figure_of_a_table_is_below_the_peaks(monkeypatch):
 def test_a_chunk_after_cached_tokens_is_not_a_whole_prompt(name):
     """64 new tokens after 32,768: within a factor 4 of the roofline, and far below a prompt of 32,832 tokens."""
     c = case(name, strategy={"attention": {"dp": 1, "tp": 8}, "experts": {"ep": 8, "tp": 1}})
-    tables, formulas = by_tables(c), StepModel.of(c, engine_strategy(c, c.strategy), engine_of(c))
+    tables, formulas = by_tables(c), StepModel.of(c, engine_strategy(c, c.strategy, engine_of(c)), engine_of(c))
     chunk = Step(64, 64 * (32768 + 32), 0, 0, 64)
     whole = Step(32832, 32832 * 16416, 0, 0, 32832)
     assert value(tables.seconds(chunk)) < value(tables.seconds(whole)) / 5
@@ -122,7 +123,7 @@ def test_rows_of_a_table_are_priced_as_each_alone():
 
     c = case()
     names = [{"attention": {"dp": 8}, "experts": {"ep": 8}}, {"attention": {"dp": 1, "tp": 8}, "experts": {"ep": 8}}]
-    strategies = [engine_strategy(c, case(strategy=s).strategy) for s in names]
+    strategies = [engine_strategy(c, case(strategy=s).strategy, engine_of(c)) for s in names]
     alone = [by_tables(case(strategy=s)) for s in names]
     table = Table.of(strategies, [s.attention.dp for s in strategies])
     together = StepModel(c, table, engine_of(c), price=alone[0].price, factors=alone[0].factors)
@@ -144,7 +145,7 @@ SPEC = """
 model: MiniMax-M2.5
 cluster: {name: h200-hgx, gpus: 8}
 workload: {kind: serving, input: {uniform: 1024}, output: {uniform: 1024}, concurrency: 16, engine: vllm, requests: 160}
-strategy: {attention: {dp: 1, tp: 8}, experts: {ep: 1, tp: 8}}
+strategy: {attention: {dp: 1, tp: 8}, experts: {ep: 8, tp: 1}}
 routing: typical
 """
 
@@ -169,7 +170,7 @@ def test_simulation_and_closed_form_agree(tmp_path: Path):
 
 def test_a_device_without_tables_falls_back():
     c = case(cluster="mi300x-oam", strategy=DP8)
-    assert measured_model(c, engine_strategy(c, c.strategy), engine_of(c), FOLDER) is None
+    assert measured_model(c, engine_strategy(c, c.strategy, engine_of(c)), engine_of(c), FOLDER) is None
 
 
 def test_renaming_a_model_changes_nothing():

@@ -7,8 +7,9 @@ import pytest
 from cases import value
 from moewright.case.file.load import case_of
 from moewright.cost.prices.silicon import tables_folder
-from moewright.serving.engines.deployment import engine_of, engine_strategy
+from moewright.serving.engines.deployment import engine_of
 from moewright.serving.engines.kernel_prices import measured_model
+from moewright.serving.engines.strategies import engine_strategy
 from moewright.serving.step import Step, StepModel
 
 FOLDER = tables_folder()
@@ -30,7 +31,7 @@ def rate(gpus, overlap, what, tables):
         "routing": "typical",
     }
     case = case_of(spec, "c.yaml")
-    strategy, engine = engine_strategy(case, case.strategy), engine_of(case)
+    strategy, engine = engine_strategy(case, case.strategy, engine_of(case)), engine_of(case)
     model = StepModel.of(case, strategy, engine)
     if tables:
         model = measured_model(case, strategy, engine, FOLDER)

@@ -91,7 +91,7 @@ def _priced_by(case: Case, tables: Path | None, kernels: str | None) -> Case:
 
 
 def _serving(case: Case, kind: Format, output: Path | None, top: int, compared: bool, tables: Path | None) -> None:
-    from moewright.report.serving_plan_page import plan_sections
+    from moewright.report.serving_pages.serving_plan_page import plan_sections
     from moewright.serving.planner.serving_plan import plan_serving
 
     if compared:

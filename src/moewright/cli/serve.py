@@ -49,7 +49,7 @@ def serve(
     if as_json:
         print_json(found.to_dict())
         return
-    from moewright.report.serve_page import serve_sections
+    from moewright.report.serving_pages.serve_page import serve_sections
     from moewright.report.terminal import console, show
 
     show(serve_sections(case, found, console().width))

@@ -39,7 +39,7 @@ def validate(
     if as_json:
         print_json(board)
     else:
-        from moewright.report.scoreboard_page import validate_sections
+        from moewright.report.serving_pages.scoreboard_page import validate_sections
         from moewright.report.terminal import show
 
         show(validate_sections(board))

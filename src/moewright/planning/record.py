@@ -261,6 +261,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """The object that ``plan --json`` prints."""
+        from moewright.planning.engine_layouts import by_engine
         from moewright.planning.naming import describe_case
 
         return {
@@ -271,6 +272,7 @@ class Result:
             "rejected": self.rejected,
             "search_seconds": self.search_seconds,
             "best": self.best.to_dict(),
+            "engines": by_engine(self.best.strategy, self.case.model),
             "alternatives": [p.to_dict() for p in self.alternatives],
             "frontier": [p.to_dict() for p in self.frontier],
             "comparisons": [asdict(c) for c in self.comparisons],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from moewright.case.workload import Kind, Objective
+from moewright.planning.engine_layouts import by_engine
 from moewright.planning.record import Comparison, Crossing, Plan, Result, Status
 from moewright.report.blocks import Section, Table, percent, plural
 from moewright.units import format_bytes, format_count, format_rate, format_seconds
@@ -25,8 +26,19 @@ def summary(result: Result) -> Section:
             f"{chosen}: {plan.name}",
             f"{speed}; {format_bytes(plan.memory.total)} of {format_bytes(plan.memory.usable)} on the fullest GPU; "
             f"{_checked(plan)}",
+            _engines(result),
         ),
     )
+
+
+def _engines(result: Result) -> str:
+    """Which engines run the best plan; where none does, why."""
+    reasons = by_engine(result.best.strategy, result.case.model)
+    runs = [name for name, why in reasons.items() if not why]
+    if runs:
+        return f"Engines that run this layout: {', '.join(runs)}"
+    whys = dict.fromkeys(why.replace(name, "an engine", 1) for name, all_of in reasons.items() for why in all_of)
+    return f"No engine runs this layout: {'; '.join(whys)}"
 
 
 def _rate(plan: Plan) -> str:

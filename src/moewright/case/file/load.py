@@ -45,8 +45,9 @@ def load(path: str | Path) -> Case:
     return case_of(read_mapping(path), str(path))
 
 
-def case_of(raw: dict[str, Any], file: str) -> Case:
-    """The case in ``raw``; paths in it are relative to the folder of ``file``."""
+def case_of(raw: dict[str, Any], file: str, weighed: bool = False) -> Case:
+    """The case in ``raw``; paths in it are relative to the folder of ``file``. ``weighed``: only its memory is wanted,
+    so that layers which no formula prices are accepted."""
     for name in raw:
         if name not in SECTIONS:
             raise SpecError(unknown_field(str(name), list(SECTIONS)), file=file, field=str(name)[:60])
@@ -55,7 +56,8 @@ def case_of(raw: dict[str, Any], file: str) -> Case:
             raise SpecError("is missing; required are model, cluster, workload", file=file, field=name)
     folder = Path(file).parent
     model = read_model(raw["model"], file, folder)
-    _refuse_unpriced(model, file)
+    if not weighed:
+        _refuse_unpriced(model, file)
     cluster = read_cluster(raw["cluster"], file)
     _refuse_uneven(cluster, file)
     serving = _serving(raw["workload"], file, folder)

@@ -76,6 +76,10 @@ Concurrency = Annotated[
 Unit = Annotated[float, fraction(0, 1)]
 
 
+#: what tokens travel to their experts by, as far as it reserves memory
+ALL_TO_ALL = ("auto", "none", "deepep_low_latency", "deepep_high_throughput")
+
+
 class LengthsRecord(Record):
     """Lengths that are not all the same: uniform, lognormal, or a list."""
 
@@ -137,6 +141,12 @@ class EngineRecord(Record):
     chunked_prefill: Flag | None = None
     mixed: Flag | None = Field(None, description="prompts and decodes in one step")
     reserve: Unit | None = Field(None, description="share of an answer for which KV is kept free at admission")
+    all_to_all: Annotated[str | None, choice(*ALL_TO_ALL)] = Field(
+        None, description="whose buffers are reserved; auto: DeepEP's low-latency kernels between nodes"
+    )
+    dispatch_tokens: Annotated[int | None, whole(1, 1 << 16)] = Field(
+        None, description="of a rank, that the low-latency kernels' buffers are made for"
+    )
     cuda_graph_sizes: Annotated[
         tuple[int, ...] | None, Rule(_sizes, {"type": "array", "items": _ONE, "maxItems": 4096})
     ] = None

@@ -8,11 +8,14 @@ import numpy as np
 
 from moewright.case.case import Case
 from moewright.case.model import LatentAttention, MoeFfn
+from moewright.case.precision import BIAS_BYTES
 from moewright.case.workload import Kind, Workload
 from moewright.cost.arrays import Array, array
 from moewright.cost.batch import batch_of
-from moewright.cost.memory import MEMORY_LINES, activation_bytes, buffer_bytes, stage_memory
+from moewright.cost.exchange_buffers import low_latency_bytes
+from moewright.cost.memory import MEMORY_LINES, activation_bytes, buffer_bytes, layer_memory, stage_memory
 from moewright.cost.table import Table
+from moewright.cost.work import Pass
 from moewright.planning.evaluate import pass_of
 from moewright.serving.engines.engine import Engine
 from moewright.serving.engines.memory_rule import MemoryRule
@@ -68,12 +71,15 @@ def capacity(case: Case, table: Table, engine: Engine, length: float) -> Capacit
     lines = stage_memory(p, np.ones(len(rows)))
     weights = sum((lines[line] for line in MEMORY_LINES if line != "kv_cache"), start=np.zeros(1))
     weights = weights + lines["experts"] * (_padding(case, table, rule) - 1) + _latent_copies(case, table, rule)
-    buffers = buffer_bytes(p)
+    weights = weights + _prediction_weights(p, case)
+    buffers = buffer_bytes(p) + _reserved_buffers(p, engine, lines["experts"])
     sampled = min(rule.sampled_rows(device), engine.max_num_batched_tokens) * case.model.vocab_size * rule.sampler
     activations = np.maximum(activation_bytes(p), sampled - buffers)
     long = max(1, round(length))
     decode = replace(case, workload=Workload(Kind.DECODE, case.workload.batch, long))
-    token = stage_memory(replace(p, case=decode), np.ones(len(rows)))["kv_cache"] / long
+    one = replace(p, case=decode)
+    token = stage_memory(one, np.ones(len(rows)))["kv_cache"] / long
+    token = token + drafted_layers(case) * layer_memory(one, case.model.layers[-1]).kv_cache / long
     total, other = rule.reported(device), rule.other_bytes(device, array(table.stage))
     latent = any(isinstance(layer.attention, LatentAttention) for layer in case.model.layers)
     share = rule.fractions(device, table, latent)
@@ -91,6 +97,43 @@ def capacity(case: Case, table: Table, engine: Engine, length: float) -> Capacit
         usable = total - (1 - share) * np.maximum(cache / share, 0.0)
     tokens = np.floor(cache / np.maximum(token, 1e-9) / engine.kv_block) * engine.kv_block
     return Capacity(rule, share, total, usable, weights, activations, buffers, graphs, other, cache, token, tokens)
+
+
+def drafted_layers(case: Case) -> int:
+    """Multi-token-prediction layers that the engine loads for the drafts of ``case``: all that the weights carry."""
+    return case.model.prediction_layers if case.serving and case.serving.speculative else 0
+
+
+def _prediction_weights(p: Pass, case: Case) -> Array:
+    """Weights of those layers, on the last stage: each a layer like the model's last, and the matrix that joins the
+    hidden state with the embedding, both of them normed (DeepSeek-V3, arXiv 2412.19437 §2.2); embedding and head are
+    the model's own."""
+    count, hidden = drafted_layers(case), case.model.hidden_size
+    if not count:
+        return np.zeros(len(p.table))
+    layer = sum(layer_memory(p, case.model.layers[-1]).weights.values(), start=np.zeros(len(p.table)))
+    return np.asarray(count * (layer + BIAS_BYTES * (2 * hidden * hidden + 3 * hidden)))
+
+
+def _reserved_buffers(p: Pass, engine: Engine, experts: Array) -> Array:
+    """Buffers that the engine reserves whatever a step works on. Where tokens travel between nodes, or where the spec
+    says so, DeepEP's: of its low-latency kernels, or ``deepep_buffer`` of each link of the others. Where experts have
+    redundant slots, those of a layer once more, into which the next placement is read."""
+    t, ffn = p.table, p.case.model.moe
+    if ffn is None:
+        return np.zeros(len(t))
+    travel = (t.ep > 1) & ~t.replicated
+    wide = travel & (t.stage > p.case.cluster.gpus_per_node) & p.case.cluster.forwarding
+    tokens = np.full(len(t), float(engine.dispatch_tokens))
+    low = low_latency_bytes(tokens, ffn.token_width(p.case.model.hidden_size), array(ffn.experts + t.redundant))
+    kinds = {
+        "auto": np.where(wide, low, 0.0),
+        "none": np.zeros(len(t)),
+        "deepep_low_latency": np.where(travel, low, 0.0),
+        "deepep_high_throughput": np.where(travel, engine.deepep_buffer * np.where(wide, 2, 1), 0.0),
+    }
+    moe = np.maximum(1.0, np.ceil(len(p.case.model.moe_layers()) / t.pp))
+    return np.asarray(kinds[engine.all_to_all] + np.where(t.redundant > 0, experts / moe, 0.0))
 
 
 def _padding(case: Case, table: Table, rule: MemoryRule) -> Array:

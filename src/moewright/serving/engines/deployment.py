@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from moewright.case.case import Case
 from moewright.case.serving import Pool, Serving
-from moewright.case.strategy import Dispatch, Strategy, StrategySpec
-from moewright.case.workload import Kind, Workload
-from moewright.cost.table import Table
+from moewright.case.strategy import Strategy, StrategySpec
 from moewright.errors import InfeasibleError, SpecError
-from moewright.planning.complete import complete
 from moewright.planning.naming import strategy_name
-from moewright.planning.space import space
 from moewright.serving.engines.engine import Engine, load_engine
+from moewright.serving.engines.gpu_counts import too_small
 from moewright.serving.engines.kernel_prices import MeasuredModel, measured_model
+from moewright.serving.engines.strategies import engine_strategy
 from moewright.serving.step import StepModel
-from moewright.units import format_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +71,13 @@ def workers_of(
     """Workers of the strategy ``want``, completed for ``case`` as engines run it. ``count``: of a pool's, each on
     all of the case's GPUs; ``tables``: measured kernels to price steps with, where they have the device. Raises
     SpecError, InfeasibleError."""
-    strategy = engine_strategy(case, want)
+    strategy = engine_strategy(case, want, engine)
     model = measured_model(case, strategy, engine, tables) or StepModel.of(case, strategy, engine)
-    held = float(model.kv_tokens[0])
     s = serving_of(case)
-    if held < longest(s):
-        c = model.capacity
-        short = float((longest(s) * c.token_bytes - c.kv_cache)[0])
+    if float(model.kv_tokens[0]) < longest(s):
         raise InfeasibleError(
-            f"{strategy_name(strategy, case.model)} does not hold one request of {longest(s)} tokens "
-            f"beside its weights: {format_bytes(short)} of cache are missing on a GPU of {format_bytes(c.total)}, "
-            f"of which {engine.name} takes {float(c.fraction[0]):.1%}"
+            f"{strategy_name(strategy, case.model)} does not hold one request of {longest(s)} tokens beside its "
+            f"weights: {too_small(case, model.table, engine, longest(s))}"
         )
     return Workers(case, strategy, count or strategy.replicas, model)
 
@@ -97,44 +87,6 @@ def longest(s: Serving) -> int:
     if s.trace is not None:
         return max(i + o for i, o in zip(s.trace.inputs, s.trace.outputs, strict=True))
     return s.longest
-
-
-def engine_strategy(case: Case, want: StrategySpec) -> Strategy:
-    """``want`` completed. Where one attention group is the whole stage, engines keep all tokens on every rank:
-    dispatch is replicated unless it is said otherwise. Raises SpecError, InfeasibleError."""
-    full = complete(replace(want, micro_batches=1), case)
-    stage = (full.dp or 1) * (full.tp or 1) * (full.cp or 1) * (full.repeated or 1)
-    if want.dispatch is None and full.dp == 1 and full.cp == 1 and stage > 1:
-        full = replace(full, dispatch=Dispatch.REPLICATED)
-    if (full.cp or 1) > 1:
-        raise SpecError(
-            "got more than 1; decode has no context parallelism", file=case.file, field="strategy.attention.cp"
-        )
-    # overlap needs an even batch, which a step has or has not: legal here
-    batch = 2 * (full.replicas or 1) * (full.dp or 1)
-    step = Workload(Kind.DECODE, (batch,), case.workload.sequence)
-    table = space(replace(case, workload=step, strategy=full)).table
-    return table.row(int(np.argmin(table.micro_batches)))[0]
-
-
-def legal(case: Case, engine: Engine) -> tuple[Table, Counter[str]]:
-    """The strategies that engines run: prompts and decodes on the same ranks, no micro-batches of their own, experts
-    divided by ep or by tp (TensorRT-LLM: both), tokens replicated where one attention group is the stage."""
-    if case.strategy is not None:
-        s = engine_strategy(case, case.strategy)
-        return Table.of([s], [s.replicas * s.attention.dp]), Counter()
-    step = Workload(Kind.DECODE, (case.cluster.gpus,), case.workload.sequence)
-    found = space(replace(case, workload=step))
-    t = found.table
-    keep = (t.micro_batches == 1) & ~t.two_batch & (t.repeated == 1)
-    keep &= np.where((t.dp > 1) | (t.stage == 1), ~t.replicated, t.replicated)
-    if engine.name != "trtllm":
-        keep &= (t.ep == 1) | (t.etp == 1)
-    if not keep.any():
-        raise InfeasibleError("no legal strategy that engines run")
-    # reasons of what is not in this space: overlap, batches
-    reasons = {r: n for r, n in found.rejected.items() if not r.startswith(("two_batch", "batch"))}
-    return t.take(keep), Counter(reasons)
 
 
 def pools_of(case: Case, engine: Engine, tables: Path | None = None) -> tuple[Workers, Workers]:
@@ -184,5 +136,5 @@ def worker_case(case: Case, gpus: int, field: str = "workload.disaggregated") ->
 def engine_of(case: Case) -> Engine:
     """The engine of ``case``; on a machine that was measured itself, without the host seconds, which are fitted on
     GPU servers."""
-    engine = load_engine(serving_of(case).engine)
+    engine = load_engine(serving_of(case).engine, case.cluster.device)
     return engine.without_host() if case.cluster.device.measured is not None else engine

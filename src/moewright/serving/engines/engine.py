@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from moewright.case.cluster import Device
 from moewright.case.serving import ENGINE_FILES, ENGINES, EngineSpec
 from moewright.cost.arrays import Array, array
 from moewright.errors import SpecError
-from moewright.serving.engines.memory_rule import MemoryRule, rule_of
+from moewright.planning.engine_layouts import Layouts, layouts_of
+from moewright.serving.engines.memory_rule import GIB, MemoryRule, rule_of
 from moewright.units import parse
 
 #: constants that all engines share
@@ -30,7 +34,10 @@ class Engine:
     which KV is kept free at admission. ``cuda_graph_sizes``: batches a decode step is padded to. Host seconds that
     the GPU waits for: of a step, of each sequence in it; and of a request before its first token (``before``):
     seconds, ``host_wait`` steps, ``host_launch`` seconds a layer of a prompt, ``host_prompt`` a factor, ``host_queue``
-    a share of other requests, ``host_apart`` seconds more where another worker decodes."""
+    a share of other requests, ``host_apart`` seconds more where another worker decodes. ``layouts``: the strategies
+    that it runs. ``all_to_all``: what tokens travel by, auto: DeepEP's low-latency kernels between nodes; their
+    buffers are for ``dispatch_tokens`` of a rank, those of its other kernels ``deepep_buffer`` bytes a link.
+    ``by_device``: what of these depends on the device."""
 
     name: str
     max_num_batched_tokens: int
@@ -50,6 +57,11 @@ class Engine:
     host_prompt: float
     host_queue: float
     host_apart: float
+    layouts: Layouts = field(default_factory=Layouts)
+    all_to_all: str = "auto"
+    dispatch_tokens: int = 0
+    deepep_buffer: float = 0.0
+    by_device: tuple[Mapping[str, Any], ...] = field(default=(), compare=False, repr=False)
     fitted: dict[str, dict[str, float]] = field(default_factory=dict, compare=False, repr=False)
     sources: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
@@ -118,16 +130,31 @@ def _profile(name: str, version: str = "") -> Engine:
 
     raw: dict[str, Any] = yaml.safe_load((ENGINE_FILES / f"{name}.yaml").read_text(encoding="utf-8"))
     graphs, host, memory = raw.pop("cuda_graphs"), raw.pop("host"), rule_of(raw.pop("memory"), version)
+    layouts = layouts_of(raw.pop("layouts", {}))
     sizes = {*graphs["first"], *(n for first, last, step in graphs["then"] for n in range(first, last + 1, step))}
     plain = ("wait", "prompt", "queue")
     seconds: dict[str, Any] = {
         f"host_{key}": value if key in plain else parse(value, "seconds") for key, value in host.items()
     }
-    return Engine(**raw, **seconds, memory=memory, cuda_graph_sizes=tuple(sorted(sizes)))
+    buffer = parse(raw.pop("deepep_buffer", "0 B"), "bytes")
+    return Engine(
+        **raw, **seconds, deepep_buffer=buffer, memory=memory, layouts=layouts, cuda_graph_sizes=tuple(sorted(sizes))
+    )
 
 
-def load_engine(spec: EngineSpec | str) -> Engine:
-    """The profile of an engine, with a user's settings over it. Raises SpecError for a name that is not known."""
+def _defaults_on(profile: Engine, device: Device) -> dict[str, int]:
+    """Sizes of a step that the engine sets by the device: of ``by_device`` the first entry that it reaches, and whose
+    ``but`` does not name it."""
+    for entry in profile.by_device:
+        others = any(fnmatchcase(device.name, pattern) for pattern in entry.get("but", ()))
+        if device.memory >= float(entry.get("from_gib", 0)) * GIB and not others:
+            return {k: int(v) for k, v in entry.items() if k not in ("from_gib", "but")}
+    return {}
+
+
+def load_engine(spec: EngineSpec | str, device: Device | None = None) -> Engine:
+    """The profile of an engine, as it is on ``device`` where one is given, with a user's settings over it. Raises
+    SpecError for a name that is not known."""
     name = spec if isinstance(spec, str) else spec.name
     if name not in ENGINES:
         near = get_close_matches(name[:60], ENGINES, 1)
@@ -135,6 +162,13 @@ def load_engine(spec: EngineSpec | str) -> Engine:
         raise SpecError(f"got {name[:60]!r}{hint}; expected one of {', '.join(ENGINES)}", field="engine")
     own: dict[str, Any] = {} if isinstance(spec, str) else dict(spec.overrides)
     profile = _profile(name, own.pop("version", ""))
+    if device is not None:
+        sizes = _defaults_on(profile, device)
+        profile = replace(
+            profile,
+            max_num_batched_tokens=sizes.get("max_num_batched_tokens", profile.max_num_batched_tokens),
+            max_num_seqs=sizes.get("max_num_seqs", profile.max_num_seqs),
+        )
     if "max_num_seqs" in own:
         own["memory"] = replace(profile.memory, rows={"*": own["max_num_seqs"]}, small_rows=None)
     memory = own.get("memory", profile.memory)

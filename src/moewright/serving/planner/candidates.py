@@ -13,9 +13,11 @@ from moewright.cost.table import Table
 from moewright.errors import InfeasibleError, SpecError
 from moewright.planning.bounds import check_units
 from moewright.planning.naming import strategy_name
-from moewright.serving.engines.deployment import engine_of, legal, longest, serving_of
+from moewright.serving.engines.deployment import engine_of, longest, serving_of
 from moewright.serving.engines.engine import Engine
+from moewright.serving.engines.gpu_counts import too_small
 from moewright.serving.engines.steady import held_load, load_at, steady_state
+from moewright.serving.engines.strategies import legal
 from moewright.serving.planner.option import Choice
 from moewright.serving.step import StepModel
 from moewright.units import format_seconds
@@ -54,7 +56,7 @@ def _aggregated(case: Case, s: Serving, engine: Engine, waiting: bool) -> tuple[
     if not fits.any():
         raise InfeasibleError(
             f"no strategy holds one request of {longest(s)} tokens beside the weights on {case.cluster.gpus} × "
-            f"{case.cluster.device.name}"
+            f"{case.cluster.device.name}: {too_small(case, table, engine, longest(s))}"
         )
     table = table.take(fits)
     loads = s.concurrency or (0,)

@@ -19,8 +19,9 @@ from moewright.cost.table import Table
 from moewright.errors import InfeasibleError, SpecError
 from moewright.planning.complete import divisors
 from moewright.planning.naming import strategy_name
-from moewright.serving.engines.deployment import engine_of, legal, longest, serving_of, worker_case
+from moewright.serving.engines.deployment import engine_of, longest, serving_of, worker_case
 from moewright.serving.engines.engine import Engine
+from moewright.serving.engines.strategies import legal
 from moewright.serving.planner.option import Choice
 from moewright.serving.planner.phases import decodes_of, prefills_of
 from moewright.serving.planner.pools import Decode, Pair, Prefill, fastest_decodes, fastest_prefills, pairs_of

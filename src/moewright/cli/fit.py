@@ -1,0 +1,86 @@
+"""``moewright fit``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from moewright.cli.app import Json, app
+from moewright.cli.output import print_json, progress
+from moewright.errors import SpecError
+
+#: clusters that are looked at where none is named
+USUAL = ("h100-hgx", "h200-hgx", "dgx-b200", "mi300x-oam")
+
+
+@app.command()
+def fit(
+    model: Annotated[str, typer.Argument(help="A name, a path to a config.json or its folder, or a Hugging Face id.")],
+    cluster: Annotated[
+        str | None, typer.Option(help="Of the catalogue, with the most GPUs there are: h200-hgx or h200-hgx:16.")
+    ] = None,
+    engine: Annotated[str, typer.Option(help="vllm, sglang or trtllm.")] = "vllm",
+    engine_version: Annotated[str | None, typer.Option(help="The engine's version, whose memory rule holds.")] = None,
+    context: Annotated[str, typer.Option(help="Tokens of a request, prompt and answer (8k, 128Ki).")] = "8192",
+    concurrency: Annotated[str, typer.Option(help="Requests to be held at once.")] = "1",
+    kv_cache: Annotated[str | None, typer.Option(help="The cache's number format, instead of the model's.")] = None,
+    memory_fraction: Annotated[
+        float | None, typer.Option(help="The engine's memory fraction, instead of its own.")
+    ] = None,
+    drafts: Annotated[int, typer.Option(min=0, max=16, help="Tokens drafted by the model's own MTP layers.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Does MODEL fit, with how much room for the cache, and how many GPUs does it take?"""
+    from moewright.case.file.count_text import read_count
+    from moewright.serving.planner.fitting import fit as fitted
+
+    tokens, requests = read_count(context, "--context"), read_count(concurrency, "--concurrency")
+    settings: dict[str, Any] = {"name": engine}
+    if engine_version is not None:
+        settings["version"] = engine_version
+    if memory_fraction is not None:
+        settings["gpu_memory_utilization"] = memory_fraction
+    name, most = _cluster(cluster) if cluster is not None else (None, None)
+    found = []
+    with progress(f"Fitting {model[:60]}"):
+        for kind in (name,) if name is not None else USUAL:
+            case, profile = _case(model, kind, settings, kv_cache, drafts)
+            found.append(fitted(case, profile, tokens, requests, most))
+    if as_json:
+        first = found[0].to_dict()
+        print_json(first if name is not None else {**first, "clusters": [x.to_dict() for x in found]})
+        return
+    from moewright.report.serving_pages.fit_page import fit_sections, overview
+    from moewright.report.terminal import show
+
+    show(fit_sections(found[0]) if name is not None else overview(found))
+
+
+def _cluster(text: str) -> tuple[str, int | None]:
+    """``h200-hgx:16`` as its name and GPUs."""
+    from moewright.case.file.count_text import read_count
+
+    name, colon, gpus = text.partition(":")
+    return name, read_count(gpus, "--cluster") if colon else None
+
+
+def _case(model: str, cluster: str, settings: dict[str, Any], kv_cache: str | None, drafts: int) -> Any:
+    """The case of one node of ``cluster``, and the engine as it is set."""
+    from dataclasses import replace
+
+    from moewright.case.file.load import case_of
+    from moewright.case.precision import KNOWN_FORMATS, is_format
+    from moewright.serving.engines.deployment import engine_of
+
+    workload: dict[str, Any] = {"kind": "serving", "input": 1, "output": 1, "concurrency": 1, "engine": settings}
+    if drafts:
+        workload["speculative"] = {"drafts": drafts, "acceptance": 0.7}
+    raw = {"model": model, "cluster": cluster, "workload": workload}
+    case = case_of(raw, "command line", weighed=True)
+    if kv_cache is not None:
+        if not is_format(kv_cache):
+            raise SpecError(f"got {kv_cache[:40]!r}; expected one of {KNOWN_FORMATS}", field="--kv-cache")
+        precision = replace(case.model.precision, kv_cache=kv_cache)
+        case = replace(case, model=replace(case.model, precision=precision))
+    return case, engine_of(case)
