@@ -75,3 +75,9 @@ class Cluster:
     links: str = "switch"
     board: int = 0  # devices of a whole board; 0: gpus_per_node
     nodes: tuple[int, ...] = ()
+    gpus_per_host: int = 0  # of an operating system; 0: gpus_per_node
+
+    @property
+    def host_gpus(self) -> int:
+        """GPUs that a process of a node's operating system sees: fewer than a node's where NVLink joins trays."""
+        return min(self.gpus_per_host or self.gpus_per_node, self.gpus_per_node)

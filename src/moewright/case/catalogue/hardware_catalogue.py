@@ -113,6 +113,7 @@ def load_cluster(name: str, gpus: int | None = None, per_node: int | None = None
         source=str(e["sources"]["node"]),
         links=links,
         board=board,
+        gpus_per_host=int(e.get("gpus_per_host", 0)),
     )
 
 

@@ -1,0 +1,1 @@
+"""Commands that ``moewright launch`` writes, held against the engines' own parsers."""

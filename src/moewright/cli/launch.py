@@ -1,0 +1,72 @@
+"""``moewright launch``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from moewright.cli.app import Json, app
+from moewright.cli.output import one_of_tables, print_json, progress, write_file
+from moewright.errors import SpecError
+
+if TYPE_CHECKING:
+    from moewright.launch.launch_folder import Launch
+
+
+@app.command()
+def launch(
+    spec: Annotated[Path, typer.Argument(metavar="PLAN_OR_SPEC", help="A spec file, or what `plan --json` wrote.")],
+    engine: Annotated[str | None, typer.Option(help="vllm, sglang, trtllm or megatron (the spec's engine).")] = None,
+    engine_version: Annotated[str | None, typer.Option(help="Whose options are written (the newest known).")] = None,
+    target: Annotated[str, typer.Option(help="shell, docker, kubernetes, llm-d, dynamo or slurm.")] = "shell",
+    output: Annotated[Path | None, typer.Option(help="A folder to write, instead of printing.")] = None,
+    as_json: Json = False,
+    tables: Annotated[Path | None, typer.Option(help="A folder of measured kernel tables.")] = None,
+    no_tables: Annotated[bool, typer.Option("--no-tables", help="Price by the roofline alone.")] = False,
+) -> None:
+    """Write everything that starts the plan of PLAN_OR_SPEC on an engine: commands, files, what to expect."""
+    from moewright.launch.exporters.engine_export import version_of
+    from moewright.launch.launch_folder import launch as folder_of
+    from moewright.launch.launch_folder import target_of
+    from moewright.launch.read_launch import for_engine, launch_plan, read_case
+    from moewright.serving.validation.row_steps import default_folder
+
+    one_of_tables(tables, no_tables)
+    target_of(target)
+    if engine is not None:
+        version_of(engine, engine_version)
+    case = read_case(spec)
+    if engine is None:
+        if case.serving is None:
+            raise SpecError(
+                "is missing; a pass names no engine: expected vllm, sglang, trtllm or megatron", field="--engine"
+            )
+        engine = case.serving.engine.name
+    options = version_of(engine, engine_version)
+    case = for_engine(case, engine, options.version if engine_version else None)
+    with progress(f"Planning {case.model.name} for {engine}") as tell:
+        plan = launch_plan(case, engine, options.version, default_folder(tables, no_tables), tell)
+    found = folder_of(plan, target)
+    if output is not None:
+        _write(found, output)
+    if as_json:
+        print_json(found.to_dict())
+    elif output is None:
+        for file in found.files:
+            typer.echo(f"==> {file.path} <==\n{file.text}")
+
+
+def _write(found: Launch, folder: Path) -> None:
+    """The files in ``folder``, which is made where it is not there. Raises SpecError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SpecError(f"cannot be made: {error.strerror}", file=str(folder), field="--output") from None
+    for file in found.files:
+        path = folder / file.path
+        write_file(path, file.text)
+        if file.path.endswith(".sh"):
+            path.chmod(0o755)
+    typer.echo(f"moewright: wrote {len(found.files)} files into {folder}", err=True)

@@ -1,0 +1,270 @@
+"""A spec, or what ``plan --json`` wrote, made into what is to be started on an engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moewright.case.case import Case
+from moewright.case.file.load import case_of, load
+from moewright.case.model import LatentAttention
+from moewright.case.serving import ENGINES, Disaggregated, EngineSpec, Serving
+from moewright.case.serving import Pool as PoolSpec
+from moewright.case.strategy import Strategy, StrategySpec
+from moewright.case.workload import Kind
+from moewright.cost.table import Table
+from moewright.errors import SpecError
+from moewright.launch.launch_plan import (
+    Expectation,
+    LaunchPlan,
+    Pool,
+    Role,
+    Settings,
+    caches_prefixes,
+    checkpoint_of,
+    context_length,
+    draft_tokens,
+)
+from moewright.planning.record import Plan
+from moewright.planning.search import evaluate
+from moewright.planning.search import plan as search
+from moewright.serving.engines.engine import Engine, load_engine
+from moewright.serving.planner.option import Choice
+from moewright.serving.planner.serving_plan import plan_serving
+
+Tell = Callable[[float], None]
+_MOST_BYTES = 256 << 20
+
+
+def read_case(path: Path) -> Case:
+    """The case of a spec, or of a plan's JSON with its strategies and concurrency fixed. Raises SpecError."""
+    found = _plan_file(path)
+    if found is None:
+        return load(path)
+    spec, best = found.get("spec"), found["best"]
+    if not isinstance(spec, dict):
+        raise SpecError("holds no spec; expected a plan that `moewright plan --json` made of a file", file=str(path))
+    origin = Path(str(found.get("spec_file") or path))
+    case = case_of(spec, str(origin if origin.parent.is_dir() else path.with_name(origin.name)))
+    try:
+        return _fixed(case, best)
+    except (KeyError, TypeError, ValueError) as error:
+        raise SpecError(f"holds no strategy: {error!r}"[:200], file=str(path), field="best") from None
+
+
+def _plan_file(path: Path) -> dict[str, Any] | None:
+    if path.suffix.lower() != ".json":
+        return None
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            return None
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) and isinstance(content.get("best"), dict) else None
+
+
+def _fixed(case: Case, best: dict[str, Any]) -> Case:
+    """``case`` with what ``best`` chose. Raises KeyError, TypeError or ValueError for what is no plan."""
+    serving = case.serving
+    if serving is None:
+        workload = replace(case.workload, batch=(int(best["batch"]),))
+        return replace(case, workload=workload, strategy=Strategy.from_dict(best["strategy"]).spec)
+    if serving.concurrency:
+        serving = replace(serving, concurrency=(int(best["concurrency"]),))
+    if "strategy" in best:
+        return replace(case, serving=serving, strategy=Strategy.from_dict(best["strategy"]).spec)
+    pools = []
+    for name in ("prefill", "decode"):
+        strategy, count = Strategy.from_dict(best[name]["strategy"]), int(best[name]["replicas"])
+        pools.append(PoolSpec(int(best[name]["gpus"]) // count, strategy.spec, count))
+    return replace(case, serving=replace(serving, disaggregated=Disaggregated(*pools)))
+
+
+def for_engine(case: Case, engine: str, version: str | None) -> Case:
+    """``case`` for ``engine``: another engine's settings are left behind; a version's memory rule applies where
+    it is given."""
+    if case.serving is None or engine not in ENGINES:
+        return case
+    spec = case.serving.engine if case.serving.engine.name == engine else EngineSpec(engine)
+    if version is not None:
+        own = tuple((k, v) for k, v in spec.overrides if k != "version")
+        spec = EngineSpec(engine, (*own, ("version", version)))
+    return replace(case, serving=replace(case.serving, engine=spec))
+
+
+def launch_plan(
+    case: Case, engine: str, version: str, tables: Path | None = None, tell: Tell = lambda share: None
+) -> LaunchPlan:
+    """The best plan of ``case`` (the only one, where it names its strategy) as ``engine`` is to run it. Raises
+    SpecError, InfeasibleError."""
+    if case.serving is not None:
+        if engine not in ENGINES:
+            raise SpecError(
+                f"got a serving workload; {engine} trains: expected forward, prefill or decode, whose sizes it "
+                f"takes, or an engine of {', '.join(ENGINES)}",
+                file=case.file,
+                field="workload.kind",
+            )
+        return serving_launch(case, plan_serving(case, 0, tell, tables).best, version)
+    plan = search(case, top=0, progress=tell).best
+    return pass_launch(case, plan, engine, version)
+
+
+def serving_launch(case: Case, choice: Choice, version: str) -> LaunchPlan:
+    """A choice of a serving plan."""
+    assert case.serving is not None
+    serving, engine = case.serving, load_engine(case.serving.engine)
+    apart = len(choice.strategies) > 1
+    roles = (Role.PREFILL, Role.DECODE) if apart else (Role.SERVE,)
+    simulation = choice.simulation
+    pools = []
+    for i, (role, strategy, count) in enumerate(zip(roles, choice.strategies, choice.replicas, strict=True)):
+        one = replace(strategy, replicas=1)
+        ranks = count * one.attention.dp
+        memory = dict(simulation.pools[i].memory) if simulation is not None else {}
+        fraction = memory_fraction(case, engine, one)
+        pools.append(Pool(role, one, count, max(1, ceil(choice.concurrency / ranks)), fraction, memory=memory))
+    name = _engine_name(case)
+    plan = LaunchPlan(
+        case,
+        name,
+        version,
+        choice.name,
+        tuple(pools),
+        settings_of(case, engine, serving),
+        _expected(choice),
+        concurrency=choice.concurrency if serving.concurrency else None,
+        rate=serving.arriving if not serving.concurrency else None,
+    )
+    return _placed(plan)
+
+
+def _engine_name(case: Case) -> str:
+    assert case.serving is not None
+    return case.serving.engine.name
+
+
+def pass_launch(case: Case, plan: Plan, engine: str, version: str) -> LaunchPlan:
+    """The strategy of a pass, with the scheduler's defaults of ``engine`` and requests as long as its sequences; a
+    training engine takes the whole as one job."""
+    profile = load_engine(engine if engine in ENGINES else "vllm")
+    one, count = plan.strategy, 1
+    if engine in ENGINES:
+        one, count = replace(plan.strategy, replicas=1, micro_batches=1), plan.strategy.replicas
+    requests = max(1, ceil(plan.batch / (plan.strategy.replicas * plan.strategy.attention.dp)))
+    pool = Pool(Role.SERVE, one, count, requests, memory_fraction(case, profile, one))
+    what = {Kind.DECODE: "a decode step", Kind.PREFILL: "a prefill pass", Kind.FORWARD: "a forward pass"}
+    workload = case.workload
+    expected = (
+        Expectation(f"{what[workload.kind]} of {plan.batch} sequences of {workload.sequence} tokens",
+                    plan.latency.seconds, "s"),
+    )  # fmt: skip
+    notes = []
+    if plan.strategy.micro_batches > 1 and engine in ENGINES:
+        notes.append(
+            f"{plan.strategy.micro_batches} micro-batches: the engine's scheduler makes its own, one a pipeline stage"
+        )
+    return _placed(
+        LaunchPlan(
+            replace(case, workload=replace(workload, batch=(plan.batch,))),
+            engine,
+            version,
+            plan.name,
+            (pool,),
+            settings_of(case, profile, None),
+            expected,
+            tuple(notes),
+            concurrency=plan.batch,
+        )
+    )
+
+
+def settings_of(case: Case, engine: Engine, serving: Serving | None) -> Settings:
+    """What every instance is told: of the plan's engine, or its profile's defaults for a pass."""
+    model = case.model
+    longest = case.workload.sequence if serving is None else _longest(serving)
+    return Settings(
+        checkpoint_of(model),
+        served_name(model.name),
+        context_length(longest, model),
+        engine.max_num_batched_tokens,
+        engine.max_num_seqs,
+        model.precision.kv_cache,
+        engine.kv_block,
+        caches_prefixes(model, serving.prefix_cache_hit if serving is not None else 0.0),
+        engine.chunked_prefill,
+        engine.mixed,
+        engine.cuda_graph_sizes,
+        draft_tokens(serving.speculative if serving is not None else None),
+        model.prediction_layers > 0,
+    )
+
+
+def served_name(name: str) -> str:
+    """A name that all servers take: no spaces, and no colon, which SGLang keeps for adapters."""
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in name)
+
+
+def _longest(serving: Serving) -> int:
+    if serving.trace is not None:
+        return max(i + o for i, o in zip(serving.trace.inputs, serving.trace.outputs, strict=True))
+    return serving.longest
+
+
+def memory_fraction(case: Case, engine: Engine, strategy: Strategy) -> float:
+    """The fraction that the plan was made with: the user's, or the one of the engine's own rule."""
+    if engine.gpu_memory_utilization is not None:
+        return engine.gpu_memory_utilization
+    latent = any(isinstance(layer.attention, LatentAttention) for layer in case.model.layers)
+    table = Table.of([strategy], [strategy.replicas * strategy.attention.dp])
+    return float(engine.memory.fractions(case.cluster.device, table, latent)[0])
+
+
+def _expected(choice: Choice) -> tuple[Expectation, ...]:
+    """What users and GPUs will see: simulated means, and what 80 % of measured results lay between."""
+    o = choice.simulation
+    if o is None:
+        return ()
+    ranges = o.ranges
+    rows = [("TTFT", o.ttft.mean, "s", ranges.get("ttft"))]
+    if o.tpot is not None:
+        rows.append(("TPOT", o.tpot.mean, "s", ranges.get("tpot")))
+    rows.append(("output tokens/s a GPU", o.output_per_gpu, "tokens/s", None))
+    return tuple(Expectation(n, v, u, *(ends or (None, None))) for n, v, u, ends in rows)
+
+
+def _placed(plan: LaunchPlan) -> LaunchPlan:
+    """``plan`` with its experts placed by the loads of its routing, where those are recorded layer by layer."""
+    loads, moe = plan.case.routing.loads, plan.case.model.moe
+    pool = plan.pools[-1]
+    e = pool.strategy.experts
+    if loads is None or moe is None or e.ep == 1:
+        return plan
+    from moewright.placement.search.solve import place
+
+    layers = plan.case.model.moe_layers()
+    table = np.asarray(loads, dtype=np.float64)
+    if len(table) == 1:
+        table = np.repeat(table, len(layers), axis=0)
+    nodes = pool.nodes(plan.case.cluster.host_gpus)
+    nodes = nodes if e.ep % nodes == 0 else 1
+    found = place(table, slots=moe.experts + e.redundant, gpus=e.ep, nodes=nodes)
+    rows = {layer: tuple(int(x) for x in row) for layer, row in zip(layers, found.expert_of_slot, strict=True)}
+    return replace(plan, settings=replace(plan.settings, placement=rows))
+
+
+def fixed_strategy(case: Case, strategy: StrategySpec) -> Case:
+    """``case`` with this strategy, whatever it named."""
+    return replace(case, strategy=strategy)
+
+
+def evaluated(case: Case, strategy: Strategy) -> Plan:
+    """The plan of one strategy of a pass."""
+    return evaluate(case, strategy)
