@@ -16,6 +16,7 @@ STREET = (
     ("planning",),
     ("serving", "training", "run"),
     ("launch", "audit"),
+    ("doctor",),
     ("report",),
     ("cli", "mcp"),
 )

@@ -8,6 +8,7 @@ import sys
 
 # verbs join the app, and --help shows them, in this order
 from moewright.cli import plan, serve, fit, launch, place, run, measure, audit, validate  # noqa: F401
+from moewright.cli import doctor  # noqa: F401
 from moewright.cli import catalogue  # noqa: F401
 from moewright.cli.app import app
 from moewright.cli.output import spell

@@ -1,0 +1,1 @@
+"""Where a command may stand: scripts, Kubernetes manifests, compose files, Dockerfiles."""

@@ -1,0 +1,1 @@
+"""Pages on engines: what a command does, what a calibration says."""
