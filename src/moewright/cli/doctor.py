@@ -14,7 +14,7 @@ from moewright.cli.output import print_json, progress
 from moewright.errors import SpecError
 
 if TYPE_CHECKING:
-    from moewright.doctor.fitting import AskedWorkload
+    from moewright.doctor.weighing import AskedWorkload
 
 
 @app.command()
@@ -99,8 +99,8 @@ def _text_of(command: list[str]) -> tuple[str, Path | None, str | None]:
 
 def _workload(inputs: str | None, outputs: str | None, clients: str | None) -> AskedWorkload | None:
     """The workload, where all of it is given."""
-    from moewright.case.file.written_counts import whole_count
-    from moewright.doctor.fitting import AskedWorkload
+    from moewright.case.file.count_text import read_count
+    from moewright.doctor.weighing import AskedWorkload
 
     given = {"--input": inputs, "--output-tokens": outputs, "--concurrency": clients}
     if not any(given.values()):
@@ -108,7 +108,7 @@ def _workload(inputs: str | None, outputs: str | None, clients: str | None) -> A
     for name, text in given.items():
         if text is None:
             raise SpecError("is missing; a workload needs --input, --output-tokens and --concurrency", field=name)
-    sizes = [whole_count(text or "", name) for name, text in given.items()]
+    sizes = [read_count(text or "", name) for name, text in given.items()]
     return AskedWorkload(*sizes)
 
 

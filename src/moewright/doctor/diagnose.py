@@ -12,7 +12,6 @@ from typing import Any, Final
 from moewright.case.file.named_cluster import cluster_of
 from moewright.case.model import ModelSpec
 from moewright.doctor.divisions import check_divisions
-from moewright.doctor.fitting import AskedWorkload, Fit, case_of_layout, expected, fit
 from moewright.doctor.known_model import known_model
 from moewright.doctor.option_values import UnknownValueError, option_values, version_of_options
 from moewright.doctor.programs import EngineCommand, engine_commands
@@ -23,6 +22,7 @@ from moewright.doctor.semantics.sglang_options import read_sglang
 from moewright.doctor.semantics.trtllm_options import read_trtllm
 from moewright.doctor.semantics.vllm_options import config_file_words, read_vllm
 from moewright.doctor.shell.expansion import unknown_names, without_marks
+from moewright.doctor.weighing import AskedWorkload, Fit, case_of_layout, expected, fit
 from moewright.errors import MoewrightError, SpecError
 from moewright.launch.engine_options import engine_versions
 from moewright.serving.engines.memory_rule import numbers

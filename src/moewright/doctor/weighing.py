@@ -12,7 +12,6 @@ from moewright.case.serving import EngineSpec, Lengths, Serving, Spread
 from moewright.case.workload import Kind, Workload
 from moewright.doctor.semantics.engine_reading import EngineReading
 from moewright.errors import MoewrightError
-from moewright.serving.engines.deployment import engine_strategy
 from moewright.serving.engines.engine import load_engine
 from moewright.serving.step import StepModel
 from moewright.units import format_bytes
@@ -66,8 +65,7 @@ def fit(r: EngineReading, model: ModelSpec, cluster: Cluster, version: str | Non
         return Fit(None, "context parallelism in a server is not weighed yet")
     try:
         case = case_of_layout(r, model, cluster, version, None)
-        assert case.strategy is not None
-        strategy = engine_strategy(case, case.strategy)
+        strategy = r.layout.spec.strategy  # whether the engine starts it is told apart
         engine = load_engine(case.serving.engine if case.serving else r.engine)
         c = StepModel.of(case, strategy, engine).capacity
     except MoewrightError as error:
