@@ -76,7 +76,7 @@ def yaml_values(options: OptionList, text: str) -> dict[str, Any]:
     """Path → value of TensorRT-LLM's YAML, each held to its type and allowed values."""
     known = {option.dest: option for option in options.yaml}
     types = {"int": int, "float": float, "bool": bool, "str": str, "list[int]": list}
-    flat = yaml_paths(yaml.safe_load(text))
+    flat = yaml_paths(yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
     for path, value in flat.items():
         assert path in known, path
         assert type(value) is types.get(known[path].type, type(value)), (path, value)

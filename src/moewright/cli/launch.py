@@ -22,6 +22,9 @@ def launch(
     engine_version: Annotated[str | None, typer.Option(help="Whose options are written (the newest known).")] = None,
     target: Annotated[str, typer.Option(help="shell, docker, kubernetes, llm-d, dynamo or slurm.")] = "shell",
     output: Annotated[Path | None, typer.Option(help="A folder to write, instead of printing.")] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="Path or id of the weights (the model's own id).")] = None,
+    draft: Annotated[str | None, typer.Option(help="Path or id of the model that guesses tokens.")] = None,
+    image: Annotated[str | None, typer.Option(help="Container image (the engine's own).")] = None,
     as_json: Json = False,
     tables: Annotated[Path | None, typer.Option(help="A folder of measured kernel tables.")] = None,
     no_tables: Annotated[bool, typer.Option("--no-tables", help="Price by the roofline alone.")] = False,
@@ -30,7 +33,7 @@ def launch(
     from moewright.launch.exporters.engine_export import version_of
     from moewright.launch.launch_folder import launch as folder_of
     from moewright.launch.launch_folder import target_of
-    from moewright.launch.read_launch import for_engine, launch_plan, read_case
+    from moewright.launch.read_launch import for_engine, launch_plan, read_case, told
     from moewright.serving.validation.row_steps import default_folder
 
     one_of_tables(tables, no_tables)
@@ -48,6 +51,7 @@ def launch(
     case = for_engine(case, engine, options.version if engine_version else None)
     with progress(f"Planning {case.model.name} for {engine}") as tell:
         plan = launch_plan(case, engine, options.version, default_folder(tables, no_tables), tell)
+    plan = told(plan, checkpoint, draft, image)
     found = folder_of(plan, target)
     if output is not None:
         _write(found, output)

@@ -106,7 +106,7 @@ def not_expressed(plan: LaunchPlan) -> list[str]:
     found += [line for pool in plan.pools for line in _exchange(plan, pool)]
     if plan.settings.checkpoint == "${MODEL}":
         found.append(f"{plan.case.model.name} names no checkpoint: MODEL must be set")
-    if plan.settings.drafts and not plan.settings.own_drafts:
+    if plan.settings.drafts and not plan.settings.own_drafts and plan.settings.draft_model == "${DRAFT_MODEL}":
         found.append(
             f"{plan.case.model.name} has no prediction layers, and no model that "
             "guesses is named: DRAFT_MODEL must be set"

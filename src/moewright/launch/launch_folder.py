@@ -17,7 +17,12 @@ from moewright.launch.launch_plan import LaunchPlan
 from moewright.launch.layout import Layout
 from moewright.launch.servers import address, nodes_used
 from moewright.launch.targets.bundle import File, header, required, used_variables
+from moewright.launch.targets.docker_files import docker_files, docker_steps
+from moewright.launch.targets.dynamo_files import dynamo_base, dynamo_files, dynamo_steps
+from moewright.launch.targets.kubernetes_files import kubernetes_base, kubernetes_files, kubernetes_steps
+from moewright.launch.targets.llm_d_files import llm_d_base, llm_d_files, llm_d_steps
 from moewright.launch.targets.shell_files import health_script, served, shell_files
+from moewright.launch.targets.slurm_files import slurm_files, slurm_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,11 @@ def _shell_steps(plan: LaunchPlan) -> list[str]:
 
 TARGETS: Mapping[str, Target] = {
     "shell": Target("shell", shell_files, _shell_steps, node_base),
+    "docker": Target("docker", docker_files, docker_steps, node_base),
+    "kubernetes": Target("kubernetes", kubernetes_files, kubernetes_steps, kubernetes_base),
+    "llm-d": Target("llm-d", llm_d_files, llm_d_steps, llm_d_base),
+    "dynamo": Target("dynamo", dynamo_files, dynamo_steps, dynamo_base),
+    "slurm": Target("slurm", slurm_files, slurm_steps, node_base),
 }
 
 

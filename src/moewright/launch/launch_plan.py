@@ -58,7 +58,8 @@ class Settings:
     """What all instances are told. ``checkpoint``: a Hugging Face id, a path, or the variable ``${MODEL}`` where the
     model names none. ``context``: tokens of the longest request. ``max_tokens``: of a step, ``max_sequences``: in it,
     both of one attention-dp rank. ``drafts``: tokens guessed in a step, by the model's own prediction layers where
-    ``own_drafts``. ``placement``: expert of each slot, by layer of the model (dense ones have no row)."""
+    ``own_drafts``, else by ``draft_model``. ``placement``: expert of each slot, by layer of the model, where that has
+    experts."""
 
     checkpoint: str
     served_name: str
@@ -73,6 +74,7 @@ class Settings:
     graph_sizes: tuple[int, ...]
     drafts: int = 0
     own_drafts: bool = True
+    draft_model: str = "${DRAFT_MODEL}"
     placement: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
     @property
@@ -95,7 +97,8 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class LaunchPlan:
-    """``name``: as printed. ``expected``: with ``concurrency`` requests in flight, or ``rate`` arriving a second."""
+    """``name``: as printed. ``expected``: with ``concurrency`` requests in flight, or ``rate`` arriving a second.
+    ``image``: of the container, where it is not the engine's own."""
 
     case: Case
     engine: str
@@ -107,6 +110,7 @@ class LaunchPlan:
     notes: tuple[str, ...] = ()
     concurrency: int | None = None
     rate: float | None = None
+    image: str = ""
 
     @property
     def apart(self) -> bool:

@@ -16,7 +16,7 @@ from moewright.case.file.load import case_of, load
 from moewright.case.model import LatentAttention
 from moewright.case.serving import ENGINES, Disaggregated, EngineSpec, Serving
 from moewright.case.serving import Pool as PoolSpec
-from moewright.case.strategy import Strategy, StrategySpec
+from moewright.case.strategy import Strategy
 from moewright.case.workload import Kind
 from moewright.cost.table import Table
 from moewright.errors import SpecError
@@ -32,7 +32,6 @@ from moewright.launch.launch_plan import (
     draft_tokens,
 )
 from moewright.planning.record import Plan
-from moewright.planning.search import evaluate
 from moewright.planning.search import plan as search
 from moewright.serving.engines.engine import Engine, load_engine
 from moewright.serving.planner.option import Choice
@@ -260,11 +259,11 @@ def _placed(plan: LaunchPlan) -> LaunchPlan:
     return replace(plan, settings=replace(plan.settings, placement=rows))
 
 
-def fixed_strategy(case: Case, strategy: StrategySpec) -> Case:
-    """``case`` with this strategy, whatever it named."""
-    return replace(case, strategy=strategy)
-
-
-def evaluated(case: Case, strategy: Strategy) -> Plan:
-    """The plan of one strategy of a pass."""
-    return evaluate(case, strategy)
+def told(plan: LaunchPlan, checkpoint: str | None, draft: str | None, image: str | None) -> LaunchPlan:
+    """``plan`` with what the user names: the weights, the model that guesses, the container's image."""
+    settings = plan.settings
+    if checkpoint is not None:
+        settings = replace(settings, checkpoint=checkpoint)
+    if draft is not None:
+        settings = replace(settings, draft_model=draft, own_drafts=False)
+    return replace(plan, settings=settings, image=image or plan.image)

@@ -51,6 +51,14 @@ def sglang_refusals(plan: LaunchPlan, pool: Pool) -> list[Refusal]:
     if a.cp > 1 and pool.dcp > 1:
         found.append(Refusal(f"decode cp {pool.dcp} with prefill cp {a.cp}", "one excludes the other", _CP))
     found += decode_cp_refusals(plan, pool, _CP)
+    if plan.apart and pool.role is Role.DECODE and s.pp not in (1, plan.pools[0].strategy.pp):
+        found.append(
+            Refusal(
+                f"decode PP{s.pp} behind prefill PP{plan.pools[0].strategy.pp}",
+                "a decode worker has one stage, or as many as prefill",
+                "srt/disaggregation/common/conn.py",
+            )
+        )
     if plan.settings.kv_format not in KV_FORMATS:
         found.append(Refusal(f"KV cache in {plan.settings.kv_format}", f"SGLang has {', '.join(KV_FORMATS)}"))
     if decode_sequences(plan, pool) * plan.settings.width > LOW_LATENCY_TOKENS and low_latency(plan, pool):
@@ -168,7 +176,7 @@ def _speculative(plan: LaunchPlan) -> list[tuple[str, object, str] | None]:
             "EAGLE" if c.own_drafts else "EAGLE3",
             "the model's own prediction layers" if c.own_drafts else "",
         ),
-        None if c.own_drafts else ("--speculative-draft-model-path", "${DRAFT_MODEL}", "the model that guesses"),
+        None if c.own_drafts else ("--speculative-draft-model-path", c.draft_model, "the model that guesses"),
         ("--speculative-num-steps", c.drafts, f"{c.drafts} draft tokens a step"),
         ("--speculative-eagle-topk", 1, "a chain, not a tree"),
         ("--speculative-num-draft-tokens", c.drafts + 1, "checked at once: the drafts and the token before"),

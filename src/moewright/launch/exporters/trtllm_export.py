@@ -115,8 +115,11 @@ def config_file(pool: Pool) -> str:
 
 def trtllm_files(plan: LaunchPlan) -> dict[str, str]:
     """The YAML of each pool."""
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     return {
-        config_file(p): yaml.safe_dump(config_of(plan, p), sort_keys=False, default_flow_style=None, width=110)
+        config_file(p): yaml.dump(
+            config_of(plan, p), Dumper=dumper, sort_keys=False, default_flow_style=None, width=110
+        )
         for p in plan.pools
     }
 

@@ -189,7 +189,7 @@ def _speculative(plan: LaunchPlan) -> list[tuple[str, object, str] | None]:
         return []
     config: dict[str, object] = {"method": "mtp", "num_speculative_tokens": c.drafts}
     if not c.own_drafts:
-        config = {"method": "eagle3", "model": "${DRAFT_MODEL}", "num_speculative_tokens": c.drafts}
+        config = {"method": "eagle3", "model": c.draft_model, "num_speculative_tokens": c.drafts}
     return [("--speculative-config", json.dumps(config), f"{c.drafts} draft tokens a step")]
 
 
