@@ -1,0 +1,1 @@
+"""What a training step is: its workload, its number formats, and how it is divided."""

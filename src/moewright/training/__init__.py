@@ -1,0 +1,1 @@
+"""What a training step takes: backward work, schedules, optimizer, memory over time."""

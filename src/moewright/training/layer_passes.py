@@ -1,0 +1,162 @@
+"""The work of a layer's forward and backward pass, on the list of ``cost.layer``.
+
+Backward, every product is done twice: the gradient of its input (columns and depth change places) and of its weight
+(over the tokens, added to what micro-batches before left). Attention's core takes 2.5 times its forward FLOPs: five
+products for two (Dao, arXiv 2307.08691 §3.1.2). A gather is answered by a reduce-scatter and the other way round;
+where a layer's input is kept divided over tp, it is gathered again for its weights' gradients (Korthikanti et al.,
+arXiv 2205.05198 §4.2.2). Dispatch and combine change places.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from moewright.case.model import LatentAttention, Layer, LinearAttention, MoeFfn
+from moewright.case.tensors.layer_tensors import layer_attention_tensors, layer_ffn_tensors
+from moewright.case.train.train_workload import Training
+from moewright.cost.arrays import Array, array, where
+from moewright.cost.attention import query_bytes
+from moewright.cost.layer import layer_work
+from moewright.cost.network import sent_bytes
+from moewright.cost.shapes import tensor_share
+from moewright.cost.work import AttentionScores, Collective, GroupedProducts, Matrix, Pass, Products, Stream, Work
+
+#: products of attention's core backward, over those forward
+CORE = 2.5
+#: the collective that is another's gradient
+_MIRROR = {"all_gather": "reduce_scatter", "reduce_scatter": "all_gather"}
+#: gathers of tokens over tp whose result is not kept: done again for the gradient of weights
+_AGAIN = ("attention_gather", "dense_gather", "shared_gather", "head_gather")
+#: bytes of an element between kernels
+_ELEMENT = 2.0
+#: bytes that the router's kernels read and write for one expert's score: fp32 scores and choices, some ten times
+_ROUTER_BYTES = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPasses:
+    """Work of one kind of layer, of a micro-batch: forward and backward."""
+
+    forward: list[Work]
+    backward: list[Work]
+
+
+def layer_passes(p: Pass, layer: Layer, training: Training) -> LayerPasses:
+    """The work of both passes through ``layer``."""
+    forward = [*layer_work(p, layer), *_streams(p, layer, training)]
+    return LayerPasses(forward, backward_work(forward, training.gradients))
+
+
+def backward_work(forward: list[Work], gradients: float) -> list[Work]:
+    """The work of the backward pass, ``gradients`` bytes an element of a weight's gradient."""
+    work: list[Work] = []
+    for w in reversed(forward):
+        shape = w.shape
+        if isinstance(shape, Products):
+            work += _product_gradients(w, shape, gradients)
+        elif isinstance(shape, GroupedProducts):
+            work += _expert_gradients(w, shape, gradients)
+        elif isinstance(shape, AttentionScores):
+            work.append(replace(w, name=f"{w.name}_gradient", flops=w.flops * CORE, traffic=w.traffic * CORE))
+        elif isinstance(shape, Stream):
+            twice = Stream(shape.kernels * 2, shape.norms * 2)
+            work.append(replace(w, name=f"{w.name}_gradient", shape=twice, traffic=w.traffic * 2))
+        else:
+            work.append(replace(w, name=f"{w.name}_gradient", shape=_mirrored(shape)))
+            if w.name in _AGAIN:
+                work.append(replace(w, name=f"{w.name}_again"))
+    return work
+
+
+def _mirrored(c: Collective) -> Collective:
+    collective = _MIRROR.get(c.collective, c.collective)
+    sent = c.sent if c.collective == "all_to_all" else sent_bytes(collective, c.group.size, c.buffer)
+    return replace(c, collective=collective, sent=sent, counted=False)
+
+
+def _product_gradients(w: Work, shape: Products, gradients: float) -> list[Work]:
+    inputs = tuple(Matrix(m.rows, m.depth, m.columns) for m in shape.matrices)
+    weights = tuple(Matrix(m.columns, m.depth, m.rows) for m in shape.matrices)
+    elements = sum((m.columns * m.depth for m in shape.matrices), start=np.zeros(1))
+    added = where(w.happens, 2.0 * gradients * elements, 0.0)
+    return [
+        replace(w, name=f"{w.name}_input_gradient", shape=Products(shape.kind, inputs)),
+        replace(w, name=f"{w.name}_weight_gradient", shape=Products(shape.kind, weights), traffic=w.traffic + added),
+    ]
+
+
+def _expert_gradients(w: Work, shape: GroupedProducts, gradients: float) -> list[Work]:
+    local = shape.ffn.experts / shape.ep
+    elements = local * (shape.ups + 1) * shape.width * shape.hidden
+    added = where(w.happens, 2.0 * gradients * elements, 0.0)
+    # the passes between the products are counted once, with the gradient of the input
+    alone = replace(shape, room=np.zeros_like(shape.room))
+    return [
+        replace(w, name=f"{w.name}_input_gradient"),
+        replace(w, name=f"{w.name}_weight_gradient", shape=alone, traffic=w.traffic + added),
+    ]
+
+
+# --- element-wise kernels that serving fuses or does not have ---
+
+
+def _streams(p: Pass, layer: Layer, training: Training) -> list[Work]:
+    """What a training framework's kernels read and write beside products, norms and attention: rotary embedding and
+    the joining of heads, casts to the recipe's format, the router's choice, bringing copies of tokens into the order of
+    their experts and back, activations of dense and shared networks, and residual streams of hyper-connections."""
+    b, hidden = p.batch, p.case.model.hidden_size
+    ffn, a = layer.ffn, layer.attention
+    tp = array(p.table.tp)
+    heads = b.tokens / tp * query_bytes(a)
+    if isinstance(a, LinearAttention):  # the convolution's input and output, the gated norm
+        heads = heads * 2.0
+    parts = {"heads": (2.0 * heads, 2.0), "casts": (_cast_elements(p, layer) * training.recipe.cast, 2.0)}
+    streams = sum(x.columns // hidden for x in layer.extra if x.name == "hyper_connection")
+    if streams:  # each mix reads all residual streams, in fp32 mostly, and writes them
+        parts["residual_streams"] = (2.0 * 2.0 * streams * hidden * b.own * _ELEMENT, 4.0)
+    if isinstance(ffn, MoeFfn):
+        width = ffn.token_width(hidden)
+        copies = b.routed * ffn.working / array(p.table.ep) * p.loads[ffn].straggler
+        parts["router_choice"] = (b.own * ffn.experts * _ROUTER_BYTES, 4.0)
+        parts["permutation"] = (2.0 * _ELEMENT * width * (b.own + copies), 2.0)
+        inner = ffn.shared_width
+    else:
+        inner = ffn.width
+    parts["activation"] = (b.tokens * 3.0 * inner / tp * _ELEMENT, float(inner > 0))
+    none = np.zeros(b.own.shape)
+    return [
+        Work(name, "elementwise", Stream(where(size > 0, kernels, 0.0)), none, size + none, (size + none) > 0)
+        for name, (size, kernels) in parts.items()
+        if np.any(size > 0)
+    ]
+
+
+def _cast_elements(p: Pass, layer: Layer) -> Array:
+    """Elements of a rank's products' inputs, of those that are cast to a narrower format: each input once."""
+    b, t, hidden = p.batch, p.table, p.case.model.hidden_size
+    inputs: dict[tuple[int, bool], Array] = {}
+    tensors = [*layer_attention_tensors(layer, hidden), *layer_ffn_tensors(layer, hidden)]
+    for x in tensors:
+        if not x.gemm or x.kind not in ("attention", "shared_experts", "dense"):
+            continue
+        second = x.name.endswith(("o_proj", "out_proj", "_down"))
+        share = tensor_share(x, layer.attention, t) if second else np.ones(t.tp.shape)
+        inputs[x.columns, second] = b.tokens * x.columns * share
+    total = sum(inputs.values(), start=np.zeros(b.tokens.shape))
+    ffn = layer.ffn
+    if isinstance(ffn, MoeFfn):
+        copies = b.routed * ffn.working / array(t.ep) * p.loads[ffn].straggler
+        total = total + copies * (ffn.token_width(hidden) + ffn.width / array(t.etp))
+    return total
+
+
+def expanded_share(layer: Layer, hidden: int) -> float:
+    """Share of the FLOPs of attention's input projections that expand latents to queries, keys and values (MLA)."""
+    if not isinstance(layer.attention, LatentAttention):
+        return 0.0
+    sizes = {x.name: x.parameters for x in layer_attention_tensors(layer, hidden) if x.gemm}
+    outputs = ("o_proj",)
+    inputs = sum(size for name, size in sizes.items() if name not in outputs)
+    return (sizes.get("q_b_proj", 0) + sizes.get("kv_b_proj", 0)) / inputs

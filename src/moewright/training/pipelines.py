@@ -1,0 +1,185 @@
+"""The schedules of a pipeline: a closed form for whole tables, and the same schedules simulated operation by operation.
+
+1F1B (Narayanan et al., arXiv 1806.03377), interleaved (arXiv 2104.04473 §2.2), zero-bubble ZB-H1 (Qi et al., arXiv
+2401.10241: the gradients of weights fill the gaps) and DualPipeV (the table of github.com/deepseek-ai/DualPipe). Idle
+seconds of equal stages, p of them, with F, B (input's gradient) and W (weights') of one micro-batch on a stage:
+(p−1)·(F+B+W); that over the chunks; (p−1)·(F+B−W); (p−1)·(F&B + B − 3W) of half stages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from moewright.case.train.train_strategy import Schedule
+from moewright.cost.arrays import Array
+
+
+@dataclass(frozen=True, slots=True)
+class StageSeconds:
+    """Seconds of one micro-batch on each stage, arrays [rows, stages] of all its chunks together: forward, gradient of
+    inputs (with what is computed again), gradient of weights."""
+
+    forward: Array
+    inputs: Array
+    weights: Array
+
+    @property
+    def whole(self) -> Array:
+        return self.forward + self.inputs + self.weights
+
+
+def pipeline_seconds(s: StageSeconds, micro: Array, virtual: int, schedule: Schedule) -> tuple[Array, Array]:
+    """(seconds of all ``micro`` micro-batches, those in which the slowest stage is idle), arrays [rows]."""
+    whole = s.whole
+    slowest = whole.max(axis=1)
+    others = whole.sum(axis=1) - slowest
+    share: Array | float = 1.0
+    if schedule is Schedule.INTERLEAVED:
+        share = 1.0 / virtual
+    elif schedule is Schedule.ZERO_BUBBLE:
+        share = (s.forward + s.inputs - s.weights).sum(axis=1) / whole.sum(axis=1)
+    elif schedule is Schedule.DUALPIPE_V:
+        gap = s.forward + 2 * s.inputs + 2 * s.weights - 3 * s.weights
+        share = gap.sum(axis=1) / whole.sum(axis=1) / 2
+    idle = others * np.maximum(share, 0.0)
+    return micro * slowest + idle, idle
+
+
+def chunks_in_flight(stages: int, virtual: int, micro: Array, schedule: Schedule) -> Array:
+    """Chunks of micro-batches whose activations a stage keeps at most, [rows, stages]: the first stage of 1F1B keeps
+    as many as there are stages; of the interleaved schedule 2·(p − 1 − i) + (v − 1)·p + 1 chunks (Megatron-Core's
+    warm-up and the one at work)."""
+    stage = np.arange(stages, dtype=np.float64)[None, :]
+    all_of = micro[:, None] * virtual
+    if schedule is Schedule.INTERLEAVED:
+        most = 2 * (stages - 1 - stage) + (virtual - 1) * stages + 1
+    elif schedule is Schedule.DUALPIPE_V:
+        most = np.full_like(stage, 2.0 * stages + 1)
+    else:
+        most = stages - stage
+    return np.minimum(most, all_of)
+
+
+# --- one row, operation by operation ---
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """``kind``: F, B (with W in it, but for zero-bubble) or W, of a micro-batch on a stage's chunk."""
+
+    kind: str
+    micro: int
+    chunk: int
+
+
+def order(stage: int, stages: int, micro: int, virtual: int, schedule: Schedule) -> list[Operation]:
+    """What a stage does, in order. Raises ValueError where the schedule does not suit the sizes."""
+    if schedule is Schedule.INTERLEAVED:
+        return _interleaved(stage, stages, micro, virtual)
+    if schedule is Schedule.DUALPIPE_V or virtual > 1:
+        raise ValueError(f"{schedule} of {virtual} chunks has no operation list")
+    warm = min(stages - stage - 1, micro)
+    operations = [Operation("F", i, 0) for i in range(warm)]
+    for i in range(micro - warm):
+        operations += [Operation("F", warm + i, 0), Operation("B", i, 0)]
+    operations += [Operation("B", i, 0) for i in range(micro - warm, micro)]
+    return operations if schedule is Schedule.ONE_F_ONE_B else _weights_late(operations, stage)
+
+
+def _weights_late(operations: list[Operation], stage: int) -> list[Operation]:
+    """ZB-H1: gradients of weights are put off by as many micro-batches as the stage's place, so that memory stays that
+    of 1F1B; those left at the end fill what would be idle."""
+    late: list[Operation] = []
+    waiting: list[Operation] = []
+    backward = 0
+    total = sum(x.kind == "B" for x in operations)
+    for x in operations:
+        late.append(x)
+        if x.kind == "B":
+            backward += 1
+            waiting.append(Operation("W", x.micro, x.chunk))
+            if len(waiting) > stage and backward < total:
+                late.append(waiting.pop(0))
+    return late + waiting
+
+
+def _interleaved(stage: int, stages: int, micro: int, virtual: int) -> list[Operation]:
+    if micro % stages:
+        raise ValueError(f"{micro} micro-batches are no multiple of {stages} stages")
+    total = micro * virtual
+
+    def at(k: int, forward: bool) -> tuple[int, int]:
+        """(micro-batch, chunk) of the k-th chunk of a pass: groups of ``stages`` micro-batches, chunk after chunk."""
+        group, inside = divmod(k, stages * virtual)
+        chunk = inside // stages
+        return group * stages + inside % stages, chunk if forward else virtual - 1 - chunk
+
+    warm = min((stages - stage - 1) * 2 + (virtual - 1) * stages, total)
+    operations = [Operation("F", *at(k, True)) for k in range(warm)]
+    for k in range(total - warm):
+        operations += [Operation("F", *at(warm + k, True)), Operation("B", *at(k, False))]
+    return operations + [Operation("B", *at(k, False)) for k in range(total - warm, total)]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """An operation of a stage with its start and end."""
+
+    operation: Operation
+    stage: int
+    start: float
+    end: float
+
+
+def simulate_pipeline(
+    chunks: Sequence[tuple[float, float, float]], stages: int, micro: int, schedule: Schedule, hop: float = 0.0
+) -> list[Span]:
+    """Every operation in time. ``chunks``: (forward, inputs' gradient, weights' gradient) seconds of each chunk of the
+    model, in the order of its layers: chunk c stands on stage c mod ``stages``. ``hop``: seconds from one to the next.
+    """
+    virtual = len(chunks) // stages
+    split_weights = schedule is Schedule.ZERO_BUBBLE
+    lists = [order(i, stages, micro, virtual, schedule) for i in range(stages)]
+    done: dict[tuple[str, int, int], float] = {}
+    at, clock = [0] * stages, [0.0] * stages
+    spans: list[Span] = []
+    while any(at[i] < len(lists[i]) for i in range(stages)):
+        moved = False
+        for stage in range(stages):
+            while at[stage] < len(lists[stage]):
+                x = lists[stage][at[stage]]
+                place = x.chunk * stages + stage
+                ready = _ready(x, place, len(chunks), done, hop)
+                if ready is None:
+                    break
+                forward, inputs, weights = chunks[place]
+                seconds = {"F": forward, "B": inputs + (0.0 if split_weights else weights), "W": weights}[x.kind]
+                start = max(clock[stage], ready)
+                clock[stage] = done[x.kind, x.micro, place] = start + seconds
+                spans.append(Span(x, stage, start, start + seconds))
+                at[stage] += 1
+                moved = True
+        if not moved:
+            raise ValueError(f"{schedule} of {stages} stages and {micro} micro-batches waits for itself")
+    return spans
+
+
+def _ready(
+    x: Operation, place: int, chunks: int, done: dict[tuple[str, int, int], float], hop: float
+) -> float | None:
+    """When the inputs of ``x`` are there; None where what makes them has not been scheduled yet."""
+    if x.kind == "F":
+        return 0.0 if place == 0 else _after(done.get(("F", x.micro, place - 1)), hop)
+    if x.kind == "W":
+        return done.get(("B", x.micro, place))
+    own = done.get(("F", x.micro, place))
+    if place == chunks - 1 or own is None:
+        return own
+    return _after(done.get(("B", x.micro, place + 1)), hop)
+
+
+def _after(end: float | None, hop: float) -> float | None:
+    return None if end is None else end + hop

@@ -1,0 +1,1 @@
+"""Measured training steps: read, predicted, scored."""

@@ -1,0 +1,122 @@
+"""Predictions of measured training steps: one strategy a row, priced as ``plan`` prices it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from moewright.case.case import Case
+from moewright.case.train.train_strategy import LEVELS, Schedule, Sharding, TrainStrategy
+from moewright.case.train.train_workload import Graphs, Training
+from moewright.case.workload import Kind, Workload
+from moewright.errors import MoewrightError
+from moewright.training.delivered import Delivered
+from moewright.training.layouts import Layouts
+from moewright.training.step_seconds import Steps, evaluate_steps
+from moewright.training.validation.measured_steps import MeasuredStep, Unread
+
+#: since when Megatron-Bridge's benchmarks capture whole iterations as graphs, where formats have static shapes
+_GRAPHS = (26, 6)
+
+
+@dataclass(frozen=True, slots=True)
+class PredictedStep:
+    """A row with its prediction; ``seconds`` a step, ``peak`` bytes, ``strategy`` as it was read."""
+
+    row: MeasuredStep
+    seconds: float
+    peak: float
+    strategy: TrainStrategy
+
+    @property
+    def tokens_s_gpu(self) -> float:
+        """Predicted tokens a second and GPU."""
+        return self.row.global_batch * self.row.sequence / self.seconds / self.row.cluster.gpus
+
+
+def predict_steps(
+    rows: Sequence[MeasuredStep], constants: Delivered | None = None
+) -> tuple[list[PredictedStep], list[Unread]]:
+    """Every row that can be priced, and those that cannot with the reason."""
+    predicted, unread = [], []
+    for row in rows:
+        try:
+            predicted.append(predict_step(row, constants))
+        except (MoewrightError, ValueError) as error:
+            unread.append(Unread(row.line, str(error)))
+    return predicted, unread
+
+
+def predict_step(row: MeasuredStep, constants: Delivered | None = None) -> PredictedStep:
+    """The prediction of one row."""
+    case, training = case_of_row(row)
+    levels = LEVELS if row.recompute is None else (row.recompute,)
+    strategy = strategy_of_row(row, training)
+    steps = _evaluated(case, training, strategy, levels, constants)
+    usable = case.cluster.device.memory * (1 - training.fragmentation)
+    if row.pp == 1 and row.peak is None and steps.peak[0] > usable and not row.fsdp:
+        # what is not stated, and is needed to fit: weights and gradients divided as well
+        divided = replace(strategy, sharding=Sharding.FULL)
+        sharded = _evaluated(case, training, divided, levels, constants)
+        if sharded.peak[0] < steps.peak[0]:
+            strategy, steps = divided, sharded
+    chosen = replace(strategy, recompute=levels[int(steps.recompute[0])])
+    return PredictedStep(row, float(steps.seconds[0]), float(steps.peak[0]), chosen)
+
+
+def _evaluated(
+    case: Case,
+    training: Training,
+    strategy: TrainStrategy,
+    levels: Sequence[tuple[str, ...]],
+    constants: Delivered | None,
+) -> Steps:
+    layers = len(case.model.layers) + training.prediction_layers
+    chunks = strategy.pp * strategy.virtual
+    place = None
+    if layers % chunks == 0:  # Megatron-Core's own division, where nothing else is said
+        place = (np.arange(layers) // (layers // chunks))[None, :]
+    return evaluate_steps(case, training, Layouts.of([strategy]), levels, constants, place)
+
+
+def case_of_row(row: MeasuredStep) -> tuple[Case, Training]:
+    """The model on its cluster, and the step. Measured are benchmarks with forced balance. Gradients are kept in 16
+    bits where the source is a container of Megatron-Bridge (``grad_reduce_in_fp32`` is false in its benchmarks), else
+    in fp32, Megatron-Core's default."""
+    graphs = row.release is not None and row.release >= _GRAPHS
+    blackwell = "fp4" in row.cluster.device.flops
+    whole = graphs and blackwell and row.recipe.name in ("mxfp8", "nvfp4") and not row.fsdp
+    training = Training(
+        row.global_batch,
+        row.sequence,
+        recipe=row.recipe,
+        gradients=2.0 if row.release is not None else 4.0,
+        capacity=1.0 if row.dropping else None,
+        prediction_layers=row.prediction_layers,
+        balanced=True,
+        graphs=Graphs.FULL if whole else Graphs.NONE,
+    )
+    workload = Workload(Kind.FORWARD, (row.global_batch,), row.sequence)
+    return Case(row.model, replace(row.cluster, reserve=0.0), workload), training
+
+
+def strategy_of_row(row: MeasuredStep, training: Training) -> TrainStrategy:
+    """The layout of ``row``. Expert traffic overlaps where whole iterations are graphs, and where it crosses nodes and
+    the pipeline is interleaved, which overlap needs."""
+    crosses = row.ep * row.etp > row.cluster.gpus_per_node
+    return TrainStrategy(
+        row.dp,
+        row.cp,
+        row.tp,
+        row.pp,
+        row.virtual if row.pp > 1 else 1,
+        row.ep,
+        row.etp,
+        row.micro_batch,
+        Schedule.INTERLEAVED if row.pp > 1 and row.virtual > 1 else Schedule.ONE_F_ONE_B,
+        (),
+        Sharding.FULL if row.fsdp else Sharding.OPTIMIZER,
+        training.graphs is Graphs.FULL or (crosses and row.pp > 1 and row.virtual > 1),
+    )
