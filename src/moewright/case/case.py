@@ -10,6 +10,7 @@ from moewright.case.cluster import Cluster
 from moewright.case.model import ModelSpec
 from moewright.case.serving import Serving
 from moewright.case.strategy import StrategySpec
+from moewright.case.train.train_workload import Training
 from moewright.case.workload import Goal, Routing, Workload
 
 
@@ -25,7 +26,8 @@ class TableSource:
 class Case:
     """``document``: the spec as it was written, for a plan's file, which must tell the same case again.
     ``serving``: where an engine serves requests; ``workload`` is then one decode step at mean context. ``tables``:
-    measured tables that its work is priced with, where they have the device."""
+    measured tables that its work is priced with, where they have the device. ``training``: where a training step is
+    meant; ``workload`` is then its forward pass."""
 
     model: ModelSpec
     cluster: Cluster
@@ -37,3 +39,4 @@ class Case:
     serving: Serving | None = None
     document: dict[str, Any] | None = field(default=None, compare=False, repr=False)
     tables: TableSource | None = None
+    training: Training | None = None

@@ -56,6 +56,9 @@ def plan(
         tables = None if tables == Path("installed") else tables
         _serving(case, kind, output, top, bool(compare), default_folder(tables, no_tables))
         return
+    if case.training is not None:
+        _training(case, kind, output, top, compare or [], tables is not None or kernels is not None or no_tables)
+        return
     if no_tables:
         raise SpecError(
             f"is of a serving workload; {case.workload.kind} is priced by the formulas unless --tables is given",
@@ -102,6 +105,22 @@ def _serving(case: Case, kind: Format, output: Path | None, top: int, compared: 
         write(json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n", output)
     else:
         write(_written(plan_sections(found), kind, output), output)
+
+
+def _training(case: Case, kind: Format, output: Path | None, top: int, compare: list[str], tables: bool) -> None:
+    from moewright.case.file.training_section import parse_train_sizes
+    from moewright.report.training.train_page import train_sections
+    from moewright.training.plan_training import plan_training
+
+    if tables:
+        raise SpecError("is not of a training step, which is priced by the formulas", field="--tables")
+    wanted = [parse_train_sizes(text) for text in compare]
+    with progress(f"Planning {case.model.name} on {case.cluster.gpus} GPUs") as tell:
+        result = plan_training(case, wanted, top, tell)
+    if kind is Format.JSON:
+        write(json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n", output)
+    else:
+        write(_written(train_sections(result), kind, output), output)
 
 
 def _compared(text: str) -> StrategySpec:

@@ -131,6 +131,12 @@ def search(case: Case, progress: Progress = lambda share: None) -> Found:
             file=case.file,
             field="workload.kind",
         )
+    if case.training is not None:
+        raise SpecError(
+            "got 'train', which is no pass; expected forward, prefill or decode (`moewright plan` takes training)",
+            file=case.file,
+            field="workload.kind",
+        )
     check_units(case)
     _check_price(case)
     legal = space(case)

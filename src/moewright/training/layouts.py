@@ -76,9 +76,9 @@ class Layouts:
 
     def row(self, index: int, recompute: tuple[str, ...], layers: tuple[int, ...] | None = None) -> TrainStrategy:
         """Row ``index`` as a strategy."""
-        sizes = (int(getattr(self, f.name)[index]) for f in fields(self)[:8])
+        dp, cp, tp, pp, virtual, ep, etp, micro_batch = (int(getattr(self, f.name)[index]) for f in fields(self)[:8])
         return TrainStrategy(
-            *sizes,
+            *(dp, cp, tp, pp, virtual, ep, etp, micro_batch),
             SCHEDULES[self.schedule[index]],
             recompute,
             SHARDINGS[self.sharding[index]],
@@ -87,15 +87,18 @@ class Layouts:
         )
 
     @staticmethod
+    def from_columns(numbers: list[Ints], overlap: Bools) -> Layouts:
+        """From the columns in order, all but the last whole numbers."""
+        dp, cp, tp, pp, virtual, ep, etp, micro_batch, schedule, sharding = numbers
+        return Layouts(dp, cp, tp, pp, virtual, ep, etp, micro_batch, schedule, sharding, overlap)
+
+    @staticmethod
     def of(strategies: list[TrainStrategy]) -> Layouts:
         """Strategies as a table of as many rows."""
-        numbers = [[getattr(s, f.name) for s in strategies] for f in fields(Layouts)[:8]]
-        return Layouts(
-            *(np.array(column, dtype=np.int64) for column in numbers),
-            np.array([SCHEDULES.index(s.schedule) for s in strategies]),
-            np.array([SHARDINGS.index(s.sharding) for s in strategies]),
-            np.array([s.overlap_experts for s in strategies]),
-        )
+        numbers = [np.array([getattr(s, f.name) for s in strategies]) for f in fields(Layouts)[:8]]
+        numbers.append(np.array([SCHEDULES.index(s.schedule) for s in strategies]))
+        numbers.append(np.array([SHARDINGS.index(s.sharding) for s in strategies]))
+        return Layouts.from_columns(numbers, np.array([s.overlap_experts for s in strategies]))
 
 
 def training_case(case: Case, training: Training) -> Case:
@@ -119,9 +122,7 @@ def cell_pass(case: Case, training: Training, table: Table, micro_batch: Ints) -
     return Pass(case, table, batch, groups, loads)
 
 
-def training_load(
-    case: Case, training: Training, table: Table, routed: Array, moe: MoeFfn, ep: Group
-) -> ExpertLoad:
+def training_load(case: Case, training: Training, table: Table, routed: Array, moe: MoeFfn, ep: Group) -> ExpertLoad:
     """What routing does to the ranks: even where it is forced to be; with a capacity, places for so many copies."""
     law = Router.of(moe)
     if training.balanced or training.capacity is not None:

@@ -23,9 +23,11 @@ from moewright.case.file.records import (
 from moewright.case.file.sections import section, unknown_field
 from moewright.case.file.serving_section import read_serving
 from moewright.case.file.strategy_section import strategy_of
+from moewright.case.file.training_section import read_training
 from moewright.case.model import LatentAttention, LinearAttention, ModelSpec, SoftmaxAttention, UnknownAttention
 from moewright.case.serving import Serving
 from moewright.case.spelling import did_you_mean
+from moewright.case.train.train_workload import Training
 from moewright.case.workload import Goal, Kind, Limits, Objective, Routing, Workload
 from moewright.errors import SpecError
 
@@ -61,16 +63,19 @@ def case_of(raw: dict[str, Any], file: str, weighed: bool = False) -> Case:
     cluster = read_cluster(raw["cluster"], file)
     _refuse_uneven(cluster, file)
     serving = _serving(raw["workload"], file, folder)
+    training = _training(raw, model, file)
+    workload = _decode_step(serving) if serving else _forward_pass(training) if training else None
     return Case(
         model,
         cluster,
-        _decode_step(serving) if serving else _workload(raw["workload"], file, cluster.gpus),
+        workload or _workload(raw["workload"], file, cluster.gpus),
         _goal(raw, file),
         _routing(raw.get("routing", "uniform"), model, file, folder),
-        None if raw.get("strategy") is None else strategy_of(raw["strategy"], file),
+        None if raw.get("strategy") is None or training else strategy_of(raw["strategy"], file),
         file,
         serving,
         raw,
+        training=training,
     )
 
 
@@ -104,6 +109,18 @@ def _serving(value: Any, file: str, folder: Path) -> Serving | None:
     if not (isinstance(value, dict) and value.get("kind") == "serving"):
         return None
     return read_serving(value, file, folder)
+
+
+def _training(raw: dict[str, Any], model: ModelSpec, file: str) -> Training | None:
+    value = raw["workload"]
+    if not (isinstance(value, dict) and value.get("kind") == "train"):
+        return None
+    return read_training(value, raw.get("strategy"), model, file)
+
+
+def _forward_pass(training: Training) -> Workload:
+    """The forward pass of a training step."""
+    return Workload(Kind.FORWARD, (training.global_batch,), training.sequence)
 
 
 def _check_kind(value: Any, file: str) -> None:

@@ -25,7 +25,7 @@ MOST_BATCH = 1 << 24
 MOST_SEQUENCE = 1 << 28
 TENSOR_KINDS = ("attention", "experts", "shared_experts", "dense", "router", "vocabulary", "norm")
 #: of a workload
-KINDS = ("forward", "prefill", "decode", "serving")
+KINDS = ("forward", "prefill", "decode", "serving", "train")
 UNITS = ("fp4", "fp8", "int8", "bf16", "fp16", "fp32")
 #: ``auto`` tries powers of two, and GPUs times powers of two, up to this many sequences (or 64 a GPU)
 MOST_AUTO = 1 << 16

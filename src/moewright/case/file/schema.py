@@ -8,11 +8,13 @@ from pydantic.json_schema import models_json_schema
 
 from moewright.case.file import records as d
 from moewright.case.file import serving_section as s
+from moewright.case.file import training_section as t
 
 RECORDS: tuple[type[d.Record], ...] = (
     *(d.ModelRecord, d.NamedModelRecord, d.SoftmaxRecord, d.LatentRecord, d.LinearRecord, d.PrecisionRecord),
     *(d.ClusterRecord, d.ProfiledClusterRecord, d.NamedClusterRecord, d.DeviceRecord, d.WorkloadRecord),
     *(d.StrategyRecord, d.LimitsRecord, d.RoutingRecord, s.ServingRecord, s.LengthsRecord, s.EngineRecord),
+    *(t.TrainRecord, t.TrainStrategyRecord),
 )
 
 
@@ -58,8 +60,8 @@ def schema() -> dict[str, Any]:
                 ],
                 "description": "a catalogue name with a count of GPUs, or written out",
             },
-            "workload": {"anyOf": [_ref(d.WorkloadRecord), _ref(s.ServingRecord)]},
-            "strategy": _ref(d.StrategyRecord),
+            "workload": {"anyOf": [_ref(d.WorkloadRecord), _ref(s.ServingRecord), _ref(t.TrainRecord)]},
+            "strategy": {"anyOf": [_ref(d.StrategyRecord), _ref(t.TrainStrategyRecord)]},
             "objective": {"enum": ["latency", "throughput", "cost"], "default": "latency"},
             "limits": _ref(d.LimitsRecord),
             "routing": {

@@ -28,7 +28,7 @@ class Sharding(StrEnum):
     FULL = "fsdp"
 
 
-#: what the backward pass may compute again instead of keeping it, by Megatron-Core's names: outputs of norms; outputs of
+#: what the backward pass may compute again instead of keeping it, by Megatron-Core's names: outputs of norms; of
 #: activation functions; queries, keys and values that MLA expands; attention's core; shared experts; a dense
 #: feed-forward; all of an MoE; a whole layer
 MODULES = ("layernorm", "moe_act", "mla_up_proj", "core_attn", "shared_experts", "mlp", "moe", "full")

@@ -28,13 +28,43 @@ def validate_sections(board: dict[str, Any]) -> list[Section]:
     for kind in ("model", "system", "backend", "layout"):
         if board["tpot"]:
             sections.append(Section(f"By {kind}", (_by(board, kind),)))
-    if board["skipped"]:
-        places: dict[str, list[str]] = {}
-        for skip in board["skipped_lines"]:
-            places.setdefault(skip["reason"], []).append(str(skip["line"]))
-        rows = tuple((", ".join(at[:8]) + (" …" if len(at) > 8 else ""), reason) for reason, at in places.items())
-        sections.append(Section("Rows not predicted", (Table(("line", "reason"), rows),)))
-    return sections
+    return sections + _left_out(board)
+
+
+def training_sections(board: dict[str, Any]) -> list[Section]:
+    """Errors of training steps in all, by model and by GPU kind, and the rows left out with the reasons."""
+    rank = board["ranking"]
+    right = f"{rank['right']} of {rank['pairs']} pairs" if rank["pairs"] else "no two rows differ in layout only"
+    lines = [
+        ("rows", f"{board['rows']} in the file, {board['predicted']} predicted"),
+        ("constants", board["fitted"]),
+        ("the faster layout preferred", right),
+    ]
+    named = {"tokens_s_gpu": "tokens/s a GPU", "peak_memory": "peak memory"}
+    total = [(text, *_three(board[key])) for key, text in named.items() if board[key]["rows"]]
+    table = Table(("", "rows", "median error", "mean", "p90"), tuple(total), (1, 2, 3, 4))
+    sections = [Section("Predicted against measured", (facts(*lines), table))]
+    for kind in ("model", "gpu_kind"):
+        groups = board["tokens_s_gpu"]["by"][kind]
+        rows = tuple((name, *_three(errors)) for name, errors in groups.items())
+        head = (kind.replace("_", " "), "rows", "median error", "mean", "p90")
+        sections.append(Section(f"By {kind.replace('_', ' ')}", (Table(head, rows, (1, 2, 3, 4)),)))
+    return sections + _left_out(board)
+
+
+def _three(errors: dict[str, Any]) -> tuple[str, str, str, str]:
+    median, mean, p90 = (_percent(errors[name]) for name in ("median_ape", "mean_ape", "p90_ape"))
+    return str(errors["rows"]), median, mean, p90
+
+
+def _left_out(board: dict[str, Any]) -> list[Section]:
+    if not board["skipped"]:
+        return []
+    places: dict[str, list[str]] = {}
+    for skip in board["skipped_lines"]:
+        places.setdefault(skip["reason"], []).append(str(skip["line"]))
+    rows = tuple((", ".join(at[:8]) + (" …" if len(at) > 8 else ""), reason) for reason, at in places.items())
+    return [Section("Rows not predicted", (Table(("line", "reason"), rows),))]
 
 
 def _rank(rank: dict[str, Any], other: str, without: float) -> str:

@@ -1,9 +1,9 @@
 """Measured training steps from a CSV file: what each row says was run, and what was read into it.
 
 Columns: ``model``, ``gpus``, ``gpu_kind``, ``tp``, ``ep``, ``pp``, ``mbs``, ``gbs``, ``seq``, ``precision``, and where
-they are stated ``etp``, ``vpp``, ``cp``, ``fsdp``, ``recompute``, ``notes``, ``source``; measured are ``tokens_s_gpu`` or
-``s_per_step``, and ``peak_mem_gib``. What a row leaves open is read by the rules of this module, which hang on what was
-run and never on a model's name; a row that cannot be read is skipped with its line and the reason.
+they are stated ``etp``, ``vpp``, ``cp``, ``fsdp``, ``recompute``, ``notes``, ``source``; measured are ``tokens_s_gpu``
+or ``s_per_step``, and ``peak_mem_gib``. What a row leaves open is read by the rules of this module, which hang on what
+was run and never on a model's name; a row that cannot be read is skipped with its line and the reason.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import re
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from moewright.case.catalogue.hardware_catalogue import load_cluster
@@ -188,6 +189,7 @@ def _checked(s: MeasuredStep) -> MeasuredStep:
     return s
 
 
+@cache
 def named_model(text: str) -> tuple[ModelSpec, bool]:
     """The model of the catalogue that a table names in its own way, and whether it is cut: spaces, hyphens and
     underscores do not count, nor what stands in brackets, nor sizes at the end. A cut model keeps its first layer and
@@ -218,6 +220,7 @@ def named_model(text: str) -> tuple[ModelSpec, bool]:
 _VARIANTS = {"base", "instruct", "moe", "dropless", "tokendrop", "pretrain", "bf16", "fp8"}
 
 
+@cache
 def _cluster(kind: str, gpus: int) -> Cluster:
     if kind not in CLUSTERS:
         raise ValueError(f"gpu_kind {kind!r}; known are {', '.join(CLUSTERS)}")

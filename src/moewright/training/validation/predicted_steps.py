@@ -11,11 +11,12 @@ from moewright.case.case import Case
 from moewright.case.train.train_strategy import LEVELS, Schedule, Sharding, TrainStrategy
 from moewright.case.train.train_workload import Graphs, Training
 from moewright.case.workload import Kind, Workload
+from moewright.cost.arrays import Ints
 from moewright.errors import MoewrightError
-from moewright.training.delivered import Delivered
 from moewright.training.layouts import Layouts
-from moewright.training.step_seconds import Steps, evaluate_steps
+from moewright.training.stages.step_seconds import Steps, evaluate_steps
 from moewright.training.validation.measured_steps import MeasuredStep, Unread
+from moewright.training.work.delivered import Delivered
 
 #: since when Megatron-Bridge's benchmarks capture whole iterations as graphs, where formats have static shapes
 _GRAPHS = (26, 6)
@@ -56,11 +57,11 @@ def predict_step(row: MeasuredStep, constants: Delivered | None = None) -> Predi
     strategy = strategy_of_row(row, training)
     steps = _evaluated(case, training, strategy, levels, constants)
     usable = case.cluster.device.memory * (1 - training.fragmentation)
-    if row.pp == 1 and row.peak is None and steps.peak[0] > usable and not row.fsdp:
-        # what is not stated, and is needed to fit: weights and gradients divided as well
+    if row.pp == 1 and row.peak is None and not row.fsdp and int(steps.recompute[0]) > 0:
+        # not stated, and of use where memory is short: weights and gradients divided as well
         divided = replace(strategy, sharding=Sharding.FULL)
         sharded = _evaluated(case, training, divided, levels, constants)
-        if sharded.peak[0] < steps.peak[0]:
+        if sharded.peak[0] <= usable and (sharded.seconds[0] < steps.seconds[0] or steps.peak[0] > usable):
             strategy, steps = divided, sharded
     chosen = replace(strategy, recompute=levels[int(steps.recompute[0])])
     return PredictedStep(row, float(steps.seconds[0]), float(steps.peak[0]), chosen)
@@ -73,12 +74,21 @@ def _evaluated(
     levels: Sequence[tuple[str, ...]],
     constants: Delivered | None,
 ) -> Steps:
+    place = default_place(case, training, strategy)
+    return evaluate_steps(case, training, Layouts.of([strategy]), levels, constants, place)
+
+
+def default_place(case: Case, training: Training, strategy: TrainStrategy) -> Ints | None:
+    """Megatron-Core's own division of layers over chunks where they divide, or do with embedding and loss as a layer
+    each (``account_for_embedding_in_pipeline_split``, ``account_for_loss_in_pipeline_split``); None: as even as seconds
+    allow, which a layout that is written out is taken to be."""
     layers = len(case.model.layers) + training.prediction_layers
     chunks = strategy.pp * strategy.virtual
-    place = None
-    if layers % chunks == 0:  # Megatron-Core's own division, where nothing else is said
-        place = (np.arange(layers) // (layers // chunks))[None, :]
-    return evaluate_steps(case, training, Layouts.of([strategy]), levels, constants, place)
+    if layers % chunks == 0:
+        return (np.arange(layers) // (layers // chunks))[None, :]
+    if (layers + 2) % chunks == 0:
+        return ((np.arange(layers) + 1) // ((layers + 2) // chunks))[None, :]
+    return None
 
 
 def case_of_row(row: MeasuredStep) -> tuple[Case, Training]:

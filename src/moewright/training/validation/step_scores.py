@@ -31,10 +31,10 @@ def relative_errors(predicted: Sequence[PredictedStep], quantity: str) -> list[t
 
 
 def summary(errors: Sequence[float]) -> dict[str, Any]:
-    """Rows, and the median, mean and 90th percentile of absolute errors, in per cent."""
+    """Rows, and the median, mean and 90th percentile of absolute errors (0.1: 10 %)."""
     if not errors:
         return {"rows": 0, "median_ape": None, "mean_ape": None, "p90_ape": None}
-    values = 100 * np.asarray(errors)
+    values = np.asarray(errors)
     return {
         "rows": len(errors),
         "median_ape": float(np.median(values)),
@@ -47,10 +47,10 @@ def errors_of(predicted: Sequence[PredictedStep], quantity: str) -> dict[str, An
     """The summary of ``quantity``, and by model and by GPU kind."""
     found = relative_errors(predicted, quantity)
     by: dict[str, Any] = {}
-    for name, key in (("model", lambda p: p.row.model.name), ("gpu_kind", lambda p: p.row.raw["gpu_kind"])):
+    for name in ("model", "gpu_kind"):
         groups: dict[str, list[float]] = defaultdict(list)
         for p, error in found:
-            groups[key(p)].append(error)
+            groups[p.row.model.name if name == "model" else p.row.raw["gpu_kind"]].append(error)
         by[name] = {group: summary(errors) for group, errors in sorted(groups.items())}
     return {**summary([error for _, error in found]), "by": by}
 

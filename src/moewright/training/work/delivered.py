@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 from moewright.case.cluster import Cluster, Device, Kernels
 from moewright.case.precision import Precision
 from moewright.case.train.train_workload import Graphs, Training
+from moewright.cost.arrays import Array
 from moewright.cost.prices.price import Priced, derived
 from moewright.cost.prices.roofline import Roofline
 from moewright.cost.work import AttentionScores, Work
@@ -31,18 +33,33 @@ EXPERT_KERNELS = 4
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """Shares of peaks and seconds of the host. ``products``: by matrix unit, of the dense peak where K is without end;
-    ``attention``: of the 16-bit peak; ``bandwidth``: of the memory's; ``host``: seconds of a layer and pass in which
-    the device waits for the host, which waits for the routing; ``host_static``: the same where shapes are static;
+    """Shares of peaks and seconds of the host. ``products``: by generation (``generation_of``) and matrix unit, of the
+    dense peak where K is without end; ``fused``: how much more of it products of 8 bits and fewer reach where whole
+    iterations are graphs of fused kernels; ``attention``: of the 16-bit peak, by generation; ``bandwidth``: of the
+    memory's; ``host``: seconds that the host takes to start the kernels of a layer's pass, if it waits for the routing;
+    ``host_static``: the same where shapes are static; ``meeting``: how busy device and host add up, (d^m + h^m)^(1/m);
     ``hidden``: share of the experts' traffic that overlap can hide; ``source``: what they were fitted on."""
 
-    products: dict[str, float]
-    attention: float
+    products: dict[str, dict[str, float]]
+    fused: float
+    attention: dict[str, float]
     bandwidth: float
     host: float
     host_static: float
+    meeting: float
     hidden: float
     source: str = ""
+
+    def waiting(self, busy: Array, host: float) -> Array:
+        """Seconds beside ``busy`` ones that a ``host`` of so many seconds costs."""
+        if host <= 0:
+            return np.zeros(busy.shape)
+        return np.asarray((busy**self.meeting + host**self.meeting) ** (1 / self.meeting) - busy)
+
+
+def generation_of(device: Device) -> str:
+    """The generation whose shares a device takes, by the narrowest floats that it multiplies."""
+    return "blackwell" if "fp4" in device.flops else "hopper"
 
 
 @cache
@@ -66,17 +83,23 @@ class TrainingPrice:
         return self.attention if isinstance(w.shape, AttentionScores) else self.products
 
 
-def training_price(cluster: Cluster, precision: Precision, constants: Delivered) -> TrainingPrice:
+def training_price(cluster: Cluster, precision: Precision, constants: Delivered, graphs: Graphs) -> TrainingPrice:
     """The price of training on ``cluster``."""
     device = cluster.device
     if not device.source:  # a spec's own: its efficiencies are the only ones
         own = Roofline(cluster, precision)
         return TrainingPrice(own, own)
-    shares = {unit: constants.products.get(unit, constants.products["bf16"]) for unit in device.flops}
-    products = _reached(device, {unit: device.flops[unit] * share for unit, share in shares.items()}, constants)
-    scores = _reached(device, {unit: peak * constants.attention for unit, peak in device.flops.items()}, constants)
+    generation = generation_of(device)
+    shares = constants.products[generation]
+    fused = constants.fused if graphs is Graphs.FULL else 1.0
+    reached = {
+        unit: peak * (shares["bf16"] if unit not in shares else shares[unit] * (fused if unit != "bf16" else 1.0))
+        for unit, peak in device.flops.items()
+    }
+    scores = {unit: peak * constants.attention[generation] for unit, peak in device.flops.items()}
     return TrainingPrice(
-        Roofline(replace(cluster, device=products), precision), Roofline(replace(cluster, device=scores), precision)
+        Roofline(replace(cluster, device=_reached(device, reached, constants)), precision),
+        Roofline(replace(cluster, device=_reached(device, scores, constants)), precision),
     )
 
 

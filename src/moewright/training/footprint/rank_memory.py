@@ -10,8 +10,8 @@ import numpy as np
 from moewright.case.train.train_strategy import Sharding
 from moewright.case.train.train_workload import Training
 from moewright.cost.arrays import Array, where
-from moewright.training.cell_seconds import Weights
 from moewright.training.layouts import SHARDINGS, Layouts
+from moewright.training.work.cell_seconds import Weights
 
 #: lines of the memory table, in order
 LINES = ("weights", "gradients", "optimizer", "activations", "logits", "working")

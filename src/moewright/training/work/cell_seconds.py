@@ -18,9 +18,9 @@ from moewright.cost.prices.price import Priced
 from moewright.cost.shapes import tensor_share
 from moewright.cost.table import Table
 from moewright.cost.work import Collective, Matrix, Pass, Products, Stream, Work
-from moewright.training.delivered import Delivered, TrainingPrice, host_seconds
-from moewright.training.layer_passes import backward_work, expanded_share, layer_passes
-from moewright.training.saved_tensors import Saved, saved_tensors, working_bytes
+from moewright.training.footprint.saved_tensors import Saved, saved_tensors, working_bytes
+from moewright.training.work.delivered import Delivered, TrainingPrice, host_seconds
+from moewright.training.work.layer_passes import backward_work, expanded_share, layer_passes
 
 #: kinds of traffic inside a layer
 KINDS = ("tp", "cp", "ep", "etp")
@@ -30,14 +30,15 @@ _LOSS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class PassSeconds:
-    """Arrays [cells] of one pass: ``compute`` with the device's waiting for its host, ``traffic`` by kind."""
+    """Arrays [cells] of one pass: ``compute``, ``traffic`` by kind, ``waits`` of the device for its host."""
 
     compute: Array
     traffic: dict[str, Array]
+    waits: Array
 
-    def seconds(self, hidden: Array | float = 0.0) -> Array:
-        """With all traffic exposed but ``hidden`` seconds of it."""
-        return self.compute + total(self.traffic.values()) - hidden
+    def seconds(self) -> Array:
+        """With all traffic exposed."""
+        return self.compute + total(self.traffic.values()) + self.waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,7 @@ class Weights:
     experts: Array
 
     def __add__(self, other: Weights) -> Weights:
-        return Weights(
-            self.dense + other.dense, self.narrow_dense + other.narrow_dense, self.experts + other.experts
-        )
+        return Weights(self.dense + other.dense, self.narrow_dense + other.narrow_dense, self.experts + other.experts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +74,16 @@ def layer_unit(p: Pass, layer: Layer, training: Training, price: TrainingPrice, 
     """One kind of layer."""
     passes = layer_passes(p, layer, training)
     forward, backward = price.price(passes.forward), price.price(passes.backward)
-    waits = host_seconds(training, constants, isinstance(layer.ffn, MoeFfn))
+    host = host_seconds(training, constants, isinstance(layer.ffn, MoeFfn))
     return Unit(
-        pass_seconds_of(forward, waits),
-        pass_seconds_of(backward, waits),
+        pass_seconds_of(forward, constants, host),
+        pass_seconds_of(backward, constants, host),
         _of_weights(backward),
         total(w.flops for w in passes.forward),
         weights_of(layer_tensors(layer, p.case.model.hidden_size), layer, p.table),
         saved_tensors(p, layer, training.recipe),
         working_bytes(p, layer),
-        {name: pass_seconds_of(part, 0.0) for name, part in _modules(p, layer, forward).items()},
+        {name: pass_seconds_of(part) for name, part in _modules(p, layer, forward).items()},
         [*forward, *backward],
     )
 
@@ -116,15 +115,18 @@ def _modules(p: Pass, layer: Layer, forward: list[Priced]) -> dict[str, list[Pri
     }
 
 
-def pass_seconds_of(priced: Sequence[Priced], waits: float) -> PassSeconds:
-    """The seconds of ``priced`` by what they are, and ``waits`` for the host."""
-    compute = total(x.seconds for x in priced if not x.is_collective) + waits
+def pass_seconds_of(priced: Sequence[Priced], constants: Delivered | None = None, host: float = 0.0) -> PassSeconds:
+    """The seconds of ``priced`` by what they are. The device waits where the ``host`` takes longer to start them than
+    they take."""
+    compute = total(x.seconds for x in priced if not x.is_collective)
     traffic = {kind: np.zeros_like(compute) for kind in KINDS}
     for x in priced:
         c = x.work.collective
         if c is not None and np.any(x.work.happens):
             traffic[c.group.kind] = traffic[c.group.kind] + x.seconds
-    return PassSeconds(compute, traffic)
+    busy = compute + total(traffic.values())
+    waits = constants.waiting(busy, host) if constants else np.zeros(busy.shape)
+    return PassSeconds(compute, traffic, waits)
 
 
 def _of_weights(backward: Sequence[Priced]) -> Array:
@@ -169,8 +171,8 @@ def end_units(p: Pass, training: Training, price: TrainingPrice) -> tuple[Unit, 
         kept = [Saved("logits", 4.0 * logits), Saved("head_input", 2.0 * model.hidden_size * p.batch.own)]
         made.append(
             Unit(
-                pass_seconds_of(forward, 0.0),
-                pass_seconds_of(backward, 0.0),
+                pass_seconds_of(forward),
+                pass_seconds_of(backward),
                 _of_weights(backward),
                 total(w.flops for w in work),
                 weights_of(held, layer, t),
@@ -193,7 +195,7 @@ def prediction_unit(p: Pass, head: Unit, price: TrainingPrice, training: Trainin
     traffic = 2.0 * (b.own * 3 * hidden + 2 * hidden * hidden)
     work = [Work("prediction_join", "head", Products("dense", (join,)), flops, traffic, flops > 0)]
     forward, backward = price.price(work), price.price(backward_work(work, training.gradients))
-    own_forward, own_backward = pass_seconds_of(forward, 0.0), pass_seconds_of(backward, 0.0)
+    own_forward, own_backward = pass_seconds_of(forward), pass_seconds_of(backward)
     matrix = none + 2.0 * hidden * hidden
     return Unit(
         _joined(own_forward, head.forward),
@@ -209,9 +211,8 @@ def prediction_unit(p: Pass, head: Unit, price: TrainingPrice, training: Trainin
 
 
 def _joined(one: PassSeconds, other: PassSeconds) -> PassSeconds:
-    return PassSeconds(
-        one.compute + other.compute, {kind: one.traffic[kind] + other.traffic[kind] for kind in KINDS}
-    )
+    traffic = {kind: one.traffic[kind] + other.traffic[kind] for kind in KINDS}
+    return PassSeconds(one.compute + other.compute, traffic, one.waits + other.waits)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,20 +31,46 @@ class StageSeconds:
         return self.forward + self.inputs + self.weights
 
 
-def pipeline_seconds(s: StageSeconds, micro: Array, virtual: int, schedule: Schedule) -> tuple[Array, Array]:
-    """(seconds of all ``micro`` micro-batches, those in which the slowest stage is idle), arrays [rows]."""
+#: of what stages of unequal chunks would wait if they worked in step, what they do: simulated pipelines wait for all or
+#: none of it, half in the mean
+_WAITED = 0.5
+
+
+def meeting_seconds(forward: Array, backward: Array) -> Array:
+    """Seconds [rows] that one micro-batch takes every stage of an interleaved pipeline that is kept full, where chunks
+    differ: [rows, virtual, stages]. Stages work in step, each on a forward chunk and a backward one, and all wait for
+    the slowest. Of v rounds of as many micro-batches as there are stages, in the r-th a stage does forward chunk r; its
+    backward pass is as many rounds behind as its warm-up was long: v − 1, and two more on the first stage than on the
+    one that would follow the last. Equal chunks give the seconds of a stage."""
+    _, virtual, stages = forward.shape
+    place = np.arange(stages)
+    behind = virtual - 1 + np.rint(2 * (stages - 1 - place) / stages).astype(np.int64)
+    total = np.zeros(len(forward))
+    for r in range(virtual):
+        chunk = virtual - 1 - (r - behind) % virtual
+        total = total + (forward[:, r, :] + backward[:, chunk, place]).max(axis=1)
+    return total
+
+
+def pipeline_seconds(
+    s: StageSeconds, micro: Array, virtual: int, schedule: Schedule, unevenness: Array | float = 1.0
+) -> tuple[Array, Array]:
+    """(seconds of all ``micro`` micro-batches, those in which the slowest stage is idle), arrays [rows].
+    ``unevenness``: ``meeting_seconds`` over those of the slowest stage."""
     whole = s.whole
     slowest = whole.max(axis=1)
     others = whole.sum(axis=1) - slowest
     share: Array | float = 1.0
+    waits: Array | float = 0.0
     if schedule is Schedule.INTERLEAVED:
         share = 1.0 / virtual
+        waits = micro * slowest * _WAITED * (unevenness - 1.0)
     elif schedule is Schedule.ZERO_BUBBLE:
         share = (s.forward + s.inputs - s.weights).sum(axis=1) / whole.sum(axis=1)
     elif schedule is Schedule.DUALPIPE_V:
         gap = s.forward + 2 * s.inputs + 2 * s.weights - 3 * s.weights
         share = gap.sum(axis=1) / whole.sum(axis=1) / 2
-    idle = others * np.maximum(share, 0.0)
+    idle = others * np.maximum(share, 0.0) + waits
     return micro * slowest + idle, idle
 
 
@@ -167,9 +193,7 @@ def simulate_pipeline(
     return spans
 
 
-def _ready(
-    x: Operation, place: int, chunks: int, done: dict[tuple[str, int, int], float], hop: float
-) -> float | None:
+def _ready(x: Operation, place: int, chunks: int, done: dict[tuple[str, int, int], float], hop: float) -> float | None:
     """When the inputs of ``x`` are there; None where what makes them has not been scheduled yet."""
     if x.kind == "F":
         return 0.0 if place == 0 else _after(done.get(("F", x.micro, place - 1)), hop)

@@ -13,9 +13,9 @@ from moewright.case.train.train_workload import Training
 from moewright.cost.arrays import Array, where
 from moewright.cost.network import Group
 from moewright.cost.work import Collective, Stream, Work
-from moewright.training.cell_seconds import Weights
-from moewright.training.delivered import TrainingPrice
 from moewright.training.layouts import SHARDINGS, Layouts, reduction_groups
+from moewright.training.work.cell_seconds import Weights
+from moewright.training.work.delivered import TrainingPrice
 
 #: kernels that an optimizer's step starts over its buffers
 _KERNELS = 8.0

@@ -15,7 +15,7 @@ import numpy as np
 
 from moewright.case.model import LatentAttention, Layer, LinearAttention, MoeFfn
 from moewright.case.tensors.layer_tensors import layer_attention_tensors, layer_ffn_tensors
-from moewright.case.train.train_workload import Training
+from moewright.case.train.train_workload import Graphs, Training
 from moewright.cost.arrays import Array, array, where
 from moewright.cost.attention import query_bytes
 from moewright.cost.layer import layer_work
@@ -33,6 +33,8 @@ _AGAIN = ("attention_gather", "dense_gather", "shared_gather", "head_gather")
 _ELEMENT = 2.0
 #: bytes that the router's kernels read and write for one expert's score: fp32 scores and choices, some ten times
 _ROUTER_BYTES = 40.0
+#: kernels of an activation that is not one: two clamps, a sigmoid, products, sums
+_UNFUSED = 7.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +111,11 @@ def _streams(p: Pass, layer: Layer, training: Training) -> list[Work]:
     b, hidden = p.batch, p.case.model.hidden_size
     ffn, a = layer.ffn, layer.attention
     tp = array(p.table.tp)
+    fused = training.graphs is Graphs.FULL  # the experts' casts are part of the kernels before them
     heads = b.tokens / tp * query_bytes(a)
     if isinstance(a, LinearAttention):  # the convolution's input and output, the gated norm
         heads = heads * 2.0
-    parts = {"heads": (2.0 * heads, 2.0), "casts": (_cast_elements(p, layer) * training.recipe.cast, 2.0)}
+    parts = {"heads": (2.0 * heads, 2.0), "casts": (_cast_elements(p, layer, fused) * training.recipe.cast, 2.0)}
     streams = sum(x.columns // hidden for x in layer.extra if x.name == "hyper_connection")
     if streams:  # each mix reads all residual streams, in fp32 mostly, and writes them
         parts["residual_streams"] = (2.0 * 2.0 * streams * hidden * b.own * _ELEMENT, 4.0)
@@ -120,6 +123,8 @@ def _streams(p: Pass, layer: Layer, training: Training) -> list[Work]:
         width = ffn.token_width(hidden)
         copies = b.routed * ffn.working / array(p.table.ep) * p.loads[ffn].straggler
         parts["router_choice"] = (b.own * ffn.experts * _ROUTER_BYTES, 4.0)
+        if ffn.bias and not fused:  # biases and clamps before the activation: kernels of their own
+            parts["biased_activation"] = (_UNFUSED * _ELEMENT * 3.0 * copies * ffn.width / array(p.table.etp), _UNFUSED)
         parts["permutation"] = (2.0 * _ELEMENT * width * (b.own + copies), 2.0)
         inner = ffn.shared_width
     else:
@@ -133,7 +138,7 @@ def _streams(p: Pass, layer: Layer, training: Training) -> list[Work]:
     ]
 
 
-def _cast_elements(p: Pass, layer: Layer) -> Array:
+def _cast_elements(p: Pass, layer: Layer, fused: bool) -> Array:
     """Elements of a rank's products' inputs, of those that are cast to a narrower format: each input once."""
     b, t, hidden = p.batch, p.table, p.case.model.hidden_size
     inputs: dict[tuple[int, bool], Array] = {}
@@ -146,7 +151,7 @@ def _cast_elements(p: Pass, layer: Layer) -> Array:
         inputs[x.columns, second] = b.tokens * x.columns * share
     total = sum(inputs.values(), start=np.zeros(b.tokens.shape))
     ffn = layer.ffn
-    if isinstance(ffn, MoeFfn):
+    if isinstance(ffn, MoeFfn) and not fused:
         copies = b.routed * ffn.working / array(t.ep) * p.loads[ffn].straggler
         total = total + copies * (ffn.token_width(hidden) + ffn.width / array(t.etp))
     return total

@@ -1,0 +1,166 @@
+"""A plan of training on a terminal or in Markdown."""
+
+from __future__ import annotations
+
+from moewright.report.blocks import Section, Table, facts, percent, plural
+from moewright.training.footprint.memory_timeline import Moment
+from moewright.training.training_record import MFU, TrainingComparison, TrainingPlan, TrainingResult
+from moewright.units import format_bytes, format_count, format_seconds
+
+#: parts of a step as a reader knows them
+PARTS = {
+    "compute": "computation",
+    "host": "waiting for the host",
+    "bubble": "pipeline bubble",
+    "tp_traffic": "tensor parallelism",
+    "cp_traffic": "context parallelism",
+    "ep_traffic": "expert all-to-all",
+    "etp_traffic": "tensor parallelism of experts",
+    "stage_transfer": "between stages",
+    "gradient_reduction": "gradient reduction",
+    "weight_gathering": "weight gathering",
+    "optimizer": "optimizer",
+}
+_LINES = {
+    "weights": "weights",
+    "gradients": "gradients",
+    "optimizer": "optimizer states",
+    "activations": "activations kept",
+    "logits": "logits and loss",
+    "working": "working memory of a backward pass",
+}
+#: columns of the picture of memory over a step
+_COLUMNS = 60
+_SHADES = " .:-=+*#%@"
+
+
+def train_sections(r: TrainingResult) -> list[Section]:
+    """The answer first, then what a step goes to, memory, and what else there is."""
+    best, case = r.best, r.case
+    sections = [
+        Section(
+            f"Plan of training {case.model.name} on {case.cluster.gpus} × {case.cluster.device.name}",
+            (f"Best of {plural(r.candidates, 'candidate')}: {best.strategy.name}", _figures(r), *r.notes),
+        ),
+        Section("A step", (_parts(best), f"Overlap hides {format_seconds(best.hidden)} of expert traffic more.")),
+        Section("Memory of the fullest rank", (_memory(best), *_moment(r))),
+    ]
+    if best.strategy.pp > 1:
+        sections.append(Section("Stages", (_stages(r),)))
+    if r.moments and best.strategy.pp > 1:
+        sections.append(Section("Memory over a step, a line a stage", (_picture(r),)))
+    if r.walls:
+        wall = r.walls[0]
+        text = f"Next wall: {PARTS[wall.name]}, {wall.share:.1%} of the step. It would take {wall.advice}."
+        sections.append(Section("What would help most", (text,)))
+    if r.alternatives:
+        sections.append(Section("Alternatives", (_table((best, *r.alternatives)),)))
+    sections.append(Section("Frontier: memory against time", (_table(r.frontier),)))
+    sections += [_comparison(c) for c in r.comparisons]
+    rows = tuple((reason, str(count)) for reason, count in r.rejected.items())
+    text = f"{plural(r.candidates, 'candidate')} took {format_seconds(r.search_seconds, 3)}. Left out:"
+    sections.append(Section("Search", (text, Table(("reason", "left out"), rows, (1,)))))
+    return sections
+
+
+def _figures(r: TrainingResult) -> Table:
+    best = r.best
+    simulated = None if r.simulated is None else ("pipeline, simulated", format_seconds(r.simulated, 4))
+    days = None if best.days is None else ("days for all tokens", f"{best.days:.1f}")
+    hours = None if best.gpu_hours is None else ("GPU-hours", format_count(best.gpu_hours))
+    cost = None if best.cost is None else ("cost", format_count(best.cost))
+    return facts(
+        ("a step", format_seconds(best.seconds, 4)),
+        simulated,
+        ("tokens/s a GPU", format_count(best.tokens_s_gpu)),
+        ("model FLOPs utilisation", f"{best.mfu:.1%}: {MFU}"),
+        ("micro-batches", str(best.micro_batches)),
+        ("bubble", f"{best.bubble:.1%}"),
+        days,
+        hours,
+        cost,
+    )
+
+
+def _parts(best: TrainingPlan) -> Table:
+    rows = tuple(
+        (PARTS[name], format_seconds(seconds), percent(seconds, best.seconds))
+        for name, seconds in sorted(best.parts.items(), key=lambda item: -item[1])
+        if seconds > 0
+    )
+    return Table(("part", "seconds", "share"), rows, (1, 2))
+
+
+def _memory(best: TrainingPlan) -> Table:
+    rows = [
+        (_LINES[name], format_bytes(size), percent(size, best.peak)) for name, size in best.memory.items() if size > 0
+    ]
+    rows.append(("peak", format_bytes(best.peak), ""))
+    rows.append(("usable", format_bytes(best.usable), ""))
+    return Table(("what", "bytes", "share"), tuple(rows), (1, 2))
+
+
+def _moment(r: TrainingResult) -> list[str]:
+    peak = r.peak
+    if peak is None or r.best.strategy.pp == 1:
+        return []
+    kind = {"F": "forward", "B": "backward", "W": "weights' gradient"}.get(peak.operation, "loss")
+    return [
+        f"The peak is on stage {peak.stage}, {format_seconds(peak.seconds)} into the step, in the {kind} pass of "
+        f"micro-batch {peak.micro_batch}: {format_bytes(peak.bytes)} by the simulated schedule."
+    ]
+
+
+def _stages(r: TrainingResult) -> Table:
+    rows = tuple(
+        (str(s.stage), str(s.layers), format_seconds(s.forward), format_seconds(s.backward), format_bytes(s.peak))
+        for s in r.stages
+    )
+    return Table(("stage", "layers", "forward", "backward", "peak memory"), rows, (0, 1, 2, 3, 4))
+
+
+def _picture(r: TrainingResult) -> Table:
+    """Memory of each stage over the step: a character a moment, darker where more is held."""
+    end = max(m.seconds for line in r.moments for m in line) or 1.0
+    most = max(m.bytes for line in r.moments for m in line) or 1.0
+    rows = tuple((str(line[0].stage), _line(line, end, most)) for line in r.moments)
+    return Table(("stage", f"{_SHADES[0]!r} nothing to {_SHADES[-1]!r} {format_bytes(most)}"), rows)
+
+
+def _line(moments: tuple[Moment, ...], end: float, most: float) -> str:
+    largest = [0.0] * _COLUMNS
+    held, at = moments[0].bytes, 0
+    for column in range(_COLUMNS):
+        largest[column] = held
+        while at < len(moments) and moments[at].seconds <= end * (column + 1) / _COLUMNS:
+            held = moments[at].bytes
+            largest[column] = max(largest[column], held)
+            at += 1
+    return "".join(_SHADES[min(int(size / most * (len(_SHADES) - 1) + 0.5), len(_SHADES) - 1)] for size in largest)
+
+
+def _table(plans: tuple[TrainingPlan, ...]) -> Table:
+    rows = tuple(
+        (
+            p.strategy.name,
+            format_seconds(p.seconds, 4),
+            format_count(p.tokens_s_gpu),
+            f"{p.bubble:.1%}",
+            format_bytes(p.peak),
+        )
+        for p in plans
+    )
+    return Table(("strategy", "a step", "tokens/s a GPU", "bubble", "peak memory"), rows, (1, 2, 3, 4))
+
+
+def _comparison(c: TrainingComparison) -> Section:
+    rows = tuple(
+        (PARTS[name], f"{'+' if seconds > 0 else '−'}{format_seconds(abs(seconds))}")
+        for name, seconds in c.differences.items()
+        if seconds
+    )
+    word = "slower" if c.slower >= 1 else "of the best's seconds, but it does not fit"
+    text = f"{c.plan.strategy.name} takes {format_seconds(c.plan.seconds, 4)} a step, {c.slower:.3f} times: {word}."
+    if not c.plan.fits:
+        text += f" It needs {format_bytes(c.plan.peak)} of {format_bytes(c.plan.usable)} usable."
+    return Section(f"Compared: {c.plan.strategy.name}", (text, Table(("part", "against the best"), rows, (1,))))

@@ -1,0 +1,1 @@
+"""Layers on stages, schedules, and the seconds and bytes of a whole step."""
