@@ -43,6 +43,8 @@ def listed(case):
         if batch % (replicas * dp):
             continue
         held, stage = batch // (replicas * dp), dp * cp * tp * repeated
+        # ranks of tp that hold the same KV heads, and may keep parts of their tokens
+        same = max(1, tp // attention.kv_heads) if decode else 1
         for ep in sizes:
             if stage % ep or ep > moe.experts or moe.width % (stage // ep):
                 continue
@@ -58,9 +60,9 @@ def listed(case):
                     for two in (False, True):
                         if two and (stage == 1 or held // m % 2):
                             continue
-                        found.add(
-                            (replicas, pp, m, dp, cp, tp, repeated, ep, stage // ep, redundant, replicated, two, batch)
-                        )
+                        rest = (ep, stage // ep, redundant, replicated, two, batch)
+                        for dcp in (d for d in sizes if same % d == 0):
+                            found.add((replicas, pp, m, dp, cp, tp, repeated, dcp, *rest))
     return found
 
 
@@ -70,7 +72,7 @@ def test_space_is_the_brute_force_listing(gpus, kind):
     case = small(gpus=gpus, kind=kind, batch=24)
     t = space(case).table
     columns = (
-        *(t.replicas, t.pp, t.micro_batches, t.dp, t.cp, t.tp, t.repeated, t.ep, t.etp, t.redundant),
+        *(t.replicas, t.pp, t.micro_batches, t.dp, t.cp, t.tp, t.repeated, t.dcp, t.ep, t.etp, t.redundant),
         *(t.replicated, t.two_batch, t.batch),
     )
     rows = list(zip(*(c.tolist() for c in columns), strict=True))

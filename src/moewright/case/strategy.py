@@ -2,7 +2,8 @@
 
 The vocabulary, once: ``gpus = replicas · pp · stage``. A stage's ranks are folded twice, as attention
 ``dp · cp · tp`` (times ``repeated`` where every tp group repeats the same attention) and as experts
-``ep · etp``. Ranks are numbered replica, stage, then dp, cp, tp (ep, etp), the last one fastest.
+``ep · etp``. ``dcp`` ranks of a tp group, next to each other, keep 1/dcp of the cached tokens of their sequences
+each (decode context parallelism). Ranks are numbered replica, stage, then dp, cp, tp (ep, etp), the last one fastest.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class AttentionParallel:
     cp: int = 1
     tp: int = 1
     repeated: int = 1
+    dcp: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ class Strategy:
         """The short name, the same everywhere: ``R16 · PP1 · attn DP8×TP1 · moe EP8×TP1 · all-to-all``."""
         a, e = self.attention, self.experts
         attention = f"DP{a.dp}" + (f"×CP{a.cp}" if a.cp > 1 else "") + f"×TP{a.tp}"
+        attention += f"/DCP{a.dcp}" if a.dcp > 1 else ""
         attention += f" repeated ×{a.repeated}" if a.repeated > 1 else ""
         experts = f"EP{e.ep}×TP{e.tp}" + (f"+{e.redundant}" if e.redundant else "")
         pipeline = f"PP{self.pp}" + (f"/{self.micro_batches}" if self.micro_batches > 1 else "")
@@ -99,6 +102,7 @@ class Strategy:
             cp=a.cp,
             tp=a.tp,
             repeated=a.repeated,
+            dcp=a.dcp,
             ep=e.ep,
             etp=e.tp,
             redundant=e.redundant,
@@ -116,8 +120,10 @@ class Strategy:
         return Strategy(*sizes, Overlap(plain["overlap"]), a, experts)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; a gate of each is left out."""
+        """Plain values for JSON; a gate of each is left out, and a dcp of 1."""
         plain = asdict(self)
+        if self.attention.dcp == 1:
+            del plain["attention"]["dcp"]
         if self.experts.gate is Gate.EACH:
             del plain["experts"]["gate"]
         return plain
@@ -140,11 +146,12 @@ class StrategySpec:
     redundant: int | None = None
     dispatch: Dispatch | None = None
     gate: Gate | None = None
+    dcp: int | None = None
 
     @property
     def strategy(self) -> Strategy:
         """The sizes in full, those left out as 1 (``planning.complete`` fills them in for a case)."""
-        attention = AttentionParallel(self.dp or 1, self.cp or 1, self.tp or 1, self.repeated or 1)
+        attention = AttentionParallel(self.dp or 1, self.cp or 1, self.tp or 1, self.repeated or 1, self.dcp or 1)
         experts = ExpertParallel(
             self.ep or 1,
             self.etp or 1,

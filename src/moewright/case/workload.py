@@ -21,12 +21,14 @@ class Objective(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Workload:
     """``batch`` sequences over the whole cluster (several: sizes to choose from), each of ``sequence``
-    tokens: the prompt's for forward and prefill, the context's for decode."""
+    tokens: the prompt's for forward and prefill, the context's for decode. ``automatic``: any batch may be chosen, and
+    ``batch`` is a grid of them."""
 
     kind: Kind
     batch: tuple[int, ...]
     sequence: int
     causal: bool = True
+    automatic: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from moewright.case.model import Attention, CompressedAttention, LatentAttention, LinearAttention, SoftmaxAttention
+from moewright.case.model import (
+    Attention,
+    CompressedAttention,
+    LatentAttention,
+    LinearAttention,
+    NoAttention,
+    SoftmaxAttention,
+)
 from moewright.case.precision import Precision, element_bytes
 from moewright.case.tensors.layer_tensors import Tensor
 from moewright.case.workload import Kind, Workload
@@ -135,6 +142,18 @@ def head_share(a: Attention, axis: str, tp: Array) -> Array:
         return 1 / tp
     count = a.kv_heads
     return np.maximum(1, np.ceil(count / tp)) / count
+
+
+def cache_copies(a: Attention, tp: int) -> int | None:
+    """How many of ``tp`` ranks keep the same keys and values, and could keep a part of them each; None where they
+    cannot: a query then sees a window or what an index chooses, or there is a state and no keys."""
+    if isinstance(a, NoAttention):
+        return tp
+    if isinstance(a, LatentAttention):
+        return None if a.indexer else tp
+    if isinstance(a, SoftmaxAttention) and not (a.window or a.chunk or a.indexer or a.sinks or a.shared_cache):
+        return max(1, tp // a.kv_heads)
+    return None
 
 
 def index_bytes(a: Attention) -> float:

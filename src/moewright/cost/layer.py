@@ -8,14 +8,26 @@ replicated every rank of the stage holds all tokens; one all-reduce after attent
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from moewright.case.model import Attention, DenseFfn, LatentAttention, Layer, LinearAttention, MoeFfn, SoftmaxAttention
+from moewright.case.model import (
+    Attention,
+    DenseFfn,
+    LatentAttention,
+    Layer,
+    LinearAttention,
+    MoeFfn,
+    NoAttention,
+    SoftmaxAttention,
+)
 from moewright.case.precision import element_bytes
 from moewright.case.tensors.layer_tensors import Tensor, layer_attention_tensors, layer_ffn_tensors
 from moewright.cost.arrays import Array, Bools, array, where
 from moewright.cost.attention import (
     cache_bytes,
+    cache_copies,
     decode_flops,
     decode_traffic,
     expanded_tokens,
@@ -114,8 +126,10 @@ def small_kernels(layer: Layer, form: str) -> float:
 def _scores(p: Pass, a: Attention, block: str) -> list[Work]:
     """Attention of the chunk's prompts, and of its decoding sequences: two kernels."""
     b, precision = p.batch, p.case.model.precision
-    tp, cp = array(p.table.tp), array(p.table.cp)
+    tp, cp, dcp = array(p.table.tp), array(p.table.cp), array(p.table.dcp)
     prompts = prompt_flops(a, b) / tp / cp
+    # under dcp a rank has its group's heads, and a part of their keys
+    fewer, part = tp / dcp, replace(b, context=b.context / dcp)
     works = [
         Work(
             "attention",
@@ -129,14 +143,15 @@ def _scores(p: Pass, a: Attention, block: str) -> list[Work]:
         Work(
             "attention",
             "attention",
-            AttentionScores(a, b, tp, cp, True),
-            decode_flops(a, b) / tp,
-            decode_traffic(a, precision, tp, b),
+            AttentionScores(a, part, fewer, cp, True, dcp),
+            decode_flops(a, part) / fewer,
+            decode_traffic(a, precision, tp, part),
             b.decodes > 0,
             block,
         ),
     ]
-    return [w for w in works if np.any(w.happens)]
+    before, after = _dcp_exchange(p, a)
+    return [*before, *(w for w in works if np.any(w.happens)), *after]
 
 
 # --- collectives ---
@@ -165,6 +180,31 @@ def _partial_sums(p: Pass, name: str) -> list[Work]:
         collective_work(name, "reduce_scatter", g, scattered, ~p.table.replicated),
         collective_work(name, "all_reduce", g, p.batch.tokens * width, p.table.replicated),
     ]
+
+
+def _dcp_exchange(p: Pass, a: Attention) -> tuple[list[Work], list[Work]]:
+    """Decode context parallelism, before and after the scores. The ranks of dcp gather each other's queries; each has
+    the outputs of all of these over its own keys, and the logarithms of their sums, by which they are added up (vLLM
+    ``cp_lse_ag_out_rs``): an all-gather of 4 B a head, a reduce-scatter of the outputs. A prompt's chunk after cached
+    tokens gathers their keys. MLA's queries and outputs are as wide as its latent (absorbed)."""
+    if cache_copies(a, 1) is None or isinstance(a, NoAttention) or not np.any(p.table.dcp > 1):
+        return [], []
+    b, t, g = p.batch, p.table, p.groups.dcp
+    assert isinstance(a, SoftmaxAttention | LatentAttention)
+    wide, out = (a.kv_rank + a.rope_dim, a.kv_rank) if isinstance(a, LatentAttention) else (a.head_dim, a.v_dim)
+    heads = b.decodes * a.heads * t.dcp / t.tp
+    token, _ = cache_bytes(a, p.case.model.precision, array(t.tp))
+    happens = t.dcp > 1
+    past = b.prompts * b.past * token
+    before = [
+        collective_work("cached_keys_gather", "all_gather", g, past, happens),
+        collective_work("query_gather", "all_gather", g, heads * wide * 2.0, happens),
+    ]
+    after = [
+        collective_work("score_sum_gather", "all_gather", g, heads * t.dcp * 4.0, happens),
+        collective_work("attention_output_reduce", "reduce_scatter", g, heads * out * 2.0, happens),
+    ]
+    return before, after
 
 
 def _context_gather(p: Pass, a: Attention) -> list[Work]:

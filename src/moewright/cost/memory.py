@@ -54,7 +54,7 @@ def layer_memory(p: Pass, layer: Layer) -> LayerMemory:
         line = LINES[tensor.kind]
         weights[line] = weights[line] + weight_bytes([tensor], layer.attention, model.precision, t)
     per_token, per_sequence = cache_bytes(layer.attention, model.precision, array(t.tp))
-    kept = cached_tokens(layer.attention, p.case.workload.sequence) / t.cp
+    kept = np.ceil(cached_tokens(layer.attention, p.case.workload.sequence) / t.cp / t.dcp)
     return LayerMemory(weights, t.sequences * (per_token * kept + per_sequence))
 
 

@@ -37,6 +37,7 @@ class Groups:
 
     tp: Group
     cp: Group
+    dcp: Group
     ep: Group
     etp: Group
     stage: Group

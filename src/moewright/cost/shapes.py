@@ -22,6 +22,7 @@ def groups_of(t: Table, cluster: Cluster) -> Groups:
     return Groups(
         tp=group("tp", t.tp, one, cluster),
         cp=group("cp", t.cp, t.tp, cluster),
+        dcp=group("dcp", t.dcp, one, cluster),
         ep=group("ep", t.ep, t.etp, cluster),
         etp=group("etp", t.etp, one, cluster),
         stage=group("stage", t.stage, one, cluster),

@@ -22,6 +22,7 @@ class Table:
     cp: Ints
     tp: Ints
     repeated: Ints
+    dcp: Ints
     ep: Ints
     etp: Ints
     redundant: Ints
@@ -64,7 +65,7 @@ class Table:
             int(self.pp[index]),
             int(self.micro_batches[index]),
             Overlap.TWO_BATCH if self.two_batch[index] else Overlap.NONE,
-            AttentionParallel(int(self.dp[index]), int(self.cp[index]), int(self.tp[index]), int(self.repeated[index])),
+            AttentionParallel(*(int(column[index]) for column in (self.dp, self.cp, self.tp, self.repeated, self.dcp))),
             ExpertParallel(
                 int(self.ep[index]),
                 int(self.etp[index]),
@@ -99,7 +100,7 @@ class Table:
 def _values(s: Strategy, batch: int) -> tuple[int | bool, ...]:
     a, e = s.attention, s.experts
     return (
-        *(s.replicas, s.pp, s.micro_batches, a.dp, a.cp, a.tp, a.repeated, e.ep, e.tp, e.redundant),
+        *(s.replicas, s.pp, s.micro_batches, a.dp, a.cp, a.tp, a.repeated, a.dcp, e.ep, e.tp, e.redundant),
         e.dispatch is Dispatch.REPLICATED,
         e.gate is Gate.LEADER,
         s.overlap is Overlap.TWO_BATCH,

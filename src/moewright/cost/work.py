@@ -58,13 +58,15 @@ class GroupedProducts:
 
 @dataclass(frozen=True, slots=True)
 class AttentionScores:
-    """Scores and weighted values, or a linear state's update and read: of prompts, or of decoding sequences."""
+    """Scores and weighted values, or a linear state's update and read: of prompts, or of decoding sequences; of these
+    under decode context parallelism ``tp`` counts the ranks with other heads, and contexts are a rank's part."""
 
     attention: Attention
     batch: Batch
     tp: Array
     cp: Array
     decodes: bool
+    dcp: Array = field(default_factory=lambda: np.ones(1))
 
 
 @dataclass(frozen=True, slots=True)

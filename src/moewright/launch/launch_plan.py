@@ -26,17 +26,20 @@ class Role(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Pool:
     """``count`` instances of an engine that run alike. ``strategy``: of one instance (replicas 1 of a server; a
-    training job is one instance with all of them). ``dcp``: ranks of an
-    attention tp group that share the cache of a decoding sequence. ``requests``: decoding at once on an attention-dp
-    rank, as planned. ``memory_fraction``: by the engine's own rule; ``memory``: bytes of a GPU by part, where known."""
+    training job is one instance with all of them). ``requests``: decoding at once on an attention-dp rank, as planned.
+    ``memory_fraction``: by the engine's own rule; ``memory``: bytes of a GPU by part, where known."""
 
     role: Role
     strategy: Strategy
     count: int
     requests: int
     memory_fraction: float
-    dcp: int = 1
     memory: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def dcp(self) -> int:
+        """Ranks of an attention tp group that share the cache of a decoding sequence."""
+        return self.strategy.attention.dcp
 
     @property
     def gpus(self) -> int:
@@ -46,7 +49,7 @@ class Pool:
     @property
     def layout(self) -> Layout:
         """The layout meant, over all instances."""
-        return strategy_layout(self.strategy, self.dcp).replicated(self.count)
+        return strategy_layout(self.strategy).replicated(self.count)
 
     def nodes(self, gpus_per_node: int) -> int:
         """Nodes of one instance."""

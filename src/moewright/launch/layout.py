@@ -46,18 +46,18 @@ class Layout:
             replicas=self.replicas,
             pp=self.pp,
             overlap=Overlap.TWO_BATCH if two_batch else Overlap.NONE,
-            attention=AttentionParallel(dp=self.attn_dp, cp=self.attn_cp, tp=self.attn_tp),
+            attention=AttentionParallel(dp=self.attn_dp, cp=self.attn_cp, tp=self.attn_tp, dcp=self.dcp),
             experts=ExpertParallel(
                 self.ep, self.etp, redundant, Dispatch.ALL_TO_ALL if exchanged else Dispatch.REPLICATED
             ),
         )
 
 
-def strategy_layout(strategy: Strategy, dcp: int = 1) -> Layout:
+def strategy_layout(strategy: Strategy) -> Layout:
     """The layout that ``strategy`` means."""
     a, e = strategy.attention, strategy.experts
     world = strategy.pp * strategy.stage
-    return Layout(a.tp, a.dp, a.cp, dcp, strategy.pp, strategy.replicas, e.ep, e.tp, world, world * strategy.replicas)
+    return Layout(a.tp, a.dp, a.cp, a.dcp, strategy.pp, strategy.replicas, e.ep, e.tp, world, world * strategy.replicas)
 
 
 def engine_layout(engine: str, values: Values) -> Layout:

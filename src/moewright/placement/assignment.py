@@ -137,7 +137,8 @@ def held_cache_bytes(a: Assignment, sequences: int, length: int) -> np.ndarray:
         else:
             of_token, of_sequence = cache_bytes(attention, precision, array(s.attention.tp))
             token, fixed = of_token[0], of_sequence[0]
-        held += count * sequences * (token * cached_tokens(attention, length) / s.attention.cp + fixed)
+        kept = np.ceil(cached_tokens(attention, length) / s.attention.cp / s.attention.dcp)
+        held += count * sequences * (token * kept + fixed)
     return held
 
 

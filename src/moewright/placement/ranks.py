@@ -50,6 +50,7 @@ def groups_of(s: Strategy) -> dict[str, np.ndarray]:
     experts = stages.reshape(-1, e.ep, e.tp)
     return {
         "tp": attention.reshape(-1, a.tp),
+        "dcp": attention.reshape(-1, a.dcp),
         "cp": np.moveaxis(attention, 2, -1).reshape(-1, a.cp),
         "dp": np.moveaxis(attention, 1, -1).reshape(-1, a.repeated * a.dp),
         "ep": np.moveaxis(experts, 1, -1).reshape(-1, e.ep),

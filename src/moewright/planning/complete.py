@@ -58,6 +58,7 @@ def complete(want: StrategySpec, case: Case) -> StrategySpec:
         cp=cp,
         tp=tp,
         repeated=copies if replicated else 1,
+        dcp=want.dcp or 1,
         ep=ep,
         etp=etp,
         redundant=want.redundant or 0,

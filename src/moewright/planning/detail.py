@@ -20,8 +20,8 @@ from moewright.cost.table import Table
 from moewright.placement.assignment import Assignment
 from moewright.placement.ranks import groups_of, stage_layers
 from moewright.planning.bounds import bound_seconds, model_flops
+from moewright.planning.choosing.limits import limits_of, other_seconds, own_limit
 from moewright.planning.evaluate import Evaluation, boundary_bytes, evaluate_table
-from moewright.planning.limits import limits_of, other_seconds, own_limit
 from moewright.planning.naming import strategy_name
 from moewright.planning.proof.checks import checked
 from moewright.planning.proof.rank_totals import placed

@@ -22,13 +22,15 @@ from moewright.cost.table import Table
 class Layouts:
     """What an engine's options can say. ``experts``: ``one``: experts are divided over all ranks of a stage by ep, or
     all by tp; ``both``: any ep × tp. ``planned``: the same, of what a search offers. ``attention_dp``: ``all``: every
-    rank of a stage or none; ``any``: any part. ``exchange``: ``dp``: tokens travel only where attention is dp;
+    rank of a stage or none; ``any``: any part. ``decode_cp``: ``yes`` where parts of a
+    sequence's cache may stand on several ranks of tp. ``exchange``: ``dp``: tokens travel only where attention is dp;
     ``any``: also where one tp group is the stage."""
 
     experts: str = "both"
     planned: str = "one"
     attention_dp: str = "any"
     exchange: str = "any"
+    decode_cp: str = "yes"
 
 
 def layouts_of(raw: Mapping[str, Any]) -> Layouts:
@@ -60,6 +62,7 @@ def inexpressible(engine: str, layouts: Layouts, model: ModelSpec, t: Table, sea
             (t.dp > 1) & (t.dp < t.stage) if layouts.attention_dp == "all" else none,
             f"{engine}'s attention dp is all ranks of a stage or none",
         ),
+        (t.dcp > 1 if layouts.decode_cp != "yes" else none, f"{engine} has no decode context parallelism"),
         (
             alone & (t.stage > 1) & ~t.replicated if layouts.exchange == "dp" and model.moe else none,
             f"{engine} exchanges no tokens where attention is one tp group: every rank has them all",

@@ -108,7 +108,7 @@ class Communication:
 class Latency:
     """Seconds of one pass (decode: of one token, TPOT). ``breakdown`` adds up to ``seconds``; what
     overlap hides is a negative entry. ``ttft_seconds``, ``tpot_seconds``: what the limits are held against,
-    where they are given (``planning.limits``). ``stage_seconds``: of one micro-batch in each stage;
+    where they are given (``planning.choosing.limits``). ``stage_seconds``: of one micro-batch in each stage;
     ``origins``: share of the operations' seconds that is measured, interpolated, derived."""
 
     seconds: float

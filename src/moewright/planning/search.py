@@ -16,11 +16,12 @@ from moewright.case.workload import Objective
 from moewright.cost.table import Table
 from moewright.errors import InfeasibleError, SpecError
 from moewright.planning.bounds import check_units
+from moewright.planning.choosing.batches import between
+from moewright.planning.choosing.limits import limits_of, other_seconds, own_limit
 from moewright.planning.compare import compare_with
 from moewright.planning.complete import complete
 from moewright.planning.detail import detail
 from moewright.planning.evaluate import Evaluation, evaluate_table
-from moewright.planning.limits import limits_of, other_seconds, own_limit
 from moewright.planning.naming import strategy_name
 from moewright.planning.record import Plan, Result
 from moewright.planning.space import space
@@ -161,6 +162,13 @@ def search(case: Case, progress: Progress = lambda share: None) -> Found:
     rejected["does not fit in memory"] += int((~fits).sum())
     meets = _within_limits(case, table, seconds, memory, fits, rejected)
     rejected += Counter()  # drops reasons that never applied
+    if case.workload.automatic and case.goal.objective is not Objective.LATENCY:
+        more, (its_seconds, its_period, its_memory, good) = between(
+            table, (seconds, period, memory, meets), lambda rows: _held_against(case, rows)
+        )
+        table = Table.join([table, more])
+        seconds, period = np.concatenate([seconds, its_seconds]), np.concatenate([period, its_period])
+        memory, meets = np.concatenate([memory, its_memory]), np.concatenate([meets, good])
     kept = np.flatnonzero(meets)
     rate = table.batch / period
     keys = (memory, table.pp, -rate, seconds)
@@ -175,17 +183,8 @@ def _within_limits(
 ) -> np.ndarray:
     """Which rows fit and meet every limit. Raises InfeasibleError where none does."""
     meets = fits
-    usable = case.cluster.device.memory * (1 - case.cluster.reserve)
     for name, limit in limits_of(case).items():
-        taken = seconds
-        if name != own_limit(case):
-            rows = np.flatnonzero(meets)
-            taken = np.full(len(table), np.inf)
-            for i in range(0, len(rows), BLOCK):
-                block = rows[i : i + BLOCK]
-                other, extra = other_seconds(case, table.take(block))
-                # the other phase's activations come on top of what is held
-                taken[block] = np.where(memory[block] + extra <= usable, other, np.inf)
+        taken = _limited_seconds(case, name, table, seconds, memory, meets)
         good = meets & (taken <= limit)
         if not good.any():
             fastest = float(taken[meets].min())
@@ -194,6 +193,31 @@ def _within_limits(
         rejected[f"slower than limits.{name}"] += int((meets & ~good).sum())
         meets = good
     return meets
+
+
+def _limited_seconds(
+    case: Case, name: str, table: Table, seconds: np.ndarray, memory: np.ndarray, wanted: np.ndarray
+) -> np.ndarray:
+    """Seconds that the limit ``name`` holds for, of the rows ``wanted``; infinite where they do not fit."""
+    if name == own_limit(case):
+        return seconds
+    usable = case.cluster.device.memory * (1 - case.cluster.reserve)
+    rows, taken = np.flatnonzero(wanted), np.full(len(table), np.inf)
+    for i in range(0, len(rows), BLOCK):
+        block = rows[i : i + BLOCK]
+        other, extra = other_seconds(case, table.take(block))
+        # the other phase's activations come on top of what is held
+        taken[block] = np.where(memory[block] + extra <= usable, other, np.inf)
+    return taken
+
+
+def _held_against(case: Case, table: Table) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(seconds, period, memory, whether it fits and meets every limit) of every row."""
+    _, seconds, period, memory = _priced(case, table)
+    meets = memory <= case.cluster.device.memory * (1 - case.cluster.reserve)
+    for name, limit in limits_of(case).items():
+        meets = meets & (_limited_seconds(case, name, table, seconds, memory, meets) <= limit)
+    return seconds, period, memory, meets
 
 
 def _check_price(case: Case) -> None:
@@ -245,6 +269,6 @@ def _smaller(
 def _layout(table: Table) -> np.ndarray:
     """One number per layout, micro-batches and overlap left aside."""
     code = np.zeros(len(table), dtype=np.uint64)
-    for name in ("replicas", "dp", "cp", "tp", "repeated", "ep", "etp", "redundant", "replicated", "batch"):
+    for name in ("replicas", "dp", "cp", "tp", "repeated", "dcp", "ep", "etp", "redundant", "replicated", "batch"):
         code = code * np.uint64(1_000_003) + np.asarray(getattr(table, name), dtype=np.uint64)
     return code

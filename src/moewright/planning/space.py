@@ -12,6 +12,7 @@ from moewright.case.case import Case
 from moewright.case.model import DenseFfn, LinearAttention, MoeFfn
 from moewright.case.strategy import Dispatch, Gate, Overlap, StrategySpec
 from moewright.case.workload import Kind
+from moewright.cost.attention import cache_copies
 from moewright.cost.table import Table
 from moewright.errors import InfeasibleError
 from moewright.planning.complete import complete, divisors, named
@@ -58,7 +59,7 @@ def _choices(wanted: int | None, legal: list[int]) -> list[int]:
 def _stage(
     case: Case, want: StrategySpec, replicas: int, pp: int, stage: int, rejected: Counter[str]
 ) -> list[tuple[int, ...]]:
-    """Rows (replicas, pp, dp, cp, tp, repeated, ep, etp, redundant, replicated) of one stage size."""
+    """Rows (replicas, pp, dp, cp, tp, repeated, dcp, ep, etp, redundant, replicated) of one stage size."""
     moe = case.model.moe
     attentions = _attention_foldings(case, want, stage, replicas, rejected)
     if moe is None:
@@ -72,7 +73,7 @@ def _stage(
 
 
 def _dispatches(want: StrategySpec, a: tuple[int, ...], stage: int) -> list[Dispatch]:
-    dp, cp, _, repeated = a
+    dp, cp, _, repeated, _ = a
     kinds = []
     if repeated == 1:
         kinds.append(Dispatch.ALL_TO_ALL)
@@ -86,8 +87,9 @@ def _dispatches(want: StrategySpec, a: tuple[int, ...], stage: int) -> list[Disp
 
 def _attention_foldings(
     case: Case, want: StrategySpec, stage: int, replicas: int, rejected: Counter[str]
-) -> list[tuple[int, int, int, int]]:
-    """(dp, cp, tp, repeated) that multiply to ``stage`` and suit heads, widths, sequence and batch."""
+) -> list[tuple[int, int, int, int, int]]:
+    """(dp, cp, tp, repeated, dcp) of which the first four multiply to ``stage``, and that suit heads, widths, sequence
+    and batch."""
     found = []
     for tp in _choices(want.tp, divisors(stage)):
         reason = _tp_reason(case, tp)
@@ -105,14 +107,14 @@ def _attention_foldings(
             if reason:
                 rejected[reason] += 1
             else:
-                found.append((dp, cp, tp, 1))
+                found += [(dp, cp, tp, 1, dcp) for dcp in _dcps(case, want, tp, rejected)]
         repeated = stage // tp
         if repeated > 1 and want.repeated in (None, repeated) and (want.dp or 1) == (want.cp or 1) == 1:
             reason = _dp_reason(case, replicas, 1)
             if reason:
                 rejected[reason] += 1
             else:
-                found.append((1, 1, tp, repeated))
+                found += [(1, 1, tp, repeated, dcp) for dcp in _dcps(case, want, tp, rejected)]
     return found
 
 
@@ -138,6 +140,36 @@ def _cp_reason(case: Case, cp: int) -> str | None:
         return f"sequence {case.workload.sequence} is not divisible by 2·cp (balanced causal halves)"
     if any(isinstance(layer.attention, LinearAttention) for layer in case.model.layers):
         return "cp does not suit linear attention, whose state runs through the sequence"
+    return None
+
+
+def _dcps(case: Case, want: StrategySpec, tp: int, rejected: Counter[str]) -> list[int]:
+    """Sizes of decode context parallelism within ``tp``: ranks that would keep the same keys keep parts of them."""
+    if want.dcp == 1 or (want.dcp is None and case.workload.kind is not Kind.DECODE):
+        return [1]
+    found = []
+    for dcp in _choices(want.dcp, divisors(tp)) if want.dcp is None or tp % want.dcp == 0 else [want.dcp]:
+        reason = _dcp_reason(case, tp, dcp)
+        if reason is None:
+            found.append(dcp)
+        elif want.dcp is not None:
+            rejected[reason] += 1
+    return found
+
+
+def _dcp_reason(case: Case, tp: int, dcp: int) -> str | None:
+    if dcp == 1:
+        return None
+    if case.workload.kind is not Kind.DECODE:
+        return f"dcp divides the cache that decode reads; the workload is {case.workload.kind}"
+    if tp % dcp:
+        return f"dcp {dcp} does not divide tp {tp}"
+    for layer, _ in case.model.layer_kinds():
+        copies = cache_copies(layer.attention, tp)
+        if copies is None:
+            return "dcp divides the cache of full softmax and latent attention alone, not of windows, indexes or states"
+        if copies % dcp:
+            return f"dcp exceeds the {copies} ranks of tp {tp} that would keep the same keys"
     return None
 
 
@@ -195,13 +227,13 @@ def _expand(case: Case, want: StrategySpec, rows: list[tuple[int, ...]], rejecte
             for m in _micro_batches(want, int(held)):
                 keep = here if m == 1 or case.workload.kind is not Kind.DECODE else here[here[:, 1] > 1]
                 blocks += _overlaps(case, want, keep, batch, m, int(held), rejected)
-    columns = np.concatenate(blocks) if blocks else np.empty((0, 13), dtype=np.int64)
+    columns = np.concatenate(blocks) if blocks else np.empty((0, 14), dtype=np.int64)
     if not len(columns):
         return None
-    replicas, pp, dp, cp, tp, repeated, ep, etp, redundant, replicated, batches, micro, two = columns.T
+    replicas, pp, dp, cp, tp, repeated, dcp, ep, etp, redundant, replicated, batches, micro, two = columns.T
     leader = np.full(len(pp), want.gate is Gate.LEADER)
     return Table(
-        replicas, pp, micro, dp, cp, tp, repeated, ep, etp, redundant, replicated > 0, leader, two > 0, batches
+        replicas, pp, micro, dp, cp, tp, repeated, dcp, ep, etp, redundant, replicated > 0, leader, two > 0, batches
     )
 
 

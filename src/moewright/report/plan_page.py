@@ -117,6 +117,7 @@ def configuration(plan: Plan) -> Section:
     """The sizes of the strategy."""
     s, a, e = plan.strategy, plan.strategy.attention, plan.strategy.experts
     attention = f"dp {a.dp} × cp {a.cp} × tp {a.tp}" + (f", repeated {a.repeated} times" if a.repeated > 1 else "")
+    attention += f", dcp {a.dcp} of tp: a rank keeps 1/{a.dcp} of the cached tokens" if a.dcp > 1 else ""
     redundant = f", {e.redundant} redundant" if e.redundant else ""
     return Section(
         "Parallel configuration",

@@ -141,7 +141,7 @@ def _decode_step(serving: Serving) -> Workload:
 def _workload(value: Any, file: str, gpus: int) -> Workload:
     _check_kind(value, file)
     w = section(WorkloadRecord, value, file, "workload")
-    return Workload(Kind(w.kind), w.batch or auto_batches(gpus), w.sequence, w.causal)
+    return Workload(Kind(w.kind), w.batch or auto_batches(gpus), w.sequence, w.causal, automatic=not w.batch)
 
 
 def auto_batches(gpus: int) -> tuple[int, ...]:

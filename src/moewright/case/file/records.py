@@ -392,6 +392,7 @@ class AttentionSizes(Record):
     cp: Gpus | None = None
     tp: Gpus | None = None
     repeated: Gpus | None = None
+    dcp: Gpus | None = Field(None, description="of a tp group, ranks that keep 1/dcp of the cached tokens each")
 
 
 class ExpertSizes(Record):

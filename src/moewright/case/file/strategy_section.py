@@ -22,6 +22,7 @@ def strategy_of(value: Any, file: str | None = None) -> StrategySpec:
         cp=a.cp,
         tp=a.tp,
         repeated=a.repeated,
+        dcp=a.dcp,
         ep=e.ep,
         etp=e.tp,
         redundant=e.redundant,

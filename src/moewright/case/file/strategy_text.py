@@ -8,9 +8,9 @@ from typing import Any, Final
 from moewright.case.strategy import Dispatch, Gate, Overlap, StrategySpec
 from moewright.errors import SpecError
 
-_SIZES: Final = ("replicas", "pp", "micro_batches", "dp", "cp", "tp", "repeated", "ep", "etp", "redundant")
+_SIZES: Final = ("replicas", "pp", "micro_batches", "dp", "cp", "tp", "repeated", "dcp", "ep", "etp", "redundant")
 _EXAMPLE: Final = "dp=64,tp=2,ep=64,etp=2 or R1 · PP1 · attn DP64×TP2 · moe EP64×TP2 · all-to-all"
-_PART: Final = re.compile(r"(dp|cp|tp|ep)(\d+)(?:\+(\d+))?", re.IGNORECASE)
+_PART: Final = re.compile(r"(dp|cp|tp|ep)(\d+)(?:\+(\d+))?(?:/dcp(\d{1,7}))?", re.IGNORECASE)
 
 
 def parse_strategy(text: str) -> StrategySpec:
@@ -97,6 +97,10 @@ def _folding(part: str, fields: dict[str, Any], text: str) -> None:
             _set(fields, name, value, text)
         if found[3]:
             _set(fields, "redundant", int(found[3]), text)
+        if found[4]:
+            if name != "tp" or which == "moe":
+                raise _error(text, f"has dcp under {which or name}")
+            _set(fields, "dcp", int(found[4]), text)
     repeated = match[3] or match[4]
     if repeated:
         _set(fields, "repeated", int(repeated), text)

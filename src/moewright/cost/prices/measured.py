@@ -246,9 +246,20 @@ class Measured:
             phase = "context"
         form, kv = self.form("attention"), self.kv
         look = per_shape((heads,), sizes, lambda h: kernels.latent_module(self.tables, phase, h, form, kv, sparse))
-        if s.decodes or not np.any(b.past > 0):
+        if s.decodes:
+            return self._of_own_heads(look, w, [priced[i].work for i in rest], s)
+        if not np.any(b.past > 0):
             return look
         return replace(look, seconds=look.seconds + self._after_cached(s, a))
+
+    def _of_own_heads(self, look: Look, w: Work, rest: list[Work], s: AttentionScores) -> Look:
+        """A block of all the heads of a dcp group, whose projections are of a rank's own alone: by the roofline's
+        ratio."""
+        if not np.any(s.dcp > 1):
+            return look
+        scores = self.plain.price([w])[0].seconds
+        others = sum((x.seconds for x in self.plain.price(rest)), start=np.zeros(1))
+        return replace(look, seconds=look.seconds * (scores + others) / np.maximum(scores + others * s.dcp, 1e-30))
 
     def _after_cached(self, s: AttentionScores, a: LatentAttention) -> Array:
         """Seconds by the roofline of what ``past`` tokens add to latent attention of a prompt: the pairs with them, and

@@ -26,8 +26,8 @@ from moewright.placement.assignment import (
 from moewright.placement.experts import replicas_of
 from moewright.placement.ranks import groups_of
 from moewright.planning.bounds import model_flops
+from moewright.planning.choosing.limits import limits_of, own_limit
 from moewright.planning.evaluate import Evaluation
-from moewright.planning.limits import limits_of, own_limit
 from moewright.planning.proof.rank_totals import Facts, bytes_sent, cache_held, flops_done, gather, tokens_per_replica
 from moewright.planning.proof.sampled_routing import follow
 from moewright.planning.record import Check, Plan, Spread, Status

@@ -18,6 +18,7 @@ from moewright.run.model import layers
 from moewright.run.model.numerics import Numerics
 from moewright.run.model.products import linear, unwaiting
 from moewright.run.model.sharded_attention import Cache, Step, attention, new_cache
+from moewright.run.model.split_cache import SplitCache
 from moewright.run.ranks.counted_collectives import Traffic
 from moewright.run.ranks.mesh import Place
 from moewright.run.ranks.schedule import Chunk, last
@@ -103,6 +104,7 @@ class Shard:
     def allocate(self, sequences: int, room: int) -> None:
         """A cache for ``sequences`` of up to ``room`` tokens."""
         like = torch.empty(0, dtype=self.dtype, device=self.device)
+        room = -(-room // self.place.strategy.attention.dcp)
         for i in self.positions:
             a = self.model.layers[i].attention
             heads = 1 if isinstance(a, LatentAttention) else len(head_slices(a, self.tp)[self.tp_part][1])
@@ -118,7 +120,9 @@ class Shard:
         """One pass of ``chunk``: ``inputs`` are its token ids [tokens], or hidden states [tokens, hidden] of a model
         without an embedding; other stages than the first get theirs from the stage before. The last stage gives the
         output of all its tokens (``every``), or of the last of each sequence. ``step``: not the chunk's own."""
-        step = step or Step(chunk, self.numerics, self.device, self.dtype, self.causal, self._gathered(chunk))
+        if step is None:
+            step = Step(chunk, self.numerics, self.device, self.dtype, self.causal, self._gathered(chunk))
+            step.split = self._split()
         tokens = chunk.tokens
         if self.first:
             assert inputs is not None
@@ -133,6 +137,14 @@ class Shard:
             return self._finish(x, chunk, every)
         self.tally.traffic.send("stage_transfer", x, self.place.next)
         return None
+
+    def _split(self) -> SplitCache | None:
+        """How the tokens of a sequence are divided over the ranks of dcp, where they are."""
+        parts = self.place.strategy.attention.dcp
+        if parts == 1:
+            return None
+        assert self.place.dcp is not None
+        return SplitCache(self.tp_part % parts, parts, self.place.dcp, self.tally.traffic)
 
     def _gathered(self, chunk: Chunk) -> Callable[[Tensor], Tensor] | None:
         """Rows of a chunk's tokens → those of the whole prompts, in the order of the cp ranks."""

@@ -14,6 +14,7 @@ from moewright.case.model import Attention, LatentAttention, SoftmaxAttention
 from moewright.run.model.layers import rms_norm
 from moewright.run.model.numerics import Numerics
 from moewright.run.model.products import linear
+from moewright.run.model.split_cache import SplitCache
 from moewright.run.ranks.schedule import Chunk, positions
 from moewright.run.weights.rank_weights import Weights
 
@@ -52,6 +53,7 @@ class Step:
     dtype: torch.dtype
     causal: bool = True
     gather: Callable[[Tensor], Tensor] | None = None  # rows of this rank's tokens → of the whole prompts (cp)
+    split: SplitCache | None = None  # where the tokens of a sequence are kept by several ranks (dcp)
     prompt: bool = True
     even: bool = True
     row: Tensor = field(init=False)
@@ -233,8 +235,8 @@ def _softmax(x: Tensor, w: Weights, a: SoftmaxAttention, step: Step, cache: Cach
             together = step.context(torch.cat([k, v], dim=-1))
             keys, values = torch.split(together, [a.head_dim, a.v_dim], dim=-1)
         if cache is not None:
-            _keep_prompt(cache.keys, keys, k, step)
             assert cache.values is not None
+            _keep_prompt(cache.keys, keys, k, step)
             _keep_prompt(cache.values, values, v, step)
         mask = step.prompt_mask(a.window)
         return step.packed(
@@ -245,6 +247,9 @@ def _softmax(x: Tensor, w: Weights, a: SoftmaxAttention, step: Step, cache: Cach
     room = cache.keys.shape[2]
     _keep_one(cache.keys, k, step)
     _keep_one(cache.values, v, step)
+    if step.split is not None:
+        kept = cache.keys[step.slots], cache.values[step.slots]
+        return step.split.attend(q, *kept, step.chunk.starts, scale).flatten(1)
     seen = step.seen(room)
     # the heads that share a KV head are rows of one query: no copy of keys and values
     q = q.view(len(x), kv_heads, heads // kv_heads, a.head_dim)
@@ -294,6 +299,9 @@ def _attend_rows(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: fl
 
 def _keep_prompt(cache: Tensor, padded: Tensor, packed: Tensor, step: Step) -> None:
     """Into the cache: a prompt's tokens, or the last of them where they are more than it has room for."""
+    if step.split is not None:
+        step.split.keep(cache, packed, step.row + step.chunk.slot, step.position)
+        return
     room = cache.shape[2]
     if step.even and step.width <= room:
         cache[step.slots, :, : step.width] = padded
@@ -304,6 +312,9 @@ def _keep_prompt(cache: Tensor, padded: Tensor, packed: Tensor, step: Step) -> N
 
 def _keep_one(cache: Tensor, packed: Tensor, step: Step) -> None:
     """Into the cache: one token [sequences, heads, d] of each sequence."""
+    if step.split is not None:
+        step.split.keep(cache, packed, step.row + step.chunk.slot, step.position)
+        return
     room, start = cache.shape[2], step.start
     if start is not None:
         cache[step.slots, :, start % room] = packed
@@ -347,6 +358,12 @@ def _latent(x: Tensor, w: Weights, a: LatentAttention, step: Step, cache: Cache 
     _keep_one(cache.keys, kept, step)
     expand = w["kv_b"].view(heads, -1, a.kv_rank)
     absorbed = torch.einsum("thn,hnr->thr", q_nope, expand[:, : a.nope_dim])
+    if step.split is not None:
+        own = cache.keys[step.slots]
+        mixed = step.split.attend(
+            torch.cat([absorbed, q_rope], dim=-1), own, own[..., : a.kv_rank], step.chunk.starts, scale
+        )
+        return torch.einsum("thr,hvr->thv", mixed, expand[:, a.nope_dim :]).flatten(1)
     keys = cache.keys[step.slots, 0, : step.seen(cache.keys.shape[2])]
     scores = torch.cat([absorbed, q_rope], dim=-1) @ keys.transpose(1, 2)  # [sequences, heads, seen]
     mask = step.cache_mask(cache.keys.shape[2])

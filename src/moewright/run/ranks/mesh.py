@@ -14,7 +14,8 @@ from moewright.placement.ranks import Ranks, rank_coordinates
 @dataclass(frozen=True, slots=True)
 class Place:
     """One rank's coordinates and groups. ``stage``: all ranks of its pipeline stage. ``ids``: of all ranks, on the
-    host, for ids that go back from the last stage to the first; None where the world's own is there."""
+    host, for ids that go back from the last stage to the first; None where the world's own is there. ``dcp``: ranks
+    that keep parts of the same sequences' caches; None where one keeps them whole."""
 
     strategy: Strategy
     rank: int
@@ -25,6 +26,7 @@ class Place:
     etp: dist.ProcessGroup
     stage: dist.ProcessGroup
     ids: dist.ProcessGroup | None = None
+    dcp: dist.ProcessGroup | None = None
 
     def at(self, name: str) -> int:
         """This rank's coordinate: replica, stage, repeat, dp, cp, tp, ep or etp."""
@@ -66,4 +68,12 @@ def join(s: Strategy, device: str = "cpu") -> Place:
         # NCCL passes messages between two ranks in the order they were asked for: ids would wait for hidden states that
         # wait for them
         dist.new_group(backend="gloo") if device == "cuda" and s.pp > 1 else None,
+        _split_group(s, device) if a.dcp > 1 else None,
     )
+
+
+def _split_group(s: Strategy, device: str) -> dist.ProcessGroup:
+    """This rank's group of dcp ranks next to each other."""
+    dcp = s.attention.dcp
+    mesh: DeviceMesh = init_device_mesh(device, (s.gpus // dcp, dcp), mesh_dim_names=("rest", "dcp"))
+    return mesh.get_group("dcp")

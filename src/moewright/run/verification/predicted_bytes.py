@@ -53,6 +53,8 @@ def predict(
             tokens = np.array([chunk.tokens for chunk in now])[group]
             sequences = np.array([len(last(chunk)) for chunk in now])[group]
             _even(model, a, tokens, sequences, passes, element, sent)
+            if a.strategy.attention.dcp > 1 and any(now[0].starts):
+                _split_caches(model, a, tokens, element, sent)
             for position in model.moe_layers():
                 _routed(model, a, position, now, routing[position], element, sent, copies[position])
             if not passes.every and model.vocab_size and a.strategy.experts.dispatch is not Dispatch.REPLICATED:
@@ -104,6 +106,26 @@ def _even(
     if passes.sampled:
         widest = int(rows_of(model.vocab_size, tp)[0])
         sent["logits_gather"] += np.where(final, (tp - 1) * widest * sequences * element, 0)
+
+
+def _split_caches(
+    model: ModelSpec, a: Assignment, tokens: np.ndarray, element: int, sent: dict[str, np.ndarray]
+) -> None:
+    """Decode context parallelism: each rank's queries to the other ranks of its group; the fp32 sums of all the group's
+    heads; and their outputs, but for its own heads. MLA's queries and outputs are as wide as its latent."""
+    dcp = a.strategy.attention.dcp
+    for position, layer in enumerate(model.layers):
+        here, at = a.stage_mask(position), layer.attention
+        heads = at.heads // a.strategy.attention.tp
+        if isinstance(at, LatentAttention):
+            query, out = at.kv_rank + at.rope_dim, at.kv_rank
+        else:
+            assert isinstance(at, SoftmaxAttention)
+            query, out = at.head_dim, at.v_dim
+        others = here * tokens * heads * (dcp - 1)
+        sent["query_gather"] += others * query * element
+        sent["score_sum_gather"] += others * dcp * 4
+        sent["attention_output_reduce"] += others * out * element
 
 
 def _cached_width(layer: Layer, a: Assignment) -> np.ndarray | int:

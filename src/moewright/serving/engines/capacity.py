@@ -75,7 +75,8 @@ def capacity(case: Case, table: Table, engine: Engine, length: float) -> Capacit
     buffers = buffer_bytes(p) + _reserved_buffers(p, engine, lines["experts"])
     sampled = min(rule.sampled_rows(device), engine.max_num_batched_tokens) * case.model.vocab_size * rule.sampler
     activations = np.maximum(activation_bytes(p), sampled - buffers)
-    long = max(1, round(length))
+    parts = int(np.max(table.dcp))
+    long = -(-max(1, round(length)) // parts) * parts
     decode = replace(case, workload=Workload(Kind.DECODE, case.workload.batch, long))
     one = replace(p, case=decode)
     token = stage_memory(one, np.ones(len(rows)))["kv_cache"] / long

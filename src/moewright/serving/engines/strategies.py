@@ -29,7 +29,9 @@ def engine_strategy(case: Case, want: StrategySpec, engine: Engine) -> Strategy:
         full = replace(full, dispatch=Dispatch.REPLICATED)
     if (full.cp or 1) > 1:
         raise SpecError(
-            "got more than 1; decode has no context parallelism", file=case.file, field="strategy.attention.cp"
+            f"got {full.cp}; engines decode with parts of a sequence on ranks of tp: write tp and dcp in place of cp",
+            file=case.file,
+            field="strategy.attention.cp",
         )
     # overlap needs an even batch, which a step has or has not: legal here
     batch = 2 * (full.replicas or 1) * (full.dp or 1)
