@@ -16,7 +16,7 @@ from moewright.case.precision import element_bytes
 from moewright.case.strategy import Strategy
 from moewright.case.tensors.layer_tensors import Tensor, layer_tensors, vocabulary_tensors
 from moewright.cost.arrays import array
-from moewright.cost.attention import cache_bytes, cached_tokens
+from moewright.cost.attention import cache_bytes, cached_tokens, index_bytes
 from moewright.placement.ranks import Ranks, rank_coordinates, stage_layers
 
 
@@ -56,6 +56,8 @@ def assign(model: ModelSpec, s: Strategy, experts: np.ndarray) -> Assignment:
 
 def head_slices(attention: Attention, tp: int) -> list[tuple[range, list[int]]]:
     """Per tp rank: its query heads, and the KV heads that those read."""
+    if not attention.kv_heads:
+        return [(range(0), []) for _ in range(tp)]
     each, per_kv = attention.heads // tp, attention.heads // attention.kv_heads
     slices = [range(i * each, (i + 1) * each) for i in range(tp)]
     return [(heads, sorted({h // per_kv for h in heads})) for heads in slices]
@@ -132,7 +134,8 @@ def held_cache_bytes(a: Assignment, sequences: int, length: int) -> np.ndarray:
         attention = layer.attention
         if isinstance(attention, SoftmaxAttention):
             heads = np.array([len(kv) for _, kv in head_slices(attention, s.attention.tp)])[a.ranks.tp]
-            token = heads * (attention.head_dim + attention.v_dim) * element_bytes(precision.kv_cache)
+            width = 0 if attention.shared_cache else attention.head_dim + attention.v_dim
+            token = heads * width * element_bytes(precision.kv_cache) + index_bytes(attention)
             fixed: np.ndarray | float = 0.0
         else:
             of_token, of_sequence = cache_bytes(attention, precision, array(s.attention.tp))

@@ -71,7 +71,7 @@ class Layouts:
         distinct, position = distinct_rows(rows)
         cp, tp, ep, etp, micro_batch = (column.astype(np.int64) for column in distinct.T)
         one, no = np.ones_like(cp), np.zeros(len(cp), dtype=np.bool_)
-        table = Table(one, one, one, one, cp, tp, one, ep, etp, 0 * one, no, no, no, one)
+        table = Table(one, one, one, one, cp, tp, one, one, ep, etp, 0 * one, no, no, no, one)
         return table, micro_batch, position
 
     def row(self, index: int, recompute: tuple[str, ...], layers: tuple[int, ...] | None = None) -> TrainStrategy:

@@ -24,7 +24,15 @@ from moewright.case.file.sections import section, unknown_field
 from moewright.case.file.serving_section import read_serving
 from moewright.case.file.strategy_section import strategy_of
 from moewright.case.file.training_section import read_training
-from moewright.case.model import LatentAttention, LinearAttention, ModelSpec, SoftmaxAttention, UnknownAttention
+from moewright.case.model import (
+    CompressedAttention,
+    LatentAttention,
+    LinearAttention,
+    ModelSpec,
+    NoAttention,
+    SoftmaxAttention,
+    UnknownAttention,
+)
 from moewright.case.serving import Serving
 from moewright.case.spelling import did_you_mean
 from moewright.case.train.train_workload import Training
@@ -35,7 +43,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 #: the kinds of attention that ``cost`` has formulas for
-PRICED = (SoftmaxAttention, LatentAttention, LinearAttention)
+PRICED = (SoftmaxAttention, LatentAttention, LinearAttention, CompressedAttention, NoAttention)
 SECTIONS = ("model", "cluster", "workload", "strategy", "objective", "limits", "routing")
 
 
