@@ -15,7 +15,6 @@ from moewright.case.catalogue.hardware_catalogue import (
     load_device,
 )
 from moewright.case.file.cluster_section import read_cluster
-from moewright.case.file.load import case_of
 from moewright.errors import SpecError
 
 
@@ -120,13 +119,10 @@ def test_nodes_of_fewer_gpus():
         cluster_of(name="h200-hgx", links="ring")
 
 
-def test_nodes_of_different_sizes_are_read_and_refused_by_name():
+def test_nodes_of_different_sizes_are_read():
     uneven = cluster_of(name="gb200-nvl72", nodes=[72, 24])
-    assert (uneven.gpus, uneven.nodes) == (96, (72, 24))
-    spec = {"model": "DeepSeek-V3", "cluster": {"name": "gb200-nvl72", "nodes": [72, 24]}}
-    spec["workload"] = {"kind": "decode", "batch": 8, "sequence": 128}
-    with pytest.raises(SpecError, match=r"cluster.nodes: 72, 24 GPUs: nodes of different sizes are not planned over"):
-        case_of(spec, "spec.yaml")
+    assert (uneven.gpus, uneven.nodes, uneven.sizes) == (96, (72, 24), (72, 24))
+    assert cluster_of(name="gb200-nvl72", gpus=144).sizes == (72, 72)
 
 
 def test_a_mesh_written_out():

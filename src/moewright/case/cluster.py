@@ -75,6 +75,15 @@ class Cluster:
     links: str = "switch"
     board: int = 0  # devices of a whole board; 0: gpus_per_node
     nodes: tuple[int, ...] = ()
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """GPUs of every node, in the order of their ranks; the last may be a part of one."""
+        if self.nodes:
+            return self.nodes
+        whole, rest = divmod(self.gpus, self.gpus_per_node)
+        return (self.gpus_per_node,) * whole + ((rest,) if rest else ())
+
     gpus_per_host: int = 0  # of an operating system; 0: gpus_per_node
 
     @property

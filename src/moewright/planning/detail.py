@@ -274,11 +274,12 @@ def _modules(case: Case, s: Strategy) -> Modules:
 
 
 def _groups(case: Case, s: Strategy) -> tuple[RankGroup, ...]:
-    node = case.cluster.gpus_per_node
+    sizes = case.cluster.sizes
+    node = np.repeat(np.arange(len(sizes)), sizes)
     return tuple(
         RankGroup(
             *(kind, ranks.shape[1], len(ranks), tuple(int(r) for r in ranks[0])),
-            "node" if len(np.unique(ranks[0] // node)) == 1 else "fabric",
+            "node" if (node[ranks] == node[ranks[:, :1]]).all() else "fabric",
         )
         for kind, ranks in groups_of(s).items()
         if kind not in ("stage", "replica") or ranks.shape[1] > 1

@@ -116,6 +116,7 @@ def describe_case(case: Case) -> dict[str, Any]:
             "name": c.name,
             "gpus": c.gpus,
             "gpus_per_node": c.gpus_per_node,
+            **({"nodes": list(c.nodes)} if c.nodes else {}),
             "device": {
                 "name": d.name,
                 "flops": d.flops,

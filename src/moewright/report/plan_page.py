@@ -50,12 +50,13 @@ def hardware(case: Case) -> Section:
     """Device, nodes and network."""
     c, d = case.cluster, case.cluster.device
     peaks = ", ".join(f"{unit} {format_flops(value)}/s" for unit, value in d.flops.items())
-    nodes = -(-c.gpus // c.gpus_per_node)
+    nodes = len(c.sizes)
+    each = ", ".join(map(str, c.sizes[:12])) + (", …" if nodes > 12 else "") if c.nodes else str(c.gpus_per_node)
     return Section(
         "Hardware",
         (
             facts(
-                ("GPUs", f"{c.gpus} × {d.name}, {plural(nodes, 'node')} of {c.gpus_per_node} ({c.name})"),
+                ("GPUs", f"{c.gpus} × {d.name}, {plural(nodes, 'node')} of {each} ({c.name})"),
                 ("Peak", f"{peaks}; counted with MFU {d.mfu:g}"),
                 ("Memory", f"{format_bytes(d.memory)}, {c.reserve:.0%} kept free"),
                 (
@@ -138,7 +139,8 @@ def configuration(plan: Plan) -> Section:
 def ranks(case: Case, plan: Plan, a: Assignment, shown: int = SHOWN_RANKS) -> Section:
     """Groups with an example of each kind, and what some ranks hold."""
     groups = tuple((g.kind, str(g.count), str(g.size), _listed(g.ranks), g.tier) for g in plan.groups if g.size > 1)
-    r, node = a.ranks, case.cluster.gpus_per_node
+    r, sizes = a.ranks, case.cluster.sizes
+    node = np.repeat(np.arange(len(sizes)), sizes)
     picked = sorted({*range(min(shown, a.gpus)), a.gpus - 1})
     rows = []
     for i in picked:
@@ -150,7 +152,7 @@ def ranks(case: Case, plan: Plan, a: Assignment, shown: int = SHOWN_RANKS) -> Se
             held = f"{ids[0]}–{ids[-1]}" if run else _listed(tuple(int(x) for x in ids))
             held += f", slice {r.etp[i] + 1}/{plan.strategy.experts.tp}" if plan.strategy.experts.tp > 1 else ""
         place = (r.replica[i], r.stage[i], r.dp[i] + r.repeat[i], r.cp[i], r.tp[i], r.ep[i], r.etp[i])
-        rows.append((str(i), str(i // node), *map(str, place), f"{layers.start}–{layers.stop - 1}", held))
+        rows.append((str(i), str(node[i]), *map(str, place), f"{layers.start}–{layers.stop - 1}", held))
     headers = ("rank", "node", "replica", "stage", "dp", "cp", "tp", "ep", "etp", "layers", "experts")
     keep = [c for c in range(len(headers)) if c in (0, 1, 9, 10) or _varies(a, headers[c])]
     table = Table(

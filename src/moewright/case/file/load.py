@@ -69,8 +69,9 @@ def case_of(raw: dict[str, Any], file: str, weighed: bool = False) -> Case:
     if not weighed:
         _refuse_unpriced(model, file)
     cluster = read_cluster(raw["cluster"], file)
-    _refuse_uneven(cluster, file)
     serving = _serving(raw["workload"], file, folder)
+    if serving is not None and serving.disaggregated is not None:
+        _refuse_uneven(cluster, file)
     training = _training(raw, model, file)
     workload = _decode_step(serving) if serving else _forward_pass(training) if training else None
     return Case(
@@ -102,12 +103,12 @@ def _refuse_unpriced(model: ModelSpec, file: str) -> None:
 
 
 def _refuse_uneven(cluster: Cluster, file: str) -> None:
-    """Raises SpecError for nodes of different sizes, which nothing plans over yet."""
+    """Raises SpecError for pools on nodes of different sizes: which nodes each has is not said."""
     if len(set(cluster.nodes)) > 1:
         sizes = ", ".join(map(str, cluster.nodes[:8])) + (", …" if len(cluster.nodes) > 8 else "")
         raise SpecError(
-            f"{sizes} GPUs: nodes of different sizes are not planned over yet; expected nodes of one size, each pool "
-            "in a spec of its own",
+            f"{sizes} GPUs: pools of prefill and decode are not laid out over nodes of different sizes; expected nodes "
+            "of one size, or each pool in a spec of its own",
             file=file,
             field="cluster.nodes",
         )
