@@ -9,10 +9,12 @@ import typer
 
 from moewright.cli.app import Json, app
 from moewright.cli.output import one_of_tables, print_json, progress, write_file
-from moewright.errors import SpecError
+from moewright.errors import InfeasibleError, SpecError
 
 if TYPE_CHECKING:
     from moewright.launch.launch_folder import Launch
+    from moewright.launch.launch_plan import LaunchPlan
+    from moewright.launch.nearest import Nearest
 
 
 @app.command()
@@ -26,6 +28,10 @@ def launch(
     draft: Annotated[str | None, typer.Option(help="Path or id of the model that guesses tokens.")] = None,
     image: Annotated[str | None, typer.Option(help="Container image (the engine's own).")] = None,
     as_json: Json = False,
+    take_nearest: Annotated[
+        bool, typer.Option("--nearest", help="Where the engine cannot run the plan: the nearest that it can.")
+    ] = False,
+    matrix: Annotated[bool, typer.Option("--matrix", help="Print which engine runs which plan, and why not.")] = False,
     tables: Annotated[Path | None, typer.Option(help="A folder of measured kernel tables.")] = None,
     no_tables: Annotated[bool, typer.Option("--no-tables", help="Price by the roofline alone.")] = False,
 ) -> None:
@@ -33,11 +39,14 @@ def launch(
     from moewright.launch.exporters.engine_export import version_of
     from moewright.launch.launch_folder import launch as folder_of
     from moewright.launch.launch_folder import target_of
-    from moewright.launch.read_launch import for_engine, launch_plan, read_case, told
+    from moewright.launch.read_launch import drafted, for_engine, launch_plan, read_case, told
     from moewright.serving.validation.row_steps import default_folder
 
     one_of_tables(tables, no_tables)
     target_of(target)
+    if matrix:
+        _matrix(spec, as_json, default_folder(tables, no_tables))
+        return
     if engine is not None:
         version_of(engine, engine_version)
     case = read_case(spec)
@@ -49,10 +58,14 @@ def launch(
         engine = case.serving.engine.name
     options = version_of(engine, engine_version)
     case = for_engine(case, engine, options.version if engine_version else None)
+    named = drafted(case, options.version) if case.serving is not None and engine == case.serving.engine.name else None
+    instead = None if named is None else _instead(named, take_nearest)
     with progress(f"Planning {case.model.name} for {engine}") as tell:
-        plan = launch_plan(case, engine, options.version, default_folder(tables, no_tables), tell)
-    plan = told(plan, checkpoint, draft, image)
-    found = folder_of(plan, target)
+        measured = default_folder(tables, no_tables)
+        plan = launch_plan(case if instead is None else instead.case, engine, options.version, measured, tell)
+    instead = _instead(plan, take_nearest)
+    plan = plan if instead is None else instead.plan
+    found = folder_of(told(plan, checkpoint, draft, image), target)
     if output is not None:
         _write(found, output)
     if as_json:
@@ -60,6 +73,42 @@ def launch(
     elif output is None:
         for file in found.files:
             typer.echo(f"==> {file.path} <==\n{file.text}")
+
+
+def _instead(plan: LaunchPlan, take_nearest: bool) -> Nearest | None:
+    """None where the engine runs ``plan``; else the nearest that it runs, where the user takes that. Raises
+    InfeasibleError with both."""
+    from moewright.launch.exporters.engine_export import refusals
+    from moewright.launch.launch_folder import refused_text
+    from moewright.launch.nearest import nearest
+
+    reasons = refusals(plan, plan.engine)
+    if not reasons:
+        return None
+    found = nearest(plan)
+    text = refused_text(plan, [r.text for r in reasons])
+    if found is None:
+        raise InfeasibleError(f"{text}; it runs no layout of these GPUs that holds the model")
+    if not take_nearest:
+        raise InfeasibleError(f"{text}; the nearest that it can: {found.text}; --nearest launches that")
+    typer.echo(f"moewright: {text}; launched is the nearest that it can: {found.text}", err=True)
+    return found
+
+
+def _matrix(spec: Path, as_json: bool, tables: Path | None) -> None:
+    from moewright.launch.matrix import matrix
+    from moewright.launch.read_launch import read_case
+
+    case = read_case(spec)
+    with progress(f"Planning {case.model.name}"):
+        rows = matrix(case, tables=tables)
+    if as_json:
+        print_json([cell.to_dict() for row in rows for cell in row])
+        return
+    from moewright.report.launch_page import matrix_sections
+    from moewright.report.terminal import show
+
+    show(matrix_sections(case, rows))
 
 
 def _write(found: Launch, folder: Path) -> None:

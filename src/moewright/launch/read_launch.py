@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
@@ -16,7 +16,7 @@ from moewright.case.file.load import case_of, load
 from moewright.case.model import LatentAttention
 from moewright.case.serving import ENGINES, Disaggregated, EngineSpec, Serving
 from moewright.case.serving import Pool as PoolSpec
-from moewright.case.strategy import Strategy
+from moewright.case.strategy import Dispatch, Strategy, StrategySpec
 from moewright.case.workload import Kind
 from moewright.cost.table import Table
 from moewright.errors import SpecError
@@ -31,8 +31,11 @@ from moewright.launch.launch_plan import (
     context_length,
     draft_tokens,
 )
+from moewright.planning.complete import complete
+from moewright.planning.naming import strategy_name
 from moewright.planning.record import Plan
 from moewright.planning.search import plan as search
+from moewright.serving.engines.deployment import worker_case
 from moewright.serving.engines.engine import Engine, load_engine
 from moewright.serving.planner.option import Choice
 from moewright.serving.planner.serving_plan import plan_serving
@@ -116,10 +119,48 @@ def launch_plan(
     return pass_launch(case, plan, engine, version)
 
 
+def drafted(case: Case, version: str) -> LaunchPlan | None:
+    """The strategies that a serving spec names itself, not priced, whatever the engine makes of them; None where the
+    planner chooses, among those that the engine runs. Raises SpecError, InfeasibleError for what no engine could."""
+    assert case.serving is not None
+    apart = case.serving.disaggregated
+    if apart is None:
+        return None if case.strategy is None else _drafted(case, version, [(Role.SERVE, case, case.strategy, None)])
+    pools = [(Role.PREFILL, apart.prefill), (Role.DECODE, apart.decode)]
+    rows = []
+    for role, pool in pools:
+        if pool.gpus is None or pool.strategy is None or pool.replicas is None:
+            return None
+        rows.append((role, worker_case(case, pool.gpus), pool.strategy, pool.replicas))
+    return _drafted(case, version, rows)
+
+
+def _drafted(case: Case, version: str, rows: Sequence[tuple[Role, Case, StrategySpec, int | None]]) -> LaunchPlan:
+    assert case.serving is not None
+    engine = load_engine(case.serving.engine, case.cluster.device)
+    pools, names = [], []
+    for role, own, want, count in rows:
+        full = complete(replace(want, micro_batches=1), own)
+        strategy = full.strategy
+        alone = strategy.attention.dp * strategy.attention.cp == 1
+        if want.dispatch is None and alone and strategy.stage > 1:
+            full = replace(full, dispatch=Dispatch.REPLICATED)
+            strategy = full.strategy
+        one = replace(strategy, replicas=1)
+        many = strategy.replicas if count is None else count
+        names.append(strategy_name(strategy, case.model))
+        pools.append(Pool(role, one, many, 1, memory_fraction(case, engine, one)))
+    load = case.serving.concurrency[-1:]
+    pools = [replace(p, requests=max(1, ceil((load or (1,))[0] / (p.count * p.strategy.attention.dp)))) for p in pools]
+    settings = settings_of(case, engine, case.serving)
+    flight = load[0] if load else None
+    return LaunchPlan(case, engine.name, version, " + ".join(names), tuple(pools), settings, concurrency=flight)
+
+
 def serving_launch(case: Case, choice: Choice, version: str) -> LaunchPlan:
     """A choice of a serving plan."""
     assert case.serving is not None
-    serving, engine = case.serving, load_engine(case.serving.engine)
+    serving, engine = case.serving, load_engine(case.serving.engine, case.cluster.device)
     apart = len(choice.strategies) > 1
     roles = (Role.PREFILL, Role.DECODE) if apart else (Role.SERVE,)
     simulation = choice.simulation
@@ -153,7 +194,7 @@ def _engine_name(case: Case) -> str:
 def pass_launch(case: Case, plan: Plan, engine: str, version: str) -> LaunchPlan:
     """The strategy of a pass, with the scheduler's defaults of ``engine`` and requests as long as its sequences; a
     training engine takes the whole as one job."""
-    profile = load_engine(engine if engine in ENGINES else "vllm")
+    profile = load_engine(engine if engine in ENGINES else "vllm", case.cluster.device)
     one, count = plan.strategy, 1
     if engine in ENGINES:
         one, count = replace(plan.strategy, replicas=1, micro_batches=1), plan.strategy.replicas

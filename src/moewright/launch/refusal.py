@@ -8,7 +8,10 @@ from fnmatch import fnmatchcase
 from moewright.case.cluster import Cluster
 from moewright.case.model import LatentAttention, ModelSpec, SoftmaxAttention
 from moewright.case.strategy import Dispatch, Gate, Strategy
+from moewright.cost.block_cuts import block_cuts
+from moewright.cost.table import Table
 from moewright.launch.launch_plan import LaunchPlan, Pool
+from moewright.planning.naming import strategy_name
 
 #: devices with the kernels of DeepEP (Hopper and later: its README, "Requirements")
 DEEPEP_DEVICES = ("h[12]00*", "h20*", "h800*", "gh200*", "b[23]00*", "gb[23]00*")
@@ -57,7 +60,9 @@ def common_refusals(plan: LaunchPlan, pool: Pool) -> list[Refusal]:
         )
     if s.experts.gate is Gate.LEADER:
         found.append(Refusal("gate-leader", "every rank of an engine routes its tokens itself"))
-    return [*found, *_node_refusals(pool, plan.case.cluster)]
+    table = Table.one(s, s.replicas * s.attention.dp)
+    cuts = [Refusal(strategy_name(s, plan.case.model), reason) for _, reason in block_cuts(plan.case.model, table)]
+    return [*found, *cuts, *_node_refusals(pool, plan.case.cluster)]
 
 
 def _node_refusals(pool: Pool, cluster: Cluster) -> list[Refusal]:
