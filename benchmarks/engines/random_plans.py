@@ -50,7 +50,8 @@ def random_plan(draw: random.Random, engine: str) -> LaunchPlan:
         count = 1 if engine == "megatron" else draw.choice([n for n in (1, 2, 3, 4, 8) if n <= room])
         tps = [d for d in (1, 2, 4, 8) if one.attention.tp % d == 0]
         dcp = draw.choice(tps) if draw.random() < 0.15 else 1
-        pools.append(Pool(role, one, count, draw.choice((1, 7, 32, 128, 500)), draw.uniform(0.5, 0.95), dcp))
+        one = replace(one, attention=replace(one.attention, dcp=dcp))
+        pools.append(Pool(role, one, count, draw.choice((1, 7, 32, 128, 500)), draw.uniform(0.5, 0.95)))
     case = Case(model, cluster, _workload(draw.choice((1, 16, 256))))
     version = engine_versions(engine)[0]
     plan = LaunchPlan(case, engine, version, "random", tuple(pools), random_settings(draw, model))

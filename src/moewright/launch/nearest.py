@@ -72,6 +72,7 @@ def distance(table: Table, meant: Strategy) -> np.ndarray:
         (table.dp * table.repeated, a.dp * a.repeated),
         (table.cp, a.cp),
         (table.tp, a.tp),
+        (table.dcp, a.dcp),
         (table.ep, e.ep),
         (table.etp, e.tp),
     )
