@@ -75,6 +75,9 @@ def run(
     from moewright.run.run_error import RunError
 
     _check(bool(generate or prompt or prompt_ids), temperature, top_p, stop, timeout)
+    if (trained := _training_case(source)) is not None:
+        _train(trained, {"--prompt": prompt, "--prompt-ids": prompt_ids, "--profile": profile}, as_json, seed, timeout)
+        return
     prompts: list[str | list[int]] = [*map(_text, prompt or []), *map(_ids, prompt_ids or [])]
     case, best = read(source)
     try:
@@ -121,6 +124,46 @@ def run(
 
         show(run_sections(ran.report.to_dict()))
     if verify and not ran.report.verified:
+        raise typer.Exit(1)
+
+
+def _training_case(source: Path) -> Case | None:
+    """The case of a spec file, where it is one of training."""
+    from moewright.case.file.load import load
+
+    case = None if source.suffix.lower() == ".json" else load(source)
+    return case if case is not None and case.training is not None else None
+
+
+def _train(case: Case, given: dict[str, object], as_json: bool, seed: int, timeout: float) -> None:
+    """One training step of the spec's best layout on forked ranks, against the unsharded model."""
+    from moewright.report.training.step_page import step_report, step_sections
+    from moewright.run.run_error import RunError
+    from moewright.training.plan_training import plan_training, training_of
+    from moewright.training.stages.step_traffic import step_traffic
+
+    for field, value in given.items():
+        if value:
+            raise SpecError("is of a pass; a training step has none", field=field)
+    training = training_of(case)
+    strategy = plan_training(case, top=0).best.strategy
+    layers = strategy.layers or ()
+    try:
+        from moewright.run.train.verify_step import verify_step
+    except ModuleNotFoundError as error:
+        raise RunError(f"run needs {error.name}: pip install 'moewright[run]'") from None
+    measured = verify_step(case.model, strategy, training, layers, seed, timeout)
+    report = {
+        "strategy": strategy.to_dict(),
+        **step_report(measured.to_dict(), step_traffic(case, training, strategy, layers), strategy.gpus // strategy.pp),
+    }
+    if as_json:
+        print_json(report)
+    else:
+        from moewright.report.terminal import show
+
+        show(step_sections(report, f"{case.model.name}, {strategy.name}"))
+    if not report["verified"]:
         raise typer.Exit(1)
 
 

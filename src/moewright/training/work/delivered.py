@@ -33,12 +33,14 @@ EXPERT_KERNELS = 4
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """Shares of peaks and seconds of the host. ``products``: by generation (``generation_of``) and matrix unit, of the
-    dense peak where K is without end; ``fused``: how much more of it products of 8 bits and fewer reach where whole
-    iterations are graphs of fused kernels; ``attention``: of the 16-bit peak, by generation; ``bandwidth``: of the
-    memory's; ``host``: seconds that the host takes to start the kernels of a layer's pass, if it waits for the routing;
-    ``host_static``: the same where shapes are static; ``meeting``: how busy device and host add up, (d^m + h^m)^(1/m);
-    ``hidden``: share of the experts' traffic that overlap can hide; ``source``: what they were fitted on."""
+    """Shares of peaks and seconds of the host.
+
+    ``products``: by generation (``generation_of``) and matrix unit, of the dense peak where K is without end;
+    ``fused``: how much more of it attention and products of 8 bits and fewer reach where whole iterations are graphs of
+    fused kernels; ``attention``: of the 16-bit peak, by generation; ``bandwidth``: of the memory's; ``host``: seconds
+    that the host takes to start the kernels of a layer's pass, if it waits for the routing; ``host_static``: the same
+    where shapes are static; ``meeting``: how busy device and host add up, (d^m + h^m)^(1/m); ``hidden``: share of the
+    experts' traffic that overlap can hide; ``source``: what they were fitted on."""
 
     products: dict[str, dict[str, float]]
     fused: float
@@ -96,7 +98,7 @@ def training_price(cluster: Cluster, precision: Precision, constants: Delivered,
         unit: peak * (shares["bf16"] if unit not in shares else shares[unit] * (fused if unit != "bf16" else 1.0))
         for unit, peak in device.flops.items()
     }
-    scores = {unit: peak * constants.attention[generation] for unit, peak in device.flops.items()}
+    scores = {unit: peak * constants.attention[generation] * fused for unit, peak in device.flops.items()}
     return TrainingPrice(
         Roofline(replace(cluster, device=_reached(device, reached, constants)), precision),
         Roofline(replace(cluster, device=_reached(device, scores, constants)), precision),

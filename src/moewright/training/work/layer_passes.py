@@ -47,8 +47,17 @@ class LayerPasses:
 
 def layer_passes(p: Pass, layer: Layer, training: Training) -> LayerPasses:
     """The work of both passes through ``layer``."""
-    forward = [*layer_work(p, layer), *_streams(p, layer, training)]
+    work = layer_work(p, layer)
+    if training.graphs is Graphs.FULL:
+        work = [_without_passes(w) for w in work]
+    forward = [*work, *_streams(p, layer, training)]
     return LayerPasses(forward, backward_work(forward, training.gradients))
+
+
+def _without_passes(w: Work) -> Work:
+    """Experts whose activation is part of the product before it: no pass between products."""
+    shape = w.shape
+    return replace(w, shape=replace(shape, room=np.zeros_like(shape.room))) if isinstance(shape, GroupedProducts) else w
 
 
 def backward_work(forward: list[Work], gradients: float) -> list[Work]:
@@ -111,21 +120,22 @@ def _streams(p: Pass, layer: Layer, training: Training) -> list[Work]:
     b, hidden = p.batch, p.case.model.hidden_size
     ffn, a = layer.ffn, layer.attention
     tp = array(p.table.tp)
-    fused = training.graphs is Graphs.FULL  # the experts' casts are part of the kernels before them
+    fused = training.graphs is Graphs.FULL  # casts and permutations of experts are part of other kernels
     heads = b.tokens / tp * query_bytes(a)
     if isinstance(a, LinearAttention):  # the convolution's input and output, the gated norm
         heads = heads * 2.0
     parts = {"heads": (2.0 * heads, 2.0), "casts": (_cast_elements(p, layer, fused) * training.recipe.cast, 2.0)}
     streams = sum(x.columns // hidden for x in layer.extra if x.name == "hyper_connection")
-    if streams:  # each mix reads all residual streams, in fp32 mostly, and writes them
-        parts["residual_streams"] = (2.0 * 2.0 * streams * hidden * b.own * _ELEMENT, 4.0)
+    if streams:  # before and after attention and the experts: three readings of all streams, two writings
+        parts["residual_streams"] = (2.0 * 5.0 * streams * hidden * b.own * _ELEMENT, 10.0)
     if isinstance(ffn, MoeFfn):
         width = ffn.token_width(hidden)
         copies = b.routed * ffn.working / array(p.table.ep) * p.loads[ffn].straggler
         parts["router_choice"] = (b.own * ffn.experts * _ROUTER_BYTES, 4.0)
         if ffn.bias and not fused:  # biases and clamps before the activation: kernels of their own
             parts["biased_activation"] = (_UNFUSED * _ELEMENT * 3.0 * copies * ffn.width / array(p.table.etp), _UNFUSED)
-        parts["permutation"] = (2.0 * _ELEMENT * width * (b.own + copies), 2.0)
+        if not fused:
+            parts["permutation"] = (2.0 * _ELEMENT * width * (b.own + copies), 2.0)
         inner = ffn.shared_width
     else:
         inner = ffn.width

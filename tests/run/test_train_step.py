@@ -1,0 +1,188 @@
+"""A training step on forked ranks: gradients and weights of one process, bytes of the plan."""
+
+import json
+
+import pytest
+import torch
+import yaml
+
+from moewright.case.case import Case
+from moewright.case.catalogue.hardware_catalogue import load_cluster
+from moewright.case.model import DenseFfn, Layer, ModelSpec, MoeFfn, SoftmaxAttention
+from moewright.case.train.train_strategy import Schedule, Sharding, TrainStrategy
+from moewright.case.train.train_workload import Training
+from moewright.case.workload import Kind, Workload
+from moewright.report.training.step_page import step_report
+from moewright.run.run_error import RunError
+from moewright.run.train.plain import drawn, loss_of
+from moewright.run.train.train_rank import StepJob
+from moewright.run.train.verify_step import TOLERANCE, run_step, verify_step
+from moewright.training.stages.step_traffic import step_traffic
+from training.command import invoke
+
+ATTENTION = SoftmaxAttention(4, 2, 8)
+MOE = MoeFfn(8, 2, 16, shared_width=16)
+MODEL = ModelSpec("tiny", 32, (Layer(ATTENTION, DenseFfn(24)), *(Layer(ATTENTION, MOE),) * 3), 64)
+TRAINING = Training(8, 16)
+
+
+def strategy(**sizes):
+    plain = dict.fromkeys(("dp", "cp", "tp", "pp", "virtual", "ep", "etp", "micro_batch"), 1)
+    if sizes.get("virtual", 1) > 1:
+        plain["schedule"] = Schedule.INTERLEAVED
+    return TrainStrategy(**(plain | sizes))
+
+
+def layers_of(s):
+    return (4 // (s.pp * s.virtual),) * (s.pp * s.virtual)
+
+
+STRATEGIES = [
+    {},
+    {"dp": 2},
+    {"dp": 2, "sharding": Sharding.NONE},
+    {"tp": 2},
+    {"cp": 2},
+    {"dp": 2, "ep": 2},
+    {"dp": 4, "ep": 2, "micro_batch": 2},
+    {"tp": 2, "ep": 2},
+    {"tp": 2, "etp": 2},
+    {"dp": 2, "tp": 2, "ep": 2, "etp": 2},
+    {"dp": 2, "etp": 2},
+    {"pp": 2},
+    {"pp": 2, "virtual": 2},
+    {"pp": 4, "dp": 2, "ep": 2},
+    {"pp": 2, "dp": 2, "tp": 2, "ep": 4, "recompute": ("full",)},
+    {"dp": 2, "cp": 2, "tp": 2, "ep": 4},
+]
+
+
+@pytest.mark.parametrize("sizes", STRATEGIES, ids=str)
+def test_gradients_weights_and_bytes_are_those_of_one_process_and_of_the_plan(sizes):
+    s = strategy(**sizes)
+    report = verify_step(MODEL, s, TRAINING, layers_of(s), timeout=300)
+    assert report.loss == pytest.approx(report.reference_loss, rel=1e-5)
+    assert report.gradient_error < TOLERANCE
+    assert report.weight_error < TOLERANCE
+    case = Case(MODEL, load_cluster("h100-hgx", 8), Workload(Kind.FORWARD, (8,), 16), training=TRAINING)
+    shown = step_report(report.to_dict(), step_traffic(case, TRAINING, s, layers_of(s)), s.gpus // s.pp)
+    assert [n for n, c in shown["collectives"].items() if not c["equal"]] == []
+    assert shown["verified"]
+    beside = {n.removesuffix("_gradient") for n in shown["not_predicted"]}
+    assert beside <= {"loss_sums", "dispatch_shares", "expert_gather", "expert_gather_shares", "expert_reduce"}
+
+
+def test_the_first_stage_keeps_as_many_micro_batches_as_there_are_stages():
+    s = strategy(pp=4)
+    assert verify_step(MODEL, s, TRAINING, layers_of(s)).kept == [4, 3, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "skip"),
+    [({"dp": 2}, "dense_gradients"), ({"dp": 4, "ep": 2}, "expert_gradients"), ({"tp": 2}, "replicated_gradients")],
+)
+def test_a_reduction_that_is_left_out_is_seen(sizes, skip):
+    s = strategy(**sizes)
+    ids = torch.randint(64, (8, 17), generator=torch.Generator().manual_seed(1))
+    report = run_step(StepJob(MODEL, s, (0,) * 4, ids, skip=skip))
+    assert report.gradient_error > 100 * TOLERANCE
+    assert not report.equal
+
+
+def test_the_unsharded_model_is_that_of_transformers():
+    """Mixtral of transformers with the same weights: the same loss and gradients."""
+    transformers = pytest.importorskip("transformers")
+    moe = MoeFfn(4, 2, 16)
+    model = ModelSpec("mixtral", 32, (Layer(ATTENTION, moe),) * 2, 64)
+    w = {name: x.requires_grad_() for name, x in drawn(model, 0).items()}
+    config = transformers.MixtralConfig(
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        rope_theta=10000.0,
+        rms_norm_eps=1e-5,
+        sliding_window=None,
+        attn_implementation="eager",
+    )
+    peer = transformers.MixtralForCausalLM(config).train()
+    state = {"model.embed_tokens.weight": "embedding", "model.norm.weight": "final_norm", "lm_head.weight": "head"}
+    for i in range(2):
+        at = f"model.layers.{i}"
+        state |= {f"{at}.input_layernorm.weight": f"{i}.norm1", f"{at}.post_attention_layernorm.weight": f"{i}.norm2"}
+        state |= {f"{at}.self_attn.{n}_proj.weight": f"{i}.{n}" for n in "qkvo"}
+        state |= {f"{at}.mlp.gate.weight": f"{i}.router"}
+        state |= {
+            f"{at}.mlp.experts.gate_up_proj": f"{i}.experts_up",
+            f"{at}.mlp.experts.down_proj": f"{i}.experts_down",
+        }
+    theirs = dict(peer.named_parameters())
+    assert set(state) == set(theirs)
+    with torch.no_grad():
+        for name, ours in state.items():
+            theirs[name].copy_(w[ours].reshape(theirs[name].shape))
+    ids = torch.randint(64, (2, 17), generator=torch.Generator().manual_seed(1))
+    ours, _ = loss_of(w, model, ids)
+    logits = peer(ids[:, :-1]).logits
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="sum")
+    assert float(loss.detach()) == pytest.approx(float(ours.detach()), rel=1e-5)
+    ours.backward()
+    loss.backward()
+    for name, own in state.items():
+        wanted = theirs[name].grad
+        assert float((w[own].grad.reshape(wanted.shape) - wanted).abs().max() / wanted.abs().max()) < TOLERANCE
+
+
+REFUSED = [
+    ({"recompute": ("moe_act",)}, MODEL, TRAINING, "run executes none and full"),
+    ({"schedule": Schedule.ZERO_BUBBLE, "pp": 2}, MODEL, TRAINING, "run executes 1f1b and interleaved"),
+    ({"sharding": Sharding.FULL}, MODEL, TRAINING, "run executes none and optimizer"),
+    ({"tp": 4}, MODEL, TRAINING, "a divisor of 2 KV heads"),
+    ({}, MODEL, Training(8, 16, prediction_layers=1), "multi-token prediction"),
+    (
+        {},
+        ModelSpec("sinks", 32, (Layer(SoftmaxAttention(4, 2, 8, sinks=True), MOE),), 64),
+        TRAINING,
+        "plain mha or gqa",
+    ),
+]
+
+
+@pytest.mark.parametrize(("sizes", "model", "training", "says"), REFUSED)
+def test_what_is_not_executed_is_refused_by_name(sizes, model, training, says):
+    with pytest.raises(RunError, match=says):
+        verify_step(model, strategy(**sizes), training, (4,))
+
+
+SPEC = {
+    "model": {
+        "layers": 2,
+        "hidden_size": 32,
+        "vocab_size": 64,
+        "attention": {"kind": "gqa", "heads": 4, "kv_heads": 2, "head_dim": 8},
+        "experts": {"count": 8, "top_k": 2, "intermediate_size": 16},
+    },
+    "cluster": {"name": "h100-hgx", "gpus": 4},
+    "workload": {"kind": "train", "global_batch": 8, "sequence": 16, "recompute": "none"},
+    "strategy": {"pp": 2, "attention": {"tp": 1}, "experts": {"ep": 2}, "sharding": "optimizer"},
+}
+
+
+def test_run_of_a_training_spec(tmp_path):
+    file = tmp_path / "train.yaml"
+    file.write_text(yaml.safe_dump(SPEC), encoding="utf-8")
+    result = invoke(["run", str(file), "--json"])
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["verified"]
+    assert report["strategy"]["pp"] == 2
+    assert report["collectives"]["stage_transfer"]["equal"]
+    assert "verified" in invoke(["run", str(file)]).stdout
+    refused = invoke(["run", str(file), "--prompt-ids", "3"])
+    assert refused.exit_code == 2
+    assert "--prompt-ids: is of a pass; a training step has none" in refused.stderr
