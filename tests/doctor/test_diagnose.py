@@ -10,6 +10,7 @@ from moewright.errors import SpecError
 
 DATA = Path(__file__).parent / "data"
 DEVELOPMENT = json.loads((DATA / "development.json").read_text())["commands"]
+SETS = [r for name in ("first_set",) for r in json.loads((DATA / f"{name}.json").read_text())["commands"]]
 #: `starts` that cannot be told on the GPUs that the test gives, or from sizes that are public
 OPEN = {"sgl-issue-4232-h20-oom", "isx-1157-moe-dense-tp-ignored"}
 
@@ -27,6 +28,15 @@ def test_the_layout_of_a_public_command(row):
     assert d.engine == row["engine"]
     if row["starts"] is not None and row["id"] not in OPEN:
         assert d.starts == row["starts"], d.problems
+
+
+@pytest.mark.parametrize("row", SETS, ids=lambda r: r["id"])
+def test_commands_that_the_reader_was_not_tuned_to(row):
+    d = diagnose(row["text"], asked(row, version=row["version"], values=row["values"]))
+    found = d.to_dict()["layout"]
+    assert {k: found[k] for k in row["layout"]} == row["layout"]
+    assert d.engine == row["engine"]
+    assert row["starts"] in (None, d.starts), d.problems
 
 
 def layout(text, version=None, gpus=None, **values):

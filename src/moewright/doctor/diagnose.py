@@ -238,10 +238,10 @@ def _read(c: EngineCommand, source: TextReading, q: Question) -> tuple[EngineRea
     """The reading of one command, and the version that it is read for."""
     version = q.version or _version_of(c, source)
     words = c.arguments
-    extra = not (c.kind == "ms-swift" or c.kind.startswith("dynamo"))
+    own = not (c.kind == "ms-swift" or c.kind.startswith("dynamo"))
     if c.engine == "vllm":
         words = _with_config(words, source, c)
-    values = option_values(c.engine, words, version, extra)
+    values = option_values(c.engine, words, version, own)
     if c.kind.startswith("sglang_router"):
         values.faults = [f for f in values.faults if "router" not in f.option]
     found = version or version_of_options(values)
@@ -250,11 +250,11 @@ def _read(c: EngineCommand, source: TextReading, q: Question) -> tuple[EngineRea
     if c.engine == "sglang":
         return read_sglang(values), found
     if c.engine == "trtllm":
-        file = known_text(values.text("config", "extra_llm_api_options", "extra_engine_args"))
+        file = values.text("config", "extra_llm_api_options", "extra_engine_args")
         text = source.file(file) if file else None
         r = read_trtllm(values, text)
         if file and text is None:
-            r.problem("--config", f"{file} is not here: what it sets is not known", "this command")
+            r.problem("--config", f"{without_marks(file)} is not here: what it sets is not known", "this command")
         return r, found
     world = world_of(c.before, c.program.environment)
     return read_megatron(values, c.kind, world if world is not None else q.gpus), found
@@ -379,12 +379,14 @@ def _spans(main: EngineCommand) -> bool:
 
 def _check_lines(r: EngineReading, main: EngineCommand) -> None:
     """Options on lines that no backslash joins to the command."""
-    stray = main.program.stray
-    if not stray:
-        return
-    words = " ".join(without_marks(w) for w in stray)[:120]
-    what = f"{words}: the line before ends without a backslash, so the shell takes these for a command of their own"
-    r.problem(without_marks(stray[0]), what, "POSIX, Shell Command Language, 2.2.1")
+    stray, blanks = main.program.stray, main.program.blanks
+    if blanks:
+        what = f"line {blanks} ends with a backslash and blanks: it joins nothing, and the engine is given a blank word"
+        r.problem("\\", what, "POSIX, Shell Command Language, 2.2.1", True)
+    if stray:
+        words = " ".join(without_marks(w) for w in stray)[:120]
+        what = f"{words}: the line before ends without a backslash, so the shell takes these for a command of their own"
+        r.problem(without_marks(stray[0]), what, "POSIX, Shell Command Language, 2.2.1")
 
 
 def _missing(

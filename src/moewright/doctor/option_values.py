@@ -119,17 +119,18 @@ def whole_number(text: str) -> int | None:
     return int(float(match[1]) * _HUMAN.get(match[2], 1))
 
 
-def option_values(engine: str, words: tuple[str, ...], version: str | None, extra: bool = True) -> OptionValues:
-    """Read ``words``. ``extra``: whether the parser refuses options that it does not know."""
-    return _Reading(engine, words, version, extra).run()
+def option_values(engine: str, words: tuple[str, ...], version: str | None, own: bool = True) -> OptionValues:
+    """Read ``words``. ``own``: whether it is the engine's own parser, which refuses options that it does not know; a
+    tool around it has further ones."""
+    return _Reading(engine, words, version, own).run()
 
 
 class _Reading:
-    def __init__(self, engine: str, words: tuple[str, ...], version: str | None, extra: bool) -> None:
+    def __init__(self, engine: str, words: tuple[str, ...], version: str | None, own: bool) -> None:
         self.known: OptionList = option_list(engine)
         self.history: OptionHistory = option_history(engine)
         self.names = self.known.by_name
-        self.words, self.at, self.extra = words, 0, extra
+        self.words, self.at, self.own = words, 0, own
         self.out = OptionValues(engine, version)
 
     def run(self) -> OptionValues:
@@ -192,7 +193,8 @@ class _Reading:
             if name.startswith(prefix) and positive in self.names and self.names[positive].type == "flag":
                 off = not _turns_off(self.names[positive], positive)
                 return self.names[positive], off
-        near = {n: o for n, o in self.names.items() if n.startswith(name)} if name.startswith("--") else {}
+        whole = not self.own or not name.startswith("--")
+        near = {} if whole else {n: o for n, o in self.names.items() if n.startswith(name)}
         options = {id(o): o for o in near.values()}
         if len(options) == 1:
             found = next(iter(options.values()))
@@ -219,9 +221,11 @@ class _Reading:
             option = EngineOption((name,), dest, "flag" if gone.follows == "flag" else "str", kinds.get(gone.follows))
             self.take(option, word, name, False, value if equals else None)
             return
-        if self.extra:
+        if self.own:
             hint = did_you_mean(name, [n for n in self.names if n.startswith("--")]).strip()
-            self.fault(without_marks(name), f"is no option of {self.known.engine} {self.known.version}. {hint}".strip())
+            what = f"is no option of {self.known.engine} {self.known.version}. {hint}".strip()
+            # a training script may add options to Megatron's (extra_args_provider)
+            self.fault(without_marks(name), what, passed=self.out.engine == "megatron")
         if equals:
             self.out.given.setdefault(_destination(name), Given(name, value))
         elif self.at < len(self.words) and not self.words[self.at].startswith("-"):

@@ -38,7 +38,8 @@ IMAGES: Final = {"vllm": re.compile(r"(^|/)(vllm[-/]openai|vllm-openai\w*|vllm)(
 class Program:
     """``words`` as they are given to the operating system, in ``environment``. ``where``: line or resource.
     ``copies``: of the pod or service it stands in, each of ``nodes`` nodes (None: not said) with ``gpus`` GPUs.
-    ``stray``: words that the shell takes for a command of its own. ``role``: prefill, decode, leader, worker."""
+    ``stray``: words that the shell takes for a command of its own; ``blanks``: the line of a backslash that joins
+    nothing. ``role``: prefill, decode, leader, worker."""
 
     words: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
@@ -49,7 +50,7 @@ class Program:
     gpus: int | None = None
     role: str = ""
     stray: tuple[str, ...] = ()
-    lines: int = 0
+    blanks: int = 0
     background: bool = False
 
 
@@ -100,7 +101,7 @@ def _of(program: Program, s: Started) -> Program:
         words=s.words,
         environment={**program.environment, **s.environment},
         stray=s.stray,
-        lines=s.lines,
+        blanks=s.blanks,
         background=s.background or program.background,
     )
 

@@ -13,7 +13,7 @@ from moewright.case.bounded_file import decoded, read_bounded
 from moewright.doctor.documents.compose import compose_programs, dockerfile_programs
 from moewright.doctor.documents.kubernetes import config_files, kubernetes_programs
 from moewright.doctor.programs import ASSIGNED, Program
-from moewright.doctor.shell.interpreter import file_named, walk
+from moewright.doctor.shell.interpreter import Walk, file_named, walk
 from moewright.errors import SpecError
 
 MOST_BYTES: Final = 1 << 20
@@ -28,6 +28,12 @@ _ASSIGNED: Final = re.compile(
     r"^[ \t]*(?:\w+\.)*((?:tensor|pipeline|expert)_model_parallel_size|expert_tensor_parallel_size|"
     r"context_parallel_size|sequence_parallel|num_moe_experts|num_layers)[ \t]*[:=][ \t]*(\w+)[ \t]*,?[ \t]*(?:#.*)?$",
     re.MULTILINE,
+)
+_PROMPT: Final = re.compile(
+    r"^[ \t]*(?:\([\w.-]+\)[ \t]*)*(?:[\w.-]+@[\w.-]+[:~ ][^\s$#]*[$#]|\$)[ \t]+(?=\S)", re.MULTILINE
+)
+_STARTS: Final = re.compile(
+    r"vllm serve|vllm\.entrypoints|sglang\.launch_server|sglang serve|trtllm-serve|torchrun|megatron "
 )
 _SHELL_FENCES: Final = ("", "bash", "sh", "shell", "console", "zsh", "text", "yaml", "yml", "dockerfile", "python")
 
@@ -78,10 +84,10 @@ def _read(text: str, values: dict[str, str], reading: TextReading) -> None:
         words = [w for name, value in assigned for w in (f"--{name.replace('_', '-')}", value)]
         _add(reading, [Program((ASSIGNED, *words), {}, "assignments")], [])
         return
-    script = walk(_without_prompts(text), values)
+    script = _walked(_without_prompts(text), values)
     reading.files.update(script.files)
     programs = [
-        Program(s.words, s.environment, f"line {s.line}", stray=s.stray, lines=s.lines, background=s.background)
+        Program(s.words, s.environment, f"line {s.line}", stray=s.stray, blanks=s.blanks, background=s.background)
         for s in script.started
     ]
     _add(reading, programs, script.unset)
@@ -140,9 +146,27 @@ def _with_appended(text: str, reading: TextReading) -> str:
     return text[: places[0].start()]
 
 
+def _walked(text: str, values: dict[str, str]) -> Walk:
+    """The walk through ``text``; through the commands that start engines alone where all of it is no script (a page
+    with commands between its words). Raises SpecError."""
+    try:
+        return walk(text, values)
+    except SpecError as error:
+        lines, kept, inside = text.split("\n"), [], False
+        for line in lines:
+            inside = inside or _STARTS.search(line) is not None
+            kept.append(line if inside else "")
+            inside = inside and line.rstrip().endswith("\\")
+        if not any(kept):
+            raise
+        try:
+            return walk("\n".join(kept), values)
+        except SpecError:
+            raise error from None
+
+
 def _without_prompts(text: str) -> str:
-    """Lines of a transcript without ``$ `` and ``# `` of the prompt, where one has the former."""
-    lines = text.split("\n")
-    if not any(re.match(r"\s*\$ \S", x) for x in lines):
+    """Lines of a transcript without the prompt: ``$ ``, ``(env) user@host:~$ ``, ``root@host:/work# ``."""
+    if not _PROMPT.search(text):
         return text
-    return "\n".join(re.sub(r"^\s*\$ (?=\S)", "", x) for x in lines)
+    return _PROMPT.sub("", text)

@@ -67,7 +67,7 @@ def _gpus(service: dict[str, Any]) -> int | None:
     except (KeyError, IndexError, TypeError):
         return None
     if isinstance(device.get("device_ids"), list):
-        return len(device["device_ids"])
+        return sum(len(str(ids).split(",")) for ids in device["device_ids"])
     return device["count"] if isinstance(device.get("count"), int) else None
 
 

@@ -74,13 +74,13 @@ _IDLE: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A program's words with the environment that the script gives it; ``lines``: how many lines backslashes joined to
-    the first; ``stray``: words of the command after it, where that begins with an option."""
+    """A program's words with the environment that the script gives it; ``blanks``: the line of a backslash in it that
+    blanks follow (0: none); ``stray``: words of the command after it, where that begins with an option."""
 
     words: tuple[str, ...]
     environment: dict[str, str]
     line: int
-    lines: int = 0
+    blanks: int = 0
     background: bool = False
     stray: tuple[str, ...] = ()
 
@@ -276,7 +276,7 @@ def _start(w: Walk, node: syntax.Simple, words: list[str], own: dict[str, str]) 
         w.started[-1] = replace(w.started[-1], stray=(*w.started[-1].stray, *words))
         return
     held = {n: v for n, v in w.scope.variables.items() if isinstance(v, str)}
-    w.started.append(Started(tuple(words), {**held, **own}, node.line, node.lines))
+    w.started.append(Started(tuple(words), {**held, **own}, node.line, node.blanks))
 
 
 def walk_inner(w: Walk, text: str) -> bool | None:
@@ -410,6 +410,8 @@ def _printed(w: Walk, text: str) -> str | None:
         first, step, last = {1: [1, 1, *numbers], 2: [numbers[0], 1, numbers[-1]], 3: numbers}[len(numbers)]
         several = range(first, last + 1, step) if step > 0 else []
         return "\n".join(map(str, list(several)[:MOST_ROUNDS]))
+    if words == ["pwd"]:
+        return "."
     if words[:1] == ["basename"] and len(words) == 2:
         return PurePosixPath(words[1]).name
     return None

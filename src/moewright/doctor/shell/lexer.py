@@ -15,19 +15,21 @@ from moewright.errors import SpecError
 _OPERATORS = (";;&", "&>>", "<<<", ";;", ";&", "&&", "||", "|&", "<<-", "<<", ">>", "&>", ">&", "<&", ">|", "<>")
 _REDIRECTS = ("<<<", "<<-", "<<", ">>", "&>>", "&>", ">&", "<&", ">|", "<>", ">", "<")
 _ENDS = " \t\n;&|<>()"
+#: a backslash that joins the next line, or was meant to: blanks after it make it a word of one blank
+_JOIN = re.compile(r"\\[ \t]*\n")
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
     """``kind``: word, operator, redirect, newline or end. ``body``: of a here-document, ``literal`` where its word was
-    quoted, so that nothing in it is expanded. ``joined``: whether a backslash joined its line to the one before."""
+    quoted, so that nothing in it is expanded. ``blanks``: whether it follows a backslash with blanks after it."""
 
     kind: str
     text: str
     line: int
     body: str = ""
     literal: bool = False
-    joined: bool = False
+    blanks: bool = False
 
 
 class _Reader:
@@ -37,20 +39,21 @@ class _Reader:
         self.line = 1
         self.waiting: list[tuple[int, str, bool, bool]] = []  # token, end word, quoted, tabs stripped
         self.out: list[Token] = []
+        self.blanks = False  # whether a backslash came that only blanks part from the end of its line
 
     def fail(self, what: str) -> SpecError:
         return SpecError(f"line {self.line}: {what}")
 
     def run(self) -> list[Token]:
-        text, joined = self.text, False
+        text = self.text
         while self.at < len(text):
             c = text[self.at]
             if c in " \t":
                 self.at += 1
-            elif text.startswith("\\\n", self.at):
-                self.at += 2
+            elif blank := _JOIN.match(text, self.at):
+                self.blanks = self.blanks or len(blank[0]) > 2
+                self.at = blank.end()
                 self.line += 1
-                joined = True
             elif c == "#":
                 end = text.find("\n", self.at)
                 self.at = len(text) if end < 0 else end
@@ -59,16 +62,15 @@ class _Reader:
                 self.at += 1
                 self.line += 1
                 self._documents()
-                joined = False
             elif text.startswith("((", self.at) and self._commanding():
                 end = text.find("))", self.at)
                 if end < 0:
                     raise self.fail("(( is not closed")
-                self._take_word(end + 2, joined)
+                self._take_word(end + 2)
             elif c in ";&|<>()" or re.match(r"\d+[<>]", text[self.at : self.at + 4]):
-                self._operator(joined)
+                self._operator()
             else:
-                self._take_word(_word_end(self), joined)
+                self._take_word(_word_end(self))
         self._add("end", "")
         return self.out
 
@@ -77,23 +79,24 @@ class _Reader:
         before = self.out[-1] if self.out else None
         return before is None or before.kind in ("newline", "operator") or before.text in ("for", "if", "while", "then")
 
-    def _add(self, kind: str, text: str, joined: bool = False) -> None:
-        self.out.append(Token(kind, text, self.line, joined=joined))
+    def _add(self, kind: str, text: str) -> None:
+        self.out.append(Token(kind, text, self.line, blanks=self.blanks))
+        self.blanks = False
 
-    def _take_word(self, end: int, joined: bool) -> None:
+    def _take_word(self, end: int) -> None:
         word = self.text[self.at : end]
         if self.out and self.out[-1].kind == "redirect" and self.out[-1].text.lstrip("0123456789") in ("<<", "<<-"):
             plain = re.sub(r"[\\'\"]", "", word)
             self.waiting.append((len(self.out) - 1, plain, plain != word, self.out[-1].text.endswith("-")))
-        self._add("word", word, joined)
+        self._add("word", word)
         self.line += word.count("\n")
         self.at = end
 
-    def _operator(self, joined: bool) -> None:
+    def _operator(self) -> None:
         digits = re.match(r"\d*(?=[<>])", self.text[self.at :])
         start = self.at + (digits.end() if digits else 0)
         op = next((o for o in _OPERATORS if self.text.startswith(o, start)), self.text[start])
-        self._add("redirect" if op in _REDIRECTS else "operator", op, joined)
+        self._add("redirect" if op in _REDIRECTS else "operator", op)
         self.at = start + len(op)
 
     def _documents(self) -> None:

@@ -23,12 +23,12 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class Simple:
-    """Raw words with the redirections between them. ``lines``: how many lines backslashes joined to the first."""
+    """Raw words with the redirections between them. ``blanks``: line of a backslash that blanks follow (0: none)."""
 
     words: tuple[str, ...]
     redirects: tuple[Redirect, ...]
     line: int
-    lines: int = 0
+    blanks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,23 +200,21 @@ class _Parser:
         return self.simple()
 
     def simple(self) -> Simple:
-        line, joined = self.next.line, 0
+        line, blanks = self.next.line, 0
         words: list[str] = []
         redirects: list[Redirect] = []
-        last = line
         while True:
             if self.next.kind == "word":
                 token = self.take()
                 words.append(token.text)
-                joined += token.line > last
-                last = max(last, token.line)
+                blanks = blanks or (token.line - 1) * (token.blanks and len(words) > 1)
             elif self.next.kind == "redirect":
                 redirects.append(self.redirect())
             else:
                 break
         if not words and not redirects:
             raise self.fail("a command")
-        return Simple(tuple(words), tuple(redirects), line, joined)
+        return Simple(tuple(words), tuple(redirects), line, blanks)
 
     def redirect(self) -> Redirect:
         op = self.take()
