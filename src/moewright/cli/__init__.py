@@ -8,11 +8,13 @@ import sys
 
 # verbs join the app, and --help shows them, in this order
 from moewright.cli import plan, serve, fit, launch, place, run, measure, audit, validate  # noqa: F401
-from moewright.cli import doctor  # noqa: F401
+from moewright.cli.engines import doctor  # noqa: F401
+from moewright.cli.spec import init  # noqa: F401
 from moewright.cli import catalogue  # noqa: F401
 from moewright.cli.app import app
 from moewright.cli.output import spell
-from moewright.errors import MoewrightError
+from moewright.case.options.from_options import by_option
+from moewright.errors import MoewrightError, SpecError
 
 
 def main() -> None:
@@ -21,7 +23,8 @@ def main() -> None:
         spell(stream)
     try:
         app()
-    except MoewrightError as error:
+    except MoewrightError as raised:
+        error = by_option(raised) if isinstance(raised, SpecError) else raised
         line = " ".join(str(error).split())
         print(f"moewright: {line}", file=sys.stderr)
         sys.exit(error.exit_status)

@@ -11,6 +11,7 @@ import typer
 
 from moewright.cli.app import Json, app
 from moewright.cli.output import Format, format_of, one_of_tables, progress, write
+from moewright.cli.spec import case_options as o
 from moewright.errors import SpecError
 
 if TYPE_CHECKING:
@@ -22,7 +23,24 @@ if TYPE_CHECKING:
 
 @app.command()
 def plan(
-    spec: Annotated[Path, typer.Argument(help="A spec file: .yaml, .toml or .json.")],
+    spec: o.ModelOrSpec,
+    cluster: o.Cluster = None,
+    engine: o.EngineName = None,
+    engine_version: o.EngineVersion = None,
+    input_tokens: o.Input = None,
+    output_tokens: o.OutputTokens = None,
+    concurrency: o.Concurrency = None,
+    rate: o.RequestRate = None,
+    prefix_hit: o.PrefixHit = None,
+    ttft: o.Ttft = None,
+    tpot: o.Tpot = None,
+    objective: o.ObjectiveName = None,
+    strategy: o.StrategyText = None,
+    routing: o.RoutingText = None,
+    precision: o.PrecisionText = None,
+    kind_name: o.KindName = None,
+    batch: o.BatchText = None,
+    sequence: o.SequenceText = None,
     as_json: Json = False,
     form: Annotated[Format | None, typer.Option("--format", help="How the report is written.")] = None,
     output: Annotated[Path | None, typer.Option(help="Write there (.md, .json: in that format) instead.")] = None,
@@ -41,12 +59,13 @@ def plan(
         str | None, typer.Option(help="With --tables, of a pass: the engine whose kernels are meant (vllm).")
     ] = None,
 ) -> None:
-    """Find the best parallel strategy for SPEC, derive every number, and check it."""
-    from moewright.case.file.load import load
+    """Find the best parallel strategy for a model on a cluster, derive every number, and check it."""
+    given = {**locals(), "model": spec, "input": input_tokens, "kind": kind_name}
+    from moewright.case.options.from_options import case_from, options_of
     from moewright.planning.search import plan as search
 
     kind = format_of(as_json, form, output)
-    case = load(spec)
+    case = case_from(options_of(given))
     one_of_tables(tables, no_tables)
     if case.serving is not None:
         from moewright.serving.validation.row_steps import default_folder

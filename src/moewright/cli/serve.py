@@ -11,6 +11,7 @@ import typer
 
 from moewright.cli.app import Json, app
 from moewright.cli.output import one_of_tables, print_json, progress, write_file
+from moewright.cli.spec import case_options as o
 from moewright.errors import SpecError
 
 if TYPE_CHECKING:
@@ -19,19 +20,30 @@ if TYPE_CHECKING:
 
 @app.command()
 def serve(
-    spec: Annotated[Path, typer.Argument(help="A spec file with a workload of kind serving.")],
+    spec: o.ModelOrSpec,
+    cluster: o.Cluster = None,
+    engine: o.EngineName = None,
+    engine_version: o.EngineVersion = None,
+    input_tokens: o.Input = None,
+    output_tokens: o.OutputTokens = None,
+    concurrency: o.Concurrency = None,
+    rate: o.RequestRate = None,
+    prefix_hit: o.PrefixHit = None,
+    ttft: o.Ttft = None,
+    tpot: o.Tpot = None,
+    strategy: o.StrategyText = None,
+    routing: o.RoutingText = None,
+    precision: o.PrecisionText = None,
     as_json: Json = False,
     requests: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="How many, instead of the spec's.")] = None,
-    engine: Annotated[str | None, typer.Option(help="vllm, sglang or trtllm, with its defaults.")] = None,
-    concurrency: Annotated[int | None, typer.Option(min=1, max=1 << 24, help="Requests in flight.")] = None,
-    rate: Annotated[float | None, typer.Option(min=1e-9, help="Requests a second, instead of a concurrency.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of lengths and arrivals.")] = None,
     tables: Annotated[Path | None, typer.Option(help="A folder of measured kernel tables.")] = None,
     no_tables: Annotated[bool, typer.Option("--no-tables", help="Price by the roofline alone.")] = False,
     output: Annotated[Path | None, typer.Option(help="Write a row a request there, as .csv.")] = None,
 ) -> None:
-    """Simulate an engine that serves SPEC's requests: what its users would see, and what binds."""
-    from moewright.case.file.load import load
+    """Simulate an engine that serves requests: what its users would see, and what binds."""
+    given = {**locals(), "model": spec, "input": input_tokens}
+    from moewright.case.options.from_options import case_from, is_spec, options_of
     from moewright.serving.planner.chosen import chosen
     from moewright.serving.simulation.outcome import rows_csv
     from moewright.serving.simulation.simulate import simulate
@@ -40,7 +52,8 @@ def serve(
     if output is not None and output.suffix.lower() != ".csv":
         raise SpecError(f"ends in {output.suffix or 'nothing'!r}; expected .csv", file=str(output), field="--output")
     one_of_tables(tables, no_tables)
-    case = _overridden(load(spec), requests, engine, concurrency, rate, seed)
+    case = case_from(options_of(given), ("engine", "concurrency", "rate", "requests"))
+    case = _overridden(case, requests, engine, concurrency, rate, seed) if is_spec(spec) else _seeded(case, seed)
     with progress(f"Serving {case.model.name} on {case.cluster.gpus} GPUs") as tell:
         case = chosen(case)
         found = simulate(case, tell=tell, tables=default_folder(tables, no_tables))
@@ -55,10 +68,16 @@ def serve(
     show(serve_sections(case, found, console().width))
 
 
+def _seeded(case: Case, seed: int | None) -> Case:
+    """``case`` with another seed, where one is given."""
+    return case if seed is None or case.serving is None else replace(case, serving=replace(case.serving, seed=seed))
+
+
 def _overridden(
-    case: Case, requests: int | None, engine: str | None, concurrency: int | None, rate: float | None, seed: int | None
+    case: Case, requests: int | None, engine: str | None, concurrency: str | None, rate: float | None, seed: int | None
 ) -> Case:
     """``case`` with what the command line sets otherwise."""
+    from moewright.case.file.count_text import read_count
     from moewright.case.serving import EngineSpec
     from moewright.serving.engines.deployment import serving_of
     from moewright.serving.engines.engine import load_engine
@@ -73,7 +92,7 @@ def _overridden(
     if concurrency is not None and rate is not None:
         raise SpecError("contradicts --rate; give one of the two", field="--concurrency")
     if concurrency is not None:
-        s = replace(s, concurrency=(concurrency,), rate=None)
+        s = replace(s, concurrency=(read_count(concurrency, "--concurrency", most=1 << 24),), rate=None)
     if rate is not None:
         if not math.isfinite(rate):
             raise SpecError(f"got {rate}; expected requests a second, above 0 and finite", field="--rate")

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from moewright.case.file.named_cluster import cluster_of
 from moewright.case.model import ModelSpec
+from moewright.case.options.named_cluster import cluster_of
 from moewright.doctor.divisions import check_divisions
 from moewright.doctor.known_model import known_model
 from moewright.doctor.option_values import UnknownValueError, option_values, version_of_options

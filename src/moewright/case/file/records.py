@@ -13,8 +13,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import core_schema
 
+from moewright.case.file.count_text import read_count
 from moewright.case.precision import FORMATS, GROUPED_PATTERN, KNOWN_FORMATS, is_format
 from moewright.case.spelling import did_you_mean
+from moewright.errors import SpecError
 from moewright.units import DIMENSIONS, parse
 
 MOST_GPUS = 1 << 20
@@ -64,6 +66,30 @@ def whole(least: int, most: int) -> Rule:
         return value
 
     return Rule(check, {"type": "integer", "minimum": least, "maximum": most})
+
+
+#: a count as a text: 8k, 128Ki
+COUNT_SCHEMA: dict[str, Any] = {"type": "string", "pattern": r"^\s*[0-9][0-9_]*(\.[0-9]+)?\s*(k|K|M|G|T|Ki|Mi|Gi)?\s*$"}
+
+
+def counted(least: int, most: int) -> Rule:
+    """A whole number, or a text such as 8k or 128Ki."""
+    plain = whole(least, most)
+
+    def check(value: Any) -> int:
+        return int(plain.check(count_in(value, least, most)))
+
+    return Rule(check, {"anyOf": [plain.schema, COUNT_SCHEMA]})
+
+
+def count_in(value: Any, least: int, most: int) -> Any:
+    """``value``; the number where it is a text that stands for one. Raises ValueError."""
+    if not isinstance(value, str) or not value[:1].isdigit():
+        return value
+    try:
+        return read_count(value, "", least=least, most=most)
+    except SpecError as error:
+        raise ValueError(error.problem) from None
 
 
 def fraction(least: float, most: float, *, open_below: bool = False) -> Rule:
@@ -124,7 +150,13 @@ def _batch(value: Any) -> tuple[int, ...]:
     """Sizes in order; none for ``auto``, which depends on the cluster."""
     if value == "auto":
         return ()
-    sizes = value if isinstance(value, list) else [value]
+    return counts_in(value)
+
+
+def counts_in(value: Any) -> tuple[int, ...]:
+    """Sizes in order, of one or of a list. Raises ValueError."""
+    several = value if isinstance(value, list) else [value]
+    sizes = [count_in(v, 1, MOST_BATCH) for v in several[:65]]
     good = all(isinstance(v, int) and not isinstance(v, bool) and 1 <= v <= MOST_BATCH for v in sizes)
     if not good or not 0 < len(sizes) <= 64:
         raise ValueError(f"got {shown(value)}; expected a whole number from 1 to {MOST_BATCH}, a list of such, or auto")
@@ -153,7 +185,7 @@ FORMAT_SCHEMA: dict[str, Any] = {"anyOf": [{"enum": list(FORMATS)}, {"type": "st
 _FORMAT = FORMAT_SCHEMA
 _BY_KIND = {"type": "object", "properties": dict.fromkeys((*TENSOR_KINDS, "default"), _FORMAT)}
 _WEIGHTS = {"anyOf": [_FORMAT, {**_BY_KIND, "additionalProperties": False}]}
-_ONE_BATCH = {"type": "integer", "minimum": 1, "maximum": MOST_BATCH}
+_ONE_BATCH = {"anyOf": [{"type": "integer", "minimum": 1, "maximum": MOST_BATCH}, COUNT_SCHEMA]}
 _BATCHES = {"type": "array", "items": _ONE_BATCH, "minItems": 1, "maxItems": 64}
 
 Flag = Annotated[bool, Rule(_flag, {"type": "boolean"})]
@@ -379,7 +411,7 @@ class WorkloadRecord(Record):
 
     kind: Annotated[str, choice(*KINDS)]
     batch: Batch = Field(description="sequences on the whole cluster; a list or auto: sizes to choose from")
-    sequence: Annotated[int, whole(1, MOST_SEQUENCE)] = Field(
+    sequence: Annotated[int, counted(1, MOST_SEQUENCE)] = Field(
         description="tokens of a prompt; of the context for decode"
     )
     causal: Flag = True

@@ -18,6 +18,10 @@ RECORDS: tuple[type[d.Record], ...] = (
 )
 
 
+#: a strategy in one line
+SHORT: dict[str, Any] = {"type": "string", "minLength": 1, "examples": ["dp8 ep8", "tp4,pp2"]}
+
+
 def schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of a spec file."""
     from moewright.case.catalogue.hardware_catalogue import cluster_names, device_names
@@ -37,6 +41,7 @@ def schema() -> dict[str, Any]:
     for record in ("ClusterRecord", "NamedClusterRecord"):
         defs[record]["properties"]["device"] = device
     defs["DeviceRecord"]["properties"]["flops"]["anyOf"][0]["propertyNames"] = {"enum": list(d.UNITS)}
+    defs["PoolRecord"]["properties"]["strategy"]["anyOf"].append(SHORT)
     # a reader that names its kinds names serving too; its fields are another record's
     defs["WorkloadRecord"]["properties"]["kind"] = {"enum": ["forward", "prefill", "decode"]}
     named = {"type": "string", "minLength": 1}
@@ -61,7 +66,7 @@ def schema() -> dict[str, Any]:
                 "description": "a catalogue name with a count of GPUs, or written out",
             },
             "workload": {"anyOf": [_ref(d.WorkloadRecord), _ref(s.ServingRecord), _ref(t.TrainRecord)]},
-            "strategy": {"anyOf": [_ref(d.StrategyRecord), _ref(t.TrainStrategyRecord)]},
+            "strategy": {"anyOf": [_ref(d.StrategyRecord), _ref(t.TrainStrategyRecord), SHORT]},
             "objective": {"enum": ["latency", "throughput", "cost"], "default": "latency"},
             "limits": _ref(d.LimitsRecord),
             "routing": {

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from moewright.case.file.records import (
+    COUNT_SCHEMA,
     MOST_BATCH,
     MOST_SEQUENCE,
     Flag,
@@ -18,12 +19,15 @@ from moewright.case.file.records import (
     StrategyRecord,
     Text,
     choice,
+    counted,
+    counts_in,
     fraction,
     shown,
     whole,
 )
 from moewright.case.file.sections import section
-from moewright.case.file.strategy_section import strategy_of
+from moewright.case.file.strategy_section import section_of, strategy_of
+from moewright.case.file.strategy_text import parse_strategy
 from moewright.case.loads.trace import read_trace
 from moewright.case.serving import (
     AUTO,
@@ -42,17 +46,12 @@ from moewright.errors import SpecError
 MOST_REQUESTS = 1_000_000
 _LENGTH = {"type": "integer", "minimum": 1, "maximum": MOST_SEQUENCE}
 _ONE = {"type": "integer", "minimum": 1, "maximum": MOST_BATCH}
+_COUNT = {"anyOf": [_ONE, COUNT_SCHEMA]}
 
 
 def _concurrency(value: Any) -> tuple[int, ...]:
     """Sizes in order; powers of two for ``auto``."""
-    if value == "auto":
-        return AUTO
-    sizes = value if isinstance(value, list) else [value]
-    good = all(isinstance(v, int) and not isinstance(v, bool) and 1 <= v <= MOST_BATCH for v in sizes)
-    if not good or not 0 < len(sizes) <= 64:
-        raise ValueError(f"got {shown(value)}; expected a whole number from 1 to {MOST_BATCH}, a list of such, or auto")
-    return tuple(sorted(set(sizes)))
+    return AUTO if value == "auto" else counts_in(value)
 
 
 def _sizes(value: Any) -> tuple[int, ...]:
@@ -68,10 +67,10 @@ def _version(value: Any) -> str:
     return value
 
 
-Length = Annotated[int, whole(1, MOST_SEQUENCE)]
+Length = Annotated[int, counted(1, MOST_SEQUENCE)]
 Concurrency = Annotated[
     tuple[int, ...],
-    Rule(_concurrency, {"anyOf": [_ONE, {"type": "array", "items": _ONE, "minItems": 1}, {"const": "auto"}]}),
+    Rule(_concurrency, {"anyOf": [_COUNT, {"type": "array", "items": _COUNT, "minItems": 1}, {"const": "auto"}]}),
 ]
 Unit = Annotated[float, fraction(0, 1)]
 
@@ -99,10 +98,12 @@ class LengthsRecord(Record):
 def _lengths_rule(value: Any) -> Any:
     if isinstance(value, dict):
         return value
-    return whole(1, MOST_SEQUENCE).check(value)
+    return counted(1, MOST_SEQUENCE).check(value)
 
 
-LengthsOrOne = Annotated[Any, Rule(_lengths_rule, {"anyOf": [_LENGTH, {"$ref": "#/$defs/LengthsRecord"}]})]
+LengthsOrOne = Annotated[
+    Any, Rule(_lengths_rule, {"anyOf": [_LENGTH, COUNT_SCHEMA, {"$ref": "#/$defs/LengthsRecord"}]})
+]
 
 
 class SpeculativeRecord(Record):
@@ -134,8 +135,8 @@ class EngineRecord(Record):
     version: Annotated[str | None, Rule(_version, {"type": "string"})] = Field(
         None, description="whose memory rule applies, such as '0.11.1'; the newest that is known where left out"
     )
-    max_num_batched_tokens: Annotated[int, whole(1, 1 << 20)] | None = None
-    max_num_seqs: Annotated[int, whole(1, 1 << 20)] | None = None
+    max_num_batched_tokens: Annotated[int, counted(1, 1 << 20)] | None = None
+    max_num_seqs: Annotated[int, counted(1, 1 << 20)] | None = None
     kv_block: Annotated[int, whole(1, 4096)] | None = None
     gpu_memory_utilization: Annotated[float, fraction(0, 1, open_below=True)] | None = None
     chunked_prefill: Flag | None = None
@@ -166,7 +167,7 @@ class ServingRecord(Record):
     concurrency: Concurrency | None = Field(None, description="requests in flight, closed loop; a list or auto to plan")
     rate: Annotated[float, fraction(0, 1e6, open_below=True)] | None = Field(None, description="requests a second")
     burstiness: Annotated[float, fraction(0, 1000, open_below=True)] = 1.0
-    requests: Annotated[int, whole(1, MOST_REQUESTS)] | None = None
+    requests: Annotated[int, counted(1, MOST_REQUESTS)] | None = None
     seed: Annotated[int, whole(0, 1 << 31)] = 0
     prefix_cache_hit: Annotated[float, fraction(0, 1)] = 0.0
     speculative: SpeculativeRecord | None = None
@@ -181,7 +182,7 @@ class ServingRecord(Record):
 
 def read_serving(value: dict[str, Any], file: str, folder: Path) -> Serving:
     """``value`` as Serving. Raises SpecError."""
-    w = section(ServingRecord, value, file, "workload")
+    w = section(ServingRecord, _with_strategies(value, file), file, "workload")
     trace = None
     if w.trace is not None:
         for name in ("input", "output", "rate"):
@@ -215,6 +216,23 @@ def read_serving(value: dict[str, Any], file: str, folder: Path) -> Serving:
         trace,
         Start(w.start),
     )
+
+
+def _with_strategies(value: dict[str, Any], file: str) -> dict[str, Any]:
+    """``value`` with pools' strategies of one line (``dp8 ep8``) written out."""
+    pools = value.get("disaggregated")
+    if not isinstance(pools, dict):
+        return value
+    written = dict(pools)
+    for name, pool in pools.items():
+        if isinstance(pool, dict) and isinstance(pool.get("strategy"), str):
+            field = f"workload.disaggregated.{name}.strategy"
+            try:
+                spec = parse_strategy(pool["strategy"], field)
+            except SpecError as error:
+                raise error.inside(file=file) from None
+            written[name] = {**pool, "strategy": section_of(spec)}
+    return {**value, "disaggregated": written}
 
 
 def _listed(values: tuple[int, ...]) -> Lengths:

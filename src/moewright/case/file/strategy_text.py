@@ -1,4 +1,4 @@
-"""A strategy in one line: ``dp=64,tp=2,ep=64,etp=2``, a plan's own name, or ``EP64×TP2`` as documents write."""
+"""A strategy in one line: ``dp64,tp2,ep64`` (or ``dp=64,…``), a plan's own name, or ``EP64×TP2`` as documents write."""
 
 from __future__ import annotations
 
@@ -9,17 +9,31 @@ from moewright.case.strategy import Dispatch, Gate, Overlap, StrategySpec
 from moewright.errors import SpecError
 
 _SIZES: Final = ("replicas", "pp", "micro_batches", "dp", "cp", "tp", "repeated", "dcp", "ep", "etp", "redundant")
-_EXAMPLE: Final = "dp=64,tp=2,ep=64,etp=2 or R1 · PP1 · attn DP64×TP2 · moe EP64×TP2 · all-to-all"
+_EXAMPLE: Final = "dp64,tp2,ep64 or dp=64,tp=2,ep=64,etp=2 or R1 · PP1 · attn DP64×TP2 · moe EP64×TP2 · all-to-all"
+_SHORT: Final = re.compile(r"(r|replicas|pp|dp|cp|tp|dcp|ep|etp|repeated|redundant)(\d{1,7})", re.IGNORECASE)
 _PART: Final = re.compile(r"(dp|cp|tp|ep)(\d+)(?:\+(\d+))?(?:/dcp(\d{1,7}))?", re.IGNORECASE)
 
 
-def parse_strategy(text: str) -> StrategySpec:
-    """The strategy that ``text`` names; what it leaves out is None. Raises SpecError."""
+def parse_strategy(text: str, field: str = "--compare") -> StrategySpec:
+    """The strategy that ``text`` names; what it leaves out is None. Raises SpecError, in ``field``."""
+    try:
+        return _parsed(text)
+    except SpecError as error:
+        raise SpecError(error.problem, field=field) from None
+
+
+def _parsed(text: str) -> StrategySpec:
     cleaned = text.strip()
     fields: dict[str, Any] = {}
+    parts = [part for part in re.split(r"[,\s]+", cleaned) if part]
     if "=" in cleaned:
         for part in re.split(r"[,\s]+", cleaned):
             _pair(part, fields, text)
+    elif parts and all(_SHORT.fullmatch(part) or _is_word(part) for part in parts):
+        for part in parts:
+            short = _SHORT.fullmatch(part)
+            name = "replicas" if short and short[1].lower() == "r" else (short[1].lower() if short else "")
+            _pair(f"{name}={short[2]}" if short else _as_pair(part), fields, text)
     else:
         for part in re.split(
             r"\s*[·;,]\s*", cleaned.replace("x", "×").replace("*", "×").replace(" ×", "×").replace("× ", "×")
@@ -30,8 +44,18 @@ def parse_strategy(text: str) -> StrategySpec:
     return StrategySpec(**fields)
 
 
+def _is_word(part: str) -> bool:
+    """Whether ``part`` names a dispatch or an overlap."""
+    return part.replace("-", "_").lower() in (*Dispatch, *Overlap)
+
+
+def _as_pair(word: str) -> str:
+    plain = word.replace("-", "_").lower()
+    return f"dispatch={plain}" if plain in list(Dispatch) else f"overlap={plain}"
+
+
 def _error(text: str, why: str) -> SpecError:
-    return SpecError(f"got {text[:100]!r}, which {why}; expected a strategy such as {_EXAMPLE}", field="--compare")
+    return SpecError(f"got {text[:100]!r}, which {why}; expected a strategy such as {_EXAMPLE}")
 
 
 def _set(fields: dict[str, Any], name: str, value: Any, text: str) -> None:

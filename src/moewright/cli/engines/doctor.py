@@ -39,7 +39,7 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Say what an engine makes of a launch command: its layout, whether it starts and fits, and what is wrong."""
-    from moewright.case.file.named_cluster import split_cluster
+    from moewright.case.options.named_cluster import split_cluster
     from moewright.doctor.diagnose import Question, diagnose
 
     text, folder, name = _text_of(command)

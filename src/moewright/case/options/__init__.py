@@ -1,0 +1,1 @@
+"""Cases by options of a command line, and the files that stand for them."""

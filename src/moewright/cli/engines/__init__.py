@@ -1,0 +1,1 @@
+"""Verbs on engines: what commands do, and what was measured."""

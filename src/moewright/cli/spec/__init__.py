@@ -1,0 +1,1 @@
+"""A spec by options, or by questions."""
