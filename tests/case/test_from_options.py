@@ -115,20 +115,22 @@ def test_short_strategies(text, spec):
 
 @given(
     st.builds(
-        StrategySpec, **dict.fromkeys(("replicas", "pp", "dp", "tp", "ep", "etp"), st.none() | st.integers(1, 64))
+        StrategySpec,
+        **dict.fromkeys(("replicas", "pp", "dp", "tp", "dcp", "ep", "etp"), st.none() | st.integers(1, 64)),
     )
 )
 def test_a_section_there_and_back(spec):
     assert strategy_of(section_of(spec)) == spec
-    short = ",".join(
-        f"{n}{v}"
-        for n, v in zip(
-            ("r", "pp", "dp", "tp", "ep", "etp"),
-            (spec.replicas, spec.pp, spec.dp, spec.tp, spec.ep, spec.etp),
-            strict=True,
-        )
-        if v
-    )
+    sizes = {
+        "r": spec.replicas,
+        "pp": spec.pp,
+        "dp": spec.dp,
+        "tp": spec.tp,
+        "dcp": spec.dcp,
+        "ep": spec.ep,
+        "etp": spec.etp,
+    }
+    short = ",".join(f"{name}{value}" for name, value in sizes.items() if value)
     assert not short or parse_strategy(short) == spec
 
 

@@ -40,7 +40,7 @@ def strategy_of(value: Any, file: str | None = None) -> StrategySpec:
 
 def section_of(spec: StrategySpec) -> dict[str, Any]:
     """``spec`` as the section of a spec file; what it leaves open is left out."""
-    attention = {"dp": spec.dp, "cp": spec.cp, "tp": spec.tp, "repeated": spec.repeated}
+    attention = {"dp": spec.dp, "cp": spec.cp, "tp": spec.tp, "repeated": spec.repeated, "dcp": spec.dcp}
     experts: dict[str, Any] = {"ep": spec.ep, "tp": spec.etp, "redundant": spec.redundant}
     experts |= {name: None if x is None else str(x) for name, x in (("dispatch", spec.dispatch), ("gate", spec.gate))}
     overlap = None if spec.overlap is None else str(spec.overlap)

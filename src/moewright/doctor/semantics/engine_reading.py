@@ -70,6 +70,7 @@ class ServedLayout:
             cp=self.attn_cp,
             tp=self.attn_tp,
             repeated=1,
+            dcp=self.dcp,
             ep=self.ep,
             etp=self.etp,
             dispatch=Dispatch.REPLICATED if alone else Dispatch.ALL_TO_ALL,
