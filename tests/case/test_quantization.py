@@ -1,13 +1,15 @@
 """Quantization as shipped: bytes of every weight with its scales, by method, module and layer."""
 
 import json
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from hf_configs import catalogue_config
-from moewright.case.file.load import case_of
+from moewright.case.attention_kinds import UnknownAttention
+from moewright.case.file.load import case_of, refuse_unpriced
 from moewright.case.huggingface.config import from_config, read_config
 from moewright.case.precision import element_bytes, format_unit, is_format, plain_format
 from moewright.case.tensors.layer_tensors import all_tensors
@@ -180,9 +182,22 @@ def test_shared_indexers_keep_nothing():
 
 
 def test_what_cannot_be_priced_is_refused_by_name(tmp_path):
-    """DeepSeek-V4 is explained, and a spec with it says what is in the way; so do pruned blocks."""
+    """DeepSeek-V4 is priced; a layer whose cache and FLOPs nobody knows is weighed, and a spec with it says so."""
     source = CONFIGS / "deepseek-ai--DeepSeek-V4-Flash_config.json"
     (tmp_path / "config.json").write_text(source.read_text())
     spec = {"model": "config.json", "cluster": "h200-hgx", "workload": {"kind": "decode", "batch": 8, "sequence": 128}}
-    with pytest.raises(SpecError, match="CompressedAttention in layer 0 and 1 more, which is weighed but not priced"):
-        case_of(spec, str(tmp_path / "spec.yaml"))
+    model = case_of(spec, str(tmp_path / "spec.yaml")).model
+    unknown = replace(model, layers=(replace(model.layers[0], attention=UnknownAttention("Mixer", 8, 8)),))
+    with pytest.raises(SpecError, match="has Mixer in layer 0 and 0 more, which is weighed but not priced yet"):
+        refuse_unpriced(unknown, "spec.yaml")
+
+
+def test_encoders_are_in_an_engines_memory_and_in_no_total():
+    """Gemma 4's vision encoder: 27 layers of 4 · 1152² + 2 · 1152 · 4304; an engine printed 48.5 GiB of weights."""
+    config = json.loads((CONFIGS / "google--gemma-4-26B-A4B_config.json").read_text())
+    model = from_config(config, "x")
+    assert model.tower_parameters == 27 * (4 * 1152**2 + 2 * 1152 * 4304)
+    assert any("encoders of about 411 M" in note for note in model.notes)
+    plain = from_config({k: v for k, v in config.items() if k != "vision_config"}, "x")
+    assert plain.tower_parameters == 0
+    assert sum(t.parameters * n for t, n in all_tensors(plain)) == sum(t.parameters * n for t, n in all_tensors(model))

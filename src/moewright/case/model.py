@@ -105,6 +105,7 @@ class ModelSpec:
     precision: Precision = field(default_factory=Precision)
     source: str = ""
     prediction_layers: int = 0  # multi-token-prediction layers the weights carry; not part of a forward pass
+    tower_parameters: int = 0  # of encoders of images and sound beside it, about; in no total
     max_position: int | None = None
     extra: tuple[Tensor, ...] = ()  # weights outside of the layers, beside embedding, head and final norm
     #: what a reader of the numbers must know, such as a vision tower left out

@@ -67,7 +67,7 @@ def case_of(raw: dict[str, Any], file: str, weighed: bool = False) -> Case:
     folder = Path(file).parent
     model = read_model(raw["model"], file, folder)
     if not weighed:
-        _refuse_unpriced(model, file)
+        refuse_unpriced(model, file)
     cluster = read_cluster(raw["cluster"], file)
     serving = _serving(raw["workload"], file, folder)
     if serving is not None and serving.disaggregated is not None:
@@ -88,7 +88,7 @@ def case_of(raw: dict[str, Any], file: str, weighed: bool = False) -> Case:
     )
 
 
-def _refuse_unpriced(model: ModelSpec, file: str) -> None:
+def refuse_unpriced(model: ModelSpec, file: str) -> None:
     """Raises SpecError for a model with layers of a kind that no formula prices."""
     for layer, positions in model.layer_kinds():
         attention = layer.attention

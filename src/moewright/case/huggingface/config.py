@@ -14,6 +14,7 @@ from moewright.case.huggingface.ffn_config import EXPERTS, dense_ffns
 from moewright.case.huggingface.fields import Fields
 from moewright.case.huggingface.json_files import read_json
 from moewright.case.huggingface.quantization.tensor_formats import checkpoint
+from moewright.case.huggingface.towers import tower_parameters
 from moewright.case.model import ModelSpec
 from moewright.case.spelling import known_or_near
 from moewright.errors import SpecError
@@ -150,7 +151,10 @@ def _read(
         notes=(*notes, *found.notes),
     )
     _refuse_lost_experts(family, inner)
-    model = replace(model, notes=(*model.notes, *_prediction_note(model)))
+    towers = tower_parameters(outer.raw)
+    model = replace(
+        model, tower_parameters=towers, notes=(*model.notes, *_prediction_note(model), *_tower_note(towers))
+    )
     return Reading(model, inner.read, _unread(outer.raw, inner.read))
 
 
@@ -160,6 +164,13 @@ def _refuse_lost_experts(family: Family, f: Fields) -> None:
         count = f.raw.get(name)
         if family.ffns is dense_ffns and type(count) is int and count > 1:
             raise f.error(name, f"got {count} experts, which a model of type {f.text('model_type')} does not have here")
+
+
+def _tower_note(parameters: int) -> tuple[str, ...]:
+    if not parameters:
+        return ()
+    text = f"encoders of about {parameters / 1e6:.0f} M parameters: in an engine's memory, in no total"
+    return (text,)
 
 
 def _prediction_note(model: ModelSpec) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from moewright.cost.table import Table
 from moewright.cost.work import Pass
 from moewright.planning.evaluate import pass_of
 from moewright.serving.engines.engine import Engine
-from moewright.serving.engines.memory_rule import MemoryRule
+from moewright.serving.engines.memory_rule import GIB, MemoryRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def capacity(case: Case, table: Table, engine: Engine, length: float) -> Capacit
     lines = stage_memory(p, np.ones(len(rows)))
     weights = sum((lines[line] for line in MEMORY_LINES if line != "kv_cache"), start=np.zeros(1))
     weights = weights + lines["experts"] * (_padding(case, table, rule) - 1) + _latent_copies(case, table, rule)
-    weights = weights + _prediction_weights(p, case)
+    weights = weights + _prediction_weights(p, case) + BIAS_BYTES * case.model.tower_parameters / array(table.tp)
     buffers = buffer_bytes(p) + _reserved_buffers(p, engine, lines["experts"])
     sampled = min(rule.sampled_rows(device), engine.max_num_batched_tokens) * case.model.vocab_size * rule.sampler
     activations = np.maximum(activation_bytes(p), sampled - buffers)
@@ -82,6 +82,7 @@ def capacity(case: Case, table: Table, engine: Engine, length: float) -> Capacit
     token = stage_memory(one, np.ones(len(rows)))["kv_cache"] / long
     token = token + drafted_layers(case) * layer_memory(one, case.model.layers[-1]).kv_cache / long
     total, other = rule.reported(device), rule.other_bytes(device, array(table.stage))
+    other = other + (rule.multimodal * GIB if case.model.tower_parameters else 0.0)
     latent = any(isinstance(layer.attention, LatentAttention) for layer in case.model.layers)
     share = rule.fractions(device, table, latent)
     if engine.gpu_memory_utilization is not None:

@@ -49,7 +49,8 @@ class MemoryRule:
     and entry of the vocabulary when start-up samples for max_num_seqs rows; ``rows``: those by device where a spec does
     not say, ``small_rows`` on devices below 70 GiB. ``driver``: GiB that the device has and torch does not report.
     ``padding``: multiples to which 4-bit experts' hidden size and width are filled up. ``latent_copies``: 16-bit copies
-    of MLA's up-projections. ``share``: in place of ``fraction`` where it depends on the GPU."""
+    of MLA's up-projections. ``multimodal``: GiB more where a model has encoders of images or
+    sound. ``share``: in place of ``fraction`` where it depends on the GPU."""
 
     kind: str
     since: str
@@ -64,6 +65,7 @@ class MemoryRule:
     small_rows: int | None = None
     padding: tuple[int, int] = (1, 1)
     latent_copies: bool = False
+    multimodal: float = 0.0
 
     def reported(self, device: Device) -> float:
         """Bytes that the engine sees of the device's memory, before it has taken any."""
