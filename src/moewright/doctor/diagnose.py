@@ -9,8 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from moewright.case.case import Case
 from moewright.case.model import ModelSpec
 from moewright.case.options.named_cluster import cluster_of
+from moewright.doctor.better import better_command
 from moewright.doctor.divisions import check_divisions
 from moewright.doctor.known_model import known_model
 from moewright.doctor.option_values import UnknownValueError, option_values, version_of_options
@@ -435,6 +437,20 @@ def _weigh(d: Diagnosis, q: Question, version: str | None) -> None:
             d.expects = expected(replace(case, strategy=r.layout.spec))
         except MoewrightError as error:
             d.notes.append(f"not simulated: {error}")
+    if q.workload is not None:
+        _improve(d, case_of_layout(r, d.model, cluster, _for_rule(version), q.workload))
+
+
+def _improve(d: Diagnosis, case: Case) -> None:
+    """A better command for the same GPUs, where there is one."""
+    name = known_text(d.reading.model)
+    try:
+        found = better_command(case, name, d.expects)
+    except MoewrightError as error:
+        d.notes.append(f"no better command: {error}")
+        return
+    if found is not None:
+        d.better, d.gain = found.command, {"layout": [d.reading.layout.name, found.layout], **found.gain}
 
 
 def _for_rule(version: str | None) -> str | None:
