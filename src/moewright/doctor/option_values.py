@@ -193,7 +193,7 @@ class _Reading:
             if name.startswith(prefix) and positive in self.names and self.names[positive].type == "flag":
                 off = not _turns_off(self.names[positive], positive)
                 return self.names[positive], off
-        whole = not self.own or not name.startswith("--")
+        whole = not name.startswith("--") or (self.out.engine == "megatron" and not self.own)
         near = {} if whole else {n: o for n, o in self.names.items() if n.startswith(name)}
         options = {id(o): o for o in near.values()}
         if len(options) == 1:
