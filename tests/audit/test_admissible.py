@@ -102,3 +102,28 @@ def test_redundant_experts_make_other_sizes_legal():
     assert [str(c.verdict) for c in claims if c.quantity == "strategy"] == ["contradicted"]
     text = plan + "With 32 redundant experts, EP=72 gives 4 experts a GPU.\n"
     assert not [c for c in audit_document(parse(text, "p.md"), {}, None).claims if c.verdict in FAILING]
+
+
+def test_active_parameters_are_never_all_of_them():
+    assert fails("Active parameters per token: 46.7 B")
+    assert not fails("Active parameters per token: 12.9 B")
+
+
+def test_an_equality_before_another_is_read():
+    """The number behind its noun belongs to the next equality."""
+    (wrong,) = fails("With TP = 4 each GPU holds 32 / 4 = 16 query heads and 8 / 4 = 2 KV heads.")
+    assert wrong.quantity == "arithmetic"
+    assert not fails("With TP = 4 each GPU holds 32 / 4 = 8 query heads and 8 / 4 = 2 KV heads.")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["The weights and the KV cache fit in 80 GB.", "All of it stays within the 80 GB.", "It uses 14% of the 80 GB."],
+)
+def test_the_room_that_something_fits_in_is_no_size(text):
+    assert not fails(text)
+
+
+def test_a_heading_that_a_paragraph_begins_with():
+    found = parse("# Plan\n\n**Expert weights.** Every GPU holds 40 GB of them. No more.\n", "plan.md").statements
+    assert {s.path for s in found[1:]} == {("Plan", "Expert weights")}

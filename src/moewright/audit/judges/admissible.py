@@ -17,7 +17,7 @@ from moewright.audit.reading.premises import Premise
 from moewright.audit.reading.standing import group_of, standing_of
 from moewright.audit.reading.wordings import DENSE_FORMATS, FORMAT
 from moewright.audit.text.clauses import Clauses
-from moewright.audit.text.numbers import COUNT, SECONDS
+from moewright.audit.text.numbers import BYTES, COUNT, SECONDS
 from moewright.case.precision import element_bytes
 from moewright.case.tensors.layer_tensors import total_parameters
 from moewright.case.workload import Kind
@@ -39,6 +39,13 @@ _RANGE_AFTER: Final = re.compile(r"^\s*(?:-|to|bis|至|\.\.\.?|~)\s*[~≈]?\d")
 _RANGE_BEFORE: Final = re.compile(r"\d[\d.,]*\s*[A-Za-zμ%/]{0,5}\s*(?:-|to|bis|至|\.\.\.?|~)\s*$")
 _UP_TO: Final = re.compile(
     r"\b(?:up to|as (?:much|many|low|high|little) as|peaks? at|bis zu)\b|最高|高达", re.IGNORECASE
+)
+#: what stands behind is a capacity
+_ROOM: Final = re.compile(
+    r"\b(?:fits?|stays?|remains?) (?:(?:easily|well|comfortably|together|all) )?"
+    r"(?:in|into|on|within|inside|under|below) (?:(?:the|an?|its|each|one) )?(?:single )?[~≈]?$|"
+    r"\bof (?:the |its |an? )?(?:available |usable |total )?[~≈]?$",
+    re.IGNORECASE,
 )
 #: unit of a count that is a figure of the document and no size
 _LARGE: Final = 1e6
@@ -115,6 +122,8 @@ def _in_text(part: Part, claim: Claim) -> str:
         return "it is an end of a range"
     if after.startswith("+") and not after[1:2].strip().isdigit():
         return "it is a lower end, without an upper one"
+    if n.dim == BYTES and _ROOM.search(before):
+        return "it is the room that something is said to fit in"
     if _UP_TO.search(before[-40:]):
         return "it is the most or the least of several cases"
     if n.approx and claim.computed and abs(n.value / claim.computed - 1) <= ROUGHLY:
@@ -156,7 +165,7 @@ def _of_another(part: Part, meaning: Meaning, c: Context) -> str:
 def _scopes_near(explicit: Scope, text: str) -> list[Scope]:
     """The scope that is said, what one word less says, and these with what the rest of the sentence names; where none
     is said, every one."""
-    near = [explicit, *(explicit - {word} for word in explicit)]
+    near = [explicit, *(explicit - {word} for word in explicit if word != "active")]  # active is never all
     named = scopes_named(text) if explicit - {"all"} else frozenset(("gpu", "layer", "expert"))
     more = [frozenset(x) for count in range(len(named) + 1) for x in combinations(sorted(named), count)]
     return list(dict.fromkeys(scope | words for scope in near for words in more))

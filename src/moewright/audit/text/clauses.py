@@ -247,8 +247,9 @@ def _counted_before(tokens: list[Token], last: Number) -> bool:
 def _goes_on(tokens: list[Token], end: int) -> bool:
     """Whether a right side has more factors, of which the next is no number."""
     ahead = tokens[end : end + 2]
-    if ahead and end and ahead[0].kind == tokens[end - 1].kind == "number":
-        return not tokens[end - 1].text[-1:].isalpha()  # 192 512
+    number = tokens[end - 1].number if end else None
+    if ahead and number is not None and ahead[0].kind == "number":
+        return not number.noun and not tokens[end - 1].text[-1:].isalpha()  # 192 512
     return len(ahead) == 2 and ahead[0].kind == "op" and ahead[0].text in "×÷/" and ahead[1].kind == "word"
 
 

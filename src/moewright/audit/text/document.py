@@ -36,6 +36,8 @@ _BARE: Final = re.compile(r"[~≈]?\s?\d[\d,]*(?:\.\d+)?")
 _END: Final = re.compile(r"[.!?。;](?<![A-Za-z]\.[A-Za-z]\.)(?<!vs\.)(?<!e\.g\.)(?<!i\.e\.)\s+(?=[^a-z\s])")
 #: a number with a unit: what has one before its colon is a sentence, no key
 _MEASURED: Final = re.compile(r"\d\s?(?:[KMGTP]i?B|B|[mun]s|[KMGTP]?FLOP\w*|%)(?:\b|/|$)")
+#: a heading that a paragraph begins with
+_RUN_IN: Final = re.compile(r"\s*(?:\*\*|__)([^*_\n]{1,60}?)\.?(?:\*\*|__)\.?\s+\S")
 #: no figure has so many digits, no word so many letters
 _RUN: Final = re.compile(r"(\d{40})\d+|([A-Za-z_]{60})\w+")
 _POWERS: Final = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
@@ -180,6 +182,8 @@ def _statements(tokens: list[Token]) -> Iterator[Statement]:
         elif kind == "inline":
             above = (*(h[1] for h in headings), *filter(None, items[:-1]))
             kind = "heading" if level else "item" if items else "prose"
+            if kind == "prose" and (title := _RUN_IN.match(token.content)):
+                above = (*above, normal(title[1]))
             for text, offset, breaks in _sentences(token.content, kind == "prose"):
                 for made in _made(text, first + offset, above, kind, group):
                     yield replace(made, breaks=breaks)
