@@ -12,7 +12,7 @@ from typing import Any, Final
 from moewright.case.case import Case
 from moewright.case.model import ModelSpec
 from moewright.case.options.named_cluster import cluster_of
-from moewright.doctor.better import better_command
+from moewright.doctor.better_layout import better_command
 from moewright.doctor.divisions import check_divisions
 from moewright.doctor.known_model import known_model
 from moewright.doctor.option_values import UnknownValueError, option_values, version_of_options
