@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.memory [FILE.csv]``: a line a log, and the median and the largest error of cache and weights.
 Columns of the file: engine, version, model, device, strategy (``tp=8,ep=1,etp=8``), settings (of ``workload.engine``;
-beside them ``drafts`` of MTP layers, and ``kv_cache``, a format), and what was printed: GiB of weights and of cache on a
-GPU, tokens of cache of an attention-dp rank.
+beside them ``drafts`` of MTP layers, and ``kv_cache``, a format), and what was printed: GiB of weights and of cache
+on a GPU, tokens of cache of an attention-dp rank.
 """
 
 from __future__ import annotations
