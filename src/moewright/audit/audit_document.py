@@ -15,7 +15,8 @@ from moewright.audit.judges.figures import Context, Stated, judge_figure, unit_o
 from moewright.audit.judges.sums import Part, judge_sums
 from moewright.audit.judges.words import View, judge_correct, judge_exactly, judge_words
 from moewright.audit.quantities.readings import Facts, facts_of
-from moewright.audit.reading.document_case import Setting, parse_assume, setting_of, strategies
+from moewright.audit.reading.corrections import accepted, read_premises
+from moewright.audit.reading.document_case import Setting, parse_assume, strategies
 from moewright.audit.reading.meaning import meaning_of
 from moewright.audit.reading.premises import Premise, premises_of
 from moewright.audit.reading.restated import inferred, judge_premises, judge_strategy
@@ -23,6 +24,7 @@ from moewright.audit.text.clauses import Clauses, Equality, clauses_of
 from moewright.audit.text.document import Document, Statement, parse, read_text
 from moewright.audit.text.expressions import Node, Operation, numbers_in
 from moewright.audit.text.numbers import BYTES, COUNT, FLOP, FLOP_RATE, Dim, Number
+from moewright.errors import SpecError
 
 _YAML: Final = (".yaml", ".yml")
 #: bytes that an element has at most, with all its optimizer's state
@@ -31,32 +33,41 @@ _PARAMETERS: Final = re.compile(r"param|参数", re.IGNORECASE)
 _MEMORY: Final = re.compile(r"memory|bytes?\b|\bsize|\bGB\b|storage|显存", re.IGNORECASE)
 
 
-def audit(path: str | Path, assume: Iterable[str] = (), spec: str | None = None) -> Audit:
+def audit(
+    path: str | Path, assume: Iterable[str] = (), spec: str | None = None, premises: str | Path | None = None
+) -> Audit:
     """The audit of a document in Markdown, or of claims in YAML. ``assume``: ``KEY=VALUE`` for what the document does
-    not give; ``spec``: a spec file that gives everything. Raises SpecError."""
+    not give or was misread; ``spec``: a spec file that gives everything; ``premises``: a file of premises, in place of
+    those that the document's text gives. Raises SpecError."""
     assumed = parse_assume(assume)
+    own = None if premises is None else read_premises(premises)
     if Path(path).suffix.lower() in _YAML:
+        if own is not None:
+            raise SpecError("is for documents; claims in YAML come with a spec", file=str(path), field="--premises")
         from moewright.audit.reading.claims_file import audit_claims
 
         return audit_claims(str(path), assumed, spec)
     document = parse(read_text(path), str(path))
-    return audit_document(document, assumed, spec)
+    return audit_document(document, assumed, spec, own)
 
 
-def audit_document(document: Document, assumed: dict[str, object], spec: str | None) -> Audit:
-    """The audit of a document that was read."""
+def audit_document(
+    document: Document, assumed: dict[str, object], spec: str | None, own: list[Premise] | None = None
+) -> Audit:
+    """The audit of a document that was read; ``own``: premises in place of its own."""
     said = [(s, clauses_of(s.value, _counts_parameters(s))) for s in document.statements]
-    premises = premises_of(document)
-    premises += inferred(said, premises)
+    premises = premises_of(document) if own is None else list(own)
+    premises += inferred(said, premises) if own is None else []
     if not any(p.field.startswith(("model.", "strategy.", "cluster.")) for p in premises) and not spec:
         return _without_premises(document, said)
-    setting = setting_of(premises, assumed, spec, document.file)
+    setting, premises, unread = accepted(premises, assumed, spec, document.file)
     specs, reason = strategies(setting)
     facts = facts_of(setting, specs, reason)
     better = better_of(facts)
     claims = _claims(document, said, premises, facts, better[0], better[1])
     shown = tuple(dict((p.field, p) for p in reversed(premises) if "." in p.field).values())[::-1]
-    return Audit(document.file, shown, tuple(setting.assumed.values()), setting.missing, tuple(claims), better[0])
+    assumptions = tuple(setting.assumed.values())
+    return Audit(document.file, shown, assumptions, setting.missing, tuple(claims), better[0], unread=unread)
 
 
 def _counts_parameters(s: Statement) -> bool:

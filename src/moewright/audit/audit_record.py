@@ -48,6 +48,15 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """A premise that no case has, and that nothing stands on therefore."""
+
+    line: int
+    text: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Priced:
     """One strategy of the better plan: seconds of a pass, and the document's reading it is of (or best)."""
 
@@ -81,6 +90,7 @@ class Audit:
     claims: tuple[Claim, ...]
     better: Better | None
     note: str = ""
+    unread: tuple[Unread, ...] = ()
 
     @property
     def summary(self) -> dict[str, int]:
@@ -121,6 +131,7 @@ class Audit:
                 "plan": better.plan,
             },
             "note": self.note,
+            "unread": [{"line": u.line, "text": u.text, "reason": u.reason} for u in self.unread],
         }
 
 

@@ -11,10 +11,21 @@ from moewright.cli import plan, serve, fit, launch, place, run, measure, audit, 
 from moewright.cli.engines import doctor  # noqa: F401
 from moewright.cli.spec import init  # noqa: F401
 from moewright.cli import catalogue  # noqa: F401
-from moewright.cli.app import app
+from moewright.cli.app import PRINTED, app
 from moewright.cli.output import spell
 from moewright.case.options.from_options import by_option
 from moewright.errors import MoewrightError, SpecError
+
+
+def _bare(arguments: list[str]) -> list[str]:
+    """``arguments`` with what ``audit --premises`` prints by where no file of premises follows it."""
+    found = []
+    for i, argument in enumerate(arguments):
+        found.append(argument)
+        following = arguments[i + 1 : i + 2]
+        if argument == "--premises" and not (following and following[0].lower().endswith((".yaml", ".yml"))):
+            found.append(PRINTED)
+    return found
 
 
 def main() -> None:
@@ -22,7 +33,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         spell(stream)
     try:
-        app()
+        app(_bare(sys.argv[1:]))
     except MoewrightError as raised:
         error = by_option(raised) if isinstance(raised, SpecError) else raised
         line = " ".join(str(error).split())

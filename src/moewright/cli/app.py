@@ -16,6 +16,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+#: what --premises has where no file follows it
+PRINTED = "-"
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object (SI units).")]
 Name = Annotated[str | None, typer.Argument(help="One of them, to be explained.")]
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moewright.cli.app import Json, app
+from moewright.cli.app import PRINTED, Json, app
 from moewright.cli.output import Format, format_of, write, write_file
+from moewright.errors import SpecError
 
 if TYPE_CHECKING:
     from moewright.audit.audit_record import Audit
@@ -30,6 +31,15 @@ def audit(
         str | None,
         typer.Option(help="Verdicts that make the exit status 1: impossible,wrong (default: all that fail)."),
     ] = None,
+    premises: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[FILE]", help="Print what was read for given, as YAML; with a FILE, take it from there instead."
+        ),
+    ] = None,
+    interactive: Annotated[
+        bool, typer.Option("--interactive", "-i", help="Ask for the premises that are in doubt, then audit.")
+    ] = False,
     annotate: Annotated[Path | None, typer.Option(help="Write a copy of DOCUMENT with the verdicts there.")] = None,
 ) -> None:
     """Recompute the claims of a strategy DOCUMENT, one by one, and say which hold.
@@ -42,12 +52,35 @@ def audit(
 
     failing = verdicts_of(fail_on)
     kind = format_of(as_json, form, output)
-    found = run(document, assume or [], None if spec is None else str(spec))
+    shown = premises == PRINTED
+    if shown and interactive:
+        raise SpecError("contradicts --interactive; give one of the two", field="--premises")
+    found = run(document, assume or [], None if spec is None else str(spec), None if shown else premises)
+    if interactive:
+        asked = [f"{field}={answer}" for field, answer in _answers(found)]
+        found = run(document, [*(assume or []), *asked], None if spec is None else str(spec), premises)
+    if shown:
+        from moewright.audit.reading.corrections import premises_yaml
+
+        write(premises_yaml(found), output)
+        return
     if annotate is not None:
         write_file(annotate, annotated(document, found), "--annotate")
     write(_report(found, kind, output), output)
     if fails(found, failing):
         raise typer.Exit(1)
+
+
+def _answers(found: Audit) -> list[tuple[str, str]]:
+    """What the user says of the premises in doubt; an empty answer leaves one as it is."""
+    from moewright.audit.reading.corrections import doubtful
+
+    answers = []
+    for field, why in doubtful(found):
+        answer = typer.prompt(f"{field} ({why})", default="", show_default=False, err=True).strip()
+        if answer:
+            answers.append((field, answer))
+    return answers
 
 
 def _report(found: Audit, kind: Format, output: Path | None) -> str | list[Section]:

@@ -42,6 +42,10 @@ def audit_sections(a: Audit) -> list[Section]:
     if not a.claims and not a.premises:
         return [Section(title, (a.note or "nothing to check",))]
     sections = [Section(title, (_answer(a),)), _premises(a)]
+    if a.unread:
+        rows = tuple((str(u.line), _cut(u.text), u.reason) for u in a.unread)
+        intro = "No case has these values, and nothing stands on them. Correct one with --assume KEY=VALUE."
+        sections.append(Section("Unread", (intro, Table(("line", "text", "why"), rows, (0,)))))
     if a.assumptions or a.missing:
         sections.append(_assumptions(a))
     for verdict in _ORDER:
