@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from moewright.case.train.train_strategy import LEVELS, Sharding
+from moewright.case.train.train_strategy import LEVELS, Schedule, Sharding
 from moewright.cost.work import AttentionScores, Collective, GroupedProducts, Products
 from moewright.training.layouts import Layouts, cell_pass, training_case
+from moewright.training.stages.stage_figures import detail_of
 from moewright.training.stages.step_seconds import evaluate_steps
 from moewright.training.work.layer_passes import layer_passes
 from training.cases import case_of, strategy_of
@@ -128,3 +129,15 @@ def test_prediction_layers_are_a_layer_and_a_head_more():
     with_one = steps([strategy_of(dp=8, ep=8)], layers=4, model="DeepSeek-V3", prediction_layers=1)
     head = 3 * 2 * 4096 * 7168 * 129280 * 32
     assert with_one.model_flops - without.model_flops > head
+
+
+def test_dualpipe_v_has_embedding_and_loss_on_the_first_stage():
+    """Chunks go there and back: the first stage has the first layers and the last, and the head."""
+    case = case_of("Qwen3-30B-A3B", layers=8, global_batch=64)
+    sizes = {"dp": 2, "pp": 4, "virtual": 2, "ep": 2, "layers": (1,) * 8}
+    there = detail_of(case, case.training, strategy_of(**sizes, schedule=Schedule.DUALPIPE_V))
+    plain = detail_of(case, case.training, strategy_of(**sizes))
+    assert there.simulated is None
+    assert [s.layers for s in there.stages] == [2, 2, 2, 2]
+    assert max(there.stages, key=lambda s: s.forward).stage == 0
+    assert max(plain.stages, key=lambda s: s.forward).stage == 3

@@ -119,7 +119,8 @@ def search_layouts(case: Case, training: Training) -> Ranked:
             f"none of {len(layouts)} legal layouts fits: {name} needs least, {format_bytes(float(steps.peak[least]))} "
             f"of {format_bytes(usable)} usable"
         )
-    rejected["does not fit"] += int((~fits).sum())
+    if not fits.all():
+        rejected["does not fit"] += int((~fits).sum())
     order = np.flatnonzero(fits)
     order = order[np.argsort(steps.seconds[order], kind="stable")]
     return Ranked(layouts, steps, order, levels, dict(rejected.most_common()))

@@ -10,9 +10,11 @@ from moewright.case.train.train_strategy import TrainSizes
 
 
 class Graphs(StrEnum):
-    """How kernels are started: one by one by the host, which waits for the routing of each layer; or as one graph."""
+    """How kernels are started: one by one by the host, which waits for the routing of each layer; attention and router
+    as graphs; or the whole iteration as one."""
 
     NONE = "none"
+    PARTIAL = "partial"
     FULL = "full"
 
 

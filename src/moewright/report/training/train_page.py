@@ -159,8 +159,9 @@ def _comparison(c: TrainingComparison) -> Section:
         for name, seconds in c.differences.items()
         if seconds
     )
-    word = "slower" if c.slower >= 1 else "of the best's seconds, but it does not fit"
-    text = f"{c.plan.strategy.name} takes {format_seconds(c.plan.seconds, 4)} a step, {c.slower:.3f} times: {word}."
+    text = f"{c.plan.strategy.name} takes {format_seconds(c.plan.seconds, 4)} a step, {c.slower:.3f} times the best's."
+    if c.slower < 1 and c.plan.fits:
+        text += " The search did not try it: it takes sizes that the spec leaves at their defaults."
     if not c.plan.fits:
         text += f" It needs {format_bytes(c.plan.peak)} of {format_bytes(c.plan.usable)} usable."
     return Section(f"Compared: {c.plan.strategy.name}", (text, Table(("part", "against the best"), rows, (1,))))

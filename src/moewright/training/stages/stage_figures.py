@@ -14,7 +14,7 @@ from moewright.training.footprint.memory_timeline import MemoryPeak, Moment, Sta
 from moewright.training.footprint.saved_tensors import kept_bytes
 from moewright.training.layouts import Layouts
 from moewright.training.stages.pipelines import simulate_pipeline
-from moewright.training.stages.stage_sums import Context, context_of, divided
+from moewright.training.stages.stage_sums import Context, context_of, divided, stage_of
 from moewright.training.training_record import StageFigures
 
 #: operations that are simulated at most, one by one
@@ -41,7 +41,7 @@ def detail_of(case: Case, training: Training, s: TrainStrategy) -> Detail:
     chunks = s.pp * s.virtual
     layers = np.bincount(chunked.place[0], minlength=chunks)
     seconds, peaks = chunked.seconds[0], chunked.peaks[0]
-    per_stage = layers.reshape(s.virtual, s.pp).sum(axis=0)
+    per_stage = np.bincount(stage_of(chunked.place[0], s.pp, s.schedule), minlength=s.pp)
     stages = tuple(
         StageFigures(
             i,

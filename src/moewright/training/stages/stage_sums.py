@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moewright.case.case import Case
+from moewright.case.train.train_strategy import Schedule
 from moewright.case.train.train_workload import Training
 from moewright.cost.arrays import Array, Ints, array, total
 from moewright.training.footprint.rank_memory import StageBytes, static_bytes
@@ -72,7 +73,7 @@ def context_of(
     constants = constants or fitted()
     case = training_case(case, training)
     table, micro_batch, cell = t.cells()
-    price = training_price(case.cluster, case.model.precision, constants, training.graphs)
+    price = training_price(case.cluster, case.model.precision, constants)
     cells = cells_of(case, training, cell_pass(case, training, table, micro_batch), price, constants)
     return Context(case, training, constants, levels, cells, price, place), cell
 
@@ -92,8 +93,8 @@ def divided(c: Context, t: Layouts, cell: Ints) -> Chunked:
     counts = np.zeros((len(t), stages, len(units)))
     rows = np.arange(len(t))
     for layer, kind in enumerate(kinds):
-        np.add.at(counts, (rows, place[:, layer] % stages, kind), 1.0)
-    sums = StageSums(c, cell, counts)
+        np.add.at(counts, (rows, stage_of(place[:, layer], stages, schedule), kind), 1.0)
+    sums = StageSums(c, cell, counts, int(stage_of(np.array([stages * virtual - 1]), stages, schedule)[0]))
     weights = Weights(
         sums.of(lambda u: u.weights.dense),
         sums.of(lambda u: u.weights.narrow_dense),
@@ -135,17 +136,26 @@ def _unevenness(c: Context, place: Ints, cell: Ints, stages: int, virtual: int) 
     return np.asarray(np.maximum(meeting_seconds(*both) / slowest, 1.0))
 
 
+def stage_of(chunk: Ints, stages: int, schedule: Schedule) -> Ints:
+    """The stage of each chunk: one after another, again and again; of DualPipeV there and back."""
+    if schedule is Schedule.DUALPIPE_V:
+        return np.asarray(np.where(chunk < stages, chunk, 2 * stages - 1 - chunk))
+    return np.asarray(chunk % stages)
+
+
 def _cellwise(c: Context, values: Array) -> Array:
     return np.broadcast_to(values, (len(c.cells.p.table),))
 
 
 @dataclass(frozen=True, slots=True)
 class StageSums:
-    """Sums over the layers of each stage. ``counts`` [rows, stages, kinds]: layers of each kind."""
+    """Sums over the layers of each stage. ``counts`` [rows, stages, kinds]: layers of each kind; ``loss``: the stage of
+    head and loss."""
 
     context: Context
     cell: Ints
     counts: Array
+    loss: int
 
     def of(self, figure: Callable[[Unit], Array], ends: bool = True) -> Array:
         """``figure`` [cells] of each kind, and of the model's ends, summed: [rows, stages]."""
@@ -154,7 +164,7 @@ class StageSums:
         out: Array = np.einsum("rsk,kr->rs", self.counts, values)
         if ends:
             out[:, 0] += _cellwise(c, figure(c.cells.embedding))[self.cell]
-            out[:, -1] += _cellwise(c, figure(c.cells.head))[self.cell]
+            out[:, self.loss] += _cellwise(c, figure(c.cells.head))[self.cell]
         return out
 
     def largest(self, figure: Callable[[Unit], Array]) -> Array:
@@ -193,8 +203,8 @@ def _stage_bytes(sums: StageSums, modules: tuple[str, ...], static: dict[str, Ar
     logits = np.zeros_like(kept)
     head = _cellwise(sums.context, kept_bytes(sums.context.cells.head.saved, ()))[sums.cell]
     loss = _cellwise(sums.context, sums.context.cells.head.working)[sums.cell]
-    # the last stage's loss is there while one micro-batch is, and gone before the layers' own backward passes
-    logits[:, -1] = head
+    # the loss is there while one micro-batch is, and gone before the layers' own backward passes
+    logits[:, sums.loss] = head
     working = sums.largest(lambda u: u.working + kept_bytes(u.saved, ()) - kept_bytes(u.saved, modules))
-    working[:, -1] = np.maximum(np.maximum(working[:, -1] - head, 0.0), loss)
+    working[:, sums.loss] = np.maximum(np.maximum(working[:, sums.loss] - head, 0.0), loss)
     return StageBytes({**static, "activations": kept * in_flight, "logits": logits, "working": working})

@@ -56,15 +56,30 @@ def predict_step(row: MeasuredStep, constants: Delivered | None = None) -> Predi
     levels = LEVELS if row.recompute is None else (row.recompute,)
     strategy = strategy_of_row(row, training)
     steps = _evaluated(case, training, strategy, levels, constants)
-    usable = case.cluster.device.memory * (1 - training.fragmentation)
-    if row.pp == 1 and row.peak is None and not row.fsdp and int(steps.recompute[0]) > 0:
-        # not stated, and of use where memory is short: weights and gradients divided as well
-        divided = replace(strategy, sharding=Sharding.FULL)
-        sharded = _evaluated(case, training, divided, levels, constants)
-        if sharded.peak[0] <= usable and (sharded.seconds[0] < steps.seconds[0] or steps.peak[0] > usable):
-            strategy, steps = divided, sharded
+    if row.peak is None:
+        for other in _unsaid(row, strategy):
+            tried = _evaluated(case, training, other, levels, constants)
+            if _better(tried, steps, case.cluster.device.memory * (1 - training.fragmentation)):
+                strategy, steps = other, tried
     chosen = replace(strategy, recompute=levels[int(steps.recompute[0])])
     return PredictedStep(row, float(steps.seconds[0]), float(steps.peak[0]), chosen)
+
+
+def _unsaid(row: MeasuredStep, s: TrainStrategy) -> list[TrainStrategy]:
+    """What else a row may have run, as it does not say: without overlap, which takes memory; without a pipeline with
+    weights and gradients divided too. A benchmark's recipe is taken to be the fastest that fits."""
+    others = [replace(s, overlap_experts=False)] if s.overlap_experts else []
+    if row.pp == 1 and not row.fsdp:
+        others += [replace(o, sharding=Sharding.FULL) for o in (s, *others)]
+    return others
+
+
+def _better(one: Steps, other: Steps, usable: float) -> bool:
+    """Whether ``one`` fits and is faster, or needs less where neither fits."""
+    fits = one.peak[0] <= usable, other.peak[0] <= usable
+    if fits[0] != fits[1]:
+        return bool(fits[0])
+    return bool(one.seconds[0] < other.seconds[0] if fits[0] else one.peak[0] < other.peak[0])
 
 
 def _evaluated(
@@ -94,10 +109,11 @@ def default_place(case: Case, training: Training, strategy: TrainStrategy) -> In
 def case_of_row(row: MeasuredStep) -> tuple[Case, Training]:
     """The model on its cluster, and the step. Measured are benchmarks with forced balance. Gradients are kept in 16
     bits where the source is a container of Megatron-Bridge (``grad_reduce_in_fp32`` is false in its benchmarks), else
-    in fp32, Megatron-Core's default."""
+    in fp32, Megatron-Core's default. Its recipes for racks of NVLink make graphs of attention and router."""
     graphs = row.release is not None and row.release >= _GRAPHS
     blackwell = "fp4" in row.cluster.device.flops
     whole = graphs and blackwell and row.recipe.name in ("mxfp8", "nvfp4") and not row.fsdp
+    rack = row.release is not None and row.cluster.gpus_per_node > 8
     training = Training(
         row.global_batch,
         row.sequence,
@@ -106,7 +122,7 @@ def case_of_row(row: MeasuredStep) -> tuple[Case, Training]:
         capacity=1.0 if row.dropping else None,
         prediction_layers=row.prediction_layers,
         balanced=True,
-        graphs=Graphs.FULL if whole else Graphs.NONE,
+        graphs=Graphs.FULL if whole else Graphs.PARTIAL if rack else Graphs.NONE,
     )
     workload = Workload(Kind.FORWARD, (row.global_batch,), row.sequence)
     return Case(row.model, replace(row.cluster, reserve=0.0), workload), training

@@ -74,7 +74,7 @@ def layer_unit(p: Pass, layer: Layer, training: Training, price: TrainingPrice, 
     """One kind of layer."""
     passes = layer_passes(p, layer, training)
     forward, backward = price.price(passes.forward), price.price(passes.backward)
-    host = host_seconds(training, constants, isinstance(layer.ffn, MoeFfn))
+    host = host_seconds(training, p.case.cluster.device, constants, isinstance(layer.ffn, MoeFfn))
     return Unit(
         pass_seconds_of(forward, constants, host),
         pass_seconds_of(backward, constants, host),

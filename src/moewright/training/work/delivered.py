@@ -27,6 +27,9 @@ from moewright.cost.work import AttentionScores, Work
 DEPTH = 330.0
 #: multiprocessors of devices that have no figure of their own: of a B200
 CORES = 148
+#: dimensions of queries and values, together, at which a pair's exponential takes as long as its products: assumed,
+#: near to how FlashAttention-3 falls from heads of 256 over 128 to 64 (arXiv 2407.08608 §4.1)
+EXPONENTIAL = 128.0
 #: kernels of an expert layer: sorting, two products, activation
 EXPERT_KERNELS = 4
 
@@ -36,17 +39,17 @@ class Delivered:
     """Shares of peaks and seconds of the host.
 
     ``products``: by generation (``generation_of``) and matrix unit, of the dense peak where K is without end;
-    ``fused``: how much more of it attention and products of 8 bits and fewer reach where whole iterations are graphs of
-    fused kernels; ``attention``: of the 16-bit peak, by generation; ``bandwidth``: of the memory's; ``host``: seconds
-    that the host takes to start the kernels of a layer's pass, if it waits for the routing; ``host_static``: the same
-    where shapes are static; ``meeting``: how busy device and host add up, (d^m + h^m)^(1/m); ``hidden``: share of the
-    experts' traffic that overlap can hide; ``source``: what they were fitted on."""
+    ``attention``: of the 16-bit peak where heads are wide without end, by generation; ``bandwidth``: of the memory's;
+    ``host``: seconds that the host takes to start the kernels of a layer's pass, if it waits for the routing;
+    ``host_graphed``: the same where attention and router are graphs; ``host_static``: the same where shapes are static;
+    ``meeting``: how busy device and host add up, (d^m + h^m)^(1/m); ``hidden``: share of the experts' traffic that
+    overlap can hide; ``source``: what they were fitted on."""
 
     products: dict[str, dict[str, float]]
-    fused: float
     attention: dict[str, float]
     bandwidth: float
     host: float
+    host_graphed: float
     host_static: float
     meeting: float
     hidden: float
@@ -79,13 +82,17 @@ class TrainingPrice:
 
     def price(self, work: Sequence[Work]) -> list[Priced]:
         """One ``Priced`` for each of ``work``."""
-        return [derived(w, self._of(w).seconds(w)) for w in work]
+        return [derived(w, self._seconds(w)) for w in work]
 
-    def _of(self, w: Work) -> Roofline:
-        return self.attention if isinstance(w.shape, AttentionScores) else self.products
+    def _seconds(self, w: Work) -> Array:
+        if not isinstance(w.shape, AttentionScores):
+            return self.products.seconds(w)
+        a = w.shape.attention
+        width = a.pair_flops / 2 / a.heads if a.heads else 0.0  # of a head: queries' and values' dimensions
+        return self.attention.seconds(replace(w, flops=w.flops * (1 + EXPONENTIAL / width) if width else w.flops))
 
 
-def training_price(cluster: Cluster, precision: Precision, constants: Delivered, graphs: Graphs) -> TrainingPrice:
+def training_price(cluster: Cluster, precision: Precision, constants: Delivered) -> TrainingPrice:
     """The price of training on ``cluster``."""
     device = cluster.device
     if not device.source:  # a spec's own: its efficiencies are the only ones
@@ -93,12 +100,8 @@ def training_price(cluster: Cluster, precision: Precision, constants: Delivered,
         return TrainingPrice(own, own)
     generation = generation_of(device)
     shares = constants.products[generation]
-    fused = constants.fused if graphs is Graphs.FULL else 1.0
-    reached = {
-        unit: peak * (shares["bf16"] if unit not in shares else shares[unit] * (fused if unit != "bf16" else 1.0))
-        for unit, peak in device.flops.items()
-    }
-    scores = {unit: peak * constants.attention[generation] * fused for unit, peak in device.flops.items()}
+    reached = {unit: peak * shares.get(unit, shares["bf16"]) for unit, peak in device.flops.items()}
+    scores = {unit: peak * constants.attention[generation] for unit, peak in device.flops.items()}
     return TrainingPrice(
         Roofline(replace(cluster, device=_reached(device, reached, constants)), precision),
         Roofline(replace(cluster, device=_reached(device, scores, constants)), precision),
@@ -111,9 +114,12 @@ def _reached(device: Device, flops: dict[str, float], constants: Delivered) -> D
     return replace(device, flops=flops, mfu=1.0, bandwidth_utilization=constants.bandwidth, kernels=kernels)
 
 
-def host_seconds(training: Training, constants: Delivered, routed: bool) -> float:
-    """Seconds of a layer and pass in which the device waits for the host. ``routed``: the layer has experts, whose
-    shapes are known when the routing is, unless each takes a fixed number of copies."""
-    if training.graphs is Graphs.FULL:
+def host_seconds(training: Training, device: Device, constants: Delivered, routed: bool) -> float:
+    """Seconds that the host takes for a layer's pass; none for a spec's own device, whose ``launch`` is all that is
+    known. ``routed``: the layer has experts, whose shapes are known when the routing is, unless each takes a fixed
+    number of copies."""
+    if training.graphs is Graphs.FULL or not device.source:
         return 0.0
-    return constants.host if routed and training.capacity is None else constants.host_static
+    if not routed or training.capacity is not None:
+        return constants.host_static
+    return constants.host_graphed if training.graphs is Graphs.PARTIAL else constants.host

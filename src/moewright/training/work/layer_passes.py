@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from moewright.case.model import LatentAttention, Layer, LinearAttention, MoeFfn
+from moewright.case.model import Attention, LatentAttention, Layer, LinearAttention, MoeFfn, SoftmaxAttention
 from moewright.case.tensors.layer_tensors import layer_attention_tensors, layer_ffn_tensors
 from moewright.case.train.train_workload import Graphs, Training
 from moewright.cost.arrays import Array, array, where
@@ -121,10 +121,10 @@ def _streams(p: Pass, layer: Layer, training: Training) -> list[Work]:
     ffn, a = layer.ffn, layer.attention
     tp = array(p.table.tp)
     fused = training.graphs is Graphs.FULL  # casts and permutations of experts are part of other kernels
-    heads = b.tokens / tp * query_bytes(a)
-    if isinstance(a, LinearAttention):  # the convolution's input and output, the gated norm
-        heads = heads * 2.0
-    parts = {"heads": (2.0 * heads, 2.0), "casts": (_cast_elements(p, layer, fused) * training.recipe.cast, 2.0)}
+    parts = {
+        "heads": (b.tokens / tp * head_bytes(a), 2.0),
+        "casts": (_cast_elements(p, layer, fused) * training.recipe.cast, 2.0),
+    }
     streams = sum(x.columns // hidden for x in layer.extra if x.name == "hyper_connection")
     if streams:  # before and after attention and the experts: three readings of all streams, two writings
         parts["residual_streams"] = (2.0 * 5.0 * streams * hidden * b.own * _ELEMENT, 10.0)
@@ -132,7 +132,7 @@ def _streams(p: Pass, layer: Layer, training: Training) -> list[Work]:
         width = ffn.token_width(hidden)
         copies = b.routed * ffn.working / array(p.table.ep) * p.loads[ffn].straggler
         parts["router_choice"] = (b.own * ffn.experts * _ROUTER_BYTES, 4.0)
-        if ffn.bias and not fused:  # biases and clamps before the activation: kernels of their own
+        if ffn.bias:  # biases and clamps before the activation: kernels of their own
             parts["biased_activation"] = (_UNFUSED * _ELEMENT * 3.0 * copies * ffn.width / array(p.table.etp), _UNFUSED)
         if not fused:
             parts["permutation"] = (2.0 * _ELEMENT * width * (b.own + copies), 2.0)
@@ -146,6 +146,19 @@ def _streams(p: Pass, layer: Layer, training: Training) -> list[Work]:
         for name, (size, kernels) in parts.items()
         if np.any(size > 0)
     ]
+
+
+def head_bytes(a: Attention) -> float:
+    """Bytes of a token, all heads, that are read and written to bring queries, keys and values to attention: rotary
+    embedding in place, the joined projections taken apart; MLA's expanded keys and values put together anew; a linear
+    state's convolution, and the gated norm after it."""
+    if isinstance(a, LatentAttention):
+        expanded, keys = a.nope_dim + a.value_dim, a.nope_dim + a.rope_dim
+        return _ELEMENT * a.heads * (2 * a.rope_dim + expanded + keys + a.value_dim)
+    if isinstance(a, SoftmaxAttention):
+        rotated, joined = (a.heads + a.kv_heads) * a.head_dim, a.kv_heads * (a.head_dim + a.v_dim)
+        return _ELEMENT * 2.0 * (rotated + a.heads * a.head_dim + joined)
+    return (4.0 if isinstance(a, LinearAttention) else 2.0) * query_bytes(a)
 
 
 def _cast_elements(p: Pass, layer: Layer, fused: bool) -> Array:
