@@ -14,14 +14,17 @@ VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
 @dataclass(frozen=True, slots=True)
 class Argument:
     """An option under its full name; ``value`` None: a flag. Values may hold ``${VARIABLES}``. ``why``: what of the
-    plan it says, for the README."""
+    plan it says, for the README. ``several``: the words of ``value`` are values of their own."""
 
     name: str
     value: str | None
     why: str = ""
+    several: bool = False
 
     @property
     def words(self) -> tuple[str, ...]:
+        if self.several and self.value is not None:
+            return (self.name, *self.value.split())
         return (self.name,) if self.value is None else (self.name, self.value)
 
 
@@ -85,11 +88,15 @@ def filled(text: str, values: Callable[[str], str]) -> str:
 
 
 def arguments(rows: Iterable[tuple[str, object, str] | None]) -> tuple[Argument, ...]:
-    """Arguments of (name, value, why): True is a flag; rows of None or False are left out."""
+    """Arguments of (name, value, why): True is a flag, a tuple several values; rows of None or
+    False are left out."""
     made = []
     for row in rows:
         if row is None or row[1] is False:
             continue
         name, value, why = row
-        made.append(Argument(name, None if value is True else str(value), why))
+        if isinstance(value, tuple):
+            made.append(Argument(name, " ".join(map(str, value)), why, several=True))
+        else:
+            made.append(Argument(name, None if value is True else str(value), why))
     return tuple(made)

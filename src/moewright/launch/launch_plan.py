@@ -12,6 +12,7 @@ from moewright.case.model import LinearAttention, ModelSpec
 from moewright.case.serving import Speculative
 from moewright.case.strategy import Strategy
 from moewright.launch.layout import Layout, strategy_layout
+from moewright.training.training_record import TrainingPlan
 
 #: tokens that a chat template and special tokens may add to the longest request
 TEMPLATE = 64
@@ -101,7 +102,8 @@ class Expectation:
 @dataclass(frozen=True, slots=True)
 class LaunchPlan:
     """``name``: as printed. ``expected``: with ``concurrency`` requests in flight, or ``rate`` arriving a second.
-    ``image``: of the container, where it is not the engine's own."""
+    ``image``: of the container, where it is not the engine's own. ``training``: the plan of a training
+    step, where that is what is launched."""
 
     case: Case
     engine: str
@@ -114,6 +116,7 @@ class LaunchPlan:
     concurrency: int | None = None
     rate: float | None = None
     image: str = ""
+    training: TrainingPlan | None = None
 
     @property
     def apart(self) -> bool:

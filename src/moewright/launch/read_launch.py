@@ -20,6 +20,7 @@ from moewright.case.strategy import Dispatch, Strategy, StrategySpec
 from moewright.case.workload import Kind
 from moewright.cost.table import Table
 from moewright.errors import SpecError
+from moewright.launch.exporters.megatron_training import training_launch
 from moewright.launch.launch_plan import (
     Expectation,
     LaunchPlan,
@@ -39,6 +40,7 @@ from moewright.serving.engines.deployment import worker_case
 from moewright.serving.engines.engine import Engine, load_engine
 from moewright.serving.planner.option import Choice
 from moewright.serving.planner.serving_plan import plan_serving
+from moewright.training.plan_training import plan_training
 
 Tell = Callable[[float], None]
 _MOST_BYTES = 256 << 20
@@ -115,6 +117,17 @@ def launch_plan(
                 field="workload.kind",
             )
         return serving_launch(case, plan_serving(case, 0, tell, tables).best, version)
+    if case.training is not None:
+        if engine in ENGINES:
+            raise SpecError(
+                f"got 'train', which {engine} does not; expected --engine megatron",
+                file=case.file,
+                field="workload.kind",
+            )
+        profile = load_engine("vllm", case.cluster.device)  # of whose settings a training job takes none
+        return training_launch(
+            case, plan_training(case, top=0, progress=tell).best, version, settings_of(case, profile, None)
+        )
     plan = search(case, top=0, progress=tell).best
     return pass_launch(case, plan, engine, version)
 

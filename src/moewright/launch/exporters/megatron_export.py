@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from moewright.case.model import DenseFfn, LatentAttention, MoeFfn, SoftmaxAttention
 from moewright.case.strategy import Overlap, Strategy, stage_layers
+from moewright.case.train.train_strategy import Schedule
 from moewright.launch.command import Command, arguments
+from moewright.launch.exporters.megatron_training import training_rows
 from moewright.launch.launch_plan import LaunchPlan, Pool
 from moewright.launch.refusal import Refusal, exchanged, has_experts
 from moewright.launch.servers import RENDEZVOUS_PORT, Process
@@ -32,7 +34,13 @@ def megatron_refusals(plan: LaunchPlan, pool: Pool) -> list[Refusal]:
             )
         if e.redundant:
             found.append(Refusal(f"{e.redundant} redundant experts", "training has each expert once"))
-    if s.overlap is Overlap.TWO_BATCH and (s.pp > 1 or e.ep == 1):
+    if plan.training is not None and plan.training.strategy.schedule not in (
+        Schedule.ONE_F_ONE_B,
+        Schedule.INTERLEAVED,
+    ):
+        schedule = plan.training.strategy.schedule
+        found.append(Refusal(f"schedule {schedule}", "Megatron runs 1f1b and interleaved", _ARGUMENTS))
+    if plan.training is None and s.overlap is Overlap.TWO_BATCH and (s.pp > 1 or e.ep == 1):
         found.append(Refusal("two-batch", "it needs ep above 1, and with pp virtual stages", _ARGUMENTS))
     if pool.dcp > 1:
         found.append(Refusal(f"decode cp {pool.dcp}", "training decodes nothing"))
@@ -144,8 +152,9 @@ def megatron_command(plan: LaunchPlan, process: Process) -> Command:
     """``torchrun`` of one node; data, tokenizer, optimizer and schedule are the user's, behind it."""
     pool = process.pool
     micro, whole = batch_sizes(plan, pool)
+    parallel = _parallel(plan, pool) if plan.training is None else training_rows(plan.training, plan.case)
     rows = [
-        *_parallel(plan, pool),
+        *parallel,
         ("--micro-batch-size", micro, "sequences of a micro-batch"),
         ("--global-batch-size", whole, "sequences of a step"),
         *_model(plan),

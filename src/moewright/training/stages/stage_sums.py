@@ -89,7 +89,7 @@ def divided(c: Context, t: Layouts, cell: Ints) -> Chunked:
     if c.place is not None:
         place = np.broadcast_to(c.place, (len(t), len(kinds)))
     else:
-        place = split(layers, whole[-2], whole[-1], stages * virtual)[back]
+        place = _placed(layers, whole[-2], whole[-1], stages * virtual, c.training.prediction_layers)[back]
     counts = np.zeros((len(t), stages, len(units)))
     rows = np.arange(len(t))
     for layer, kind in enumerate(kinds):
@@ -134,6 +134,14 @@ def _unevenness(c: Context, place: Ints, cell: Ints, stages: int, virtual: int) 
         both.append(chunk.reshape(len(place), virtual, stages))
     slowest = (both[0] + both[1]).sum(axis=1).max(axis=1)
     return np.asarray(np.maximum(meeting_seconds(*both) / slowest, 1.0))
+
+
+def _placed(layers: Array, first: Array, last: Array, chunks: int, deep: int) -> Ints:
+    """The chunk of each layer [rows, layers], the ``deep`` ones of multi-token prediction with the loss."""
+    if not deep:
+        return split(layers, first, last, chunks)
+    main = split(layers[:, :-deep], first, last + layers[:, -deep:].sum(axis=1), chunks)
+    return np.concatenate([main, np.full((len(main), deep), chunks - 1)], axis=1)
 
 
 def stage_of(chunk: Ints, stages: int, schedule: Schedule) -> Ints:
