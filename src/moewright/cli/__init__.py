@@ -10,7 +10,7 @@ import sys
 from moewright.cli import plan, serve, fit, launch, place, run, measure, audit, validate  # noqa: F401
 from moewright.cli.engines import doctor  # noqa: F401
 from moewright.cli.spec import init  # noqa: F401
-from moewright.cli import catalogue  # noqa: F401
+from moewright.cli import catalogue, assistants  # noqa: F401
 from moewright.cli.app import PRINTED, app
 from moewright.cli.output import spell
 from moewright.case.options.from_options import by_option

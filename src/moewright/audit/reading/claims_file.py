@@ -3,6 +3,7 @@ a spec file, or with ``spec: FILE``."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,8 +90,17 @@ def audit_claims(path: str, assumed: dict[str, Any], spec: str | None) -> Audit:
     if spec is None and own is not None:
         spec = str(Path(path).parent / own)
     case = load(spec) if spec is not None else case_of(raw, path)
-    setting = Setting(case, {}, {} if spec is None else {"spec": Assumption("spec", spec, "a spec file")}, ())
-    lines = _lines(text)
+    assumptions = {} if spec is None else {"spec": Assumption("spec", spec, "a spec file")}
+    return _judged(Setting(case, {}, assumptions, ()), entries, _lines(text), path)
+
+
+def judge_claims(spec: dict[str, Any], entries: Sequence[Any], path: str) -> Audit:
+    """The audit of ``entries``, claims as in the file, about the strategy of ``spec``; their lines count from 1.
+    Raises SpecError."""
+    return _judged(Setting(case_of(spec, path), {}, {}, ()), entries, list(range(1, len(entries) + 1)), path)
+
+
+def _judged(setting: Setting, entries: Sequence[Any], lines: list[int], path: str) -> Audit:
     facts = _facts(setting)
     context = Context(facts)
     found = [_claim(entry, i, lines[i] if i < len(lines) else 1, path, context) for i, entry in enumerate(entries)]

@@ -28,16 +28,25 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
     text = decoded(read_bounded(file, MOST_BYTES, "a spec file", "spec"), file)
     if parse is None:
         raise SpecError(f"ends in {file.suffix or 'nothing'!r}; expected {', '.join(_PARSERS)}", file=str(path))
+    return _parsed(parse, text, str(path))
+
+
+def parse_mapping(text: str, name: str) -> dict[str, Any]:
+    """The mapping that ``text`` writes in YAML (or JSON), under the same limits; ``name``: for messages."""
+    return _parsed(_yaml, text, name)
+
+
+def _parsed(parse: Callable[[str], Any], text: str, name: str) -> dict[str, Any]:
     try:
         content = parse(text)
     except SpecError as error:
-        raise error.inside(file=str(path)) from None
+        raise error.inside(file=name) from None
     except (ValueError, RecursionError, OverflowError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise SpecError(f"is not well-formed: {reason}", file=str(path)) from None
+        raise SpecError(f"is not well-formed: {reason}", file=name) from None
     if not isinstance(content, dict):
         kind = "nothing" if content is None else f"a {type(content).__name__}"
-        raise SpecError(f"holds {kind}; expected a mapping with model, cluster and workload", file=str(path))
+        raise SpecError(f"holds {kind}; expected a mapping with model, cluster and workload", file=name)
     return content
 
 

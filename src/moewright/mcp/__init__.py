@@ -1,0 +1,1 @@
+"""A Model Context Protocol server: true numbers for assistants that write or read strategies."""

@@ -1,0 +1,148 @@
+"""The tools as a server of the Model Context Protocol, by the official SDK."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from anyio import from_thread, to_thread
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+
+from moewright.errors import MoewrightError
+from moewright.mcp.bounds import trimmed
+from moewright.mcp.tools import Progress, Toolbox
+from moewright.version import __version__
+
+INSTRUCTIONS: Final = (
+    "moewright derives numbers about laying a Mixture-of-Experts transformer out over GPUs: plan finds the best "
+    "strategy, evaluate prices one, fit says how many GPUs a model takes, serve simulates an engine, train plans a "
+    "training step, place spreads experts, launch writes an engine's command, doctor reads one, judge_claims checks "
+    "figures. A spec is a mapping or YAML as docs/spec.md has it; the resource moewright://schema/spec is its JSON "
+    "Schema. Figures are SI: bytes, seconds, FLOPs. Do not do this arithmetic yourself."
+)
+
+
+def server(root: Path) -> MCPServer:
+    """The server, whose files lie below ``root``."""
+    made: MCPServer = MCPServer("moewright", instructions=INSTRUCTIONS, version=__version__)
+    tools = Toolbox(root.resolve())
+    _add_planning(made, tools)
+    _add_engines(made, tools)
+    _add_resources(made)
+    return made
+
+
+async def _run(context: Context, work: Callable[[Progress], dict[str, Any]]) -> dict[str, Any]:
+    """``work`` in a thread of its own, its progress reported, its result bounded; a mistake is one line."""
+    last = [0.0]
+
+    def tell(share: float) -> None:
+        if share - last[0] >= 0.05:
+            last[0] = share
+            from_thread.run(partial(context.report_progress, share, 1.0))
+
+    try:
+        found: dict[str, Any] = await to_thread.run_sync(lambda: trimmed(work(tell)), abandon_on_cancel=True)
+    except MoewrightError as error:
+        raise ToolError(" ".join(str(error).split())) from None
+    return found
+
+
+def _add_planning(made: MCPServer, tools: Toolbox) -> None:
+    @made.tool(description="The best parallel strategy for a spec (forward, prefill, decode, serving or train).")
+    async def plan(spec: dict[str, Any] | str, context: Context, top: int = 3) -> dict[str, Any]:
+        return await _run(context, lambda tell: tools.plan(spec, max(0, min(top, 20)), tell))
+
+    @made.tool(description="Price and check the one strategy that the spec's `strategy` section names.")
+    async def evaluate(spec: dict[str, Any] | str, context: Context) -> dict[str, Any]:
+        return await _run(context, lambda tell: tools.evaluate(spec, tell))
+
+    @made.tool(description="Does a model fit, with how much room for the cache, and how many GPUs does it take?")
+    async def fit(
+        model: str,
+        cluster: str,
+        context: Context,
+        engine: str = "vllm",
+        context_tokens: str = "8192",
+        concurrency: str = "1",
+        engine_version: str | None = None,
+    ) -> dict[str, Any]:
+        return await _run(
+            context, lambda _: tools.fit(model, cluster, engine, context_tokens, concurrency, engine_version)
+        )
+
+    @made.tool(description="Simulate an engine serving the spec's requests: TTFT, TPOT, throughput, what binds.")
+    async def serve(spec: dict[str, Any] | str, context: Context) -> dict[str, Any]:
+        return await _run(context, lambda tell: tools.serve(spec, tell))
+
+    @made.tool(description="The best layout of a training step: seconds, memory by stage, bubble, days.")
+    async def train(spec: dict[str, Any] | str, context: Context, top: int = 3) -> dict[str, Any]:
+        return await _run(context, lambda tell: tools.train(spec, max(0, min(top, 20)), tell))
+
+    @made.tool(description="Replicas of experts and the GPU of each, from loads [layers][experts] or a file of them.")
+    async def place(
+        loads: list[list[float]] | str, slots: int, gpus: int, context: Context, nodes: int = 1
+    ) -> dict[str, Any]:
+        return await _run(context, lambda _: tools.place(loads, slots, gpus, nodes))
+
+
+def _add_engines(made: MCPServer, tools: Toolbox) -> None:
+    @made.tool(
+        description="What starts the spec's plan on vllm, sglang, trtllm or megatron: commands, files, manifests."
+    )
+    async def launch(
+        spec: dict[str, Any] | str, engine: str, context: Context, target: str = "shell"
+    ) -> dict[str, Any]:
+        return await _run(context, lambda tell: tools.launch(spec, engine, target, tell))
+
+    @made.tool(description="What an engine makes of a launch command, script or manifest, and what is wrong with it.")
+    async def doctor(
+        command: str, context: Context, cluster: str | None = None, engine_version: str | None = None
+    ) -> dict[str, Any]:
+        return await _run(context, lambda _: tools.doctor(command, cluster, engine_version))
+
+    @made.tool(
+        description="Verdicts on claims [{quantity, value, per}] about the spec's strategy, each with its derivation."
+    )
+    async def judge_claims(
+        spec: dict[str, Any] | str, claims: list[dict[str, Any]], context: Context
+    ) -> dict[str, Any]:
+        return await _run(context, lambda _: tools.judge_claims(spec, claims))
+
+    @made.tool(description="The models of the catalogue, or one explained: a name, a path, or a Hugging Face id.")
+    async def models(context: Context, name: str | None = None) -> dict[str, Any]:
+        return await _run(context, lambda _: tools.models(name))
+
+
+def _add_resources(made: MCPServer) -> None:
+    @made.resource("moewright://schema/spec", mime_type="application/schema+json")
+    def spec_schema() -> str:
+        """JSON Schema of a spec."""
+        from moewright.case.file.schema import schema
+
+        return json.dumps(schema())
+
+    @made.resource("moewright://schema/placement", mime_type="application/schema+json")
+    def placement_schema() -> str:
+        """JSON Schema of a placement file."""
+        from moewright.placement.engine_files import schema
+
+        return json.dumps(schema())
+
+    @made.resource("moewright://quantities", mime_type="application/json")
+    def quantities() -> str:
+        """What judge_claims knows: quantity → a value as it is written, and the scopes of ``per``."""
+        from moewright.audit.reading.claims_file import QUANTITIES, SCOPES
+
+        return json.dumps({"quantities": QUANTITIES, "per": SCOPES})
+
+    @made.resource("moewright://clusters", mime_type="application/json")
+    def clusters() -> str:
+        """Names of the clusters of the catalogue."""
+        from moewright.case.catalogue.hardware_catalogue import cluster_names
+
+        return json.dumps(cluster_names())
