@@ -18,7 +18,8 @@ STREET = (
     ("launch", "audit"),
     ("doctor",),
     ("report",),
-    ("cli", "mcp"),
+    ("mcp",),
+    ("cli",),
 )
 STEP = {room: step for step, rooms in enumerate(STREET) for room in rooms}
 #: modules beside the rooms that every room may use

@@ -17,7 +17,7 @@ from mcp import Client, StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
 from moewright.errors import SpecError
-from moewright.mcp.bounds import check_paths, inside, trimmed
+from moewright.mcp.bounded_results import check_paths, inside, trimmed
 from moewright.mcp.server import server
 
 ROOT = Path(__file__).parents[2]

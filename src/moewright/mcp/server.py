@@ -13,7 +13,7 @@ from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 
 from moewright.errors import MoewrightError
-from moewright.mcp.bounds import trimmed
+from moewright.mcp.bounded_results import trimmed
 from moewright.mcp.tools import Progress, Toolbox
 from moewright.version import __version__
 

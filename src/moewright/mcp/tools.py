@@ -10,7 +10,7 @@ from typing import Any
 from moewright.case.case import Case
 from moewright.case.file.load import case_of
 from moewright.errors import SpecError
-from moewright.mcp.bounds import MOST_INPUT, check_paths, inside
+from moewright.mcp.bounded_results import MOST_INPUT, check_paths, inside
 
 Progress = Callable[[float], None]
 
