@@ -120,7 +120,8 @@ def case_from(options: CaseOptions, own: tuple[str, ...] = ()) -> Case:
     for name in options.given:
         if name not in own:
             raise SpecError(
-                f"is of a model named on the command line; {Path(options.model).name[:80]} says it itself", field=option_of(name)
+                f"is of a model named on the command line; {Path(options.model).name[:80]} says it itself",
+                field=option_of(name),
             )
     return load(options.model)
 
