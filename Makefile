@@ -6,7 +6,7 @@ SPEC ?= examples/paper.yaml
 # per cent of lines that tests run, at least
 COVERED ?= 85
 
-.PHONY: plan run test lint accuracy bench clean clean-compiled
+.PHONY: plan run test lint accuracy engines bench clean clean-compiled
 
 plan: $(VENV)/installed
 	$(BIN)/moewright plan $(SPEC)
@@ -27,6 +27,9 @@ lint: $(VENV)/installed-test
 
 accuracy: $(VENV)/installed
 	$(BIN)/python -m benchmarks.accuracy
+
+engines: $(VENV)/installed  # exported commands through the engines' own parsers, from their wheels
+	$(BIN)/python -m benchmarks.engines $(ENGINES)
 
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks
