@@ -27,17 +27,23 @@ from moewright.case.train.train_workload import Graphs
 from moewright.training.layouts import Layouts
 from moewright.training.stages.step_seconds import evaluate_steps
 from moewright.training.validation.measured_steps import MeasuredStep, read_steps
-from moewright.training.validation.predicted_steps import PredictedStep, case_of_row, default_place, predict_steps
+from moewright.training.validation.predicted_steps import (
+    PredictedStep,
+    case_of_row,
+    default_place,
+    predict_steps,
+    started,
+)
 from moewright.training.validation.step_scores import errors_of, preferred, relative_errors, summary
 from moewright.training.work.delivered import Delivered, fitted, generation_of
 
 DATA = Path(__file__).parent / "data" / "training.csv"
 #: what is fitted: name, the least and the most that is physical
 BOUNDS = {
-    "blackwell bf16": (0.3, 0.9),
-    "blackwell fp8": (0.2, 0.9),
-    "hopper bf16": (0.3, 0.9),
-    "hopper fp8": (0.2, 0.9),
+    "blackwell bf16": (0.3, 0.8),
+    "blackwell fp8": (0.2, 0.8),
+    "hopper bf16": (0.3, 0.8),
+    "hopper fp8": (0.2, 0.8),
     "blackwell attention": (0.15, 0.95),
     "hopper attention": (0.15, 0.95),
     "bandwidth": (0.4, 0.95),
@@ -79,7 +85,7 @@ def configurations(predicted: Sequence[PredictedStep]) -> list[tuple[PredictedSt
 
 def relevant(p: PredictedStep, d: Delivered) -> tuple[object, ...]:
     """The constants that the seconds of ``p`` depend on."""
-    _, training = case_of_row(p.row)
+    training = started(case_of_row(p.row)[1], p.strategy)
     full = training.graphs is Graphs.FULL
     generation = generation_of(p.row.cluster.device)
     host = () if full else (d.host, d.host_graphed, d.host_static, d.meeting)
@@ -103,6 +109,7 @@ class Seconds:
         key = i, relevant(p, d)
         if key not in self.known:
             case, training = case_of_row(p.row)
+            training = started(training, p.strategy)
             place = default_place(case, training, p.strategy)
             layouts = Layouts.of([p.strategy])
             steps = evaluate_steps(case, training, layouts, (p.strategy.recompute,), d, place)

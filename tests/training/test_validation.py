@@ -2,12 +2,20 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from moewright.case.train.train_strategy import Sharding
 from moewright.training.validation.measured_steps import named_model, read_steps
-from moewright.training.validation.predicted_steps import case_of_row, default_place, predict_step, strategy_of_row
+from moewright.training.validation.predicted_steps import (
+    case_of_row,
+    default_place,
+    predict_step,
+    started,
+    strategy_of_row,
+)
 from moewright.training.validation.step_scores import summary
 from training.command import invoke
 
@@ -56,6 +64,9 @@ def test_names_are_read_however_they_are_written():
         ("DeepSeekV4 Flash", "DeepSeek-V4-Flash"),
         ("Nemotron_3_Nano", "Nemotron-3-Nano"),
         ("Kimi_K2", "Kimi-K2"),
+        ("Qwen3_VL_30B_a3B", "Qwen3-30B-A3B"),
+        ("Qwen35_397B_A17B", "Qwen3.5-397B-A17B"),
+        ("Moonlight 16B", "Moonlight-16B-A3B"),
         ("Qwen3_Next_80B_a3B", "Qwen3-Next-80B-A3B"),
     ):
         assert named_model(text)[0].name == name
@@ -78,6 +89,10 @@ def test_what_a_row_leaves_open_is_read_by_rules(tmp_path):
     assert strategy_of_row(row, training).schedule == "1f1b"
     later = read(tmp_path, source="somewhere [26.06.01 NeMo Container]")
     assert case_of_row(later)[1].graphs == "full"
+    divided = replace(strategy_of_row(later, training), sharding=Sharding.FULL)
+    assert started(case_of_row(later)[1], divided).graphs == "none"
+    rack = read(tmp_path, gpu_kind="GB200")
+    assert case_of_row(rack)[1].graphs == "partial"
     elsewhere = read(tmp_path, source="a paper")
     assert case_of_row(elsewhere)[1].gradients == 4.0
     assert default_place(case, training, strategy_of_row(row, training)).tolist() == [[0] * 48]

@@ -196,11 +196,11 @@ def named_model(text: str) -> tuple[ModelSpec, bool]:
     as many of the last as there is room for."""
     cut = _CUT.search(text)
     plain = _REMARK.sub(" ", _CUT.sub("", text))
-    words = [w for w in re.split(r"[\s_\-/]+", plain.strip()) if w]
-    names = {re.sub(r"[^a-z0-9.]", "", alias): name for alias, name in all_names().items()}
+    words = [w for w in re.split(r"[\s_\-/]+", plain.strip()) if w and w.lower() not in _ANYWHERE]
+    names = {re.sub(r"[^a-z0-9]", "", alias): name for alias, name in all_names().items()}
     found = None
     for end in range(len(words), 0, -1):
-        found = names.get("".join(words[:end]).lower())
+        found = names.get("".join(words[:end]).lower().replace(".", ""))
         if found is not None and all(_SIZE.match(w) or w.lower() in _VARIANTS for w in words[end:]):
             break
         found = None
@@ -216,6 +216,8 @@ def named_model(text: str) -> tuple[ModelSpec, bool]:
     return replace(model, layers=kept[:count], name=f"{model.name} cut to {count} layers"), True
 
 
+#: words anywhere in a name: of a vision model, whose language model is the one of the same sizes
+_ANYWHERE = {"vl"}
 #: words after a model's name that leave its sizes as they are
 _VARIANTS = {"base", "instruct", "moe", "dropless", "tokendrop", "pretrain", "bf16", "fp8"}
 

@@ -89,8 +89,14 @@ def _evaluated(
     levels: Sequence[tuple[str, ...]],
     constants: Delivered | None,
 ) -> Steps:
+    training = started(training, strategy)
     place = default_place(case, training, strategy)
     return evaluate_steps(case, training, Layouts.of([strategy]), levels, constants, place)
+
+
+def started(training: Training, strategy: TrainStrategy) -> Training:
+    """``training`` as its kernels can be started under ``strategy``: Megatron's FSDP runs without graphs."""
+    return replace(training, graphs=Graphs.NONE) if strategy.sharding is Sharding.FULL else training
 
 
 def default_place(case: Case, training: Training, strategy: TrainStrategy) -> Ints | None:
@@ -113,7 +119,7 @@ def case_of_row(row: MeasuredStep) -> tuple[Case, Training]:
     graphs = row.release is not None and row.release >= _GRAPHS
     blackwell = "fp4" in row.cluster.device.flops
     whole = graphs and blackwell and row.recipe.name in ("mxfp8", "nvfp4") and not row.fsdp
-    rack = row.release is not None and row.cluster.gpus_per_node > 8
+    rack = row.release is not None and row.cluster.board > 8
     training = Training(
         row.global_batch,
         row.sequence,

@@ -13,11 +13,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from moewright.case.model import Attention, LatentAttention, Layer, LinearAttention, MoeFfn, SoftmaxAttention
+from moewright.case.model import (
+    Attention,
+    CompressedAttention,
+    LatentAttention,
+    Layer,
+    LinearAttention,
+    MoeFfn,
+    SoftmaxAttention,
+)
 from moewright.case.tensors.layer_tensors import layer_attention_tensors, layer_ffn_tensors
 from moewright.case.train.train_workload import Graphs, Training
 from moewright.cost.arrays import Array, array, where
-from moewright.cost.attention import query_bytes
+from moewright.cost.attention import prompt_pairs, query_bytes
 from moewright.cost.layer import layer_work
 from moewright.cost.network import sent_bytes
 from moewright.cost.shapes import tensor_share
@@ -125,6 +133,10 @@ def _streams(p: Pass, layer: Layer, training: Training) -> list[Work]:
         "heads": (b.tokens / tp * head_bytes(a), 2.0),
         "casts": (_cast_elements(p, layer, fused) * training.recipe.cast, 2.0),
     }
+    picked = picked_key_bytes(a)
+    if picked:  # every query reads the keys that its index picks for it alone
+        seen = prompt_pairs(a, b.new, np.zeros_like(b.new)) / b.new
+        parts["picked_keys"] = (b.tokens * seen * picked, 1.0)
     streams = sum(x.columns // hidden for x in layer.extra if x.name == "hyper_connection")
     if streams:  # before and after attention and the experts: three readings of all streams, two writings
         parts["residual_streams"] = (2.0 * 5.0 * streams * hidden * b.own * _ELEMENT, 10.0)
@@ -146,6 +158,15 @@ def _streams(p: Pass, layer: Layer, training: Training) -> list[Work]:
         for name, (size, kernels) in parts.items()
         if np.any(size > 0)
     ]
+
+
+def picked_key_bytes(a: Attention) -> float:
+    """Bytes of a key that an index picks for one query, of all heads; 0 where there is no index."""
+    if isinstance(a, LatentAttention) and a.indexer:
+        return _ELEMENT * (a.kv_rank + a.rope_dim)
+    if isinstance(a, CompressedAttention) and a.indexer:
+        return _ELEMENT * a.head_dim
+    return _ELEMENT * a.kv_heads * (a.head_dim + a.v_dim) if isinstance(a, SoftmaxAttention) and a.indexer else 0.0
 
 
 def head_bytes(a: Attention) -> float:
