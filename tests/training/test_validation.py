@@ -74,6 +74,11 @@ def test_names_are_read_however_they_are_written():
         named_model("Frobnicator")
 
 
+def test_gpu_kinds_are_read_however_they_are_built_in(tmp_path):
+    for text, kind in (("H100 SXM", "h100"), ("A100-PCIE-80GB", "a100"), ("GB200 NVL72", "gb200"), ("B300", "b300")):
+        assert read(tmp_path, gpu_kind=text).gpu_kind == kind
+
+
 def test_a_cut_model_keeps_its_first_layer_and_its_last():
     model, cut = named_model("DeepSeek-V3 cut to 4 layers")
     assert cut

@@ -47,7 +47,8 @@ RECIPES: Final = {
         Recipe("fp8", "fp8", 2.0, 1.0, 4.0, 1.0),
         Recipe("fp8_block", "fp8_block", 2.0, 1.0, 4.0, 1.0),
         Recipe("mxfp8", "mxfp8", 2.0 + 2 / 32, 1.0 + 1 / 32, 4.0 + 2 / 32, 1.0 + 1 / 32),
-        Recipe("nvfp4", "nvfp4", 2.0 + 1.0 + 2 / 16, 0.5 + 1 / 16, 3.0 + 2 / 16, 2.0),
+        # two readings: the largest value first, then the rotated, rounded blocks, along both axes
+        Recipe("nvfp4", "nvfp4", 2.0 + 1.0 + 2 / 16, 0.5 + 1 / 16, 2 * 2.0 + 1.0 + 2 / 16, 2.0),
     )
 }
 

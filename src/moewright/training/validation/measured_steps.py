@@ -49,6 +49,8 @@ _RECIPES = {
 _CUT = re.compile(r"\s+cut to (\d+) layers?", re.IGNORECASE)
 _REMARK = re.compile(r"\(([^)]*)\)")
 _RELEASE = re.compile(r"\[(\d\d)\.(\d\d)(?:\.\d+)?\s")
+#: how a GPU is built in, at the end of its kind
+_BUILD = re.compile(r"(sxm\d?|pcie|hgx|nvl\d*|\d+gb|gpu)+$")
 _SIZE = re.compile(r"^(a?\d+(\.\d+)?[bt])$", re.IGNORECASE)
 
 
@@ -142,7 +144,7 @@ def _step(line: int, f: dict[str, str]) -> MeasuredStep:
     name = f["model"]
     remarks = " ".join([*_REMARK.findall(name), f.get("notes", "")]).lower()
     model, cut = named_model(name)
-    kind = f["gpu_kind"].lower().replace("-", "").replace(" ", "")
+    kind = _BUILD.sub("", re.sub(r"[^a-z0-9]", "", f["gpu_kind"].lower()))
     cluster = _cluster(kind, _whole(f, "gpus"))
     predicted = model.prediction_layers and not cut and "w/o mtp" not in remarks and "without mtp" not in remarks
     release = _RELEASE.search(f.get("source", ""))
