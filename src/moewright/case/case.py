@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from moewright.case.cluster import Cluster
+from moewright.case.file.calibration_file import Calibration
 from moewright.case.model import ModelSpec
 from moewright.case.serving import Serving
 from moewright.case.strategy import StrategySpec
@@ -27,7 +28,8 @@ class Case:
     """``document``: the spec as it was written, for a plan's file, which must tell the same case again.
     ``serving``: where an engine serves requests; ``workload`` is then one decode step at mean context. ``tables``:
     measured tables that its work is priced with, where they have the device. ``training``: where a training step is
-    meant; ``workload`` is then its forward pass."""
+    meant; ``workload`` is then its forward pass. ``calibration``: factors that measured results give for a served
+    case."""
 
     model: ModelSpec
     cluster: Cluster
@@ -40,3 +42,4 @@ class Case:
     document: dict[str, Any] | None = field(default=None, compare=False, repr=False)
     tables: TableSource | None = None
     training: Training | None = None
+    calibration: Calibration | None = None

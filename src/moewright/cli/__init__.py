@@ -8,7 +8,7 @@ import sys
 
 # verbs join the app, and --help shows them, in this order
 from moewright.cli import plan, serve, fit, launch, place, run, measure, audit, validate  # noqa: F401
-from moewright.cli.engines import doctor  # noqa: F401
+from moewright.cli.engines import doctor, calibrate  # noqa: F401
 from moewright.cli.spec import init  # noqa: F401
 from moewright.cli import catalogue, assistants  # noqa: F401
 from moewright.cli.app import PRINTED, app

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moewright.case.case import Case
+from moewright.case.file.calibration_file import Calibration
 from moewright.case.strategy import Strategy
 from moewright.cost.arrays import Array, array, total, where
 from moewright.cost.batch import Batch, own_tokens, prompts_of
@@ -92,7 +93,29 @@ class StepModel:
         return {name: float(v[0]) * scale for name, v in step_priced.groups.items() if float(v[0]) > 0}
 
     def priced(self, step: Step) -> PricedStep:
-        """The step priced, operation by operation."""
+        """The step priced, operation by operation; by the case's calibration, where it has one."""
+        found, c = self._priced(step), self.case.calibration
+        return found if c is None or not c.of_steps else self._calibrated(step, found, c)
+
+    def _calibrated(self, step: Step, found: PricedStep, c: Calibration) -> PricedStep:
+        """``found`` with a factor on each of its parts: one decoding sequence, what the others add, what prompt tokens
+        add. Every group is scaled as the whole is."""
+        prompts, decodes = array(step.prefill_tokens), array(step.decode_sequences)
+        worked = np.maximum(prompts + decodes, 1e-9)
+        one = np.minimum(decodes, 1.0)
+        share = np.maximum(array(step.tokens) / worked, 1.0)
+        context = array(step.decode_context) / np.maximum(decodes, 1e-9)
+        none = 0 * worked
+        some = self._priced(Step(none, none, decodes, array(step.decode_context), decodes * share)).seconds
+        base = self._priced(Step(none, none, one, one * context, one * share)).seconds
+        some, base = np.where(decodes > 0, some, 0.0), np.where(decodes > 0, base, 0.0)
+        grown = np.maximum(some - base, 0.0)
+        added = np.maximum(found.seconds - some, 0.0)
+        seconds = c.factor("decode_base") * base + c.factor("decode_growth") * grown + c.factor("prompt") * added
+        scale = seconds / np.maximum(found.seconds, 1e-30)
+        return PricedStep(seconds, {name: v * scale for name, v in found.groups.items()}, found.operations)
+
+    def _priced(self, step: Step) -> PricedStep:
         t, model = self.table, self.case.model
         tokens, sequences = array(step.prefill_tokens), array(step.decode_sequences)
         micro = np.clip(sequences + where(tokens > 0, 1, 0), 1, t.pp)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from moewright.case.case import Case
 from moewright.case.cluster import Cluster
+from moewright.case.file.calibration_file import Calibration, read_calibration
 from moewright.case.file.cluster_section import read_cluster
 from moewright.case.file.files import read_mapping
 from moewright.case.file.model_section import read_model
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 #: the kinds of attention that ``cost`` has formulas for
 PRICED = (SoftmaxAttention, LatentAttention, LinearAttention, CompressedAttention, NoAttention)
-SECTIONS = ("model", "cluster", "workload", "strategy", "objective", "limits", "routing")
+SECTIONS = ("model", "cluster", "workload", "strategy", "objective", "limits", "routing", "calibration")
 
 
 def load(path: str | Path) -> Case:
@@ -85,7 +86,17 @@ def case_of(raw: dict[str, Any], file: str, weighed: bool = False) -> Case:
         serving,
         raw,
         training=training,
+        calibration=_calibration(raw, serving is not None, file, folder),
     )
+
+
+def _calibration(raw: dict[str, Any], served: bool, file: str, folder: Path) -> Calibration | None:
+    value = raw.get("calibration")
+    if value is None:
+        return None
+    if not served:
+        raise SpecError("is of a serving workload; a single pass has none", file=file, field="calibration")
+    return read_calibration(value, file, folder)
 
 
 def refuse_unpriced(model: ModelSpec, file: str) -> None:

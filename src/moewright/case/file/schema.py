@@ -69,6 +69,7 @@ def schema() -> dict[str, Any]:
             "strategy": {"anyOf": [_ref(d.StrategyRecord), _ref(t.TrainStrategyRecord), SHORT]},
             "objective": {"enum": ["latency", "throughput", "cost"], "default": "latency"},
             "limits": _ref(d.LimitsRecord),
+            "calibration": {**named, "description": "a file of `moewright calibrate`, for a serving workload"},
             "routing": {
                 "anyOf": [{"const": "uniform"}, _ref(d.RoutingRecord), named],
                 "description": "uniform, {zipf: exponent}, zipf:1.0, lognormal:1.0, dirichlet:0.3, or a file of loads",

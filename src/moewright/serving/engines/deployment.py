@@ -137,4 +137,6 @@ def engine_of(case: Case) -> Engine:
     """The engine of ``case``; on a machine that was measured itself, without the host seconds, which are fitted on
     GPU servers."""
     engine = load_engine(serving_of(case).engine, case.cluster.device)
-    return engine.without_host() if case.cluster.device.measured is not None else engine
+    engine = engine.without_host() if case.cluster.device.measured is not None else engine
+    c = case.calibration
+    return engine if c is None else engine.slower_host(c.factor("first_token"), c.factor("decode_base"))

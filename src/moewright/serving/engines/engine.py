@@ -103,6 +103,18 @@ class Engine:
             host_apart=0.0,
         )
 
+    def slower_host(self, factor: float, step: float) -> Engine:
+        """The same, with ``factor`` on what a request waits for before its first token beside the steps, and ``step``
+        on the host's part of a step."""
+        return replace(
+            self,
+            host_step=self.host_step * step,
+            host_request=self.host_request * factor,
+            host_wait=self.host_wait * factor,
+            host_queue=self.host_queue * factor,
+            host_apart=self.host_apart * factor,
+        )
+
     def padded(self, sequences: int) -> int:
         """``sequences``, filled up to the next captured size; beyond the largest none."""
         i = bisect_left(self.cuda_graph_sizes, sequences)
