@@ -65,7 +65,7 @@ def case_at(case: Case, point: MeasuredPoint, calibration: Calibration | None) -
     lengths = [Lengths(Spread.FIXED, max(1.0, round(n))) for n in (point.input, point.output)]
     clients = max(1, round(point.concurrency))
     s = replace(serving_of(case), input=lengths[0], output=lengths[1], concurrency=(clients,), rate=None, trace=None)
-    if point.requests is not None:
+    if point.requests is not None and point.statistic == "mean":  # the burst at the start counts in no median
         s = replace(s, requests=max(point.requests, 1), start=Start.TOGETHER)
     step = Workload(Kind.DECODE, (clients,), max(1, round(s.resident)))
     return replace(case, serving=s, workload=step, calibration=calibration)
