@@ -20,6 +20,7 @@ from moewright.case.tensors.layer_tensors import layer_tensors, vocabulary_tenso
 from moewright.case.workload import Kind
 from moewright.cost.arrays import Array, Ints, array, where
 from moewright.cost.attention import cache_bytes, cached_tokens
+from moewright.cost.exchange_buffers import low_latency_bytes
 from moewright.cost.pipeline import by_pp, stage_counts
 from moewright.cost.shapes import weight_bytes
 from moewright.cost.work import Pass
@@ -163,7 +164,8 @@ def gathered_keys(p: Pass, a: Attention) -> Array:
 
 def buffer_parts(p: Pass) -> dict[str, Array]:
     """Communication buffers by what they hold: tokens gathered over tp, what dispatch sends and the fullest rank
-    receives (or the sums of replicated), the message between pipeline stages."""
+    receives (or the sums of replicated; in decode on clusters with DeepEP what its low-latency kernels reserve), the
+    message between pipeline stages."""
     model, b, t = p.case.model, p.batch, p.table
     precision, hidden = model.precision, model.hidden_size
     gathered = where(t.tp > 1, b.own * t.tp * hidden * element_bytes(precision.activations), 0.0)
@@ -173,6 +175,11 @@ def buffer_parts(p: Pass) -> dict[str, Array]:
         arrived = b.own * load.ranks * load.straggler * where(t.etp > 1, 1 + t.etp, 1)
         moved = where(t.ep * t.etp > 1, (b.own * load.ranks + arrived) * both, 0.0)
         exchanged = np.maximum(exchanged, moved)
+    if p.case.cluster.forwarding and p.case.workload.kind is Kind.DECODE and model.moe is not None:
+        # low-latency kernels reserve room for every rank's tokens at every expert
+        experts = array(model.moe.experts + t.redundant)
+        reserved = low_latency_bytes(np.ceil(b.own), model.moe.token_width(hidden), experts)
+        exchanged = np.where((t.ep > 1) & (b.own > 0), np.maximum(exchanged, reserved), exchanged)
     summed = b.tokens * hidden * element_bytes(precision.combine)
     stage = where(t.pp > 1, 2 * b.own * hidden * 2.0, 0.0)
     return {
