@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from moewright.planning.record import Result as Result
     from moewright.serving.planner.serving_plan import ServingPlan as ServingPlan
     from moewright.serving.simulation.outcome import Outcome as Outcome
+    from moewright.training.training_record import TrainingPlan as TrainingPlan
+    from moewright.training.training_record import TrainingResult as TrainingResult
 
 #: module → the names it gives to this one, imported when first asked for
 _RECORDS = {
@@ -52,9 +54,21 @@ _RECORDS = {
     "planning.record": ("Check", "Comparison", "Plan", "Result"),
     "serving.planner.serving_plan": ("ServingPlan",),
     "serving.simulation.outcome": ("Outcome",),
+    "training.training_record": ("TrainingPlan", "TrainingResult"),
 }
 _MODULE_OF = {name: module for module, names in _RECORDS.items() for name in names}
-_HERE = ("InfeasibleError", "MoewrightError", "SpecError", "evaluate", "load", "place", "plan", "plan_serving", "serve")
+_HERE = (
+    "InfeasibleError",
+    "MoewrightError",
+    "SpecError",
+    "evaluate",
+    "load",
+    "place",
+    "plan",
+    "plan_serving",
+    "plan_training",
+    "serve",
+)
 
 
 def load(path: str | Path) -> Case:
@@ -69,6 +83,8 @@ def plan(case: Case, compare: Sequence[StrategySpec] = (), top: int = 5) -> Resu
     of ``compare`` loses. Raises SpecError, and InfeasibleError where nothing is legal, fits or meets the limits."""
     if case.serving is not None:
         raise SpecError("got 'serving'; moewright.plan_serving plans it", file=case.file, field="workload.kind")
+    if case.training is not None:
+        raise SpecError("got 'train'; moewright.plan_training plans it", file=case.file, field="workload.kind")
     from moewright.planning.search import plan as run
 
     return run(case, compare, top)
@@ -80,6 +96,14 @@ def plan_serving(case: Case, top: int = 5) -> ServingPlan:
     from moewright.serving.planner.serving_plan import plan_serving as run
 
     return run(case, top)
+
+
+def plan_training(case: Case, top: int = 5) -> TrainingResult:
+    """The fastest layout of a training step that fits, its memory, and what it leaves behind. Raises SpecError, and
+    InfeasibleError where nothing is legal or fits."""
+    from moewright.training.plan_training import plan_training as run
+
+    return run(case, top=top)
 
 
 def serve(case: Case, concurrency: int | None = None) -> Outcome:

@@ -49,6 +49,7 @@ def test_a_plan_of_training_as_json(tmp_path):
     assert best["gpu_hours"] == pytest.approx(best["days"] * 24 * 32)
     assert sum(best["breakdown"].values()) == pytest.approx(best["step_seconds"])
     assert best["memory"]["fits"]
+    assert best["worst_routing_peak"] >= best["memory"]["peak"]
     assert 0 < best["mfu"] < 1
     assert all(p["step_seconds"] >= best["step_seconds"] for p in plan["alternatives"])
     front = [(p["step_seconds"], p["memory"]["peak"]) for p in plan["frontier"]]
@@ -120,6 +121,20 @@ def test_what_does_not_fit_says_what_needs_least():
     case = case_of({**SPEC, "model": "DeepSeek-V3", "cluster": {"name": "h100-hgx", "gpus": 8}}, "train.yaml")
     with pytest.raises(InfeasibleError, match=r"none of \d+ legal layouts fits: .* needs least"):
         plan_training(case)
+
+
+def test_the_worst_routing_fills_a_rank_with_every_copy_it_can_get():
+    """ep 8 of 128 experts and top 8: a rank of 16 experts may get all 8 copies of a token, 8 times the mean."""
+    case = case_of({**SPEC, "strategy": {"pp": 1, "attention": {"tp": 1, "cp": 1}, "experts": {"ep": 8}}}, "train.yaml")
+    found = plan_training(case, top=0)
+    best = found.best
+    copies = 8 * best.strategy.micro_batch * 4096
+    each = 1.0 * 2048 + 2 * 2 * 768 + 1.0 * 768  # fp8 input, two 16-bit widths, fp8 activation
+    kept = 48 * 7 * copies * each if not best.strategy.recompute else 0
+    assert found.worst_peak - best.peak >= 0.9 * kept
+    with_capacity = replace(case, training=replace(case.training, capacity=1.0))
+    assert plan_training(with_capacity, top=0).worst_peak is None
+    assert found.worst_peak > best.peak
 
 
 def test_the_schema_accepts_a_training_spec():

@@ -84,12 +84,25 @@ def plan_training(
         detail.simulated,
         detail.peak,
         detail.moments,
+        _worst_peak(case, training, best.strategy),
         _walls(best),
         tuple(others),
         tuple(front),
         tuple(compared),
         _notes(training, best, detail),
     )
+
+
+def _worst_peak(case: Case, training: Training, s: TrainStrategy) -> float | None:
+    """Bytes of the fullest rank where routing sends it every copy that it can get: of each token as many as it has
+    experts, at most top_k. None where a capacity drops them."""
+    moe = case.model.moe
+    if training.capacity is not None or moe is None:
+        return None
+    most = min(moe.top_k, moe.experts // s.ep) * s.ep / moe.working
+    place = None if s.layers is None else np.repeat(np.arange(len(s.layers)), s.layers)[None, :]
+    full = replace(training, capacity=most)
+    return float(evaluate_steps(case, full, Layouts.of([s]), [s.recompute], place=place).peak[0])
 
 
 def training_of(case: Case) -> Training:

@@ -114,7 +114,8 @@ class TrainingComparison:
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
     """``simulated``: seconds of the same pipeline operation by operation (None where its schedule has no list of
-    them). ``moments``: memory of each stage over the step, where it was simulated."""
+    them). ``moments``: memory of each stage over the step, where it was simulated. ``worst_peak``: bytes of the fullest
+    rank if routing sent it all copies that it can get; None where a capacity drops them."""
 
     case: Case
     training: Training
@@ -126,6 +127,7 @@ class TrainingResult:
     simulated: float | None
     peak: MemoryPeak | None
     moments: tuple[tuple[Moment, ...], ...]
+    worst_peak: float | None
     walls: tuple[Wall, ...]
     alternatives: tuple[TrainingPlan, ...]
     frontier: tuple[TrainingPlan, ...]
@@ -159,6 +161,7 @@ class TrainingResult:
                 **self.best.to_dict(),
                 "stages": [s.to_dict() for s in self.stages],
                 "simulated_pipeline_seconds": self.simulated,
+                "worst_routing_peak": self.worst_peak,
                 "memory_peak": None if self.peak is None else asdict(self.peak),
                 "walls": [asdict(w) for w in self.walls],
             },

@@ -101,13 +101,19 @@ def _memory(best: TrainingPlan) -> Table:
 
 
 def _moment(r: TrainingResult) -> list[str]:
-    peak = r.peak
+    peak, lines = r.peak, []
+    if r.worst_peak is not None:
+        fits = "fits" if r.worst_peak <= r.best.usable else "would not fit"
+        lines.append(
+            f"Without drops, a rank that gets every copy it can needs {format_bytes(r.worst_peak)}, which {fits}."
+        )
     if peak is None or r.best.strategy.pp == 1:
-        return []
+        return lines
     kind = {"F": "forward", "B": "backward", "W": "weights' gradient"}.get(peak.operation, "loss")
     return [
+        *lines,
         f"The peak is on stage {peak.stage}, {format_seconds(peak.seconds)} into the step, in the {kind} pass of "
-        f"micro-batch {peak.micro_batch}: {format_bytes(peak.bytes)} by the simulated schedule."
+        f"micro-batch {peak.micro_batch}: {format_bytes(peak.bytes)} by the simulated schedule.",
     ]
 
 
