@@ -19,7 +19,7 @@ from moewright.planning.bounds import check_units
 from moewright.planning.choosing.batches import between
 from moewright.planning.choosing.limits import limits_of, other_seconds, own_limit
 from moewright.planning.compare import compare_with
-from moewright.planning.complete import complete
+from moewright.planning.complete import complete, divisors
 from moewright.planning.detail import detail
 from moewright.planning.evaluate import Evaluation, evaluate_table
 from moewright.planning.naming import strategy_name
@@ -29,6 +29,8 @@ from moewright.units import format_bytes, format_seconds
 
 _Made = TypeVar("_Made")
 
+#: nodes that are tried for what does not fit
+WHOLE_NODES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 #: rows priced at a time: arrays of this many numbers stay in the processor's cache
 BLOCK = 8192
 
@@ -158,7 +160,11 @@ def search(case: Case, progress: Progress = lambda share: None) -> Found:
             if case.strategy
             else "no strategy fits: the smallest"
         )
-        raise InfeasibleError(f"{which} needs {format_bytes(memory[least])} on a GPU, of {format_bytes(usable)} usable")
+        need, short = format_bytes(memory[least]), format_bytes(memory[least] - usable)
+        room = format_bytes(usable)
+        raise InfeasibleError(
+            f"{which} needs {need} on a GPU, {short} more than the {room} usable; {_where_it_fits(case)}"
+        )
     rejected["does not fit in memory"] += int((~fits).sum())
     meets = _within_limits(case, table, seconds, memory, fits, rejected)
     rejected += Counter()  # drops reasons that never applied
@@ -178,6 +184,25 @@ def search(case: Case, progress: Progress = lambda share: None) -> Found:
     return Found(table.take(order), seconds[order], rate[order], len(table), rejected)
 
 
+def _where_it_fits(case: Case) -> str:
+    """The fewest GPUs of the cluster's kind on which some strategy fits, as the end of a message."""
+    cluster, usable = case.cluster, case.cluster.device.memory * (1 - case.cluster.reserve)
+    node = max(cluster.gpus_per_node, cluster.board)
+    sizes = (*(n for n in divisors(node) if n < node), *(node * n for n in WHOLE_NODES))
+    for gpus in sizes:
+        own = replace(cluster, gpus=gpus, gpus_per_node=min(node, gpus), nodes=())
+        larger = replace(case, cluster=own, strategy=None)
+        try:
+            table = space(larger).table
+        except InfeasibleError:
+            continue
+        least = table.take(table.batch == table.batch.min())
+        blocks = (least.take(slice(i, i + BLOCK)) for i in range(0, len(least), BLOCK))
+        if any(evaluate_table(larger, block).memory_total.min() <= usable for block in blocks):
+            return f"{gpus} × {cluster.device.name} do"
+    return f"{WHOLE_NODES[-1]} nodes do not either"
+
+
 def _within_limits(
     case: Case, table: Table, seconds: np.ndarray, memory: np.ndarray, fits: np.ndarray, rejected: Counter[str]
 ) -> np.ndarray:
@@ -187,8 +212,10 @@ def _within_limits(
         taken = _limited_seconds(case, name, table, seconds, memory, meets)
         good = meets & (taken <= limit)
         if not good.any():
-            fastest = float(taken[meets].min())
-            least = f"the fastest that fits takes {format_seconds(fastest)}" if fastest < np.inf else "none can run it"
+            first = int(np.where(meets, taken, np.inf).argmin())
+            fastest, strategy = float(taken[first]), strategy_name(table.row(first)[0], case.model)
+            least = f"the fastest that fits takes {format_seconds(fastest)}, {strategy} with a batch of "
+            least = f"{least}{table.batch[first]}" if fastest < np.inf else "none can run it"
             raise InfeasibleError(f"no strategy meets limits.{name} of {format_seconds(limit)}: {least}")
         rejected[f"slower than limits.{name}"] += int((meets & ~good).sum())
         meets = good

@@ -120,10 +120,10 @@ def within_limits(case: Case, choices: list[Choice], rejected: Counter[str]) -> 
             continue
         good = [c for c in choices if getattr(c, name) <= limit]
         if not good:
-            fastest = min(getattr(c, name) for c in choices)
+            fastest = min(choices, key=lambda c: float(getattr(c, name)))
             raise InfeasibleError(
-                f"no strategy meets limits.{name} of {format_seconds(limit)}: "
-                f"the fastest takes {format_seconds(fastest)}"
+                f"no strategy meets limits.{name} of {format_seconds(limit)}: the fastest takes "
+                f"{format_seconds(getattr(fastest, name))}, {fastest.name} with {fastest.concurrency} in flight"
             )
         rejected[f"slower than limits.{name}"] += len(choices) - len(good)
         choices = good
