@@ -46,11 +46,12 @@ def test_the_fewest_gpus_by_trying_every_size():
 def test_every_layout_has_its_own_arithmetic():
     c = case("Qwen3-235B-A22B-FP8", "h100-hgx")
     for x in fitted(c, most=8).layouts:
-        per_token = 94 * 2 * max(1, 4 // x.strategy.attention.tp) * 128 * 2 / x.strategy.pp
+        layers = -(-94 // x.strategy.pp)  # of the fullest stage
+        per_token = layers * 2 * max(1, 4 // x.strategy.attention.tp) * 128 * 2 / x.strategy.attention.dcp
         assert x.token_bytes == pytest.approx(per_token)
         if x.kv_cache > 0:
             assert x.kv_tokens == pytest.approx(x.kv_cache / per_token, abs=16)
-            assert x.requests == x.kv_tokens // 8192 * x.strategy.attention.dp
+            assert x.requests == x.kv_tokens // 8192 * x.strategy.attention.dp * x.strategy.replicas
         assert x.fits == (x.requests >= 1 and "does not load" not in x.why_not)
 
 

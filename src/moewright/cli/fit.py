@@ -40,6 +40,8 @@ def fit(
     if engine_version is not None:
         settings["version"] = engine_version
     if memory_fraction is not None:
+        if not 0 < memory_fraction <= 1:
+            raise SpecError(f"got {memory_fraction:g}; expected above 0, at most 1", field="--memory-fraction")
         settings["gpu_memory_utilization"] = memory_fraction
     name, most = _cluster(cluster) if cluster is not None else (None, None)
     found = []

@@ -56,7 +56,7 @@ def fewest_gpus(case: Case, engine: Engine, tokens: int, requests: int = 1) -> t
             continue
         many = held(capacity(own, table, engine, tokens), table, tokens)
         if many.max() >= requests:
-            best = np.where(no_long_pipeline(own, table), many, 0.0 * many - 1)
+            best = np.where(usual(own, table), many, 0.0 * many - 1)
             return gpus, table.row(int((best if best.max() >= requests else many).argmax()))[0]
     return None
 
@@ -77,6 +77,7 @@ def too_small(case: Case, table: Table, engine: Engine, tokens: int) -> str:
     )
 
 
-def no_long_pipeline(case: Case, table: Table) -> Bools:
-    """Rows of no more pipeline stages than nodes."""
-    return np.asarray(table.pp <= max(1, case.cluster.gpus // case.cluster.gpus_per_node))
+def usual(case: Case, table: Table) -> Bools:
+    """Rows of no more pipeline stages than nodes, whose tp groups stay in a node."""
+    node = case.cluster.gpus_per_node
+    return np.asarray((table.pp <= max(1, case.cluster.gpus // node)) & (table.tp <= node))

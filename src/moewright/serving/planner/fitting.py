@@ -21,7 +21,7 @@ from moewright.planning.engine_layouts import inexpressible
 from moewright.planning.naming import strategy_name
 from moewright.serving.engines.capacity import Capacity, capacity
 from moewright.serving.engines.engine import Engine
-from moewright.serving.engines.gpu_counts import fewest_gpus, held, no_long_pipeline, resized, sizes
+from moewright.serving.engines.gpu_counts import fewest_gpus, held, resized, sizes, usual
 from moewright.serving.engines.strategies import step_table
 from moewright.units import format_bytes
 
@@ -35,7 +35,7 @@ ALTERNATIVES: Final = ("bf16", "fp8_block", "int4_g128", "nvfp4")
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One instance of a model on ``gpus`` GPUs. Bytes of the fullest GPU: ``weights``, ``kv_cache`` (below 0: what is
+    """A model on ``gpus`` GPUs. Bytes of the fullest GPU: ``weights``, ``kv_cache`` (below 0: what is
     missing) and what else the engine needs (``rest``). ``kv_tokens``: of one attention-dp rank. ``requests``: of
     ``context`` tokens, held by all ranks. ``why_not``: empty where it fits."""
 
@@ -66,7 +66,7 @@ class Layout:
             "kv_gib": max(0.0, self.kv_cache) / GIB,
             "other_gib": self.rest / GIB,
             "kv_tokens": self.kv_tokens,
-            "kv_tokens_total": self.kv_tokens * a.dp,
+            "kv_tokens_total": self.kv_tokens * a.dp * self.strategy.replicas,
             "requests": self.requests,
             "fits": self.fits,
             "why_not": self.why_not or None,
@@ -131,7 +131,10 @@ def fit(case: Case, engine: Engine, context: int, concurrency: int = 1, most: in
     for gpus in sizes(case.cluster, most):
         if len(enough) > BEYOND and most is None:
             break
-        here = sorted(_layouts(resized(case, gpus), engine, context, concurrency), key=_order)
+        every = sorted(_layouts(resized(case, gpus), engine, context, concurrency), key=_order)
+        # more stages than nodes, or tp across nodes, only where nothing else does
+        here = [x for x in every if _usual(resized(case, gpus), x.strategy)]
+        here = here if any(x.fits for x in here) else sorted([*here, *(x for x in every if x.fits)], key=_order)
         layouts += here
         if any(x.fits for x in here):
             enough.append(gpus)
@@ -147,19 +150,20 @@ def fit(case: Case, engine: Engine, context: int, concurrency: int = 1, most: in
     )
 
 
+def _usual(case: Case, strategy: Strategy) -> bool:
+    return bool(usual(case, Table.one(strategy, strategy.replicas * strategy.attention.dp))[0])
+
+
 def _order(layout: Layout) -> tuple[float, ...]:
     """Those that fit first, then those that load, then what holds most."""
     return (not layout.fits, layout.why_not.startswith(DOES_NOT_LOAD), -layout.requests, -layout.kv_cache)
 
 
 def _layouts(case: Case, engine: Engine, context: int, concurrency: int) -> Iterator[Layout]:
-    """One instance on all GPUs of ``case``, in every layout that the engine's options can say."""
+    """All GPUs of ``case`` in every layout that the engine's options can say, its replicas counted."""
     try:
         table, _ = step_table(case)
     except InfeasibleError:
-        return
-    table = table.take((table.replicas == 1) & no_long_pipeline(case, table))
-    if not len(table):
         return
     found = capacity(case, table, engine, context)
     many = held(found, table, context)
