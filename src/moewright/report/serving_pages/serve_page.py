@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 from moewright.case.case import Case
 from moewright.case.serving import Lengths, Serving, Spread
 from moewright.report.blocks import Section, Table, facts, origins_text, plural
 from moewright.serving.simulation.outcome import TABLES, Limited, Outcome, Summary
-from moewright.units import format_count, format_seconds
+from moewright.units import format_bytes, format_count, format_seconds
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _LABEL = 34
@@ -28,9 +31,33 @@ def serve_sections(case: Case, o: Outcome, width: int = 120) -> list[Section]:
         Section(title, (*head, *_notes(o))),
         Section("What users see", tuple(users)),
         Section("What the engine does", (_engine(o),)),
+        *(memory_section(p.memory, _phase(p.phase)) for p in o.pools),
         Section("Where the time goes", (_shares(o), f"Binds: {o.binds}.")),
         Section("Over time", (_chart(o, width),)),
     ]
+
+
+#: parts of an engine's memory, and where their figures come from
+_PARTS: Final = (
+    ("weights", "weights", "counted"),
+    ("activations", "activations at their peak", "counted"),
+    ("buffers", "buffers of dispatch and combine", "counted"),
+    ("graphs", "CUDA graphs", "fitted on start-up logs"),
+    ("other", "context, libraries, collectives", "fitted on start-up logs"),
+    ("kv_cache", "KV cache", "what is left"),
+)
+
+
+def memory_section(memory: Mapping[str, str | float | int], phase: str) -> Section:
+    """What a GPU's memory goes to by the engine's rule, part by part."""
+
+    def size(name: str) -> float:
+        return float(memory.get(name, 0.0))
+
+    rows = [(words, format_bytes(size(part)), source) for part, words, source in _PARTS if size(part)]
+    rows.append(("of", format_bytes(size("capacity")), f"{size('fraction'):.1%} taken, {memory['rule']}"))
+    title = f"Memory of a GPU{f' ({phase.strip()})' if phase.strip() else ''}"
+    return Section(title, (Table(("", "", ""), tuple(rows), (1,)),))
 
 
 def _load(s: Serving, o: Outcome) -> str:
