@@ -4,7 +4,8 @@ A block of output follows a comment that names its command, and, after a colon, 
 
     <!-- moewright plan examples/paper.yaml: Alternatives, Conclusion -->
 
-The head, up to the first empty line, is always kept, and ``head`` keeps no more. ``tests/end_to_end/test_readme.py``
+The head, up to the first empty line, is always kept, and ``head`` keeps no more. ``files node-0.sh, serve.yaml`` keeps
+files that ``launch`` prints, and nothing else. ``tests/end_to_end/test_readme.py``
 fails where a block is not what its command prints.
 """
 
@@ -44,6 +45,10 @@ def kept(output: str, sections: str | None) -> str:
     """The head of ``output`` and the named sections. Raises ValueError for a section that it lacks."""
     if sections is None:  # all of it
         return output
+    if sections.startswith("files "):
+        _, *cut = re.split(r"^==> (.*) <==\n", output, flags=re.M)
+        files = dict(zip(cut[::2], cut[1::2], strict=True))
+        return "\n\n".join(f"==> {n} <==\n{files[n].strip()}" for n in sections[6:].split(", ")) + "\n"
     head, *rest = output.strip().split("\n\n")
     chosen = [head]
     for name in sections.split(", ") if sections != "head" else ():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from moewright.launch.benchmark import misses
@@ -37,7 +38,7 @@ def readme(plan: LaunchPlan, target: str, steps: Sequence[str], files: Sequence[
         _variables(files),
         "\n".join(f"{i}. {step}" for i, step in enumerate(steps, 1)) + "\n",
         "## Files\n",
-        ", ".join(f"`{f.path}`" for f in files) + ".\n",
+        _listed([f.path for f in files]) + ".\n",
         "## What to expect\n",
         _expected(plan),
         _memory(plan),
@@ -57,6 +58,14 @@ def _variables(files: Sequence[File]) -> str:
         span = f"`{nodes[0]}`" + (f" to `{nodes[-1]}`" if len(nodes) > 1 else "")
         told.append(f"- {span}: addresses of the nodes, as they reach one another")
     return "Set first:\n\n" + "\n".join(told) + "\n" if told else ""
+
+
+def _listed(paths: Sequence[str]) -> str:
+    """All paths, but of a long row that differs in a number only the first and the last."""
+    rows: dict[str, list[str]] = {}
+    for path in paths:
+        rows.setdefault(re.sub(r"\d+", "#", path), []).append(path)
+    return ", ".join(f"`{r[0]}` to `{r[-1]}`" if len(r) > 3 else ", ".join(f"`{p}`" for p in r) for r in rows.values())
 
 
 def _expected(plan: LaunchPlan) -> str:
@@ -138,8 +147,8 @@ def _reasons(plan: LaunchPlan) -> str:
         if process.pool.role in shown or not process.leads:
             continue
         shown.add(process.pool.role)
-        title = f"`{' '.join(command.program[:3])}` ({process.pool.role})\n" if plan.apart else ""
-        tables.append(f"{title}\n{_table(plan, process, command)}")
+        title = f"`{' '.join(command.program[:3])}` ({process.pool.role})\n\n" if plan.apart else ""
+        tables.append(f"{title}{_table(plan, process, command)}")
     source = option_list(plan.engine, plan.version).source
     return "\n".join(tables) + f"\nOptions: {source}.\n"
 
@@ -164,7 +173,7 @@ def yaml_reasons(plan: LaunchPlan, pool: Pool) -> list[tuple[str, str, str]]:
     why = {
         "tensor_parallel_size": f"ranks of a stage: attention dp {s.attention.dp} × tp {s.attention.tp}",
         "enable_attention_dp": f"attention dp {s.attention.dp}: all of tp, or none",
-        "pipeline_parallel_size": f"{s.pp} pipeline stages",
+        "pipeline_parallel_size": f"{s.pp} pipeline stage{'s' * (s.pp > 1)}",
         "moe_expert_parallel_size": f"experts over {s.experts.ep} groups of ranks",
         "moe_tensor_parallel_size": f"an expert cut {s.experts.tp} ways",
         "max_batch_size": "sequences in a step of an attention rank",

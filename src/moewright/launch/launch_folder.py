@@ -16,7 +16,7 @@ from moewright.launch.guide import not_expressed, readme
 from moewright.launch.launch_plan import LaunchPlan
 from moewright.launch.layout import Layout
 from moewright.launch.servers import address, nodes_used
-from moewright.launch.targets.bundle import File, header, required, used_variables
+from moewright.launch.targets.bundle import File, header, required, tried, used_variables
 from moewright.launch.targets.docker_files import docker_files, docker_steps
 from moewright.launch.targets.dynamo_files import dynamo_base, dynamo_files, dynamo_steps
 from moewright.launch.targets.kubernetes_files import kubernetes_base, kubernetes_files, kubernetes_steps
@@ -92,7 +92,7 @@ def _shell_steps(plan: LaunchPlan) -> list[str]:
     steps = [f"{which}."]
     if needs_router(plan):
         steps.append("On node 0: `sh router.sh`.")
-    return [*steps, "`sh health.sh` waits until all answer; `sh benchmark.sh` measures the workload planned."]
+    return [*steps, f"{tried(plan)}."]
 
 
 TARGETS: Mapping[str, Target] = {

@@ -22,6 +22,7 @@ class Role(StrEnum):
     SERVE = "serve"  # prompts and answers on the same GPUs
     PREFILL = "prefill"
     DECODE = "decode"
+    TRAIN = "train"  # one job on all GPUs
 
 
 @dataclass(frozen=True, slots=True)

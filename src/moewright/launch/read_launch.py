@@ -212,7 +212,8 @@ def pass_launch(case: Case, plan: Plan, engine: str, version: str) -> LaunchPlan
     if engine in ENGINES:
         one, count = replace(plan.strategy, replicas=1, micro_batches=1), plan.strategy.replicas
     requests = max(1, ceil(plan.batch / (plan.strategy.replicas * plan.strategy.attention.dp)))
-    pool = Pool(Role.SERVE, one, count, requests, memory_fraction(case, profile, one))
+    role = Role.SERVE if engine in ENGINES else Role.TRAIN
+    pool = Pool(role, one, count, requests, memory_fraction(case, profile, one))
     what = {Kind.DECODE: "a decode step", Kind.PREFILL: "a prefill pass", Kind.FORWARD: "a forward pass"}
     workload = case.workload
     expected = (

@@ -22,7 +22,12 @@ def megatron_refusals(plan: LaunchPlan, pool: Pool) -> list[Refusal]:
     kinds = {type(layer.attention) for layer in model.layers}
     if len({layer.attention for layer in model.layers}) > 1 or not kinds <= {SoftmaxAttention, LatentAttention}:
         names = ", ".join(sorted(k.__name__ for k in kinds))
-        found.append(Refusal(f"attention of {model.name}", f"only one kind in all layers is exported; it has {names}"))
+        found.append(
+            Refusal(
+                f"attention of {model.name}",
+                f"only layers alike, of full softmax or latent attention, are exported; it has {names}",
+            )
+        )
     if has_experts(plan):
         if s.stage > 1 and not exchanged(s):
             found.append(
@@ -110,7 +115,7 @@ def _model(plan: LaunchPlan) -> list[Row]:
 
 def _pipeline(plan: LaunchPlan, s: Strategy) -> list[Row]:
     layers = len(plan.case.model.layers)
-    rows: list[Row] = [("--pipeline-model-parallel-size", s.pp, f"{s.pp} pipeline stages")]
+    rows: list[Row] = [("--pipeline-model-parallel-size", s.pp, f"{s.pp} pipeline stage{'s' * (s.pp > 1)}")]
     if s.pp > 1 and layers % s.pp:
         stages = ["t" * len(stage) for stage in stage_layers(layers, s.pp)]
         stages[0], stages[-1] = f"E{stages[0]}", f"{stages[-1]}L"

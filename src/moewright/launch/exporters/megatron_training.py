@@ -23,7 +23,7 @@ def training_launch(case: Case, plan: TrainingPlan, version: str, settings: Sett
         Expectation("tokens a second and GPU", plan.tokens_s_gpu, "tokens/s"),
         Expectation("GB of memory at the peak of the fullest GPU", plan.peak / 1e9, "GB"),
     )
-    pool = Pool(Role.SERVE, pass_strategy(s, plan.micro_batches), 1, s.micro_batch, 0.0)
+    pool = Pool(Role.TRAIN, pass_strategy(s, plan.micro_batches), 1, s.micro_batch, 0.0)
     return LaunchPlan(case, "megatron", version, s.name, (pool,), settings, expected, training=plan)
 
 
@@ -60,7 +60,7 @@ def training_rows(plan: TrainingPlan, case: Case) -> list[Row]:
 
 def _stages(s: TrainStrategy, t: Training, layers: int) -> list[Row]:
     """Stages, and which layers each chunk has: E embedding, t a layer, m one of multi-token prediction, L the loss."""
-    rows: list[Row] = [("--pipeline-model-parallel-size", s.pp, f"{s.pp} pipeline stages")]
+    rows: list[Row] = [("--pipeline-model-parallel-size", s.pp, f"{s.pp} pipeline stage{'s' * (s.pp > 1)}")]
     if s.pp == 1 or s.layers is None:
         return rows
     kinds = "t" * layers + "m" * t.prediction_layers

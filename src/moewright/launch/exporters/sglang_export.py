@@ -216,7 +216,7 @@ def sglang_command(plan: LaunchPlan, process: Process) -> Command:
         ("--enable-prefill-cp", a.cp > 1, "context parallelism of prompts"),
         ("--cp-strategy", _cp_strategy(plan), "which tokens of a prompt a rank has") if a.cp > 1 else None,
         ("--dcp-size", pool.dcp, f"cache of a sequence cut {pool.dcp} ways"),
-        ("--pp-size", s.pp, f"{s.pp} pipeline stages"),
+        ("--pp-size", s.pp, f"{s.pp} pipeline stage{'s' * (s.pp > 1)}"),
         ("--dp-size", 1, "replicas are servers behind a router"),
     ]
     if process.nodes > 1:

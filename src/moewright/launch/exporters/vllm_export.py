@@ -204,7 +204,7 @@ def vllm_command(plan: LaunchPlan, process: Process) -> Command:
     ]
     sizes = [
         ("--tensor-parallel-size", a.tp, f"attention tp {a.tp}"),
-        ("--pipeline-parallel-size", s.pp, f"{s.pp} pipeline stages"),
+        ("--pipeline-parallel-size", s.pp, f"{s.pp} pipeline stage{'s' * (s.pp > 1)}"),
         ("--data-parallel-size", a.dp, f"attention dp {a.dp}"),
         ("--prefill-context-parallel-size", a.cp, f"prompts cut {a.cp} ways"),
         ("--decode-context-parallel-size", pool.dcp, f"cache of a sequence cut {pool.dcp} ways"),

@@ -64,3 +64,9 @@ def header(plan: LaunchPlan, what: str) -> str:
     """The first lines of a script."""
     title = f"{plan.case.model.name} on {plan.engine} {plan.version}: {plan.name}".replace("\n", " ")
     return f"#!/bin/sh\n# {what}\n# {title}\nset -eu\n"
+
+
+def tried(plan: LaunchPlan) -> str:
+    """What to type once it runs: a pass that was priced has no workload to measure."""
+    wait = "`sh health.sh` waits until all answer"
+    return f"{wait}; `sh benchmark.sh` measures the workload planned" if plan.case.serving is not None else wait

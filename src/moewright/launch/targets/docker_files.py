@@ -9,7 +9,7 @@ from moewright.launch.front_router import PACKAGES, needs_router, router_command
 from moewright.launch.launch_plan import LaunchPlan
 from moewright.launch.refusal import MORI_DEVICES, on
 from moewright.launch.servers import Process, nodes_used
-from moewright.launch.targets.bundle import File, meaning
+from moewright.launch.targets.bundle import File, meaning, tried
 from moewright.launch.targets.manifest import dumped, engine_image
 from moewright.launch.targets.shell_files import by_node, lead_urls, one_host, router_script
 
@@ -86,4 +86,4 @@ def docker_steps(plan: LaunchPlan) -> list[str]:
     steps = [f"{which}."]
     if needs_router(plan) and router_command(plan, lead_urls(plan)) is None:
         steps.append("On node 0: `sh router.sh`.")
-    return [*steps, "`sh health.sh` waits until all answer; `sh benchmark.sh` measures the workload planned."]
+    return [*steps, f"{tried(plan)}."]

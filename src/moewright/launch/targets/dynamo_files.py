@@ -10,7 +10,7 @@ from moewright.launch.command import Argument, Command
 from moewright.launch.exporters.trtllm_export import config_file
 from moewright.launch.launch_plan import LaunchPlan, Pool, Role
 from moewright.launch.servers import HTTP_PORT
-from moewright.launch.targets.bundle import File
+from moewright.launch.targets.bundle import File, tried
 from moewright.launch.targets.kubernetes_files import APPLIED
 from moewright.launch.targets.manifest import (
     CONFIG,
@@ -105,5 +105,5 @@ def dynamo_steps(plan: LaunchPlan) -> list[str]:
     return [
         f"Dynamo's operator (1.3 or later) must be installed; `{plan.image}` must hold {plan.engine} {plan.version}.",
         APPLIED.format("graph.yaml"),
-        f"From a pod, against the frontend (`{dynamo_base(plan)}`): `sh health.sh`, then `sh benchmark.sh`.",
+        f"From a pod, against the frontend (`{dynamo_base(plan)}`): {tried(plan)}.",
     ]

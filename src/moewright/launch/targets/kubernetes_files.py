@@ -7,7 +7,7 @@ from moewright.launch.exporters.engine_export import export_of
 from moewright.launch.front_router import PACKAGES, router_command, trtllm_router
 from moewright.launch.launch_plan import LaunchPlan, Role
 from moewright.launch.servers import BOOTSTRAP_PORT, HTTP_PORT, Process
-from moewright.launch.targets.bundle import File
+from moewright.launch.targets.bundle import File, tried
 from moewright.launch.targets.manifest import (
     Instance,
     Object,
@@ -120,5 +120,5 @@ def kubernetes_steps(plan: LaunchPlan) -> list[str]:
         steps.append("LeaderWorkerSet (sigs.k8s.io/lws) must be installed; nodes need their RDMA devices in the pods.")
     steps.append(APPLIED.format("manifest.yaml"))
     where = kubernetes_base(plan)
-    steps.append(f"Inside the cluster, `{where}` is the address: `sh health.sh`, then `sh benchmark.sh`, from a pod.")
+    steps.append(f"Inside the cluster, `{where}` is the address: from a pod, {tried(plan)}.")
     return steps

@@ -8,7 +8,7 @@ from __future__ import annotations
 from moewright.errors import InfeasibleError
 from moewright.launch.launch_plan import LaunchPlan, Role
 from moewright.launch.servers import HTTP_PORT
-from moewright.launch.targets.bundle import File
+from moewright.launch.targets.bundle import File, tried
 from moewright.launch.targets.kubernetes_files import APPLIED
 from moewright.launch.targets.manifest import Instance, Object, config_map, dumped, object_name, workload
 
@@ -128,5 +128,5 @@ def llm_d_steps(plan: LaunchPlan) -> list[str]:
         *steps,
         f"`helm install {release} {chart} --version v0 -f router.values.yaml`",
         APPLIED.format("modelserver.yaml"),
-        f"From a pod, against the router's Service (`{llm_d_base(plan)}`): `sh health.sh`, then `sh benchmark.sh`.",
+        f"From a pod, against the router's Service (`{llm_d_base(plan)}`): {tried(plan)}.",
     ]

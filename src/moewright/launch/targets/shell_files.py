@@ -51,7 +51,8 @@ def node_script(plan: LaunchPlan, node: int, found: list[tuple[Process, Command]
     alone = len(found) == 1
     for process, command in found:
         devices = visible_devices(plan, process)
-        text += f"\n# {process.name}: {process.pool.strategy.name.removeprefix('R1 · ')}, {process.gpus} GPUs\n"
+        what = "" if plan.training is not None else f"{process.pool.strategy.name.removeprefix('R1 · ')}, "
+        text += f"\n# {process.name}: {what}{process.gpus} GPUs\n"
         body = command.exports() + (f"export CUDA_VISIBLE_DEVICES={devices}\n" if devices else "")
         tail = ' "$@"' if trains else ""
         if alone:

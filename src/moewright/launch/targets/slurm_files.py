@@ -7,7 +7,7 @@ from moewright.launch.exporters.engine_export import commands
 from moewright.launch.front_router import needs_router
 from moewright.launch.launch_plan import LaunchPlan
 from moewright.launch.servers import Process, nodes_used
-from moewright.launch.targets.bundle import File, named_in, required, visible_devices
+from moewright.launch.targets.bundle import File, named_in, required, tried, visible_devices
 from moewright.launch.targets.manifest import object_name
 from moewright.launch.targets.shell_files import by_node, node_script, router_script
 
@@ -72,5 +72,5 @@ def slurm_steps(plan: LaunchPlan) -> list[str]:
         return ["`sbatch job.sbatch OPTIONS…`, with the options of data, tokenizer, optimizer and schedule."]
     return [
         *steps,
-        "With `NODE_0=…` the job's first node, and so on: `sh health.sh`, then `sh benchmark.sh`.",
+        f"With `NODE_0=…` the job's first node, and so on: {tried(plan)}.",
     ]
