@@ -315,3 +315,20 @@ def test_compose_files_give_each_service_its_gpus(seed: int) -> None:
             shown = service["environment"].get("HIP_VISIBLE_DEVICES", "").split(",")
             total += len(devices[0]["device_ids"]) if devices else len(shown)
     assert total == plan.gpus
+
+
+@pytest.mark.parametrize("target", ["docker", "kubernetes", "llm-d", "dynamo"])
+def test_a_training_job_is_started_by_shell_and_slurm_alone(target: str) -> None:
+    with pytest.raises(InfeasibleError, match=f"target {target}: megatron runs a job, which shell and slurm start"):
+        launch(startable(0, "megatron"), target)
+
+
+def test_a_readme_names_long_rows_of_files_by_their_ends_and_only_files_that_are_there() -> None:
+    for seed in range(40):
+        plan = startable(seed, "sglang")
+        found = launch(plan)
+        text, paths = found.files[0].text, {f.path for f in found.files}
+        named = set(re.findall(r"sh ([a-z]+(?:-\d+)?\.sh)", text))
+        assert named <= paths
+        listed = text.split("## Files\n\n")[1].split("\n")[0]
+        assert len(re.findall("node-", listed)) <= 3

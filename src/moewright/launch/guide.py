@@ -35,7 +35,7 @@ def readme(plan: LaunchPlan, target: str, steps: Sequence[str], files: Sequence[
         f"# {plan.case.model.name} on {plan.engine} {plan.version}\n",
         f"{plan.name}: {plan.gpus} × {plan.case.cluster.device.name}, by `moewright launch --target {target}`.\n",
         "## Start\n",
-        _variables(files),
+        _variables(files, target),
         "\n".join(f"{i}. {step}" for i, step in enumerate(steps, 1)) + "\n",
         "## Files\n",
         _listed([f.path for f in files]) + ".\n",
@@ -50,13 +50,14 @@ def readme(plan: LaunchPlan, target: str, steps: Sequence[str], files: Sequence[
     return "\n".join(part for part in parts if part)
 
 
-def _variables(files: Sequence[File]) -> str:
+def _variables(files: Sequence[File], target: str) -> str:
     names = named_in("".join(f.text for f in files))
     nodes = sorted((n for n in names if n.startswith("NODE_")), key=lambda n: int(n.removeprefix("NODE_")))
     told = [f"- `{n}`: {meaning(n)}" for n in names if n not in nodes]
     if nodes:
+        by_job = " (`job.sbatch` sets them)" if target == "slurm" else ""
         span = f"`{nodes[0]}`" + (f" to `{nodes[-1]}`" if len(nodes) > 1 else "")
-        told.append(f"- {span}: addresses of the nodes, as they reach one another")
+        told.append(f"- {span}: addresses of the nodes, as they reach one another{by_job}")
     return "Set first:\n\n" + "\n".join(told) + "\n" if told else ""
 
 

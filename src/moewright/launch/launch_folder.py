@@ -105,6 +105,10 @@ TARGETS: Mapping[str, Target] = {
 }
 
 
+#: those that start a job which ends; the others keep servers alive, and ask for their health
+JOB_TARGETS = ("shell", "slurm")
+
+
 def target_of(name: str) -> Target:
     """Raises SpecError for a target that is not known."""
     if name not in TARGETS:
@@ -120,6 +124,8 @@ def launch(plan: LaunchPlan, target: str = "shell") -> Launch:
     if found:
         raise InfeasibleError(refused_text(plan, [r.text for r in found]))
     export = export_of(plan.engine)
+    if not export.serves and target not in JOB_TARGETS:
+        raise InfeasibleError(f"target {target}: {plan.engine} runs a job, which {' and '.join(JOB_TARGETS)} start")
     files = [*chosen.files(plan), *(File(path, text) for path, text in export.files(plan).items())]
     if export.serves:
         base = chosen.base(plan)
