@@ -17,9 +17,10 @@ from moewright.cost.table import Table
 from moewright.errors import InfeasibleError, SpecError
 from moewright.planning.bounds import check_units
 from moewright.planning.choosing.batches import between
+from moewright.planning.choosing.gpu_sizes import NODES, resized, sizes
 from moewright.planning.choosing.limits import limits_of, other_seconds, own_limit
 from moewright.planning.compare import compare_with
-from moewright.planning.complete import complete, divisors
+from moewright.planning.complete import complete
 from moewright.planning.detail import detail
 from moewright.planning.evaluate import Evaluation, evaluate_table
 from moewright.planning.naming import strategy_name
@@ -29,8 +30,6 @@ from moewright.units import format_bytes, format_seconds
 
 _Made = TypeVar("_Made")
 
-#: nodes that are tried for what does not fit
-WHOLE_NODES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 #: rows priced at a time: arrays of this many numbers stay in the processor's cache
 BLOCK = 8192
 
@@ -186,12 +185,9 @@ def search(case: Case, progress: Progress = lambda share: None) -> Found:
 
 def _where_it_fits(case: Case) -> str:
     """The fewest GPUs of the cluster's kind on which some strategy fits, as the end of a message."""
-    cluster, usable = case.cluster, case.cluster.device.memory * (1 - case.cluster.reserve)
-    node = max(cluster.gpus_per_node, cluster.board)
-    sizes = (*(n for n in divisors(node) if n < node), *(node * n for n in WHOLE_NODES))
-    for gpus in sizes:
-        own = replace(cluster, gpus=gpus, gpus_per_node=min(node, gpus), nodes=())
-        larger = replace(case, cluster=own, strategy=None)
+    usable = case.cluster.device.memory * (1 - case.cluster.reserve)
+    for gpus in sizes(case.cluster):
+        larger = resized(case, gpus)
         try:
             table = space(larger).table
         except InfeasibleError:
@@ -199,8 +195,8 @@ def _where_it_fits(case: Case) -> str:
         least = table.take(table.batch == table.batch.min())
         blocks = (least.take(slice(i, i + BLOCK)) for i in range(0, len(least), BLOCK))
         if any(evaluate_table(larger, block).memory_total.min() <= usable for block in blocks):
-            return f"{gpus} × {cluster.device.name} do"
-    return f"{WHOLE_NODES[-1]} nodes do not either"
+            return f"{gpus} × {case.cluster.device.name} do"
+    return f"{NODES[-1]} nodes do not either"
 
 
 def _within_limits(

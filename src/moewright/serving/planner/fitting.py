@@ -17,11 +17,12 @@ from moewright.cost.arrays import Array
 from moewright.cost.block_cuts import block_cuts
 from moewright.cost.table import Table
 from moewright.errors import InfeasibleError
+from moewright.planning.choosing.gpu_sizes import resized, sizes
 from moewright.planning.engine_layouts import inexpressible
 from moewright.planning.naming import strategy_name
 from moewright.serving.engines.capacity import Capacity, capacity
 from moewright.serving.engines.engine import Engine
-from moewright.serving.engines.gpu_counts import fewest_gpus, held, resized, sizes, usual
+from moewright.serving.engines.gpu_counts import fewest_gpus, held, usual
 from moewright.serving.engines.strategies import step_table
 from moewright.units import format_bytes
 
