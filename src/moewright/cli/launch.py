@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from moewright.cli.app import Json, app
 from moewright.cli.output import one_of_tables, print_json, progress, write_file
+from moewright.cli.spec import case_options as o
 from moewright.errors import InfeasibleError, SpecError
 
 if TYPE_CHECKING:
+    from moewright.case.case import Case
     from moewright.launch.launch_folder import Launch
     from moewright.launch.launch_plan import LaunchPlan
     from moewright.launch.nearest import Nearest
@@ -19,7 +21,23 @@ if TYPE_CHECKING:
 
 @app.command()
 def launch(
-    spec: Annotated[Path, typer.Argument(metavar="PLAN_OR_SPEC", help="A spec file, or what `plan --json` wrote.")],
+    spec: Annotated[
+        str,
+        typer.Argument(
+            metavar="PLAN_OR_SPEC",
+            help="A spec file, what `plan --json` wrote, or a model with the options below.",
+            autocompletion=o.complete_models,
+        ),
+    ],
+    cluster: o.Cluster = None,
+    input_tokens: o.Input = None,
+    output_tokens: o.OutputTokens = None,
+    concurrency: o.Concurrency = None,
+    ttft: o.Ttft = None,
+    tpot: o.Tpot = None,
+    objective: o.ObjectiveName = None,
+    strategy: o.StrategyText = None,
+    precision: o.PrecisionText = None,
     engine: Annotated[str | None, typer.Option(help="vllm, sglang, trtllm or megatron (the spec's engine).")] = None,
     engine_version: Annotated[str | None, typer.Option(help="Whose options are written (the newest known).")] = None,
     target: Annotated[str, typer.Option(help="shell, docker, kubernetes, llm-d, dynamo or slurm.")] = "shell",
@@ -36,20 +54,21 @@ def launch(
     no_tables: Annotated[bool, typer.Option("--no-tables", help="Price by the roofline alone.")] = False,
 ) -> None:
     """Write everything that starts the plan of PLAN_OR_SPEC on an engine: commands, files, what to expect."""
+    given = {**locals(), "model": spec, "input": input_tokens, "engine_version": None}
     from moewright.launch.exporters.engine_export import version_of
     from moewright.launch.launch_folder import launch as folder_of
     from moewright.launch.launch_folder import target_of
-    from moewright.launch.read_launch import drafted, for_engine, launch_plan, read_case, told
+    from moewright.launch.read_launch import drafted, for_engine, launch_plan, told
     from moewright.serving.validation.row_steps import default_folder
 
     one_of_tables(tables, no_tables)
     target_of(target)
     if matrix:
-        _matrix(spec, as_json, default_folder(tables, no_tables))
+        _matrix(_case_of(given), as_json, default_folder(tables, no_tables))
         return
     if engine is not None:
         version_of(engine, engine_version)
-    case = read_case(spec)
+    case = _case_of(given)
     if engine is None:
         if case.serving is None:
             raise SpecError(
@@ -95,11 +114,24 @@ def _instead(plan: LaunchPlan, take_nearest: bool) -> Nearest | None:
     return found
 
 
-def _matrix(spec: Path, as_json: bool, tables: Path | None) -> None:
-    from moewright.launch.matrix import matrix
+def _case_of(given: dict[str, Any]) -> Case:
+    """The case of a spec, of a plan's file, or of a model with options."""
+    from moewright.case.options.from_options import case_from_options, is_spec, option_of, options_of
     from moewright.launch.read_launch import read_case
 
-    case = read_case(spec)
+    options = options_of(given)
+    if not is_spec(options.model):
+        return case_from_options(options)
+    for name in options.given:
+        if name != "engine":
+            what = f"is of a model named on the command line; {options.model[:80]} says it itself"
+            raise SpecError(what, field=option_of(name))
+    return read_case(Path(options.model))
+
+
+def _matrix(case: Case, as_json: bool, tables: Path | None) -> None:
+    from moewright.launch.matrix import matrix
+
     with progress(f"Planning {case.model.name}"):
         rows = matrix(case, tables=tables)
     if as_json:

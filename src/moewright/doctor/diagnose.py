@@ -15,7 +15,7 @@ from moewright.case.options.named_cluster import cluster_of
 from moewright.doctor.better_layout import better_command
 from moewright.doctor.divisions import check_divisions
 from moewright.doctor.known_model import known_model
-from moewright.doctor.option_values import UnknownValueError, option_values, version_of_options
+from moewright.doctor.option_values import OptionValues, UnknownValueError, option_values, version_of_options
 from moewright.doctor.programs import EngineCommand, engine_commands
 from moewright.doctor.read_text import TextReading, read_programs
 from moewright.doctor.semantics.engine_reading import EngineReading, Problem, known_text
@@ -237,7 +237,14 @@ def _nothing(source: TextReading, text: str) -> str:
 
 
 def _read(c: EngineCommand, source: TextReading, q: Question) -> tuple[EngineReading, str | None]:
-    """The reading of one command, and the version that it is read for."""
+    """The reading of one command, with what its parser refuses, and the version that it is read for."""
+    values, version = _values(c, source, q)
+    reading = _reading(c, values, source, q)
+    reading.take_faults(values)
+    return reading, version
+
+
+def _values(c: EngineCommand, source: TextReading, q: Question) -> tuple[OptionValues, str | None]:
     version = q.version or _version_of(c, source)
     words = c.arguments
     own = not (c.kind == "ms-swift" or c.kind.startswith("dynamo"))
@@ -246,20 +253,23 @@ def _read(c: EngineCommand, source: TextReading, q: Question) -> tuple[EngineRea
     values = option_values(c.engine, words, version, own)
     if c.kind.startswith("sglang_router"):
         values.faults = [f for f in values.faults if "router" not in f.option]
-    found = version or version_of_options(values)
+    return values, version or version_of_options(values)
+
+
+def _reading(c: EngineCommand, values: OptionValues, source: TextReading, q: Question) -> EngineReading:
     if c.engine == "vllm":
-        return read_vllm(values, c.kind in ("serve", "image")), found
+        return read_vllm(values, c.kind in ("serve", "image"))
     if c.engine == "sglang":
-        return read_sglang(values), found
+        return read_sglang(values)
     if c.engine == "trtllm":
         file = values.text("config", "extra_llm_api_options", "extra_engine_args")
         text = source.file(file) if file else None
         r = read_trtllm(values, text)
         if file and text is None:
             r.problem("--config", f"{without_marks(file)} is not here: what it sets is not known", "this command")
-        return r, found
+        return r
     world = world_of(c.before, c.program.environment)
-    return read_megatron(values, c.kind, world if world is not None else q.gpus), found
+    return read_megatron(values, c.kind, world if world is not None else q.gpus)
 
 
 def _with_config(words: tuple[str, ...], source: TextReading, c: EngineCommand) -> tuple[str, ...]:

@@ -18,6 +18,8 @@ from moewright.doctor.shell.expansion import MARK, unknown_names, without_marks
 from moewright.launch.engine_options import EngineOption, OptionList, option_list
 from moewright.serving.engines.memory_rule import numbers
 
+#: of a parallel size
+MOST: Final = 1 << 17
 _NUMBER: Final = re.compile(r"^-\d+$|^-\d*\.\d+$")
 _HUMAN: Final = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -74,7 +76,8 @@ class OptionValues:
         return any(name in self.given and self.given[name].value not in (False, "false", "False") for name in names)
 
     def size(self, *names: str, default: int = 1) -> int:
-        """A whole number. Raises UnknownValueError where it hangs on what is not known."""
+        """A whole number, of 1 or more where the default is. Raises UnknownValueError where it hangs on what is not
+        known."""
         for name in names:
             if name not in self.given:
                 continue
@@ -83,6 +86,9 @@ class OptionValues:
             if MARK.search(text):
                 raise UnknownValueError(unknown_names(text)[0], self.given[name].option)
             number = whole_number(text)
+            if number is not None and default >= 1 and not 1 <= number <= MOST:
+                self.faults.append(Fault(self.given[name].option, f"got {number}; expected a size from 1 to {MOST}"))
+                number = None
             return default if number is None else number
         return default
 

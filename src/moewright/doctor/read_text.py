@@ -128,12 +128,31 @@ def _documents(text: str) -> list[Any] | None:
             if events > MOST_EVENTS or aliases > 1000:
                 raise SpecError(f"has more than {MOST_EVENTS} values; no manifest of an engine does")
         documents = list(yaml.load_all(text, Loader=loader))
+        _expanded(documents, {})
     except (yaml.YAMLError, ValueError, RecursionError):
         return None
     if len(documents) > MOST_DOCUMENTS:
         raise SpecError(f"holds {len(documents)} documents; expected {MOST_DOCUMENTS} at most")
     good = any(isinstance(d, dict) for d in documents)
     return documents if good else None
+
+
+def _expanded(value: Any, sizes: dict[int, int]) -> int:
+    """Values in ``value``, each alias counted wherever it stands. Raises SpecError for more than a manifest has,
+    RecursionError for an alias inside of itself."""
+    if not isinstance(value, dict | list):
+        return 1
+    known = sizes.get(id(value))
+    if known is not None:
+        if known < 0:
+            raise RecursionError
+        return known
+    sizes[id(value)] = -1
+    size = 1 + sum(_expanded(v, sizes) for v in (value.values() if isinstance(value, dict) else value))
+    if size > MOST_EVENTS:
+        raise SpecError(f"expands to more than {MOST_EVENTS} values; no manifest of an engine does")
+    sizes[id(value)] = size
+    return size
 
 
 def _with_appended(text: str, reading: TextReading) -> str:

@@ -101,9 +101,8 @@ class EngineReading:
             self.problems.append(new)
 
     def take_faults(self, values: OptionValues) -> None:
-        """What the option parser refuses."""
-        for f in values.faults:
-            self.problems.append(_of_fault(f))
+        """What the option parser refuses, before all else."""
+        self.problems = [*dict.fromkeys(map(_of_fault, values.faults)), *self.problems]
 
     def resized(self, **sizes: int) -> None:
         """Change the layout."""

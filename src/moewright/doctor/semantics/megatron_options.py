@@ -20,7 +20,6 @@ def read_megatron(values: OptionValues, kind: str, world: int | None) -> EngineR
     """The layout of a training script with Megatron's options on ``world`` ranks (None: not said). Raises
     UnknownValueError."""
     r = EngineReading("megatron", ServedLayout(), trains=True)
-    r.take_faults(values)
     tp, pp = values.size("tensor_model_parallel_size"), values.size("pipeline_model_parallel_size")
     cp, ep = values.size("context_parallel_size"), values.size("expert_model_parallel_size")
     swift = kind == "ms-swift"

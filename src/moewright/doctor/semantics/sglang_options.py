@@ -39,7 +39,6 @@ def read_sglang(values: OptionValues) -> EngineReading:
     tp, pp = values.size("tp_size"), values.size("pp_size")
     cp, moe_dp = values.size("attn_cp_size"), values.size("moe_dp_size")
     r = EngineReading("sglang", ServedLayout())
-    r.take_faults(values)
     attn_dp, replicas = _data_parallel(r, values, tp, version)
     ep = _expert_parallel(r, values, tp)
     parts = attn_dp * cp

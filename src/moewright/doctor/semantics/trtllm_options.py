@@ -59,7 +59,6 @@ _FREE: Final = frozenset(
 def read_trtllm(values: OptionValues, text: str | None) -> EngineReading:
     """The layout of ``trtllm-serve``; ``text``: its YAML. Raises UnknownValueError."""
     r = EngineReading("trtllm", ServedLayout())
-    r.take_faults(values)
     fields = _fields(r, text) if text is not None else {}
     for name, value in fields.items():
         if not isinstance(value, dict):

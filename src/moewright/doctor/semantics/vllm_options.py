@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from moewright.doctor.option_values import OptionValues, UnknownValueError, whole_number
 from moewright.doctor.semantics.engine_reading import EngineReading, ServedLayout, known_text
+from moewright.errors import SpecError
 from moewright.serving.engines.memory_rule import numbers
 
 PARALLEL: Final = "vllm/config/parallel.py, ParallelConfig (0.33)"
@@ -28,7 +29,6 @@ def read_vllm(values: OptionValues, serve: bool) -> EngineReading:
     ranks = tp * pcp * dp
     layout = ServedLayout(tp, dp, pcp, dcp, pp, 1, ranks if spread else 1, 1 if spread else ranks, 1, ranks * pp)
     r = EngineReading("vllm", layout)
-    r.take_faults(values)
     _model(r, values, serve)
     _sizes(r, values)
     _experts(r, values, spread)
@@ -164,7 +164,10 @@ def config_file_words(text: str) -> list[str]:
     """``--config FILE``: its keys as options. A switch that is true is the option alone (false: left out)."""
     import yaml
 
-    raw = yaml.safe_load(text)
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SpecError(f"--config: is no YAML: {' '.join(str(error).split())[:120]}") from None
     words: list[str] = []
     for key, value in raw.items() if isinstance(raw, dict) else ():
         if isinstance(value, bool):
