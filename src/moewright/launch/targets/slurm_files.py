@@ -44,7 +44,7 @@ def job_script(plan: LaunchPlan) -> str:
         )
     if needs_router(plan):
         text += 'srun --overlap --nodes=1 --ntasks=1 --nodelist="$NODE_0" sh router.sh &\n'
-    return f"{text}wait\n"
+    return f"{text}wait -n  # the job ends, with its status, when the first of them does\n"
 
 
 def _all_words(plan: LaunchPlan) -> str:
