@@ -13,7 +13,6 @@ from moewright.cli.spec import init  # noqa: F401
 from moewright.cli import catalogue, assistants  # noqa: F401
 from moewright.cli.app import PRINTED, app
 from moewright.cli.output import spell
-from moewright.case.options.from_options import by_option
 from moewright.errors import MoewrightError, SpecError
 
 
@@ -35,6 +34,8 @@ def main() -> None:
     try:
         app(_bare(sys.argv[1:]))
     except MoewrightError as raised:
+        from moewright.case.options.from_options import by_option
+
         error = by_option(raised) if isinstance(raised, SpecError) else raised
         line = " ".join(str(error).split())
         print(f"moewright: {line}", file=sys.stderr)
