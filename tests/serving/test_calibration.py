@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import yaml
 
@@ -12,6 +13,7 @@ from moewright.case.file.load import case_of
 from moewright.errors import SpecError
 from moewright.serving.calibration.benchmark_files import MeasuredPoint, read_results
 from moewright.serving.calibration.factors import calibrate, case_at, predicted
+from moewright.serving.calibration.left_out import Evidence, choose, correction, fitted, left_out
 from moewright.serving.calibration.profile_text import profile_text
 from moewright.serving.simulation.simulate import simulate
 
@@ -184,8 +186,60 @@ def test_few_points_draw_a_factor_to_one_and_leave_its_spread():
     assert 1.2 < terms.decode_base.factor < 1.5
     assert terms.prompt.factor == pytest.approx(1, abs=0.02)
     assert terms.prompt.spread == pytest.approx(0.35, rel=0.1)
-    assert "prompt" not in found.told
+    assert found.told == {"decode_base"}
+    assert "1 setting: none can be left out" in found.left_at_one["prompt"]
+    assert found.left_out is None
     assert terms.decode_base.spread < 0.1
+
+
+def evidence(x, noise, settings=12, seed=0):
+    """Measured figures of factors exp(``x``), each with ``noise`` of (TTFT, TPOT)."""
+    draw = np.random.default_rng(seed)
+    first, decode = draw.dirichlet([1, 2, 0.2, 0.2], settings), draw.dirichlet([0.001, 0.5, 2, 2], settings)
+    shares = np.stack([first, decode], axis=1)
+    target = correction(shares, np.array(x)) + draw.normal(size=(settings, 2)) * np.array(noise)
+    weights = np.tile([1 / 0.12, 1 / 0.04], (settings, 1))
+    return Evidence(shares, target, weights, np.arange(settings), 0.35)
+
+
+def test_a_term_changes_where_settings_left_out_are_predicted_better():
+    choice = choose(evidence([0.0, 0.0, 0.5, 0.0], (0.05, 0.01)), (2,))
+    assert 2 in choice.active
+    (ttft, ttft_now), (tpot, tpot_now) = choice.errors
+    assert tpot_now < 0.3 * tpot
+    assert ttft_now < ttft + 0.02
+    assert set(choice.reasons) == set(range(4)) - set(choice.active)
+
+
+def test_noise_alone_changes_little():
+    """A first token that scatters by a factor of two either way tells no factor, whichever way the few points lie."""
+    draws = [evidence([0.0] * 4, (0.7, 0.01), 8, seed) for seed in range(20)]
+    guarded = sum(0 in c.active or 1 in c.active for c in (choose(e, (2,)) for e in draws))
+    unguarded = sum(np.abs(fitted(e, (0, 1, 2, 3))[:2]).max() > 0.15 for e in draws)
+    assert 2 * guarded < unguarded
+
+
+def test_a_setting_is_left_out_with_all_its_runs():
+    """Runs of one setting predict one another whatever the factors mean: they may not vouch for each other."""
+    e = evidence([0.0, 0.0, 0.4, 0.0], (0.0, 0.0), 4)
+    twice = Evidence(*(np.concatenate([a, a]) for a in (e.shares, e.target, e.weights, e.settings)), e.prior)
+    apart = Evidence(twice.shares, twice.target, twice.weights, np.arange(8), e.prior)
+    once, each = left_out(twice, (0, 1, 2, 3)), left_out(apart, (0, 1, 2, 3))
+    assert np.abs(once).sum() > np.abs(each).sum()
+    for i in range(4):
+        others = e.take(np.arange(4) != i)
+        doubled = Evidence(
+            *(np.concatenate([a, a]) for a in (others.shares, others.target, others.weights, others.settings)), e.prior
+        )
+        by_hand = e.target[i] - correction(e.shares[i : i + 1], fitted(doubled, (0, 1, 2, 3)))[0]
+        assert once[i] == pytest.approx(by_hand, abs=1e-9)
+
+
+def test_factors_of_the_linear_fit_are_found_again():
+    x = [0.3, -0.2, 0.4, -0.3]
+    e = evidence(x, (0.0, 0.0), 40)
+    sure = Evidence(e.shares, e.target, e.weights * 100, e.settings, e.prior)
+    assert fitted(sure, (0, 1, 2, 3)) == pytest.approx(x, abs=0.01)
 
 
 def test_a_profile_changes_later_plans(tmp_path):

@@ -89,5 +89,17 @@ def _name(case: Case) -> str:
 def _plain(found: Calibrated, name: str) -> dict[str, Any]:
     from moewright.case.file.calibration_file import TERMS
 
-    terms = {n: {**asdict(getattr(found.calibration, n)), "told": n in found.told} for n in TERMS}
-    return {"deployment": name, "terms": terms, "points": [asdict(row) for row in found.compared]}
+    terms = {
+        n: {**asdict(getattr(found.calibration, n)), "told": n in found.told, "why_one": found.left_at_one.get(n)}
+        for n in TERMS
+    }
+    left_out = None
+    if found.left_out is not None:
+        pairs = zip(("ttft", "tpot"), found.left_out, strict=True)
+        left_out = {figure: [None if e != e else e for e in pair] for figure, pair in pairs}
+    return {
+        "deployment": name,
+        "terms": terms,
+        "left_out": left_out,
+        "points": [asdict(row) for row in found.compared],
+    }

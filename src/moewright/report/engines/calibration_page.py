@@ -36,7 +36,7 @@ def calibration_sections(found: Calibrated, name: str, output: Path | None) -> l
     )
     return [
         Section(name, (points, *dict.fromkeys(notes))),
-        Section("What is off", (_terms(found), errors, written)),
+        Section("What is off", (_terms(found), *_left_at_one(found), *_left_out(found), errors, written)),
     ]
 
 
@@ -61,9 +61,24 @@ def _terms(found: Calibrated) -> Table:
     rows = []
     for name, meaning in TERMS.items():
         term: CalibratedTerm = getattr(found.calibration, name)
-        told = plural(term.points, "point") if name in found.told else "these results cannot tell it"
+        told = plural(term.points, "point") if name in found.told else "left at 1"
         rows.append((name, f"× {term.factor:.3f}", f"± {term.spread:.0%}", told, meaning))
     return Table(("term", "factor", "spread", "by", "what it stands before"), tuple(rows), (1, 2))
+
+
+def _left_at_one(found: Calibrated) -> list[str]:
+    return [f"{name} is left at 1: {why}." for name, why in found.left_at_one.items()]
+
+
+def _left_out(found: Calibrated) -> list[str]:
+    if found.left_out is None:
+        return []
+    said = [
+        f"{name} {before:.1%} → {after:.1%}"
+        for name, (before, after) in zip(("TTFT", "TPOT"), found.left_out, strict=True)
+        if before == before
+    ]
+    return [f"Median errors of settings left out in turn, calibrated by the others: {', '.join(said)}."]
 
 
 def _errors(found: Calibrated) -> list[str]:

@@ -88,5 +88,11 @@ def _expects(d: Diagnosis) -> Table:
 def _gain(d: Diagnosis) -> list[str]:
     if d.gain is None:
         return []
-    words = [f"{name} {before} → {after}" for name, (before, after) in d.gain.items()]
+    words = [f"{name} {_figure(name, before)} → {_figure(name, after)}" for name, (before, after) in d.gain.items()]
     return [f"{'; '.join(words)}."]
+
+
+def _figure(name: str, value: object) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return format_seconds(value) if name in ("ttft", "tpot") else format_count(value)

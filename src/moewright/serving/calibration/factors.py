@@ -4,9 +4,10 @@ The logarithms of the factors, x, are the least of
 
     Σ over points ((log TPOT_measured − log TPOT(x)) / e)² + ((log TTFT_measured − log TTFT(x)) / (3e))² + Σ (x / p)²
 
-(Gauss–Newton): e is what a run differs by from the next, p how far a term may be off before anything is measured. So a
-term that few points tell of is drawn to 1, and the spread of each is what the points leave open (the inverse of the
-normal matrix, times how well they agree). Predictions are simulated; they change with x by the shares of the terms.
+(Gauss–Newton, large residuals weighing less: soft L1): e is what a run differs by from the next, p how far a term may
+be off before anything is measured. So a term that few points tell of is drawn to 1, and the spread of each is what the
+points leave open (the inverse of the normal matrix, times how well they agree). Predictions are simulated; they change
+with x by the shares of the terms. Only terms that settings left out are predicted better with change (``left_out``).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from moewright.case.file.calibration_file import TERMS, CalibratedTerm, Calibrat
 from moewright.case.serving import Lengths, Spread, Start
 from moewright.case.workload import Kind, Workload
 from moewright.serving.calibration.benchmark_files import MeasuredPoint
+from moewright.serving.calibration.left_out import Evidence, choose, fitted, robust
 from moewright.serving.engines.deployment import engine_of, serving_of, workers_of
 from moewright.serving.simulation.simulate import simulate_pools
 from moewright.serving.step import Step
@@ -34,8 +36,8 @@ TTFT_NOISE = 3.0
 #: p: of the errors of predictions that were not calibrated, one standard deviation of their logarithm
 PRIOR = 0.35
 ROUNDS = 3
-#: a term is told where its spread is under this share of the prior
-TOLD = 0.6
+#: the term that a deployment of too few settings to leave one out may change
+_ALONE = "decode_base"
 
 Array = NDArray[np.float64]
 
@@ -53,11 +55,15 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """``told``: the terms that the points say something about."""
+    """``told``: the terms that have a factor of their own; ``left_at_one``: the others, with why. ``left_out``: median
+    errors of TTFT and TPOT of settings that were left out in turn, (before, calibrated by the others); None where there
+    are too few."""
 
     calibration: Calibration
     compared: tuple[Compared, ...]
     told: frozenset[str]
+    left_at_one: dict[str, str]
+    left_out: tuple[tuple[float, float], tuple[float, float]] | None
 
 
 def case_at(case: Case, point: MeasuredPoint, calibration: Calibration | None) -> Case:
@@ -144,39 +150,64 @@ def calibrate(
         for p in points:
             rows.append(predicted(case, p, calibration, tables))
             done += 1
-            tell(min(1.0, done / len(points) / (ROUNDS + 1)))
+            tell(min(1.0, done / len(points) / (ROUNDS + 2)))
         return np.array(rows)
 
     parts = [_parts(case, p, tables) for p in points]
     first = simulated(None)
-    x, now, found = np.zeros(len(names)), first, plain
-    normal = np.eye(len(names)) / PRIOR**2
-    for _ in range(ROUNDS):
+    target = np.nan_to_num(np.log(measured) - np.log(first))
+    plainly = np.array([_shares(part, row, dict.fromkeys(names, 1.0)) for part, row in zip(parts, first, strict=True)])
+    evidence = Evidence(plainly / plainly.sum(-1, keepdims=True), target, weights, _settings(points), PRIOR)
+    choice = choose(evidence, (names.index(_ALONE),))
+    own = list(choice.active)
+    x = fitted(evidence, choice.active)
+    found = _calibration(x, plain) if own else plain
+    now = simulated(found) if own else first
+    normal = np.eye(len(own)) / PRIOR**2
+    for _ in range(ROUNDS if own else 0):
         factors = {name: found.factor(name) for name in names}
-        jacobian = np.array([_shares(part, row, factors) for part, row in zip(parts, now, strict=True)])
+        jacobian = np.array([_shares(part, row, factors) for part, row in zip(parts, now, strict=True)])[..., own]
         residual = np.nan_to_num(np.log(measured) - np.log(now)) * weights
-        rows = (jacobian * weights[:, :, None]).reshape(-1, len(names))
-        normal = rows.T @ rows + np.eye(len(names)) / PRIOR**2
-        step = np.clip(np.linalg.solve(normal, rows.T @ residual.ravel() - x / PRIOR**2), -0.7, 0.7)
-        x = np.clip(x + step, -1.5, 1.5)
+        again = robust(residual)
+        rows = (jacobian * (weights * again)[:, :, None]).reshape(-1, len(own))
+        normal = rows.T @ rows + np.eye(len(own)) / PRIOR**2
+        gradient = rows.T @ (residual * again).ravel() - x[own] / PRIOR**2
+        step = np.clip(np.linalg.solve(normal, gradient), -0.7, 0.7)
+        x[own] = np.clip(x[own] + step, -1.5, 1.5)
         found = _calibration(x, plain)
         now = simulated(found)
         if np.abs(step).max() < 0.02:
             break
+    tell(1.0)
     left = np.nan_to_num(np.log(measured) - np.log(now)) * weights
-    count = int((weights > 0).sum())
-    agreement = max(1.0, float((left**2).sum()) / max(count - len(names), 1))
-    spreads = np.sqrt(np.diag(np.linalg.inv(normal)) * agreement)
-    found = _calibration(x, plain, spreads, len(points))
-    told = frozenset(n for n, s in zip(names, spreads, strict=True) if s < TOLD * PRIOR)
+    agreement = max(1.0, float((left**2).sum()) / max(int((weights > 0).sum()) - len(own), 1))
+    spreads = np.full(len(names), PRIOR)
+    spreads[own] = np.sqrt(np.diag(np.linalg.inv(normal)) * agreement)
     rows_of = zip(points, first.tolist(), now.tolist(), strict=True)
     compared = tuple(Compared(p, before[0], before[1], after[0], after[1]) for p, before, after in rows_of)
-    return Calibrated(found, compared, told)
+    return Calibrated(
+        _calibration(x, plain, spreads, len(points), choice.active),
+        compared,
+        frozenset(names[i] for i in own),
+        {names[i]: why for i, why in choice.reasons.items()},
+        choice.errors,
+    )
 
 
-def _calibration(x: Array, plain: Calibration, spreads: Array | None = None, points: int = 0) -> Calibration:
+def _settings(points: Sequence[MeasuredPoint]) -> NDArray[np.int64]:
+    """A number for each point, equal where lengths and requests in flight are."""
+    rows = [(round(p.input), round(p.output), round(p.concurrency)) for p in points]
+    numbers = {row: i for i, row in enumerate(dict.fromkeys(rows))}
+    return np.array([numbers[row] for row in rows], dtype=np.int64)
+
+
+def _calibration(
+    x: Array, plain: Calibration, spreads: Array | None = None, points: int = 0, active: tuple[int, ...] = ()
+) -> Calibration:
     terms = {
-        name: CalibratedTerm(math.exp(x[i]), 0.0 if spreads is None else float(spreads[i]), points)
+        name: CalibratedTerm(
+            math.exp(x[i]), 0.0 if spreads is None else float(spreads[i]), points if i in active else 0
+        )
         for i, name in enumerate(TERMS)
     }
     return plain.with_terms(terms)
