@@ -168,11 +168,7 @@ def calibrate(
         factors = {name: found.factor(name) for name in names}
         jacobian = np.array([_shares(part, row, factors) for part, row in zip(parts, now, strict=True)])[..., own]
         residual = np.nan_to_num(np.log(measured) - np.log(now)) * weights
-        again = robust(residual)
-        rows = (jacobian * (weights * again)[:, :, None]).reshape(-1, len(own))
-        normal = rows.T @ rows + np.eye(len(own)) / PRIOR**2
-        gradient = rows.T @ (residual * again).ravel() - x[own] / PRIOR**2
-        step = np.clip(np.linalg.solve(normal, gradient), -0.7, 0.7)
+        normal, step = _step(jacobian, residual, weights, x[own])
         x[own] = np.clip(x[own] + step, -1.5, 1.5)
         found = _calibration(x, plain)
         now = simulated(found)
@@ -192,6 +188,15 @@ def calibrate(
         {names[i]: why for i, why in choice.reasons.items()},
         choice.errors,
     )
+
+
+def _step(jacobian: Array, residual: Array, weights: Array, x: Array) -> tuple[Array, Array]:
+    """The normal matrix, and the step of Gauss and Newton from ``x``."""
+    again = robust(residual)
+    rows = (jacobian * (weights * again)[:, :, None]).reshape(-1, len(x))
+    normal = rows.T @ rows + np.eye(len(x)) / PRIOR**2
+    gradient = rows.T @ (residual * again).ravel() - x / PRIOR**2
+    return normal, np.clip(np.linalg.solve(normal, gradient), -0.7, 0.7)
 
 
 def _settings(points: Sequence[MeasuredPoint]) -> NDArray[np.int64]:
