@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import ceil
@@ -34,6 +33,7 @@ from moewright.launch.launch_plan import (
 )
 from moewright.planning.complete import complete
 from moewright.planning.naming import strategy_name
+from moewright.planning.read_plan import plan_file
 from moewright.planning.record import Plan
 from moewright.planning.search import plan as search
 from moewright.serving.engines.deployment import worker_case
@@ -43,12 +43,11 @@ from moewright.serving.planner.serving_plan import plan_serving
 from moewright.training.plan_training import plan_training
 
 Tell = Callable[[float], None]
-_MOST_BYTES = 256 << 20
 
 
 def read_case(path: Path) -> Case:
     """The case of a spec, or of a plan's JSON with its strategies and concurrency fixed. Raises SpecError."""
-    found = _plan_file(path)
+    found = plan_file(path)
     if found is None:
         return load(path)
     spec, best = found.get("spec"), found["best"]
@@ -60,18 +59,6 @@ def read_case(path: Path) -> Case:
         return _fixed(case, best)
     except (KeyError, TypeError, ValueError) as error:
         raise SpecError(f"holds no strategy: {error!r}"[:200], file=str(path), field="best") from None
-
-
-def _plan_file(path: Path) -> dict[str, Any] | None:
-    if path.suffix.lower() != ".json":
-        return None
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            return None
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return content if isinstance(content, dict) and isinstance(content.get("best"), dict) else None
 
 
 def _fixed(case: Case, best: dict[str, Any]) -> Case:

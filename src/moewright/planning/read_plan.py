@@ -20,7 +20,7 @@ _MOST_BYTES = 256 << 20
 def read(path: Path, progress: Callable[[float], None] = lambda share: None) -> tuple[Case, Plan]:
     """The case and the best plan of ``path``: a plan file's own strategy and batch, evaluated again, or the result
     of a search for a spec file. Raises SpecError, InfeasibleError."""
-    found = _plan_file(path)
+    found = plan_file(path)
     if found is None:
         case = load(path)
         return case, plan(case, top=0, progress=progress).best
@@ -51,7 +51,7 @@ def read(path: Path, progress: Callable[[float], None] = lambda share: None) -> 
     return case, evaluate(case, strategy, batch)
 
 
-def _plan_file(path: Path) -> dict[str, Any] | None:
+def plan_file(path: Path) -> dict[str, Any] | None:
     """The content of a plan's JSON, or None for what is to be read as a spec."""
     if path.suffix.lower() != ".json":
         return None
