@@ -1,6 +1,7 @@
 """Launch commands → layouts: public ones judged by hand, and every kind of mistake that an engine takes in silence."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,14 @@ def test_variables_that_nothing_sets_are_taken_from_the_gpus_or_asked_for():
     assert layout(text, TP="2", DP_SIZE="2")[0] == (2, 2, 1, 4, 1, 1)
     with pytest.raises(SpecError, match=r"\$TP, the value of --tensor-parallel-size, is not set"):
         diagnose(text, Question())
+
+
+def test_decode_context_parallelism_multiplies_the_cached_tokens_by_its_ranks_once():
+    def cached(dcp):
+        found = diagnose(f"vllm serve {V3} -tp 8 -dcp {dcp}", Question(cluster="h200-hgx", gpus=8))
+        return int(re.search(r"holds (\d+) tokens", found.fit.why).group(1))
+
+    assert cached(8) == pytest.approx(8 * cached(1), rel=1e-3)
 
 
 MANIFEST = """

@@ -78,7 +78,7 @@ def fit(r: EngineReading, model: ModelSpec, cluster: Cluster, version: str | Non
     if float(c.kv_cache[0]) <= 0:
         short = format_bytes(-float(c.kv_cache[0]))
         return Fit(False, f"{kept}: {short} are missing before the first token is cached", memory)
-    tokens = int(c.tokens[0]) * r.layout.dcp
+    tokens = int(c.tokens[0])  # of whole sequences: with dcp a GPU keeps 1/dcp of them
     longest = r.longest or model.max_position
     if r.engine == "vllm" and longest and tokens < 0.95 * longest:
         how = "" if r.longest else " (the model's own; give --max-model-len)"
