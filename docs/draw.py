@@ -1,80 +1,81 @@
-"""Draw docs/plan.svg: where the time of a pass goes, for the seed's case. Run: python docs/draw.py"""
+"""Draw the pictures of README.md and docs/*.md, by the code that draws reports: ``python docs/draw.py``.
+
+Needs ``pip install -e '.[docs]'``. ``drawn`` also serves the test that holds the pictures to the code.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import moewright
 from moewright.case.file.strategy_text import parse_strategy
+from moewright.case.loads.synthetic import synthetic_loads
 from moewright.cli.output import write_file
-from moewright.planning.record import Plan
+from moewright.report.figures.cluster_map import cluster_map
+from moewright.report.figures.expert_loads_figure import load_maps
+from moewright.report.figures.frontier_figure import pass_frontier
+from moewright.report.figures.layer_timeline import layer_timeline
+from moewright.report.figures.parts_figure import pass_parts, training_memory
+from moewright.report.figures.schedule_figure import schedule_figure
+from moewright.report.figures.serving_figure import latencies_figure, requests_figure
+from moewright.report.figures.theme import Figure, static_svg
+from moewright.report.training.train_page import LINES
 
 ROOT = Path(__file__).parents[1]
-#: kind of time → (colour, the terms of the breakdown it sums)
-KINDS = {
-    "experts": ("#2f6f9f", ("experts",)),
-    "attention": ("#6aa4c8", ("attention_projections", "attention", "output_projection")),
-    "norms, router": ("#b5cfdf", ("norms", "router")),
-    "dispatch and combine": ("#d1603d", ("dispatch", "combine")),
-    "other collectives": (
-        "#eba87c",
-        ("attention_gather", "attention_reduce", "expert_gather", "expert_reduce", "context_gather"),
-    ),
-}
-LEFT, SCALE, ROW = 500, 86, 34
+PICTURES = ROOT / "docs" / "pictures"
 
 
-def bar(plan: Plan, y: int, note: str) -> str:
-    """One strategy: its name and the parts of its time."""
-    bold = ' font-weight="600"' if note else ""
-    parts = [f'<text x="{LEFT - 12}" y="{y + 17}" text-anchor="end"{bold}>{plan.name}</text>']
-    hidden = -plan.latency.breakdown.get("hidden_by_overlap", 0.0)
-    x = float(LEFT)
-    for kind, (colour, terms) in KINDS.items():
-        seconds = sum(plan.latency.breakdown.get(term, 0.0) for term in terms)
-        if kind == "dispatch and combine":  # what overlap hides is communication
-            seconds -= hidden
-        width = max(seconds, 0.0) * 1e3 * SCALE
-        parts.append(f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="24" fill="{colour}"/>')
-        x += width
-    parts.append(f'<text x="{x + 8:.1f}" y="{y + 17}">{plan.latency.seconds * 1e3:.2f} ms{note}</text>')
-    return "\n".join(parts)
+def pass_figures() -> Iterator[tuple[str, Figure]]:
+    """Of the document's case: why its strategy loses, by where the time goes, and what wins."""
+    case = moewright.load(ROOT / "examples" / "paper.yaml")
+    result = moewright.plan(case, [parse_strategy("EP64×TP2")], top=3)
+    plans = [(result.best, "best"), *((p, "") for p in result.alternatives)]
+    document = result.comparisons[0].plan
+    yield "plan", pass_parts([*plans, (document, "the document's")])
+    few = result.sample and replace(
+        result.sample,
+        names=result.sample.names[::3],
+        sizes=tuple(column[::3] for column in result.sample.sizes),
+        seconds=result.sample.seconds[::3],
+        rates=result.sample.rates[::3],
+        memory=result.sample.memory[::3],
+    )
+    yield "frontier", pass_frontier(replace(result, sample=few))
+    yield "layer", layer_timeline(case, document)
+    yield "cluster", cluster_map(case, result.best)
+
+
+def other_figures() -> Iterator[tuple[str, Figure]]:
+    """Of serving, training and placement."""
+    outcome = moewright.serve(moewright.load(ROOT / "examples" / "serve-gpt-oss.yaml"))
+    yield "requests", requests_figure(outcome)
+    yield "latencies", latencies_figure(outcome)
+    trained = moewright.plan_training(moewright.load(ROOT / "examples" / "train-deepseek-v3.yaml"), top=3)
+    schedule = schedule_figure(trained)
+    if schedule is not None:
+        yield "schedule", schedule
+    yield "training-memory", training_memory(trained, LINES)
+    loads = synthetic_loads("zipf:1.0", 12, 256, 0.3, 0)
+    before, after = load_maps(moewright.place(loads, slots=288, gpus=32, nodes=4))
+    yield "loads-before", before
+    yield "loads-after", after
+
+
+def drawn(figures: Iterator[tuple[str, Figure]]) -> Iterator[tuple[Path, str]]:
+    """Each picture's file, and its text."""
+    for name, figure in figures:
+        yield PICTURES / f"{name}.svg", static_svg(figure)
 
 
 def main() -> None:
-    """Plan the case and draw its best strategies, the document's, and the bound."""
-    case = moewright.load(ROOT / "examples" / "paper.yaml")
-    literal = moewright.plan(moewright.load(ROOT / "examples" / "paper-literal.yaml")).best
-    result = moewright.plan(case, [parse_strategy("EP64×TP2")], top=3)
-    plans = [
-        (result.best, "  chosen"),
-        *((p, "") for p in result.alternatives),
-        (result.comparisons[0].plan, "  the document's"),
-    ]
-    bound = LEFT + result.best.latency.bound_seconds * 1e3 * SCALE
-    height = 70 + ROW * len(plans) + 62
-    rows = "\n".join(bar(p, 60 + ROW * i, note) for i, (p, note) in enumerate(plans))
-    legend, x = [], 24
-    for kind, (colour, _) in KINDS.items():
-        legend.append(f'<rect x="{x}" y="{height - 42}" width="14" height="14" fill="{colour}"/>')
-        legend.append(f'<text x="{x + 20}" y="{height - 30}">{kind}</text>')
-        x += 44 + 7 * len(kind)
-    least = f"bound {result.best.latency.bound_seconds * 1e3:.2f} ms"
-    foot = f"The document read literally, attention repeated in all 64 groups: {literal.latency.seconds * 1e3:.0f} ms."
-    title = "One pass of the seed's case on 128 GPUs, by where its time goes"
-    foot_style = f'x="24" y="{height - 8}" font-size="12" fill="#5a6672"'
-    svg = f"""<svg xmlns="http://www.w3.org/2000/svg" width="1080" height="{height}" viewBox="0 0 1080 {height}"
- font-family="system-ui, sans-serif" font-size="13" fill="#1d2733">
-<rect width="100%" height="100%" fill="#ffffff"/>
-<text x="24" y="30" font-size="16" font-weight="600">{title}</text>
-{rows}
-<line x1="{bound:.1f}" x2="{bound:.1f}" y1="50" y2="{56 + ROW * len(plans)}" stroke="#1d2733" stroke-dasharray="4 3"/>
-<text x="{bound:.1f}" y="46" text-anchor="middle" font-size="12">{least}</text>
-{"".join(legend)}
-<text {foot_style}>{foot}</text>
-</svg>
-"""
-    write_file(Path(__file__).with_name("plan.svg"), svg)
+    """Write every picture."""
+    PICTURES.mkdir(exist_ok=True)
+    for figures in (pass_figures(), other_figures()):
+        for path, text in drawn(figures):
+            write_file(path, text)
+            print(f"{path.relative_to(ROOT)}: {len(text) >> 10} KiB")
 
 
 if __name__ == "__main__":

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from moewright.cli.app import PRINTED, Json, app
-from moewright.cli.output import Format, format_of, write, write_file
+from moewright.cli.output import Format, FormatOption, OutputOption, deliver, format_of, write, write_file
 from moewright.errors import SpecError
 
 if TYPE_CHECKING:
     from moewright.audit.audit_record import Audit
-    from moewright.report.blocks import Section
+    from moewright.report.html.report_record import Report
 
 
 @app.command()
 def audit(
     document: Annotated[Path, typer.Argument(help="A strategy in Markdown, or claims in YAML.")],
     as_json: Json = False,
-    form: Annotated[Format | None, typer.Option("--format", help="How the report is written.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Write there (.md, .json: in that format) instead.")] = None,
+    form: FormatOption = None,
+    output: OutputOption = None,
     assume: Annotated[
         list[str] | None, typer.Option(help="KEY=VALUE for what the document does not give: top_k=2.")
     ] = None,
@@ -51,8 +50,8 @@ def audit(
     from moewright.audit.audit_record import fails, verdicts_of
 
     failing = verdicts_of(fail_on)
-    kind = format_of(as_json, form, output)
     shown = premises == PRINTED
+    kind = Format.TERMINAL if shown else format_of(as_json, form, output)
     if shown and interactive:
         raise SpecError("contradicts --interactive; give one of the two", field="--premises")
     found = run(document, assume or [], None if spec is None else str(spec), None if shown else premises)
@@ -66,7 +65,15 @@ def audit(
         return
     if annotate is not None:
         write_file(annotate, annotated(document, found), "--annotate")
-    write(_report(found, kind, output), output)
+    from moewright.report.audit_page import audit_sections
+
+    def report() -> Report:
+        from moewright.audit.text.document import read_text
+        from moewright.report.html.audit_report import audit_report
+
+        return audit_report(read_text(document), found)
+
+    deliver(kind, output, found.to_dict, lambda: audit_sections(found), report)
     if fails(found, failing):
         raise typer.Exit(1)
 
@@ -81,24 +88,3 @@ def _answers(found: Audit) -> list[tuple[str, str]]:
         if answer:
             answers.append((field, answer))
     return answers
-
-
-def _report(found: Audit, kind: Format, output: Path | None) -> str | list[Section]:
-    if kind is Format.JSON:
-        return json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    from moewright.report.audit_page import audit_sections
-
-    sections = audit_sections(found)
-    if kind is Format.MARKDOWN:
-        from moewright.report.markdown import render
-
-        return render(sections)
-    if output is None:
-        return sections
-    import io
-
-    from moewright.report.terminal import show
-
-    stream = io.StringIO()
-    show(sections, stream)
-    return stream.getvalue()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from moewright.cli.app import Json, app
-from moewright.cli.output import print_json, progress
+from moewright.cli.output import FormatOption, OutputOption, deliver, format_of, progress
 from moewright.errors import SpecError
+
+if TYPE_CHECKING:
+    from moewright.report.html.report_record import Report
 
 #: clusters that are looked at where none is named
 USUAL = ("h100-hgx", "h200-hgx", "dgx-b200", "mi300x-oam")
@@ -30,11 +33,14 @@ def fit(
     ] = None,
     drafts: Annotated[int, typer.Option(min=0, max=16, help="Tokens drafted by the model's own MTP layers.")] = 0,
     as_json: Json = False,
+    form: FormatOption = None,
+    output: OutputOption = None,
 ) -> None:
     """Does MODEL fit, with how much room for the cache, and how many GPUs does it take?"""
     from moewright.case.file.count_text import read_count
     from moewright.serving.planner.fitting import fit as fitted
 
+    kind_of_report = format_of(as_json, form, output)
     tokens, requests = read_count(context, "--context"), read_count(concurrency, "--concurrency")
     settings: dict[str, Any] = {"name": engine}
     if engine_version is not None:
@@ -49,14 +55,20 @@ def fit(
         for kind in (name,) if name is not None else USUAL:
             case, profile = _case(model, kind, settings, kv_cache, drafts)
             found.append(fitted(case, profile, tokens, requests, most))
-    if as_json:
-        first = found[0].to_dict()
-        print_json(first if name is not None else {**first, "clusters": [x.to_dict() for x in found]})
-        return
     from moewright.report.serving_pages.fit_page import fit_sections, overview
-    from moewright.report.terminal import show
 
-    show(fit_sections(found[0]) if name is not None else overview(found))
+    def plain() -> dict[str, Any]:
+        first = found[0].to_dict()
+        return first if name is not None else {**first, "clusters": [x.to_dict() for x in found]}
+
+    def report() -> Report:
+        from moewright.report.html.engine_reports import fit_report
+
+        return fit_report(found)
+
+    deliver(
+        kind_of_report, output, plain, lambda: fit_sections(found[0]) if name is not None else overview(found), report
+    )
 
 
 def _cluster(text: str) -> tuple[str, int | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import os
+import shlex
 import sys
 import tempfile
 import time
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +21,7 @@ from moewright.errors import SpecError
 
 if TYPE_CHECKING:
     from moewright.report.blocks import Section
+    from moewright.report.html.report_record import Report
 
 
 #: what stands for characters that a stream's encoding lacks; for any other, a question mark
@@ -45,6 +47,22 @@ class Format(StrEnum):
     TERMINAL = "terminal"
     MARKDOWN = "markdown"
     JSON = "json"
+    HTML = "html"
+
+
+FormatOption = Annotated[Format | None, typer.Option("--format", help="How the report is written.")]
+OutputOption = Annotated[
+    Path | None, typer.Option(help="Write there instead: a report (.html), .md, .json, or text (.txt).")
+]
+
+#: the format that a file's ending asks for
+ENDINGS = {
+    ".html": Format.HTML,
+    ".htm": Format.HTML,
+    ".md": Format.MARKDOWN,
+    ".json": Format.JSON,
+    ".txt": Format.TERMINAL,
+}
 
 
 def print_json(value: Any) -> None:
@@ -52,13 +70,55 @@ def print_json(value: Any) -> None:
 
 
 def format_of(as_json: bool, form: Format | None, output: Path | None) -> Format:
-    """The format asked for; a file's ending tells it where nothing else does."""
+    """The format asked for; a file's ending tells it where nothing else does. Raises SpecError for an ending that no
+    format has."""
     if as_json and form not in (None, Format.JSON):
         raise SpecError(f"contradicts --format {form}", field="--json")
     if as_json or form:
         return Format.JSON if as_json else form or Format.TERMINAL
-    endings = {".md": Format.MARKDOWN, ".json": Format.JSON}
-    return endings.get(output.suffix.lower(), Format.TERMINAL) if output else Format.TERMINAL
+    if output is None:
+        return Format.TERMINAL
+    found = ENDINGS.get(output.suffix.lower())
+    if found is None and (output.is_file() or not output.exists()):  # a pipe or a device gets what a terminal does
+        known = ", ".join(e for e in ENDINGS if e != ".htm")
+        shown = repr(output.suffix) if output.suffix else "nothing"
+        raise SpecError(f"ends in {shown}; expected one of {known}, or --format", file=str(output), field="--output")
+    return found or Format.TERMINAL
+
+
+def deliver(
+    kind: Format,
+    output: Path | None,
+    plain: Callable[[], Any],
+    sections: Callable[[], list[Section]],
+    report: Callable[[], Report],
+) -> None:
+    """Print a result, or write it to ``output``, in the format ``kind``; only what that needs is made."""
+    if kind is Format.JSON:
+        write(json.dumps(plain(), indent=2, ensure_ascii=False, allow_nan=False) + "\n", output)
+    elif kind is Format.HTML:
+        from moewright.report.html.render_report import render_html
+
+        write(render_html(report(), made_by()), output)
+    elif kind is Format.MARKDOWN:
+        from moewright.report.markdown import render
+
+        write(render(sections()), output)
+    elif output is None:
+        write(sections(), None)
+    else:
+        import io
+
+        from moewright.report.terminal import show
+
+        stream = io.StringIO()
+        show(sections(), stream)
+        write(stream.getvalue(), output)
+
+
+def made_by() -> str:
+    """This process's command, for a shell."""
+    return shlex.join(["moewright", *sys.argv[1:]])
 
 
 def one_of_tables(tables: Path | None, no_tables: bool) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from moewright.cli.app import Json, app
-from moewright.cli.output import write_file
+from moewright.cli.output import made_by, write_file
 from moewright.errors import SpecError
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from moewright.placement.expert_placement import ExpertPlacement
     from moewright.placement.slices import Sliced
 
 
@@ -30,6 +33,7 @@ class Engine(StrEnum):
     SGLANG = "sglang"
     TENSORRT_LLM = "tensorrt-llm"
     VLLM = "vllm"
+    HTML = "html"
 
 
 @app.command()
@@ -79,15 +83,17 @@ def place(
         float | None, typer.Option(min=0, help="The search goes on so long while it finds, and no longer.")
     ] = None,
     as_json: Json = False,
-    output: Annotated[Path | None, typer.Option(help="A placement file to write.")] = None,
-    form: Annotated[Engine | None, typer.Option("--format", help="Whose file --output writes (moewright).")] = None,
+    output: Annotated[Path | None, typer.Option(help="A placement file to write, or a report (.html).")] = None,
+    form: Annotated[
+        Engine | None, typer.Option("--format", help="Whose file --output writes (moewright), or html: a report.")
+    ] = None,
     first_layer: Annotated[int | None, typer.Option(min=0, help="Of the model, for tensorrt-llm (0).")] = None,
 ) -> None:
     """Decide how many replicas each expert gets, and on which GPU each lives."""
     from moewright.placement.engine_files import engine_file, model_sizes, read_previous
     from moewright.placement.search.solve import place as solve
 
-    engine = form or Engine.MOEWRIGHT
+    engine = form or _format_of(output)
     _needs("--slack", slack, affinity, "--affinity")
     _needs("--format", form, output, "--output")
     _needs("--first-layer", first_layer, engine is Engine.TENSORRT_LLM, "--format tensorrt-llm")
@@ -123,7 +129,10 @@ def place(
     content = found.to_dict() | {"model": model, "width": width}
     content["slices"] = sliced and [{**s.to_dict(), "best": s is sliced[0]} for s in sliced]
     text = json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n"
-    if output is not None:
+    if engine is Engine.HTML and output is not None:
+        write_file(output, _report(found, total, budget, sliced))
+        _tell(f"wrote {output}: a report")
+    elif output is not None:
         own = engine is Engine.MOEWRIGHT
         write_file(output, text if own else engine_file(found, str(engine), first_layer or 0))
         _tell(f"wrote {output}: {total.shape[0]} layers of {slots} slots on {gpus} GPUs, for {engine}")
@@ -132,14 +141,50 @@ def place(
     if as_json:
         typer.echo(text, nl=False)
     elif output is None:
-        from moewright.placement.expert_placement import slots_for
         from moewright.report.place_page import place_sections, slice_sections
         from moewright.report.terminal import show
 
-        show(place_sections(found, slots_for(total, gpus, 0.95) if found.bound < 0.95 and budget is None else None))
+        show(place_sections(found, _reach(found, total, budget)))
         if sliced is not None:
             typer.echo("")
             show(slice_sections(sliced, gpus // slots))
+
+
+def _format_of(output: Path | None) -> Engine:
+    return Engine.HTML if output is not None and output.suffix.lower() in (".html", ".htm") else Engine.MOEWRIGHT
+
+
+def _reach(found: ExpertPlacement, loads: np.ndarray, budget: int | None) -> int | None:
+    """Slots from which on 0.95 is within reach, where it is not yet."""
+    from moewright.placement.expert_placement import slots_for
+
+    return slots_for(loads, found.gpu_load.shape[1], 0.95) if found.bound < 0.95 and budget is None else None
+
+
+def _report(found: ExpertPlacement, loads: np.ndarray, budget: int | None, sliced: list[Sliced] | None) -> str:
+    """The placement as HTML."""
+    from moewright.report.html.placement_report import placement_report
+    from moewright.report.html.render_report import render_html
+    from moewright.report.place_page import slice_sections
+
+    more = [] if sliced is None else slice_sections(sliced, found.gpu_load.shape[1] // found.slots)
+    command = shlex.join(
+        ["moewright", *_without_output(sys.argv[1:]), "--format", "vllm", "--output", "placement.json"]
+    )
+    return render_html(placement_report(found, _reach(found, loads, budget), more, command), made_by())
+
+
+def _without_output(words: list[str]) -> list[str]:
+    """``words`` of a command line without --output and --format."""
+    kept, at = [], 0
+    while at < len(words):
+        name = words[at].partition("=")[0]
+        if name in ("--output", "--format"):
+            at += 1 if "=" in words[at] else 2
+            continue
+        kept.append(words[at])
+        at += 1
+    return kept
 
 
 def _needs(option: str, given: object, other: object, name: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,15 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from moewright.cli.app import Json, app
-from moewright.cli.output import Format, format_of, one_of_tables, progress, write
+from moewright.cli.output import Format, FormatOption, OutputOption, deliver, format_of, one_of_tables, progress
 from moewright.cli.spec import case_options as o
 from moewright.errors import SpecError
 
 if TYPE_CHECKING:
     from moewright.case.case import Case
     from moewright.case.strategy import StrategySpec
-    from moewright.planning.record import Result
-    from moewright.report.blocks import Section
+    from moewright.report.html.report_record import Report
 
 
 @app.command()
@@ -42,8 +40,8 @@ def plan(
     batch: o.BatchText = None,
     sequence: o.SequenceText = None,
     as_json: Json = False,
-    form: Annotated[Format | None, typer.Option("--format", help="How the report is written.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Write there (.md, .json: in that format) instead.")] = None,
+    form: FormatOption = None,
+    output: OutputOption = None,
     compare: Annotated[
         list[str] | None,
         typer.Option(help="Why does this one lose? dp=64,tp=2,ep=64,etp=2, a name as printed, or a spec file."),
@@ -87,7 +85,14 @@ def plan(
     wanted = [_compared(text) for text in compare or []]
     with progress(f"Planning {case.model.name} on {case.cluster.gpus} GPUs") as tell:
         result = search(case, wanted, top, tell)
-    write(_report(result, kind, output, ranks), output)
+    from moewright.report.plan_page import sections
+
+    def report() -> Report:
+        from moewright.report.html.pass_report import pass_report
+
+        return pass_report(result)
+
+    deliver(kind, output, result.to_dict, lambda: sections(result, ranks), report)
 
 
 def _priced_by(case: Case, tables: Path | None, kernels: str | None) -> Case:
@@ -120,10 +125,13 @@ def _serving(case: Case, kind: Format, output: Path | None, top: int, compared: 
         raise SpecError("is of a pass's seconds; a serving workload has none to compare", field="--compare")
     with progress(f"Planning {case.model.name} on {case.cluster.gpus} GPUs") as tell:
         found = plan_serving(case, top, tell, tables)
-    if kind is Format.JSON:
-        write(json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n", output)
-    else:
-        write(_written(plan_sections(found), kind, output), output)
+
+    def report() -> Report:
+        from moewright.report.html.serving_report import serving_plan_report
+
+        return serving_plan_report(found)
+
+    deliver(kind, output, found.to_dict, lambda: plan_sections(found), report)
 
 
 def _training(case: Case, kind: Format, output: Path | None, top: int, compare: list[str], tables: bool) -> None:
@@ -136,10 +144,13 @@ def _training(case: Case, kind: Format, output: Path | None, top: int, compare: 
     wanted = [parse_train_sizes(text) for text in compare]
     with progress(f"Planning {case.model.name} on {case.cluster.gpus} GPUs") as tell:
         result = plan_training(case, wanted, top, tell)
-    if kind is Format.JSON:
-        write(json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n", output)
-    else:
-        write(_written(train_sections(result), kind, output), output)
+
+    def report() -> Report:
+        from moewright.report.html.training_report import training_report
+
+        return training_report(result)
+
+    deliver(kind, output, result.to_dict, lambda: train_sections(result), report)
 
 
 def _compared(text: str) -> StrategySpec:
@@ -155,27 +166,3 @@ def _compared(text: str) -> StrategySpec:
             raise SpecError("is missing; a file to compare with needs one", file=text, field="strategy")
         return strategy_of(section, text)
     return parse_strategy(text)
-
-
-def _report(result: Result, kind: Format, output: Path | None, ranks: int) -> str | list[Section]:
-    if kind is Format.JSON:
-        return json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    from moewright.report.plan_page import sections
-
-    return _written(sections(result, ranks), kind, output)
-
-
-def _written(found: list[Section], kind: Format, output: Path | None) -> str | list[Section]:
-    if kind is Format.MARKDOWN:
-        from moewright.report.markdown import render
-
-        return render(found)
-    if output is None:
-        return found
-    import io
-
-    from moewright.report.terminal import show
-
-    stream = io.StringIO()
-    show(found, stream)
-    return stream.getvalue()

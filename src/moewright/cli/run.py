@@ -7,16 +7,26 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from moewright.cli.app import Json, app
-from moewright.cli.output import print_json, progress, write_file
+from moewright.cli.output import (
+    Format,
+    FormatOption,
+    OutputOption,
+    deliver,
+    format_of,
+    made_by,
+    progress,
+    write_file,
+)
 from moewright.errors import SpecError
 
 if TYPE_CHECKING:
     from moewright.case.case import Case
+    from moewright.report.html.report_record import Report
 
 
 class Precisions(StrEnum):
@@ -66,6 +76,8 @@ def run(
         Path | None, typer.Option(help="A folder for trace.json (Perfetto) and loads.json (routing: of a spec).")
     ] = None,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds until a run that is not done is ended.")] = 900.0,
+    form: FormatOption = None,
+    output: OutputOption = None,
 ) -> None:
     """Execute a plan on process groups, and verify it against the unsharded model.
 
@@ -75,8 +87,15 @@ def run(
     from moewright.run.run_error import RunError
 
     _check(bool(generate or prompt or prompt_ids), temperature, top_p, stop, timeout)
+    kind = format_of(as_json, form, output)
     if (trained := _training_case(source)) is not None:
-        _train(trained, {"--prompt": prompt, "--prompt-ids": prompt_ids, "--profile": profile}, as_json, seed, timeout)
+        _train(
+            trained,
+            {"--prompt": prompt, "--prompt-ids": prompt_ids, "--profile": profile},
+            (kind, output),
+            seed,
+            timeout,
+        )
         return
     prompts: list[str | list[int]] = [*map(_text, prompt or []), *map(_ids, prompt_ids or [])]
     case, best = read(source)
@@ -103,28 +122,41 @@ def run(
         trace=profile is not None,
         fp8=str(fp8),
     )
-    with _stream(case, generate, as_json) as tell, progress(f"Running on {best.gpus} ranks", tell is None) as tick:
+    with (
+        _stream(case, generate, kind is not Format.TERMINAL or output is not None) as tell,
+        progress(f"Running on {best.gpus} ranks", tell is None) as tick,
+    ):
         ran = execute.run(case, best, options, tell, tick)
     if ran is None:  # a rank other than 0
         return
     if profile is not None:
         from moewright.run.bench.timeline_file import files
 
-        try:
-            profile.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SpecError(f"cannot be made: {error.strerror}", file=str(profile), field="--profile") from None
+        _make_folder(profile)
         for path, content in files(profile, case, best, ran).items():
             write_file(path, content, "--profile")
-    if as_json:
-        print_json(ran.report.to_dict())
-    else:
-        from moewright.report.run_page import run_sections
-        from moewright.report.terminal import show
-
-        show(run_sections(ran.report.to_dict()))
+    _show(ran.report.to_dict(), kind, output)
     if verify and not ran.report.verified:
         raise typer.Exit(1)
+
+
+def _show(plain: dict[str, Any], kind: Format, output: Path | None) -> None:
+    """Print or write the report of a run."""
+    from moewright.report.run_page import run_sections
+
+    def page() -> Report:
+        from moewright.report.html.run_report import run_report
+
+        return run_report(plain, made_by())
+
+    deliver(kind, output, lambda: plain, lambda: run_sections(plain), page)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SpecError(f"cannot be made: {error.strerror}", file=str(folder), field="--profile") from None
 
 
 def _training_case(source: Path) -> Case | None:
@@ -135,7 +167,9 @@ def _training_case(source: Path) -> Case | None:
     return case if case is not None and case.training is not None else None
 
 
-def _train(case: Case, given: dict[str, object], as_json: bool, seed: int, timeout: float) -> None:
+def _train(
+    case: Case, given: dict[str, object], written: tuple[Format, Path | None], seed: int, timeout: float
+) -> None:
     """One training step of the spec's best layout on forked ranks, against the unsharded model."""
     from moewright.report.training.step_page import step_report, step_sections
     from moewright.run.run_error import RunError
@@ -157,12 +191,14 @@ def _train(case: Case, given: dict[str, object], as_json: bool, seed: int, timeo
         "strategy": strategy.to_dict(),
         **step_report(measured.to_dict(), step_traffic(case, training, strategy, layers), strategy.gpus // strategy.pp),
     }
-    if as_json:
-        print_json(report)
-    else:
-        from moewright.report.terminal import show
+    name = f"{case.model.name}, {strategy.name}"
 
-        show(step_sections(report, f"{case.model.name}, {strategy.name}"))
+    def page() -> Report:
+        from moewright.report.html.run_report import step_report_page
+
+        return step_report_page(report, name, made_by())
+
+    deliver(*written, lambda: report, lambda: step_sections(report, name), page)
     if not report["verified"]:
         raise typer.Exit(1)
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from moewright.cli.app import Json, app
-from moewright.cli.output import one_of_tables, print_json, progress, write_file
+from moewright.cli.output import FormatOption, deliver, format_of, one_of_tables, progress, write_file
 from moewright.cli.spec import case_options as o
 from moewright.errors import SpecError
 
 if TYPE_CHECKING:
     from moewright.case.case import Case
+    from moewright.report.html.report_record import Report
 
 
 @app.command()
@@ -39,7 +40,11 @@ def serve(
     seed: Annotated[int | None, typer.Option(min=0, help="Of lengths and arrivals.")] = None,
     tables: Annotated[Path | None, typer.Option(help="A folder of measured kernel tables.")] = None,
     no_tables: Annotated[bool, typer.Option("--no-tables", help="Price by the roofline alone.")] = False,
-    output: Annotated[Path | None, typer.Option(help="Write a row a request there, as .csv.")] = None,
+    form: FormatOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Write a row a request there (.csv), or instead a report (.html), .md, .json, .txt."),
+    ] = None,
 ) -> None:
     """Simulate an engine that serves requests: what its users would see, and what binds."""
     given = {**locals(), "model": spec, "input": input_tokens}
@@ -49,23 +54,25 @@ def serve(
     from moewright.serving.simulation.simulate import simulate
     from moewright.serving.validation.row_steps import default_folder
 
-    if output is not None and output.suffix.lower() != ".csv":
-        raise SpecError(f"ends in {output.suffix or 'nothing'!r}; expected .csv", file=str(output), field="--output")
+    rows = output is not None and output.suffix.lower() == ".csv"
+    kind = format_of(as_json, form, None if rows else output)
     one_of_tables(tables, no_tables)
     case = case_from(options_of(given), ("engine", "concurrency", "rate", "requests"))
     case = _overridden(case, requests, engine, concurrency, rate, seed) if is_spec(spec) else _seeded(case, seed)
     with progress(f"Serving {case.model.name} on {case.cluster.gpus} GPUs") as tell:
         case = chosen(case)
         found = simulate(case, tell=tell, tables=default_folder(tables, no_tables))
-    if output is not None:
+    if output is not None and rows:
         write_file(output, rows_csv(found.served))
-    if as_json:
-        print_json(found.to_dict())
-        return
     from moewright.report.serving_pages.serve_page import serve_sections
-    from moewright.report.terminal import console, show
+    from moewright.report.terminal import console
 
-    show(serve_sections(case, found, console().width))
+    def report() -> Report:
+        from moewright.report.html.serving_report import serve_report
+
+        return serve_report(case, found)
+
+    deliver(kind, None if rows else output, found.to_dict, lambda: serve_sections(case, found, console().width), report)
 
 
 def _seeded(case: Case, seed: int | None) -> Case:

@@ -7,6 +7,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from moewright.case.case import Case
 from moewright.case.strategy import Strategy
 
@@ -247,8 +250,22 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """Some of the ``of`` strategies that fit and meet the limits, for a picture of all: the best by the objective, and
+    others at even distances after them. ``sizes``: replicas, pp, attention dp (with repeats), cp, tp, expert ep, etp,
+    each an array [strategies]; ``rates``: tokens/s of a GPU; ``memory``: bytes of the fullest GPU."""
+
+    of: int
+    names: tuple[str, ...]
+    sizes: tuple[NDArray[np.int64], ...]
+    seconds: NDArray[np.float64]
+    rates: NDArray[np.float64]
+    memory: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
-    """What a search found. ``rejected``: reason → strategies excluded for it."""
+    """What a search found. ``rejected``: reason → strategies excluded for it. ``sample``: for pictures, not in JSON."""
 
     case: Case
     candidates: int
@@ -258,6 +275,7 @@ class Result:
     alternatives: tuple[Plan, ...] = ()
     frontier: tuple[Plan, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
+    sample: Sample | None = field(default=None, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """The object that ``plan --json`` prints."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from moewright.case.case import Case
 from moewright.case.strategy import Strategy, StrategySpec
-from moewright.case.workload import Objective
+from moewright.case.workload import Kind, Objective
 from moewright.cost.table import Table
 from moewright.errors import InfeasibleError, SpecError
 from moewright.planning.bounds import check_units
@@ -24,7 +24,7 @@ from moewright.planning.complete import complete
 from moewright.planning.detail import detail
 from moewright.planning.evaluate import Evaluation, evaluate_table
 from moewright.planning.naming import strategy_name
-from moewright.planning.record import Plan, Result
+from moewright.planning.record import Plan, Result, Sample
 from moewright.planning.space import space
 from moewright.units import format_bytes, format_seconds
 
@@ -71,6 +71,7 @@ def plan(
         tuple(alternatives),
         tuple(frontier),
         tuple(comparisons),
+        found.sample(case),
     )
 
 
@@ -92,8 +93,14 @@ def _named(case: Case, want: StrategySpec) -> Plan:
 class Found:
     """The candidates that fit and meet the limits, best first."""
 
-    def __init__(self, table: Table, seconds: np.ndarray, rate: np.ndarray, candidates: int, rejected: Counter[str]):
-        self.table, self.seconds, self.rate = table, seconds, rate
+    def __init__(
+        self,
+        table: Table,
+        figures: tuple[np.ndarray, np.ndarray, np.ndarray],
+        candidates: int,
+        rejected: Counter[str],
+    ):
+        self.table, (self.seconds, self.rate, self.memory) = table, figures
         self.candidates, self.rejected = candidates, rejected
 
     def row(self, index: int) -> tuple[Strategy, int]:
@@ -122,6 +129,23 @@ class Found:
         if len(chosen) > most:
             chosen = [chosen[i] for i in np.unique(np.linspace(0, len(chosen) - 1, most).astype(int))]
         return chosen
+
+    def sample(self, case: Case, most: int = 900) -> Sample:
+        """At most ``most`` strategies for a picture: half of them the best, the others spread over what follows."""
+        count = len(self.table)
+        first = np.arange(min(count, most // 2))
+        rest = np.unique(np.linspace(len(first), count - 1, min(count - len(first), most - len(first))).astype(int))
+        picked = np.concatenate([first, rest[rest >= len(first)]])
+        t = self.table.take(picked)
+        tokens = 1 if case.workload.kind is Kind.DECODE else case.workload.sequence
+        return Sample(
+            count,
+            tuple(strategy_name(t.row(i)[0], case.model) for i in range(len(t))),
+            (t.replicas, t.pp, t.dp * t.repeated, t.cp, t.tp, t.ep, t.etp),
+            self.seconds[picked],
+            self.rate[picked] * tokens / case.cluster.gpus,
+            self.memory[picked],
+        )
 
 
 def search(case: Case, progress: Progress = lambda share: None) -> Found:
@@ -180,7 +204,7 @@ def search(case: Case, progress: Progress = lambda share: None) -> Found:
     if case.goal.objective is not Objective.LATENCY:
         keys = (memory, table.pp, seconds, -rate)
     order = kept[np.lexsort(tuple(_rounded(k[kept]) for k in keys))]
-    return Found(table.take(order), seconds[order], rate[order], len(table), rejected)
+    return Found(table.take(order), (seconds[order], rate[order], memory[order]), len(table), rejected)
 
 
 def _where_it_fits(case: Case) -> str:

@@ -166,12 +166,12 @@ def conclusion(result: Result) -> Section:
         first = (
             f"{best.name} takes {format_seconds(t.seconds)} {_pass(result)}, "
             f"{t.seconds / t.bound_seconds - 1:.1%} above what {case.cluster.gpus} such GPUs could do at best; "
-            f"its longest term, {_words(name)}, is {percent(seconds, t.seconds)} of it."
+            f"its longest term, {words(name)}, is {percent(seconds, t.seconds)} of it."
         )
     else:
         first = (
             f"{best.name} gives {_rate(best)} for {case.cluster.gpus} such GPUs; with a batch of {best.batch} it takes "
-            f"{format_seconds(t.seconds)} {_pass(result)}, {percent(seconds, t.seconds)} of it {_words(name)}."
+            f"{format_seconds(t.seconds)} {_pass(result)}, {percent(seconds, t.seconds)} of it {words(name)}."
         )
     parts = [first]
     moved = [g for g in best.groups if g.size > 1]
@@ -184,7 +184,7 @@ def conclusion(result: Result) -> Section:
     for c in result.comparisons:
         worst, of = next(iter(c.differences), ""), "" if c.per == "pass" else " a sequence"
         parts.append(
-            f"{c.plan.name} takes {c.ratio:.3g} times as long{of}, most of all for {_words(worst)} "
+            f"{c.plan.name} takes {c.ratio:.3g} times as long{of}, most of all for {words(worst)} "
             f"({_signed(c.differences[worst])})."
         )
     warned = [check.name for check in best.checks if check.status is not Status.PASS]
@@ -199,10 +199,11 @@ def _second(result: Result) -> str:
         slower = second.latency.seconds / best.latency.seconds - 1
         extra = {k: v - best.latency.breakdown.get(k, 0.0) for k, v in second.latency.breakdown.items()}
         worst = max(extra, key=lambda k: extra[k])
-        return f"The next layout, {second.name}, takes {slower:.1%} longer, most of all for {_words(worst)}."
+        return f"The next layout, {second.name}, takes {slower:.1%} longer, most of all for {words(worst)}."
     less = 1 - second.throughput.tokens_per_second / best.throughput.tokens_per_second
     return f"The next layout, {second.name}, gives {less:.1%} fewer tokens a second."
 
 
-def _words(name: str) -> str:
+def words(name: str) -> str:
+    """A term of a breakdown as a reader knows it."""
     return name.replace("_", " ")

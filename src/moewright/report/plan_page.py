@@ -247,7 +247,8 @@ def communication(plan: Plan) -> Section:
     return Section("Communication", (Table(headers, rows, (4, 5, 6, 7)), total))
 
 
-def _origins(plan: Plan) -> str:
+def origins_of(plan: Plan) -> str:
+    """How the seconds of a plan came to be."""
     origins = [(o.name, o.origin) for o in plan.compute.operations]
     origins += [(o.name, o.origin) for o in plan.communication.operations]
     return origins_text(plan.latency.origins, dict.fromkeys(name for name, origin in origins if origin == "derived"))
@@ -267,7 +268,7 @@ def latency(case: Case, plan: Plan) -> Section:
             Table(("term", "seconds", "share"), tuple(rows), (1, 2)),
             facts(
                 ("Bound", f"{format_seconds(t.bound_seconds)}: {t.bound_reason}"),
-                ("Seconds from", _origins(plan)),
+                ("Seconds from", origins_of(plan)),
                 ("Above it", f"{t.seconds / t.bound_seconds:.3f} ×"),
                 ("A layer", format_seconds(t.per_layer_seconds)),
                 (

@@ -90,6 +90,7 @@ def plan_training(
         tuple(front),
         tuple(compared),
         _notes(training, best, detail),
+        detail.spans,
     )
 
 

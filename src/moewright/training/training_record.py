@@ -10,6 +10,7 @@ from moewright.case.train.train_strategy import TrainStrategy
 from moewright.case.train.train_workload import Training
 from moewright.planning.naming import describe_case
 from moewright.training.footprint.memory_timeline import MemoryPeak, Moment
+from moewright.training.stages.pipelines import Span
 
 #: how the share of FLOPs is meant
 MFU = (
@@ -114,8 +115,9 @@ class TrainingComparison:
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
     """``simulated``: seconds of the same pipeline operation by operation (None where its schedule has no list of
-    them). ``moments``: memory of each stage over the step, where it was simulated. ``worst_peak``: bytes of the fullest
-    rank if routing sent it all copies that it can get; None where a capacity drops them."""
+    them), ``spans`` those operations. ``moments``: memory of each stage over the step, where it was simulated.
+    ``worst_peak``: bytes of the fullest rank if routing sent it all copies that it can get; None where a capacity
+    drops them."""
 
     case: Case
     training: Training
@@ -133,6 +135,7 @@ class TrainingResult:
     frontier: tuple[TrainingPlan, ...]
     comparisons: tuple[TrainingComparison, ...]
     notes: tuple[str, ...]
+    spans: tuple[Span, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values for JSON."""

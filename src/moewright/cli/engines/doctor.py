@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from moewright.cli.app import Json, app
-from moewright.cli.output import print_json, progress
+from moewright.cli.output import FormatOption, OutputOption, deliver, format_of, progress
 from moewright.errors import SpecError
 
 if TYPE_CHECKING:
     from moewright.doctor.weighing import AskedWorkload
+    from moewright.report.html.report_record import Report
 
 
 @app.command()
@@ -37,11 +38,14 @@ def doctor(
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A variable that the script leaves open.")
     ] = None,
     as_json: Json = False,
+    form: FormatOption = None,
+    output: OutputOption = None,
 ) -> None:
     """Say what an engine makes of a launch command: its layout, whether it starts and fits, and what is wrong."""
     from moewright.case.options.named_cluster import split_cluster
     from moewright.doctor.diagnose import Question, diagnose
 
+    written = format_of(as_json, form, output)
     text, folder, name = _text_of(command)
     kind, gpus = split_cluster(cluster) if cluster is not None else (None, None)
     question = Question(
@@ -57,13 +61,14 @@ def doctor(
             found = diagnose(text, question)
     except SpecError as error:
         raise error.inside(file=name) from None
-    if as_json:
-        print_json(found.to_dict())
-    else:
-        from moewright.report.engines.doctor_page import doctor_sections
-        from moewright.report.terminal import show
+    from moewright.report.engines.doctor_page import doctor_sections
 
-        show(doctor_sections(found, kind))
+    def report() -> Report:
+        from moewright.report.html.engine_reports import doctor_report
+
+        return doctor_report(found, kind, text)
+
+    deliver(written, output, found.to_dict, lambda: doctor_sections(found, kind), report)
     if not found.sound:
         raise typer.Exit(1)
 

@@ -88,7 +88,12 @@ def _expects(d: Diagnosis) -> Table:
 def _gain(d: Diagnosis) -> list[str]:
     if d.gain is None:
         return []
-    words = [f"{name} {_figure(name, before)} → {_figure(name, after)}" for name, (before, after) in d.gain.items()]
+    words = [
+        f"{name} {_figure(name, after)}"
+        if before is None
+        else f"{name} {_figure(name, before)} → {_figure(name, after)}"
+        for name, (before, after) in d.gain.items()
+    ]
     return [f"{'; '.join(words)}."]
 
 

@@ -21,7 +21,8 @@ PARTS = {
     "weight_gathering": "weight gathering",
     "optimizer": "optimizer",
 }
-_LINES = {
+#: lines of memory as a reader knows them
+LINES = {
     "weights": "weights",
     "gradients": "gradients",
     "optimizer": "optimizer states",
@@ -93,7 +94,7 @@ def _parts(best: TrainingPlan) -> Table:
 
 def _memory(best: TrainingPlan) -> Table:
     rows = [
-        (_LINES[name], format_bytes(size), percent(size, best.peak)) for name, size in best.memory.items() if size > 0
+        (LINES[name], format_bytes(size), percent(size, best.peak)) for name, size in best.memory.items() if size > 0
     ]
     rows.append(("peak", format_bytes(best.peak), ""))
     rows.append(("usable", format_bytes(best.usable), ""))

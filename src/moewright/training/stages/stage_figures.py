@@ -13,7 +13,7 @@ from moewright.cost.network import group, send_seconds
 from moewright.training.footprint.memory_timeline import MemoryPeak, Moment, StageMemory, memory_moments, memory_peak
 from moewright.training.footprint.saved_tensors import kept_bytes
 from moewright.training.layouts import Layouts
-from moewright.training.stages.pipelines import simulate_pipeline
+from moewright.training.stages.pipelines import Span, simulate_pipeline
 from moewright.training.stages.stage_sums import Context, context_of, divided, stage_of
 from moewright.training.training_record import StageFigures
 
@@ -23,13 +23,15 @@ MOST_OPERATIONS = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """``layers`` of each chunk; ``simulated`` seconds of the pipeline, or None where it is not simulated."""
+    """``layers`` of each chunk; ``simulated`` seconds of the pipeline, or None where it is not simulated; ``spans``:
+    its operations in time."""
 
     layers: tuple[int, ...]
     stages: tuple[StageFigures, ...]
     simulated: float | None
     peak: MemoryPeak | None
     moments: tuple[tuple[Moment, ...], ...]
+    spans: tuple[Span, ...] = ()
 
 
 def detail_of(case: Case, training: Training, s: TrainStrategy) -> Detail:
@@ -59,7 +61,9 @@ def detail_of(case: Case, training: Training, s: TrainStrategy) -> Detail:
     spans = simulate_pipeline(_chunk_seconds(c, s, chunked.place[0]), s.pp, micro, s.schedule, _hop(c, t))
     memory = _memory(c, s, chunked.place[0], peaks.lines)
     moments = tuple(tuple(line) for line in memory_moments(spans, memory))
-    return Detail(tuple(layers.tolist()), stages, max(x.end for x in spans), memory_peak(spans, memory), moments)
+    return Detail(
+        tuple(layers.tolist()), stages, max(x.end for x in spans), memory_peak(spans, memory), moments, tuple(spans)
+    )
 
 
 def _hop(c: Context, t: Layouts) -> float:
