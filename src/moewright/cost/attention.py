@@ -21,7 +21,7 @@ from moewright.case.model import (
 from moewright.case.precision import Precision, element_bytes
 from moewright.case.tensors.layer_tensors import Tensor
 from moewright.case.workload import Kind, Workload
-from moewright.cost.arrays import Array, Bools, array, where
+from moewright.cost.arrays import Array, Bools, array, over_unique, where
 from moewright.cost.batch import Batch
 
 
@@ -117,6 +117,27 @@ def prompt_flops(a: Attention, b: Batch) -> Array:
     return b.prompts * (pairs * of_pair + a.index_flops * all_pairs + a.state_flops * b.new)
 
 
+def busiest_share(a: Attention, b: Batch, cp: Array) -> Array:
+    """FLOPs of the busiest of ``cp`` ranks over the mean. Each has two of 2·cp equal blocks of new tokens, the i-th and
+    the i-th from the end: even where a query sees all that is before it, not under a window, a chunk or an index, of
+    which early tokens see less."""
+    capped = attention_cap(a) is not None or isinstance(a, CompressedAttention)
+    if not capped or not b.causal or not np.any(cp > 1):
+        return np.ones(np.broadcast_shapes(cp.shape, b.new.shape))
+    every = a.index_flops
+    of_pair = a.absorbed_pair_flops if isinstance(a, LatentAttention) else a.pair_flops  # an index is why it is here
+
+    def ratio(new: float, past: float, ranks: float) -> float:
+        if ranks == 1 or new == 0:
+            return 1.0
+        edges = array(past + new * np.arange(2 * int(ranks) + 1) / (2 * ranks))
+        flops = np.diff(_seen_up_to(edges, a)) * of_pair + np.diff(edges**2 / 2) * every
+        of_rank = flops[: int(ranks)] + flops[: int(ranks) - 1 : -1]
+        return float(of_rank.max() / of_rank.mean())
+
+    return over_unique(ratio, b.new, b.past, cp)
+
+
 def decode_flops(a: Attention, b: Batch) -> Array:
     """FLOPs of scores and values (or of the state) of all decoding sequences of the chunk."""
     of_pair = a.absorbed_pair_flops if isinstance(a, LatentAttention) else a.pair_flops
@@ -190,7 +211,7 @@ def query_bytes(a: Attention) -> float:
     if isinstance(a, SoftmaxAttention):
         return 2.0 * a.heads * (a.head_dim + a.v_dim)
     if isinstance(a, LatentAttention):
-        return 2.0 * a.heads * (a.nope_dim + a.rope_dim + 3 * a.value_dim)
+        return 2.0 * a.heads * (2 * a.nope_dim + a.rope_dim + 2 * a.value_dim)
     if isinstance(a, CompressedAttention):
         return 4.0 * a.heads * a.head_dim
     if isinstance(a, LinearAttention):

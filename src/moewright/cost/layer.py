@@ -26,6 +26,7 @@ from moewright.case.precision import element_bytes
 from moewright.case.tensors.layer_tensors import Tensor, layer_attention_tensors, layer_ffn_tensors
 from moewright.cost.arrays import Array, Bools, array, where
 from moewright.cost.attention import (
+    busiest_share,
     cache_bytes,
     cache_copies,
     decode_flops,
@@ -127,7 +128,7 @@ def _scores(p: Pass, a: Attention, block: str) -> list[Work]:
     """Attention of the chunk's prompts, and of its decoding sequences: two kernels."""
     b, precision = p.batch, p.case.model.precision
     tp, cp, dcp = array(p.table.tp), array(p.table.cp), array(p.table.dcp)
-    prompts = prompt_flops(a, b) / tp / cp
+    prompts = prompt_flops(a, b) / tp / cp * busiest_share(a, b, cp)
     # under dcp a rank has its group's heads, and a part of their keys
     fewer, part = tp / dcp, replace(b, context=b.context / dcp)
     works = [

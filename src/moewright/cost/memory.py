@@ -19,7 +19,7 @@ from moewright.case.precision import element_bytes
 from moewright.case.tensors.layer_tensors import layer_tensors, vocabulary_tensors
 from moewright.case.workload import Kind
 from moewright.cost.arrays import Array, Ints, array, where
-from moewright.cost.attention import cache_bytes, cached_tokens
+from moewright.cost.attention import cache_bytes, cached_tokens, head_share
 from moewright.cost.exchange_buffers import low_latency_bytes
 from moewright.cost.pipeline import by_pp, stage_counts
 from moewright.cost.shapes import weight_bytes
@@ -106,8 +106,8 @@ def activation_parts(p: Pass) -> dict[str, Array]:
         widest[name] = np.maximum(widest.get(name, np.zeros(size.shape)), size)
 
     for layer, _ in model.layer_kinds():
-        inner = b.tokens * attention_width(layer.attention) + gathered_keys(p, layer.attention)
-        reaches("attention", b.tokens * hidden * (act + 2.0) + 2.0 * inner / t.tp)
+        inner = b.tokens * attention_width(layer.attention, t.tp) + gathered_keys(p, layer.attention) / t.tp
+        reaches("attention", b.tokens * hidden * (act + 2.0) + 2.0 * inner)
         ffn = layer.ffn
         if isinstance(ffn, MoeFfn):
             load = p.loads[ffn]
@@ -115,9 +115,9 @@ def activation_parts(p: Pass) -> dict[str, Array]:
             # replicated tokens: fused kernels keep room for every copy, whosever expert it goes to
             room = where(t.replicated, b.routed * ffn.working, copies)
             ups = 2 if ffn.gated else 1
-            reaches("experts", room * ((2.0 * ups + act) * ffn.width / t.etp + 2.0 * hidden))
+            reaches("experts", room * ((2.0 * ups + act) * ffn.width / t.etp + 2.0 * ffn.token_width(hidden)))
         elif ffn.width:
-            reaches("dense", b.tokens * 2.0 * (3 * ffn.width / t.tp + hidden))
+            reaches("dense", b.tokens * 2.0 * ((3 if ffn.gated else 2) * ffn.width / t.tp + hidden))
     if model.vocab_size:
         logits = b.logits * model.vocab_size / where(np.asarray(p.case.workload.kind is Kind.FORWARD), t.tp, 1)
         reaches("head", 2.0 * logits)
@@ -130,23 +130,24 @@ def activation_bytes(p: Pass) -> Array:
     return np.asarray(np.max(np.stack(list(activation_parts(p).values())), axis=0))
 
 
-def attention_width(a: Attention) -> float:
-    """Elements per token of queries, keys, values and outputs, all heads. Sparse attention prefills in the latent's
-    space: queries and outputs of each head are as wide as the latent."""
+def attention_width(a: Attention, tp: Ints) -> Array:
+    """Elements per token of queries, keys, values and outputs on one of ``tp`` ranks. Sparse attention prefills in the
+    latent's space: queries and outputs of each head are as wide as the latent."""
+    ranks, whole = array(tp), 0.0
     if isinstance(a, SoftmaxAttention):
         gate = a.heads * a.head_dim if a.output_gate else 0
         both = a.head_dim + a.v_dim
-        return a.heads * both + gate + a.kv_heads * both
+        return (a.heads * both + gate) / ranks + head_share(a, "kv_heads", ranks) * a.kv_heads * both
     if isinstance(a, LinearAttention):
-        return 2 * a.key_heads * a.key_dim + 3 * a.value_heads * a.value_dim
-    if isinstance(a, CompressedAttention):
-        return (2 * a.heads + 1) * a.head_dim
-    if not isinstance(a, LatentAttention):
-        return 0.0
-    if a.indexer:
+        whole = 2 * a.key_heads * a.key_dim + 3 * a.value_heads * a.value_dim
+    elif isinstance(a, CompressedAttention):  # its one key is every rank's
+        return 2 * a.heads * a.head_dim / ranks + a.head_dim
+    elif isinstance(a, LatentAttention) and a.indexer:
         absorbed = (a.kv_rank + a.rope_dim) + a.kv_rank
-        return a.heads * (a.nope_dim + a.rope_dim + absorbed + a.value_dim)
-    return a.heads * (2 * (a.nope_dim + a.rope_dim) + 2 * a.value_dim)
+        whole = a.heads * (a.nope_dim + a.rope_dim + absorbed + a.value_dim)
+    elif isinstance(a, LatentAttention):
+        whole = a.heads * (2 * (a.nope_dim + a.rope_dim) + 2 * a.value_dim)
+    return whole / ranks
 
 
 def gathered_keys(p: Pass, a: Attention) -> Array:
@@ -170,8 +171,9 @@ def buffer_parts(p: Pass) -> dict[str, Array]:
     precision, hidden = model.precision, model.hidden_size
     gathered = where(t.tp > 1, b.own * t.tp * hidden * element_bytes(precision.activations), 0.0)
     exchanged: Array = np.zeros(gathered.shape)
-    both = hidden * (element_bytes(precision.dispatch) + element_bytes(precision.combine))
-    for load in p.loads.values():
+    formats = element_bytes(precision.dispatch) + element_bytes(precision.combine)
+    for ffn, load in p.loads.items():
+        both = ffn.token_width(hidden) * formats
         arrived = b.own * load.ranks * load.straggler * where(t.etp > 1, 1 + t.etp, 1)
         moved = where(t.ep * t.etp > 1, (b.own * load.ranks + arrived) * both, 0.0)
         exchanged = np.maximum(exchanged, moved)

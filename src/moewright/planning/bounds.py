@@ -37,7 +37,7 @@ def model_flops(case: Case, batch: int) -> dict[str, float]:
         for tensor in layer_tensors(layer, model.hidden_size):
             if tensor.gemm:
                 ffn = layer.ffn
-                share = ffn.top_k / ffn.experts if tensor.shard == "experts" and isinstance(ffn, MoeFfn) else 1.0
+                share = ffn.working / ffn.experts if tensor.shard == "experts" and isinstance(ffn, MoeFfn) else 1.0
                 work = 2.0 * tensor.parameters * share * tokens * len(positions)
                 flops[tensor.kind] = flops.get(tensor.kind, 0.0) + work
     if model.vocab_size:

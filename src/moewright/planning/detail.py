@@ -9,7 +9,7 @@ import numpy as np
 from moewright.case.case import Case
 from moewright.case.model import MoeFfn
 from moewright.case.strategy import Strategy
-from moewright.case.workload import Kind
+from moewright.case.workload import Goal, Kind
 from moewright.cost.arrays import Array
 from moewright.cost.memory import activation_parts, buffer_parts
 from moewright.cost.network import Group, exchange_tiers
@@ -20,11 +20,12 @@ from moewright.cost.table import Table
 from moewright.placement.assignment import Assignment
 from moewright.placement.ranks import groups_of, stage_layers
 from moewright.planning.bounds import bound_seconds, model_flops
-from moewright.planning.choosing.limits import limits_of, other_seconds, own_limit
+from moewright.planning.choosing.limits import limits_of, other_phase, other_seconds, own_limit
 from moewright.planning.evaluate import Evaluation, boundary_bytes, evaluate_table
 from moewright.planning.naming import strategy_name
 from moewright.planning.proof.checks import checked
 from moewright.planning.proof.rank_totals import placed
+from moewright.planning.proof.walk_checks import proven
 from moewright.planning.record import (
     Balance,
     CollectiveOperation,
@@ -44,11 +45,25 @@ from moewright.planning.record import (
 
 
 def detail(case: Case, strategy: Strategy, batch: int, placement: bool = False) -> Plan:
-    """The plan of ``strategy``: every number derived again, one by one, and checked; with its ``placement``
-    where asked for."""
+    """The plan of ``strategy``: every number derived again, one by one, and checked; with its ``placement`` and the
+    walk of its ranks (``planning.proof.walk``) where asked for."""
     e = evaluate_table(case, Table.one(strategy, batch))
     plan = checked(case, _plan(case, strategy, batch, e), e)
-    return replace(plan, placement=_placement(placed(case, strategy)[0])) if placement else plan
+    if not placement:
+        return plan
+    assignment, loads = placed(case, strategy)
+    walked = proven(case, plan, assignment.experts, loads, _phases(case, strategy, batch))
+    return replace(walked, placement=_placement(assignment))
+
+
+def _phases(case: Case, strategy: Strategy, batch: int) -> dict[str, tuple[Case, Plan]]:
+    """Name of a limit → the phase that it is held against with its plan, where that is not the case's own."""
+    found = {}
+    for name in limits_of(case):
+        if name != own_limit(case) and (case.workload.kind is Kind.DECODE or strategy.attention.cp == 1):
+            phase, s, size = other_phase(case, strategy, batch)
+            found[name] = phase, _plan(replace(phase, goal=Goal()), s, size, evaluate_table(phase, Table.one(s, size)))
+    return found
 
 
 def _placement(a: Assignment) -> Placement:

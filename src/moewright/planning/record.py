@@ -30,6 +30,16 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class Proof:
+    """The second derivation of a plan: how many of its figures a walk of ``ranks`` ranks derived again, and the paths
+    of those that nothing does (``planning.proof.walk``)."""
+
+    ranks: int
+    figures: int
+    unchecked: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Weights:
     """Bytes of weights on the fullest GPU, by kind."""
 
@@ -216,6 +226,7 @@ class Plan:
     groups: tuple[RankGroup, ...] = ()
     checks: tuple[Check, ...] = ()
     placement: Placement | None = None  # of the best plan and of one that is asked for; alternatives carry none
+    proof: Proof | None = None  # likewise
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

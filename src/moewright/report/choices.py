@@ -61,7 +61,10 @@ def _checked(plan: Plan) -> str:
     parts = [plural(of[Status.PASS], "check") + " passed"]
     parts += [plural(of[Status.WARN], "warning")] if of[Status.WARN] else []
     parts += [f"{of[Status.FAIL]} FAILED"] if of[Status.FAIL] else []
-    return ", ".join(parts)
+    proof = plan.proof
+    if proof is None:
+        return ", ".join(parts)
+    return f"{', '.join(parts)} ({proof.figures} of {proof.figures + len(proof.unchecked)} figures derived twice)"
 
 
 def _choices(title: str, plans: tuple[Plan, ...], best: Plan) -> Section:

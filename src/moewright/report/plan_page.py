@@ -319,4 +319,13 @@ def modules(plan: Plan) -> Section:
 def checks(plan: Plan) -> Section:
     """Every check with its derivation."""
     rows = tuple((c.status.value, c.name, c.detail) for c in plan.checks)
-    return Section("Checks", (Table(("status", "check", "derivation"), rows),))
+    proof = plan.proof
+    if proof is None:
+        return Section("Checks", (Table(("status", "check", "derivation"), rows),))
+    told = (
+        f"A walk of {plural(proof.ranks, 'rank')} through one pass, tensor by tensor, derived {proof.figures} figures "
+        "again without the formulas that gave them."
+    )
+    if proof.unchecked:
+        told += f" Not derived again: {', '.join(proof.unchecked)}."
+    return Section("Checks", (told, Table(("status", "check", "derivation"), rows)))

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from moewright.case.case import Case
+from moewright.case.strategy import Overlap, Strategy
 from moewright.case.workload import Kind
 from moewright.cost.arrays import Array, where
 from moewright.cost.table import Table
@@ -28,6 +29,17 @@ def limits_of(case: Case) -> dict[str, float]:
 def own_limit(case: Case) -> str:
     """The limit that the workload's own seconds are held against."""
     return "tpot" if case.workload.kind is Kind.DECODE else "ttft"
+
+
+def other_phase(case: Case, strategy: Strategy, batch: int) -> tuple[Case, Strategy, int]:
+    """The phase that ``case`` does not measure, as a case of its own with its strategy and batch."""
+    if case.workload.kind is Kind.DECODE:
+        phase, batch = Kind.PREFILL, strategy.replicas * strategy.attention.dp
+        strategy = replace(strategy, micro_batches=1, overlap=Overlap.NONE)
+    else:
+        phase = Kind.DECODE
+        strategy = replace(strategy, micro_batches=strategy.micro_batches if strategy.pp > 1 else 1)
+    return replace(case, workload=replace(case.workload, kind=phase, batch=(batch,))), strategy, batch
 
 
 def other_seconds(case: Case, table: Table) -> tuple[Array, Array]:

@@ -1,0 +1,1 @@
+"""A plan's figures, each beside what the walk of its ranks found."""
