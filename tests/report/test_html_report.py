@@ -105,7 +105,7 @@ def test_a_plan_says_its_answer_and_its_three_numbers_first(result):
         format_bytes(result.best.memory.total),
     ]
     assert "sglang.launch_server" in report.command.text
-    assert "15 of 15 checks passed" in report.derived
+    assert "27 of 27 checks passed" in report.derived
     assert report.measured.startswith("None of the seconds")
 
 

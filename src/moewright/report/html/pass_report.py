@@ -95,8 +95,9 @@ def derived_text(result: Result) -> str:
     plan = result.best
     passed = sum(c.status is Status.PASS for c in plan.checks)
     failed = [c.name for c in plan.checks if c.status is not Status.PASS]
-    text = (
-        f"Seconds: {origins_of(plan)}. FLOPs, bytes held and bytes sent are counted exactly, and a second time rank by "
-        f"rank: {passed} of {len(plan.checks)} checks passed"
-    )
+    proof, twice = plan.proof, ""
+    if proof is not None:
+        whole = proof.figures + len(proof.unchecked)
+        twice = f" {proof.figures} of {whole} figures were derived a second time, by walking {proof.ranks} ranks:"
+    text = f"Seconds: {origins_of(plan)}.{twice} {passed} of {len(plan.checks)} checks passed"
     return f"{text}; to be looked at: {', '.join(failed)}." if failed else f"{text}."

@@ -10,7 +10,6 @@ from moewright.planning.proof.figures.rank_figures import slowest_stage
 from moewright.planning.proof.figures.walked_plan import CLOCK, EXACT, Walked
 from moewright.planning.proof.walk import pipeline_clock
 from moewright.planning.proof.walk.held_tensors import layers_of
-from moewright.planning.proof.walk.layer_walk import SMALL_KERNELS
 from moewright.planning.record import CollectiveOperation, Operation
 
 
@@ -22,13 +21,13 @@ def pass_figures(w: Walked) -> dict[str, list[Compared]]:
     spread = CLOCK + (w.tolerance if w.walk.routed else 0.0)
     figures: list[Compared] = []
     if w.derived:
-        for i, stated in enumerate(stages):
-            few, many = (w.stage_seconds(i, n) for n in SMALL_KERNELS)
-            figures.append(Compared(f"latency.stage_seconds.{i}", stated, few, spread, many / few + spread))
-        few, many = (sum(w.layer_seconds(x, n) for x in w.case.model.layers) for n in SMALL_KERNELS)
-        per_layer = [x * s.micro_batches / len(w.case.model.layers) for x in (few, many)]
-        above = per_layer[1] / per_layer[0] + spread
-        figures.append(Compared("latency.per_layer_seconds", taken.per_layer_seconds, per_layer[0], spread, above))
+        figures += [
+            Compared(f"latency.stage_seconds.{i}", stated, w.stage_seconds(i), spread)
+            for i, stated in enumerate(stages)
+        ]
+        layers = w.case.model.layers
+        mean = sum(w.layer_seconds(x) for x in layers) * s.micro_batches / len(layers)
+        figures.append(Compared("latency.per_layer_seconds", taken.per_layer_seconds, mean, spread))
     if w.walk.scene.decoding:
         latency = period = pipeline_clock.decode_round(stages, s.micro_batches, hop)
     else:
@@ -82,9 +81,9 @@ def _shares_of_latency(w: Walked) -> list[Compared]:
     figures.append(Compared("latency.stage_seconds", slowest * s.micro_batches, busy, EXACT))
     if w.derived and "hidden_by_overlap" in parts:
         layers = layers_of(w.case.model, s.pp)[slowest_stage(plan)]
-        few, many = (sum(w.hidden(x, n) for x in layers) * s.micro_batches for n in SMALL_KERNELS)
-        hidden, slack = -parts["hidden_by_overlap"], CLOCK + w.tolerance
-        figures.append(Compared("latency.breakdown.hidden_by_overlap", hidden, few, slack, many / few + slack))
+        hidden = sum(w.hidden(x) for x in layers) * s.micro_batches
+        slack = CLOCK + w.tolerance
+        figures.append(Compared("latency.breakdown.hidden_by_overlap", -parts["hidden_by_overlap"], hidden, slack))
     return figures + _idle(w, parts)
 
 

@@ -10,7 +10,6 @@ from moewright.planning.proof.figures.compared import Compared
 from moewright.planning.proof.figures.walked_plan import CLOCK, EXACT, MEASURED_ABOVE, MEASURED_BELOW, Walked
 from moewright.planning.proof.walk import alive_tensors
 from moewright.planning.proof.walk.held_tensors import held_bytes
-from moewright.planning.proof.walk.layer_walk import SMALL_KERNELS
 from moewright.planning.proof.walk.steps import Step
 from moewright.planning.record import CollectiveOperation, Operation, Plan
 
@@ -147,7 +146,7 @@ def _compare(
 def second_figures(w: Walked) -> dict[str, list[Compared]]:
     """Seconds of every operation: not below what links and peaks allow; by formula as the walk's clock has them, and
     where they were measured within a factor of the floor."""
-    steps, device = w.stage(slowest_stage(w.plan)), w.case.cluster.device
+    steps = w.stage(slowest_stage(w.plan))
     clock, least = _sums(steps, "seconds"), _sums(steps, "least")
     calls = _sums(steps, "count")
     floors: list[Compared] = []
@@ -164,11 +163,7 @@ def second_figures(w: Walked) -> dict[str, list[Compared]]:
                 floors.append(Compared(path, stated, floor, MEASURED_BELOW, top / floor if floor else float("inf")))
                 continue
             floors.append(Compared(path, stated, floor, slack, float("inf")))
-            if name == "norms":  # and small kernels of the layer, whose starts it carries
-                few, many = (walked_ + device.launch * n * calls.get(name, 0.0) for n in SMALL_KERNELS)
-                times.append(Compared(path, stated, few, CLOCK, many / max(few, 1e-30) + CLOCK))
-            else:
-                times.append(Compared(path, stated, walked_, slack))
+            times.append(Compared(path, stated, walked_, slack))
     hop = [o for o in w.plan.communication.operations if o.name == "stage_transfer"]
     for o in hop:
         times.append(Compared("communication.operations.stage_transfer.seconds", o.seconds, w.hop[1], _hop_slack(w)))

@@ -14,7 +14,6 @@ from moewright.planning.proof.walk import step_clock
 from moewright.planning.proof.walk.drawn_tokens import Drawn, draw
 from moewright.planning.proof.walk.held_tensors import layers_of
 from moewright.planning.proof.walk.layer_walk import (
-    SMALL_KERNELS,
     Routed,
     Walk,
     walk_embedding,
@@ -68,24 +67,24 @@ class Walked:
             steps += [(x, s.micro_batches) for x in self.head]
         return [(x, count) for x, count in steps if count]
 
-    def stage_seconds(self, index: int, small: float) -> float:
-        """Seconds of one micro-batch in stage ``index``, with ``small`` further kernels a layer."""
-        seconds = sum(self.layer_seconds(x, small) for x in layers_of(self.case.model, self.plan.strategy.pp)[index])
+    def stage_seconds(self, index: int) -> float:
+        """Seconds of one micro-batch in stage ``index``."""
+        seconds = sum(self.layer_seconds(x) for x in layers_of(self.case.model, self.plan.strategy.pp)[index])
         ends = (self.embedding if index == 0 else []) + (self.head if index == self.plan.strategy.pp - 1 else [])
         return seconds + sum(x.seconds for x in ends)
 
-    def layer_seconds(self, layer: Layer, small: float = SMALL_KERNELS[0]) -> float:
-        """Seconds of one micro-batch in one layer with ``small`` further kernels, halves overlapping."""
-        return step_clock.layer_seconds(*self._busy(layer, small), self.walk.scene.halves)
+    def layer_seconds(self, layer: Layer) -> float:
+        """Seconds of one micro-batch in one layer, halves overlapping."""
+        return step_clock.layer_seconds(*self._busy(layer), self.walk.scene.halves)
 
-    def hidden(self, layer: Layer, small: float) -> float:
+    def hidden(self, layer: Layer) -> float:
         """Seconds of one micro-batch in one layer that overlap hides."""
-        return sum(self._busy(layer, small)) * self.walk.scene.halves - self.layer_seconds(layer, small)
+        return sum(self._busy(layer)) * self.walk.scene.halves - self.layer_seconds(layer)
 
-    def _busy(self, layer: Layer, small: float) -> tuple[float, float]:
+    def _busy(self, layer: Layer) -> tuple[float, float]:
         compute = sum(x.seconds for x in self.layers[layer] if not x.collective)
         exchange = sum(x.seconds for x in self.layers[layer] if x.collective)
-        return compute + small * self.case.cluster.device.launch, exchange
+        return compute, exchange
 
 
 def walked(case: Case, plan: Plan, slots: Ints, loads: Floats | None) -> Walked:
@@ -135,7 +134,7 @@ def _routed(
         if routed or balance.distinct_ranks is None:
             routed[ffn] = _as_drawn(drawn, scene, balance.straggler)
             continue
-        routing = list(_stated(scene, plan, drawn, even))
+        routing = list(_stated(scene, plan, drawn, even, tokens))
         held = {c.figure: c.stated if c.holds else c.walked for c in routing}
         ranks = held.get("balance.distinct_ranks", drawn.ranks[0])
         ratio = ranks / drawn.ranks[0]
@@ -150,7 +149,12 @@ def _as_drawn(drawn: Drawn, scene: Scene, straggler: float) -> Routed:
     return Routed(drawn.ranks[0], fullest, drawn.active[0], drawn.near[0], drawn.far[0])
 
 
-def _stated(scene: Scene, plan: Plan, drawn: Drawn, nested: bool) -> Iterator[Compared]:
+def _uneven_slack(tokens: float) -> float:
+    """The plan's straggler by loads is the even one's times what shares add, which few tokens leave far from it."""
+    return 0.2 if tokens >= 64 else 0.4
+
+
+def _stated(scene: Scene, plan: Plan, drawn: Drawn, nested: bool, tokens: float) -> Iterator[Compared]:
     """The plan's expectations of its routing beside what was drawn; ``nested``: nodes have equal parts of a group."""
     b = plan.balance
 
@@ -164,7 +168,7 @@ def _stated(scene: Scene, plan: Plan, drawn: Drawn, nested: bool) -> Iterator[Co
     yield from one("distinct_ranks", b.distinct_ranks, drawn.ranks, wide)
     yield from one("distinct_nodes", b.distinct_nodes, drawn.nodes, wide if nested else UNEVEN_NODES)
     if not scene.case.routing.typical:
-        yield from one("straggler", b.straggler, drawn.fullest, 0.2 if uneven else 0.03)
+        yield from one("straggler", b.straggler, drawn.fullest, _uneven_slack(tokens) if uneven else 0.03)
     if b.active_experts is not None:
         # of an uneven routing the plan states the even one's, which is more
         above = float(scene.slots.shape[2]) if uneven else None

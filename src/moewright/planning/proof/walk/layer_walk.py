@@ -32,8 +32,6 @@ _SECOND = ("o_proj", "out_proj", "o_a_proj", "expert_down", "shared_down", "dens
 _AFTER = ("o_proj", "o_a_proj", "o_b_proj", "out_proj")
 #: what tells a rank one choice of the router: a 32-bit number and an fp32 weight
 _CHOICE = 4 + 4
-#: fewest and most kernels of a layer that neither products nor attention are, beside its norms
-SMALL_KERNELS = (1.0, 12.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +151,10 @@ class Walk:
         device, model = self.scene.case.cluster.device, self.scene.case.model
         passes = [2 * mixer.WIDE * 2 * self.share.own * model.hidden_size for _ in range(layer.norms)]
         traffic = sum(passes)
-        seconds = clock.stream_seconds(traffic, device) + layer.norms * device.launch
-        return [Step("norms", "", seconds, traffic / device.memory_bandwidth, 0.0, traffic, kernels=layer.norms)]
+        narrow = number_bytes(model.precision.weights.get("attention", model.precision.default)) < mixer.WIDE
+        starts = len(passes) + len(small_kernels(layer, narrow))
+        seconds = clock.stream_seconds(traffic, device) + starts * device.launch
+        return [Step("norms", "", seconds, traffic / device.memory_bandwidth, 0.0, traffic)]
 
     def attention(self, a: Attention) -> list[Step]:
         """Scores and values, or a state's update, of the chunk."""
@@ -266,6 +266,28 @@ class Walk:
         seconds = clock.busy_seconds(worked, traffic, device, unit) + passes
         least = clock.floor_seconds(flops, active * read, device, unit)
         return [Step("experts", "", seconds, least, flops, traffic, drawn=True)]
+
+
+def small_kernels(layer: Layer, narrow: bool) -> list[str]:
+    """Kernels that neither products nor attention are, beside norms of the residual; those of latent attention are part
+    of its own. ``narrow``: inputs of products are brought to fewer bits."""
+    a, ffn = layer.attention, layer.ffn
+    kernels: list[str] = []
+    if isinstance(a, SoftmaxAttention):
+        kernels.append("rotary embedding and the writing of keys and values")
+        kernels += ["norms of queries and keys"] if a.qk_norm != "none" else []
+        kernels += ["gate of the output"] if a.output_gate else []
+    elif isinstance(a, LinearAttention):
+        kernels += ["split", "gates of decay", "gated norm", "output in its shape"]
+    if isinstance(a, SoftmaxAttention | LinearAttention):
+        kernels += ["input of projections, cast", "input of the output projection, cast"] if narrow else []
+    if isinstance(ffn, DenseFfn):
+        return [*kernels, "activation", *(["input, cast", "activation, cast"] if narrow else [])]
+    kernels += ["choice of experts", "weighted sum"]
+    if ffn.shared_width:
+        kernels += ["activation of shared experts", "sum with routed ones"]
+        kernels += ["gate of shared experts"] if ffn.shared_gate else []
+    return kernels
 
 
 def walk_layer(walk: Walk, layer: Layer) -> list[Step]:

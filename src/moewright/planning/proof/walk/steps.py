@@ -11,8 +11,7 @@ from moewright.planning.proof.walk.scene import Circle
 class Step:
     """One call. ``flops`` and ``traffic`` (memory bytes) of the fullest rank; ``sent``: bytes that leave a rank (the
     mean one's), ``near`` and ``far`` those of the fullest over its node's links and over the fabric; ``seconds`` by the
-    walk's own clock, ``least`` what nothing beats, ``kernels`` how many are started. ``drawn``: its figures hang on
-    tokens that were drawn."""
+    walk's own clock, ``least`` what nothing beats. ``drawn``: its figures hang on tokens that were drawn."""
 
     name: str
     collective: str
@@ -20,7 +19,6 @@ class Step:
     least: float
     flops: float = 0.0
     traffic: float = 0.0
-    kernels: float = 1.0
     sent: float = 0.0
     near: float | None = None
     far: float | None = None
