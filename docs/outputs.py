@@ -1,4 +1,4 @@
-"""Rewrites the output that README.md and docs/*.md show: ``python docs/outputs.py``.
+"""Rewrites the output that README.md and docs/*.md show: ``python docs/outputs.py``, or of some: ``… outputs.py fit``.
 
 A block of output follows a comment that names its command, and, after a colon, the sections that are kept::
 
@@ -64,7 +64,17 @@ def rewritten(text: str, shown: Callable[[str], str] = printed) -> str:
     return BLOCK.sub(lambda m: m[1] + kept(shown(m["command"]), m["sections"]), text)
 
 
-if __name__ == "__main__":
+def main(words: list[str]) -> None:
+    """Rewrite every block, or those whose command has one of ``words`` in it."""
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        page.write_text(rewritten(text), encoding="utf-8")
+
+        def one(match: re.Match[str]) -> str:
+            wanted = not words or any(word in match["command"] for word in words)
+            return rewritten(match[0] + "```")[:-3] if wanted else match[0]
+
+        page.write_text(BLOCK.sub(one, text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -47,12 +47,17 @@ def plan(
         typer.Option(help="Why does this one lose? dp=64,tp=2,ep=64,etp=2, a name as printed, or a spec file."),
     ] = None,
     top: Annotated[int, typer.Option(min=0, max=100, help="Alternatives to show.")] = 5,
-    ranks: Annotated[int, typer.Option(min=0, help="Ranks of the layout to show, beside the last.")] = 4,
+    ranks: Annotated[
+        int | None, typer.Option(min=0, help="Ranks of the layout to show, beside the last (--verbose: 4).")
+    ] = None,
     tables: Annotated[
         Path | None,
         typer.Option(help="A folder of measured kernel tables to price with, or `installed`: those of the package."),
     ] = None,
     no_tables: Annotated[bool, typer.Option("--no-tables", help="Simulate serving by the roofline alone.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="All sections: hardware, model, balance, checks, search.")
+    ] = False,
     kernels: Annotated[
         str | None, typer.Option(help="With --tables, of a pass: the engine whose kernels are meant (vllm).")
     ] = None,
@@ -74,7 +79,8 @@ def plan(
         _serving(case, kind, output, top, bool(compare), default_folder(tables, no_tables))
         return
     if case.training is not None:
-        _training(case, kind, output, top, compare or [], tables is not None or kernels is not None or no_tables)
+        _refuse_tables(tables is not None or kernels is not None or no_tables)
+        _training(case, kind, output, top, compare or [], verbose)
         return
     if no_tables:
         raise SpecError(
@@ -87,12 +93,14 @@ def plan(
         result = search(case, wanted, top, tell)
     from moewright.report.plan_page import sections
 
+    full = verbose or kind is Format.MARKDOWN
+
     def report() -> Report:
         from moewright.report.html.pass_report import pass_report
 
         return pass_report(result)
 
-    deliver(kind, output, result.to_dict, lambda: sections(result, ranks), report)
+    deliver(kind, output, result.to_dict, lambda: sections(result, ranks, full), report)
 
 
 def _priced_by(case: Case, tables: Path | None, kernels: str | None) -> Case:
@@ -134,13 +142,16 @@ def _serving(case: Case, kind: Format, output: Path | None, top: int, compared: 
     deliver(kind, output, found.to_dict, lambda: plan_sections(found), report)
 
 
-def _training(case: Case, kind: Format, output: Path | None, top: int, compare: list[str], tables: bool) -> None:
+def _refuse_tables(given: bool) -> None:
+    if given:
+        raise SpecError("is not of a training step, which is priced by the formulas", field="--tables")
+
+
+def _training(case: Case, kind: Format, output: Path | None, top: int, compare: list[str], verbose: bool) -> None:
     from moewright.case.file.training_section import parse_train_sizes
     from moewright.report.training.train_page import train_sections
     from moewright.training.plan_training import plan_training
 
-    if tables:
-        raise SpecError("is not of a training step, which is priced by the formulas", field="--tables")
     wanted = [parse_train_sizes(text) for text in compare]
     with progress(f"Planning {case.model.name} on {case.cluster.gpus} GPUs") as tell:
         result = plan_training(case, wanted, top, tell)
@@ -150,7 +161,7 @@ def _training(case: Case, kind: Format, output: Path | None, top: int, compare: 
 
         return training_report(result)
 
-    deliver(kind, output, result.to_dict, lambda: train_sections(result), report)
+    deliver(kind, output, result.to_dict, lambda: train_sections(result, verbose or kind is Format.MARKDOWN), report)
 
 
 def _compared(text: str) -> StrategySpec:

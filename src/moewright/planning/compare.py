@@ -9,7 +9,7 @@ from typing import Protocol
 
 from moewright.case.case import Case
 from moewright.case.strategy import Overlap, Strategy
-from moewright.case.workload import Objective
+from moewright.case.workload import Kind, Objective
 from moewright.cost.table import Table
 from moewright.errors import MoewrightError
 from moewright.planning.evaluate import evaluate_table
@@ -38,13 +38,14 @@ def compare_with(case: Case, best: Plan, other: Plan, search: Callable[[Case], R
     differences = {n: theirs.get(n, 0.0) - ours.get(n, 0.0) for n in dict.fromkeys([*theirs, *ours])}
     ordered = dict(sorted(differences.items(), key=lambda item: -abs(item[1])))
     crossings = tuple(_crossing(case, best, other, quantity, search) for quantity in QUANTITIES)
-    per = "pass" if case.goal.objective is Objective.LATENCY else "sequence"
+    work = "token" if case.workload.kind is Kind.DECODE else "sequence"
+    per = "pass" if case.goal.objective is Objective.LATENCY else work
     return Comparison(other, sum(theirs.values()) / sum(ours.values()), per, ours, theirs, ordered, crossings)
 
 
 def terms(case: Case, plan: Plan) -> dict[str, float]:
     """What the objective counts, by term: seconds of a pass; or, for throughput and cost, seconds between
-    batches when the pipeline is kept full, per sequence."""
+    batches when the pipeline is kept full, per sequence (decode: per token)."""
     if case.goal.objective is Objective.LATENCY:
         return dict(plan.latency.breakdown)
     period = plan.batch / plan.throughput.sequences_per_second

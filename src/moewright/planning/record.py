@@ -249,7 +249,8 @@ class Crossing:
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Why ``plan`` loses to the best: seconds by term of both, ``per`` pass or (where throughput or cost is
-    wanted) per sequence, their differences, which add up, and crossings. ``ratio``: its seconds over the best's."""
+    wanted) per sequence, decode per token, their differences, which add up, and crossings. ``ratio``: its seconds over
+    the best's."""
 
     plan: Plan
     ratio: float

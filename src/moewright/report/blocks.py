@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of texts under ``headers`` (all empty: no header line). ``numbers``: columns aligned right."""
+    """Rows of texts under ``headers`` (all empty: no header line). ``numbers``: columns aligned right. ``drop``: those
+    that a narrow terminal leaves out, the first of them first; empty: numbers from the right, but one."""
 
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     numbers: tuple[int, ...] = ()
+    drop: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
+from moewright.case.case import Case
+from moewright.case.serving import ENGINES
 from moewright.case.workload import Kind, Objective
 from moewright.planning.engine_layouts import by_engine
 from moewright.planning.record import Comparison, Crossing, Plan, Result, Status
@@ -9,26 +14,30 @@ from moewright.report.blocks import Section, Table, percent, plural
 from moewright.units import format_bytes, format_count, format_rate, format_seconds
 
 
-def summary(result: Result) -> Section:
-    """The answer first."""
-    plan, case, t = result.best, result.case, result.best.latency
-    chosen = "The strategy given" if case.strategy else f"Best of {result.candidates} strategies"
-    if case.goal.objective is Objective.LATENCY:
-        speed = (
-            f"{format_seconds(t.seconds)} {_pass(result)}, {t.seconds / t.bound_seconds:.2f} times the bound of "
-            f"{format_seconds(t.bound_seconds)}; {format_count(plan.throughput.tokens_per_second)} tokens/s"
-        )
-    else:
-        speed = f"{_rate(plan)}; {format_seconds(t.seconds)} {_pass(result)} with a batch of {plan.batch}"
+def answer(result: Result) -> Section:
+    """The answer first: what to take, what it gives, why, and how it is started."""
+    case = result.case
     return Section(
         f"Plan of {case.model.name} on {case.cluster.gpus} × {case.cluster.device.name}",
-        (
-            f"{chosen}: {plan.name}",
-            f"{speed}; {format_bytes(plan.memory.total)} of {format_bytes(plan.memory.usable)} on the fullest GPU; "
-            f"{_checked(plan)}",
-            _engines(result),
-        ),
+        (_conclusion(result), _engines(result), launch_line(result)),
     )
+
+
+def launch_line(result: Result) -> str:
+    """The command that writes an engine's."""
+    reasons = by_engine(result.best.strategy, result.case.model)
+    runs = [name for name in ENGINES if name in reasons and not reasons[name]]
+    if not runs:
+        return "moewright launch --matrix says what an engine could run instead."
+    return f"Start it: {launch_command(result.case, runs[0])}"
+
+
+def launch_command(case: Case, engine: str | None) -> str:
+    """``moewright launch`` of a case; of one given by options, with those."""
+    option = f" --engine {engine}" if engine else ""
+    if case.file is None or not Path(case.file).suffix:
+        return f"moewright launch, with the same model and options{option}"
+    return f"moewright launch {shlex.quote(str(case.file))}{option}"
 
 
 def _engines(result: Result) -> str:
@@ -52,8 +61,9 @@ def _rate(plan: Plan) -> str:
     )
 
 
-def _pass(result: Result) -> str:
-    return "a token" if result.case.workload.kind is Kind.DECODE else "a pass"
+def a_pass(result: Result) -> str:
+    """What the seconds are of: ``a token``, ``a prefill pass``, ``a forward pass``."""
+    return {Kind.DECODE: "a token", Kind.PREFILL: "a prefill pass"}.get(result.case.workload.kind, "a forward pass")
 
 
 def _checked(plan: Plan) -> str:
@@ -61,10 +71,11 @@ def _checked(plan: Plan) -> str:
     parts = [plural(of[Status.PASS], "check") + " passed"]
     parts += [plural(of[Status.WARN], "warning")] if of[Status.WARN] else []
     parts += [f"{of[Status.FAIL]} FAILED"] if of[Status.FAIL] else []
-    proof = plan.proof
-    if proof is None:
-        return ", ".join(parts)
-    return f"{', '.join(parts)} ({proof.figures} of {proof.figures + len(proof.unchecked)} figures derived twice)"
+    text = ", ".join(parts)
+    if (proof := plan.proof) is not None:
+        text += f" ({proof.figures} of {proof.figures + len(proof.unchecked)} figures derived twice)"
+    named = [check.name for check in plan.checks if check.status is not Status.PASS]
+    return f"{text}; to be looked at: {', '.join(named)}" if named else text
 
 
 def _choices(title: str, plans: tuple[Plan, ...], best: Plan) -> Section:
@@ -81,7 +92,8 @@ def _choices(title: str, plans: tuple[Plan, ...], best: Plan) -> Section:
         for p in plans
     )
     headers = ("strategy", *(["batch"] if several else []), "latency", "× best", "tokens/s a GPU", "memory")
-    return Section(title, (Table(headers, rows, tuple(range(1, len(headers)))),))
+    drop = tuple(headers.index(name) for name in ("× best", "tokens/s a GPU", "memory"))
+    return Section(title, (Table(headers, rows, tuple(range(1, len(headers))), drop),))
 
 
 def alternatives(result: Result) -> Section | None:
@@ -132,12 +144,12 @@ def _comparison(c: Comparison) -> Section:
     table = Table(("term", "this", "best", "difference", "of the gap"), (*rows, total), (1, 2, 3, 4))
     other = c.plan
     verdict = f"{format_seconds(sums[0])} a {c.per}, {c.ratio:.3f} times the best's."
-    if c.per == "sequence":
+    if c.per != "pass":
         verdict += f" A batch of {other.batch} takes {format_seconds(other.latency.seconds)}."
     crossings = Table(
         ("quantity", "today", "no slower than the best from", "best of all there"),
         tuple(_crossing(x) for x in c.crossings),
-        (1, 2),
+        (1,),
     )
     return Section(f"Compared: {other.name}", (verdict, table, crossings))
 
@@ -160,21 +172,24 @@ def _crossing(c: Crossing) -> tuple[str, str, str, str]:
     return c.quantity, today, f"{_amount(c.quantity, c.value)} {way}", c.best_there or "–"
 
 
-def conclusion(result: Result) -> Section:
+def _conclusion(result: Result) -> str:
     """What the numbers support, in a few sentences."""
     best, case = result.best, result.case
-    t = best.latency
+    t, m = best.latency, best.memory
     name, seconds = max(t.breakdown.items(), key=lambda item: item[1])
+    chosen = "the strategy given" if case.strategy else f"the best of {result.candidates} strategies"
+    held = f"{format_bytes(m.total)} of {format_bytes(m.usable)} on the fullest GPU"
     if case.goal.objective is Objective.LATENCY:
         first = (
-            f"{best.name} takes {format_seconds(t.seconds)} {_pass(result)}, "
-            f"{t.seconds / t.bound_seconds - 1:.1%} above what {case.cluster.gpus} such GPUs could do at best; "
-            f"its longest term, {words(name)}, is {percent(seconds, t.seconds)} of it."
+            f"{best.name} is {chosen}: {format_seconds(t.seconds)} for {a_pass(result)} of {_batch(result, best)}, "
+            f"{t.seconds / t.bound_seconds - 1:.1%} above the bound of {format_seconds(t.bound_seconds)}; "
+            f"{format_count(best.throughput.tokens_per_second)} tokens/s; {held}. "
+            f"Its longest term, {words(name)}, is {percent(seconds, t.seconds)} of the time."
         )
     else:
         first = (
-            f"{best.name} gives {_rate(best)} for {case.cluster.gpus} such GPUs; with a batch of {best.batch} it takes "
-            f"{format_seconds(t.seconds)} {_pass(result)}, {percent(seconds, t.seconds)} of it {words(name)}."
+            f"{best.name} is {chosen}: {_rate(best)}; {format_seconds(t.seconds)} for {a_pass(result)} of "
+            f"{_batch(result, best)}, {percent(seconds, t.seconds)} of it {words(name)}; {held}."
         )
     parts = [first]
     moved = [g for g in best.groups if g.size > 1]
@@ -185,15 +200,20 @@ def conclusion(result: Result) -> Section:
     if result.alternatives:
         parts.append(_second(result))
     for c in result.comparisons:
-        worst, of = next(iter(c.differences), ""), "" if c.per == "pass" else " a sequence"
+        worst, of = next(iter(c.differences), ""), "" if c.per == "pass" else f" a {c.per}"
         parts.append(
             f"{c.plan.name} takes {c.ratio:.3g} times as long{of}, most of all for {words(worst)} "
             f"({_signed(c.differences[worst])})."
         )
-    warned = [check.name for check in best.checks if check.status is not Status.PASS]
-    if warned:
-        parts.append(f"To be looked at: {', '.join(warned)}.")
-    return Section("Conclusion", (" ".join(parts),))
+    parts.append(f"{_checked(best)}.")
+    return " ".join(parts)
+
+
+def _batch(result: Result, plan: Plan) -> str:
+    """The batch in the workload's own words."""
+    if result.case.workload.kind is Kind.DECODE:
+        return plural(plan.batch, "sequence") + " decoding at once"
+    return plural(plan.batch, "sequence")
 
 
 def _second(result: Result) -> str:

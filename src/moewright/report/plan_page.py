@@ -11,7 +11,7 @@ from moewright.planning.naming import describe_model
 from moewright.planning.proof.rank_totals import placed
 from moewright.planning.record import Plan, Result
 from moewright.report.blocks import Section, Table, facts, origins_text, percent, plural
-from moewright.report.choices import alternatives, comparisons, conclusion, excluded, frontier, summary
+from moewright.report.choices import alternatives, answer, comparisons, excluded, frontier
 from moewright.report.model_rows import model_rows
 from moewright.units import format_bytes, format_count, format_flops, format_rate, format_seconds
 
@@ -19,30 +19,42 @@ from moewright.units import format_bytes, format_count, format_flops, format_rat
 SHOWN_RANKS = 4
 
 
-def sections(result: Result, shown: int = SHOWN_RANKS) -> list[Section]:
-    """All sections of the report of ``result``; of the layout the first ``shown`` ranks and the last."""
+def sections(result: Result, shown: int | None = None, verbose: bool = True) -> list[Section]:
+    """The report of ``result``, the answer first: five tables and what was asked to be compared, or all sections; of
+    the layout the first ``shown`` ranks and the last (None: none in five tables, else ``SHOWN_RANKS``)."""
     case, plan = result.case, result.best
     assignment, _ = placed(case, plan.strategy)
-    parts = [
-        summary(result),
-        hardware(case),
-        model(case),
-        experts(case, plan, assignment),
-        configuration(plan),
-        ranks(case, plan, assignment, shown),
-        memory(plan),
-        compute(plan),
-        communication(plan),
-        latency(case, plan),
-        balance(plan),
-        modules(plan),
-        checks(plan),
-        alternatives(result),
-        frontier(result),
-        excluded(result),
-        *comparisons(result),
-        conclusion(result),
-    ]
+    if not verbose:
+        parts = [
+            answer(result),
+            latency(case, plan),
+            memory(plan),
+            communication(plan),
+            groups(plan) if shown is None else ranks(case, plan, assignment, shown),
+            alternatives(result),
+            *comparisons(result),
+            Section("--verbose prints hardware, model, ranks, load balance, every check and the search too."),
+        ]
+    else:
+        parts = [
+            answer(result),
+            hardware(case),
+            model(case),
+            experts(case, plan, assignment),
+            configuration(plan),
+            ranks(case, plan, assignment, SHOWN_RANKS if shown is None else shown),
+            memory(plan),
+            compute(plan),
+            communication(plan),
+            latency(case, plan),
+            balance(plan),
+            modules(plan),
+            checks(plan),
+            alternatives(result),
+            frontier(result),
+            excluded(result),
+            *comparisons(result),
+        ]
     return [part for part in parts if part is not None]
 
 
@@ -136,9 +148,16 @@ def configuration(plan: Plan) -> Section:
     )
 
 
-def ranks(case: Case, plan: Plan, a: Assignment, shown: int = SHOWN_RANKS) -> Section:
+def groups(plan: Plan) -> Section:
+    """Groups of ranks with an example of each kind."""
+    rows = tuple((g.kind, str(g.count), str(g.size), _listed(g.ranks), g.tier) for g in plan.groups if g.size > 1)
+    if not rows:
+        return Section("Rank layout", ("Every GPU works alone: no group has more than one rank.",))
+    return Section("Rank layout", (Table(("group", "groups", "size", "ranks of the first", "over"), rows, (1, 2)),))
+
+
+def ranks(case: Case, plan: Plan, a: Assignment, shown: int) -> Section:
     """Groups with an example of each kind, and what some ranks hold."""
-    groups = tuple((g.kind, str(g.count), str(g.size), _listed(g.ranks), g.tier) for g in plan.groups if g.size > 1)
     r, sizes = a.ranks, case.cluster.sizes
     node = np.repeat(np.arange(len(sizes)), sizes)
     picked = sorted({*range(min(shown, a.gpus)), a.gpus - 1})
@@ -160,12 +179,7 @@ def ranks(case: Case, plan: Plan, a: Assignment, shown: int = SHOWN_RANKS) -> Se
         tuple(tuple(row[c] for c in keep) for row in rows),
         tuple(i for i, c in enumerate(keep) if c < 9),
     )
-    blocks: list[str | Table] = []
-    if groups:
-        blocks.append(Table(("group", "groups", "size", "ranks of the first", "over"), groups, (1, 2)))
-    else:
-        blocks.append("Every GPU works alone: no group has more than one rank.")
-    return Section("Rank layout", (*blocks, table))
+    return Section("Rank layout", (*groups(plan).blocks, table))
 
 
 def _varies(a: Assignment, name: str) -> bool:
@@ -181,6 +195,12 @@ def _listed(values: tuple[int, ...], most: int = 6) -> str:
 def _in_flight(plan: Plan) -> str:
     batches = plan.throughput.batches_in_flight
     return f", {batches} batches in the pipeline" if batches > 1 else ""
+
+
+def _sequences(case: Case, plan: Plan) -> str:
+    """Sequences a second: of prompts, not of decoding, which is of tokens."""
+    rate = plan.throughput.sequences_per_second
+    return "" if case.workload.kind is Kind.DECODE else f", {format_count(rate)} sequences/s"
 
 
 def memory(plan: Plan) -> Section:
@@ -241,10 +261,11 @@ def communication(plan: Plan) -> Section:
         for o in used
     )
     headers = ("operation", "collective", "group", "over", "bytes", "seconds", "calls", "in all")
+    drop = (1, 6, 5)
     total = (
         f"A GPU sends {format_bytes(plan.communication.bytes_per_gpu)} a pass; bytes and seconds are those of one call."
     )
-    return Section("Communication", (Table(headers, rows, (4, 5, 6, 7)), total))
+    return Section("Communication", (Table(headers, rows, (4, 5, 6, 7), drop), total))
 
 
 def origins_of(plan: Plan) -> str:
@@ -259,7 +280,7 @@ def latency(case: Case, plan: Plan) -> Section:
     t, through, limits = plan.latency, plan.throughput, case.goal.limits
     terms = sorted(t.breakdown.items(), key=lambda item: -abs(item[1]))
     rows = [(name, format_seconds(value), percent(value, t.seconds)) for name, value in terms if value]
-    what = "total, one token of each sequence (TPOT)" if case.workload.kind is Kind.DECODE else "total, one pass"
+    what = "total: the time of a token (TPOT)" if case.workload.kind is Kind.DECODE else "total, one pass"
     rows.append((what, format_seconds(t.seconds), "100.0%"))
     cost = through.cost_per_million_tokens
     return Section(
@@ -274,8 +295,8 @@ def latency(case: Case, plan: Plan) -> Section:
                 (
                     "Throughput",
                     f"{format_count(through.tokens_per_second)} tokens/s, "
-                    f"{format_count(through.tokens_per_second_per_gpu)} a GPU, "
-                    f"{format_count(through.sequences_per_second)} sequences/s{_in_flight(plan)}",
+                    f"{format_count(through.tokens_per_second_per_gpu)} a GPU{_sequences(case, plan)}"
+                    f"{_in_flight(plan)}",
                 ),
                 ("TTFT", f"{format_seconds(t.ttft_seconds)}, limit {format_seconds(limits.ttft or 0)}")
                 if t.ttft_seconds is not None

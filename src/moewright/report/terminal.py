@@ -14,7 +14,7 @@ from rich.text import Text
 from moewright.report.blocks import Section, Table
 
 #: columns where a terminal tells none (a pipe)
-PIPE_WIDTH = 120
+PIPE_WIDTH = 100
 #: a column no wider than this is not wrapped
 MOST_WHOLE = 26
 #: letters of a line that a wrapped column keeps
@@ -50,32 +50,35 @@ def _print(sections: list[Section], out: Console) -> None:
             if isinstance(block, str):
                 out.print(Text(block), overflow="fold")
             else:
-                for piece in _pieces(block, out.width):
-                    out.print(_table(piece, out.width))
+                shown, left = fitting(block, out.width)
+                out.print(_table(shown, out.width))
+                if left:
+                    names = "; ".join(left)
+                    out.print(Text(f"Left out at {out.width} columns: {names}.", style="dim"), overflow="fold")
 
 
-def _pieces(table: Table, width: int) -> list[Table]:
-    """``table``, or where its numbers alone do not fit beside a readable first column, pieces of its columns, each
-    with the first: a number is never cut."""
+def fitting(table: Table, width: int) -> tuple[Table, list[str]]:
+    """``table`` with the columns that fit in ``width`` beside a readable first column, and the headers of those that
+    were left out, in the order of ``table.drop``: a number is never cut, a table never split."""
     columns = list(zip(table.headers, *table.rows, strict=True)) if table.rows else []
+    if not columns or not any(table.headers):
+        return table, []
     natural = [max(map(len, column)) for column in columns]
-    first = min(natural[0], max(MOST_WHOLE, width // 3)) if natural else 0
-    numbers = [i for i in range(1, len(columns)) if i in table.numbers]
-    if len(numbers) < len(columns) - 1 or first + sum(natural[i] + 3 for i in numbers) + 3 <= width:
-        return [table]
-    pieces: list[list[int]] = [[]]
-    for i in numbers:
-        if pieces[-1] and first + sum(natural[j] + 3 for j in (*pieces[-1], i)) + 3 > width:
-            pieces.append([])
-        pieces[-1].append(i)
-    return [
-        Table(
-            tuple(table.headers[i] for i in (0, *picked)),
-            tuple(tuple(row[i] for i in (0, *picked)) for row in table.rows),
-            tuple(range(1, len(picked) + 1)),
-        )
-        for picked in pieces
-    ]
+    least = [n if i in table.numbers else min(n, LEAST) for i, n in enumerate(natural)]
+    if all(i in table.numbers for i in range(1, len(columns))):
+        least[0] = min(natural[0], max(MOST_WHOLE, width // 3))
+    order = table.drop or tuple(i for i in reversed(table.numbers) if i)[: max(0, len(table.numbers) - 1)]
+    kept = list(range(len(columns)))
+    for i in order:
+        if sum(least[k] + 3 for k in kept) - 3 <= width:
+            break
+        kept.remove(i)
+    left = [table.headers[i] for i in order if i not in kept]
+    if not left:
+        return table, []
+    rows = tuple(tuple(row[k] for k in kept) for row in table.rows)
+    numbers = tuple(at for at, k in enumerate(kept) if k in table.numbers)
+    return Table(tuple(table.headers[k] for k in kept), rows, numbers), left
 
 
 def _table(table: Table, width: int) -> RichTable:

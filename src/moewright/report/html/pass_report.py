@@ -5,7 +5,7 @@ from __future__ import annotations
 from moewright.case.workload import Kind, Objective
 from moewright.planning.record import Result, Status
 from moewright.report.blocks import percent
-from moewright.report.choices import words
+from moewright.report.choices import a_pass, words
 from moewright.report.figures.cluster_map import cluster_map
 from moewright.report.figures.frontier_figure import pass_frontier
 from moewright.report.figures.layer_timeline import layer_timeline
@@ -49,7 +49,7 @@ def pass_answer(result: Result) -> str:
     chosen = "the strategy given" if case.strategy else f"the best of {result.candidates} legal strategies"
     text = f"{best.name} is {chosen} on {gpus}: "
     if case.goal.objective is Objective.LATENCY:
-        text += f"{_pass(result)} takes {format_seconds(t.seconds)}, {t.seconds / t.bound_seconds:.2f} times the bound"
+        text += f"{a_pass(result)} takes {format_seconds(t.seconds)}, {t.seconds / t.bound_seconds:.2f} times the bound"
     else:
         text += f"it gives {format_count(best.throughput.tokens_per_second)} tokens/s with a batch of {best.batch}"
     name, seconds = max(t.breakdown.items(), key=lambda item: item[1])

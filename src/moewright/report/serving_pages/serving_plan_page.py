@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from moewright.report.blocks import Section, Table, plural
+from moewright.report.choices import launch_command
 from moewright.serving.planner.option import Choice
 from moewright.serving.planner.serving_plan import ServingPlan
 from moewright.units import format_count, format_seconds
@@ -12,7 +13,7 @@ def plan_sections(p: ServingPlan) -> list[Section]:
     """The answer first, then the frontier, what else there is, and what was left out."""
     case, best = p.case, p.best
     engine = case.serving.engine.name if case.serving else ""
-    head = [*_headline(p), f"Best of {plural(p.candidates, 'candidate')}: {best.name}", *_figures(best), *_notes(p)]
+    head = [*_headline(p), _conclusion(p), f"Start it: {launch_command(case, None)}", *_figures(best), *_notes(p)]
     sections = [
         Section(
             f"Plan of {case.model.name} served by {engine} on {case.cluster.gpus} × {case.cluster.device.name}",
@@ -28,7 +29,6 @@ def plan_sections(p: ServingPlan) -> list[Section]:
         sections.append(Section("Search", (f"{text} Left out:", Table(("reason", "left out"), rows, (1,)))))
     else:
         sections.append(Section("Search", (text,)))
-    sections.append(Section("Conclusion", (_conclusion(p),)))
     return sections
 
 
@@ -51,9 +51,9 @@ def _figures(best: Choice) -> list[str]:
     )
     o = best.simulation
     if o is None or o.tpot is None:
-        return [f"with {best.concurrency} in flight, by the formulas: {formulas}{_ranges(best.ranges)}."]
+        return [f"At concurrency {best.concurrency}, by the formulas: {formulas}{_ranges(best.ranges)}."]
     lines = [
-        f"with {best.concurrency} in flight, simulated ({plural(o.requests, 'request')}, steps priced by {o.kernels}): "
+        f"At concurrency {best.concurrency}, simulated ({plural(o.requests, 'request')}, steps priced by {o.kernels}): "
         f"{format_count(o.output_per_gpu)} output tokens/s a GPU, {best.of_user:.4g} a user; TTFT "
         f"{format_seconds(o.ttft.mean)} (p99 {format_seconds(o.ttft.p99)}), TPOT {format_seconds(o.tpot.mean)} "
         f"(p99 {format_seconds(o.tpot.p99)}){_ranges(o.ranges)}; binds: {o.binds}.",
@@ -88,8 +88,8 @@ def _ranges(ranges: dict[str, tuple[float, float]]) -> str:
 def _conclusion(p: ServingPlan) -> str:
     """What is chosen, and what the ends of the frontier give up."""
     best, fast, full = p.best, p.frontier[0], p.frontier[-1]
-    text = f"{best.name} with {best.concurrency} in flight gives {format_count(best.throughput)} tokens/s a GPU"
-    text += f" ({_how(best)})."
+    text = f"{best.name} at concurrency {best.concurrency} is the best of {plural(p.candidates, 'candidate')}: "
+    text += f"a GPU gives {format_count(best.throughput)} tokens/s ({_how(best)})."
     if len(p.frontier) > 1:
         how = {_how(fast), _how(full)}
         text += (
@@ -120,7 +120,7 @@ def _table(choices: tuple[Choice, ...]) -> Table:
         gpus, of_all = ((str(sum(c.gpus)),), (format_count(c.seen.of_cluster),)) if idle else ((), ())
         rows.append((c.name, flight, *gpus, *simulated, *of_all, *formulas))
     headers = (
-        *("strategy", "in flight", *(("GPUs",) if idle else ()), "user", "TTFT", "TPOT", "a GPU"),
+        *("strategy", "concurrency", *(("GPUs",) if idle else ()), "user", "TTFT", "TPOT", "a GPU"),
         *(("a GPU of all",) if idle else ()),
         *("TTFT, formulas", "TPOT, formulas", "a GPU, formulas"),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from moewright.report.blocks import Section, Table, facts, percent, plural
+from moewright.report.choices import launch_command
 from moewright.training.footprint.memory_timeline import Moment
 from moewright.training.training_record import MFU, TrainingComparison, TrainingPlan, TrainingResult
 from moewright.units import format_bytes, format_count, format_seconds
@@ -35,13 +36,30 @@ _COLUMNS = 60
 _SHADES = " .:-=+*#%@"
 
 
-def train_sections(r: TrainingResult) -> list[Section]:
-    """The answer first, then what a step goes to, memory, and what else there is."""
+#: sections that a terminal prints with --verbose alone
+MORE = ("Stages", "Memory over a step, a line a stage", "Search")
+
+
+def train_sections(r: TrainingResult, verbose: bool = True) -> list[Section]:
+    """The answer first, then what a step goes to, memory, and what else there is; all of it, or without ``MORE``."""
+    every = _every_section(r)
+    if verbose:
+        return every
+    kept = [s for s in every if s.title not in MORE]
+    return [*kept, Section(f"--verbose prints too: {'; '.join(s.title for s in every if s.title in MORE)}.")]
+
+
+def _every_section(r: TrainingResult) -> list[Section]:
     best, case = r.best, r.case
     sections = [
         Section(
             f"Plan of training {case.model.name} on {case.cluster.gpus} × {case.cluster.device.name}",
-            (f"Best of {plural(r.candidates, 'candidate')}: {best.strategy.name}", _figures(r), *r.notes),
+            (
+                f"Best of {plural(r.candidates, 'candidate')}: {best.strategy.name}",
+                f"Start it: {launch_command(case, 'megatron')}",
+                _figures(r),
+                *r.notes,
+            ),
         ),
         Section("A step", (_parts(best), f"Overlap hides {format_seconds(best.hidden)} of expert traffic more.")),
         Section("Memory of the fullest rank", (_memory(best), *_moment(r))),
