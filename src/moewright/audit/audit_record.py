@@ -28,7 +28,7 @@ FAILING = (Verdict.WRONG, Verdict.IMPOSSIBLE, Verdict.UNSUPPORTED, Verdict.CONTR
 @dataclass(frozen=True, slots=True)
 class Claim:
     """One claim and its verdict. ``claimed`` and ``computed`` in SI, ``ratio`` the one over the other; ``assumes``:
-    fields that the document did not give and the verdict needs."""
+    fields that the document did not give and the verdict needs; ``configuration``: the one of several that it is of."""
 
     line: int
     text: str
@@ -39,6 +39,7 @@ class Claim:
     computed: float | None = None
     assumes: tuple[str, ...] = ()
     unit: str = ""
+    configuration: str = ""
 
     @property
     def ratio(self) -> float | None:
@@ -54,6 +55,17 @@ class Unread:
     line: int
     text: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One of several configurations of a document: its ``premises`` with those that it inherits, and why its figures
+    are not judged, where they are not."""
+
+    name: str
+    line: int
+    premises: tuple[Premise, ...]
+    unpriced: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +103,7 @@ class Audit:
     better: Better | None
     note: str = ""
     unread: tuple[Unread, ...] = ()
+    configurations: tuple[Variant, ...] = ()
 
     @property
     def summary(self) -> dict[str, int]:
@@ -117,6 +130,7 @@ class Audit:
                     "why": c.why,
                     "assumes": list(c.assumes),
                     "unit": c.unit,
+                    "configuration": c.configuration,
                 }
                 for c in self.claims
             ],
@@ -131,6 +145,15 @@ class Audit:
                 "plan": better.plan,
             },
             "note": self.note,
+            "configurations": [
+                {
+                    "name": v.name,
+                    "line": v.line,
+                    "premises": {p.field: p.value for p in v.premises},
+                    "unpriced": v.unpriced,
+                }
+                for v in self.configurations
+            ],
             "unread": [{"line": u.line, "text": u.text, "reason": u.reason} for u in self.unread],
         }
 

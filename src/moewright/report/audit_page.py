@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from moewright.audit.audit_record import Audit, Better, Claim, Verdict
+from moewright.audit.audit_record import Audit, Better, Claim, Variant, Verdict
 from moewright.report.blocks import Section, Table, plural
 from moewright.units import format_bytes, format_count, format_quantity, format_seconds
 
@@ -42,6 +42,8 @@ def audit_sections(a: Audit) -> list[Section]:
     if not a.claims and not a.premises:
         return [Section(title, (a.note or "nothing to check",))]
     sections = [Section(title, (_answer(a),)), _premises(a)]
+    if a.configurations:
+        sections.append(_configurations(a.configurations))
     if a.unread:
         rows = tuple((str(u.line), _cut(u.text), u.reason) for u in a.unread)
         intro = "No case has these values, and nothing stands on them. Correct one with --assume KEY=VALUE."
@@ -79,6 +81,17 @@ def _premises(a: Audit) -> Section:
     return Section("Premises", (Table(("field", "value", "line"), rows, (2,)),))
 
 
+def _configurations(variants: tuple[Variant, ...]) -> Section:
+    rows = []
+    for v in variants:
+        named = {p.field: p.value for p in v.premises if p.field.startswith(("strategy.", "cluster.gpus", "workload."))}
+        named |= {p.field: p.value for p in v.premises if p.field in ("model.name", "cluster.device.name")}
+        sizes = ", ".join(f"{field.rpartition('.')[2]} {shown(field, value)}" for field, value in named.items())
+        rows.append((_cut(v.name), str(v.line), v.unpriced or sizes))
+    intro = "The document has several. Each claim is judged against the one that it stands under."
+    return Section("Configurations", (intro, Table(("configuration", "line", "premises"), tuple(rows), (1,))))
+
+
 def _assumptions(a: Audit) -> Section:
     rows = [(x.field, shown(x.field, x.value), x.source) for x in a.assumptions]
     rows += [(field, "missing", f"give --assume {field}=…; what needs it is not checked") for field in a.missing]
@@ -91,7 +104,8 @@ def _table(claims: list[Claim], verdict: Verdict) -> Table:
     for c in claims:
         why = c.why + (f" [assumes {', '.join(_short(c.assumes))}]" if c.assumes else "")
         ratio = "" if c.ratio is None or verdict is Verdict.HOLDS else f"{c.ratio:.3g}"
-        rows.append((str(c.line), _cut(c.text), c.quantity, ratio, why))
+        quantity = f"{c.quantity} of {_cut(c.configuration)}" if c.configuration else c.quantity
+        rows.append((str(c.line), _cut(c.text), quantity, ratio, why))
     return Table(("line", "claim", "quantity", "× right", "why"), tuple(rows), (0, 3))
 
 

@@ -90,12 +90,12 @@ def doubts_of(premises: list[Premise]) -> Doubts:
 
 def admitted(claim: Claim, part: Part, found: Clauses, c: Context, doubts: Doubts) -> Claim:
     """``claim`` on a figure, or where another reading is admissible, that it was not checked and why."""
-    if claim.verdict is Verdict.UNSUPPORTED and part.figure.role == "operand" and (open_ := _in_text(part, claim)):
+    if claim.verdict is Verdict.UNSUPPORTED and part.figure.role == "operand" and (open_ := _in_text(part, claim, c)):
         return not_checked(claim, open_)
     if claim.verdict not in (Verdict.WRONG, Verdict.IMPOSSIBLE) or part.meaning is None:
         return claim
     reason = (
-        _in_text(part, claim)
+        _in_text(part, claim, c)
         or _of_another(part, part.meaning, c)
         or _other_format(part, part.meaning, c)
         or _derived(part, found, claim, c)
@@ -112,10 +112,10 @@ def not_checked(claim: Claim, reason: str) -> Claim:
     return replace(claim, verdict=Verdict.NOT_CHECKED, why=f"{reason}{beside}")
 
 
-def _in_text(part: Part, claim: Claim) -> str:
+def _in_text(part: Part, claim: Claim, c: Context) -> str:
     """What the text around a figure leaves open: standing, ranges, approximations."""
     n, s = part.figure.number, part.statement
-    if reason := standing_of(s):
+    if reason := standing_of(s, c.name):
         return reason
     before, after = s.value[: n.at], s.value[n.at + len(n.text) :]
     if _RANGE_AFTER.search(after) or _RANGE_BEFORE.search(before):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,7 +13,7 @@ from moewright.audit.quantities.readings import Facts, Reading, Scope, bounds
 from moewright.audit.reading.meaning import Meaning
 from moewright.audit.text.clauses import Figure
 from moewright.audit.text.document import Statement
-from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP, NAMES, SECONDS, Number
+from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP, NAMES, SECONDS, Dim, Number
 from moewright.case.workload import Kind
 from moewright.planning.naming import weight_bytes_total
 from moewright.units import format_quantity
@@ -43,11 +44,18 @@ class Stated:
 
 @dataclass(slots=True)
 class Context:
-    """What judging a document needs: the facts, and what has been stated so far."""
+    """What judging a configuration needs: the facts, its name, and what the document states of its quantities."""
 
     facts: Facts
-    stated: list[Stated] = field(default_factory=list)
+    name: str = ""
+    stated: dict[tuple[float, Dim], list[Stated]] = field(default_factory=dict)
     known: dict[tuple[str, Scope], list[Reading]] = field(default_factory=dict)
+
+    def state(self, figures: Iterable[Stated]) -> None:
+        """Take figures as stated."""
+        for s in figures:
+            if s.number.dim != COUNT:
+                self.stated.setdefault((s.number.value, s.number.dim), []).append(s)
 
     def readings(self, name: str, scope: Scope) -> list[Reading]:
         """Readings of a quantity, derived once."""
@@ -56,13 +64,8 @@ class Context:
         return self.known[name, scope]
 
     def find(self, n: Number) -> list[Stated]:
-        """Earlier statements of the same figure."""
-        return [s for s in self.stated if same(s.number, n)]
-
-
-def same(a: Number, b: Number) -> bool:
-    """The same figure as written, whatever its spacing."""
-    return a.value == b.value and a.dim == b.dim and a.dim != COUNT
+        """Statements of the same figure, whatever its spacing; none of a plain count."""
+        return self.stated.get((n.value, n.dim), [])
 
 
 def unit_of(n: Number, name: str = "") -> str:

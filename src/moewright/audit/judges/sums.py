@@ -21,6 +21,8 @@ _TOTAL: Final = re.compile(
 )
 #: parts of a list that can be enumerated
 MOST_PARTS: Final = 8
+#: figures before a total among which its parts are looked for
+MOST_BEFORE: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +36,16 @@ class Part:
 
 def judge_sums(parts: Sequence[Part], f: Facts) -> Iterator[Claim]:
     """A verdict for every total that stands in a list or table below parts of its own dimension and kind."""
-    for i, total in enumerate(parts):
+    lists: dict[tuple[int, tuple[str, ...]], list[Part]] = {}
+    for total in parts:
+        before = lists.setdefault((total.statement.group, total.statement.path), [])
+        before.append(total)
         n, s = total.figure.number, total.statement
         if n.dim not in (BYTES, SECONDS, FLOP) or total.figure.remark or total.figure.role == "operand":
             continue
         if not _TOTAL.search(s.key or total.figure.words) or s.kind not in ("item", "cell"):
             continue
-        mine = [p for p in parts[:i] if _is_part(p, total)]
+        mine = [p for p in before[-MOST_BEFORE:-1] if _is_part(p, total)]
         if total.figure.formula:  # it says itself what it is the sum of
             continue
         mine = [p for p in mine if p is _foremost(p, mine, total)]

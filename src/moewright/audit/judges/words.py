@@ -42,11 +42,13 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What words are judged against: the document's plan and the best (None where there is none)."""
+    """What words are judged against: the document's plan and the best (None where there is none); ``name`` of the
+    configuration, where there are several."""
 
     facts: Facts
     plan: Plan | None
     best: Plan | None
+    name: str = ""
 
 
 Judge = Callable[[View, re.Match[str]], Told]
@@ -249,7 +251,6 @@ _NOT: Final = re.compile(
 def judge_words(s: Statement, v: View, doubts: Doubts) -> Iterator[Claim]:
     """The claims that statement ``s`` makes in words, one for each kind."""
     told_before: set[str] = set()
-    standing = standing_of(s)
     for pattern, judge in _COMPILED:
         for m in pattern.finditer(s.text):
             if _NOT.search(s.text[: m.start()]):
@@ -269,7 +270,7 @@ def judge_words(s: Statement, v: View, doubts: Doubts) -> Iterator[Claim]:
                     )
                 else:
                     fails = told.verdict not in (Verdict.HOLDS, Verdict.NOT_CHECKED)
-                    doubt = (standing or doubts.of((*told.needs, *_OF_PLAN))) if fails else ""
+                    doubt = (standing_of(s, v.name) or doubts.of((*told.needs, *_OF_PLAN))) if fails else ""
                     told = replace(told, verdict=Verdict.NOT_CHECKED, why=f"{doubt}; {told.why}") if doubt else told
                     yield Claim(
                         s.line_of(m.start(), in_text=True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Final
 
 from moewright.audit.reading.document_case import Setting
@@ -54,6 +55,11 @@ class Facts:
         """The plan of the reading that comes first."""
         return next(iter(self.plans.values()), None)
 
+    @cached_property
+    def lowest(self) -> dict[bool, tuple[float, str]]:
+        """Causal mask or not → (seconds that no strategy beats, why)."""
+        return {m: _bound(self.case, m) for m in masks_of(self.setting)}
+
 
 def masks_of(setting: Setting) -> tuple[bool, ...]:
     """The causal masks to reckon with: both where it is assumed and matters, which it does not for decode."""
@@ -89,7 +95,7 @@ def moe_layer(case: Case) -> Layer:
 
 def bounds(f: Facts) -> dict[bool, tuple[float, str]]:
     """Causal mask or not → (seconds that no strategy beats, why)."""
-    return {m: _bound(f.case, m) for m in masks_of(f.setting)}
+    return f.lowest
 
 
 def _bound(case: Case, causal: bool) -> tuple[float, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from moewright.audit.quantities.readings import Scope
@@ -250,8 +251,13 @@ def _topic(kind: str, levels: list[str]) -> str | None:
     return None
 
 
+@lru_cache(1024)
+def _scopes_in(text: str) -> Scope:
+    return frozenset(name for name, pattern in _SCOPES.items() if pattern.search(text))
+
+
 def _explicit(text: str, topic: str) -> Scope:
-    found = {name for name, pattern in _SCOPES.items() if pattern.search(text)}
+    found = set(_scopes_in(text))
     if topic == "count.experts":
         found.discard("expert")
         found.discard("active")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from moewright.audit.reading.wordings import (
     ASIDE,
@@ -32,21 +34,42 @@ class Premise:
     text: str
     path: tuple[str, ...] = ()
     keyed: bool = False  # written ``key: value``, and no cell of a table of several configurations
+    where: Statement | None = dataclasses.field(default=None, compare=False, repr=False)
 
 
-def premises_of(document: Document) -> list[Premise]:
-    """Every premise in the order of the document, first those that are written ``key: value``; a field may come
-    several times (then the first counts, and others that differ are contradictions)."""
+def premises_of(keyed_ones: list[Premise], told: list[Premise]) -> list[Premise]:
+    """The premises that the document's own case is made of: those that are written ``key: value`` first, then those of
+    running text for what no key gives; a field may come several times (then the first counts)."""
+    named = {p.field for p in keyed_ones}
+    return keyed_ones + [p for p in told if p.field not in named or p.field.startswith(("strategy", *_IN_WORDS))]
+
+
+#: fields that words give, which stand beside what keys give
+_IN_WORDS: Final = (
+    "model.name",
+    "model.precision",
+    "model.experts.gated",
+    "cluster.device.name",
+    "workload.causal",
+    "workload.kind",
+)
+
+
+def keyed_premises(document: Document) -> list[Premise]:
+    """Premises that are written ``key: value``, or as a row of a table."""
     found: list[Premise] = []
     for s in document.statements:
         for part in _parts(s):
             whole = s.kind != "cell" or " | " not in s.key
-            found += [replace(p, path=s.path, keyed=whole) for p in _keyed(part)]
-    named = {p.field for p in found}
+            found += [replace(p, path=s.path, keyed=whole, where=s) for p in _keyed(part)]
+    return found
+
+
+def told_premises(document: Document) -> list[Premise]:
+    """Premises of running text, and words that are premises."""
+    found: list[Premise] = []
     for s in document.statements:
-        found += [p for p in _phrases(s) if p.field not in named or p.field.startswith("strategy")]
-        found += [p for p in _measures(s) if p.field not in named]
-        found += _words(s)
+        found += [replace(p, where=s) for p in (*_phrases(s), *_measures(s), *_words(s))]
     return found
 
 
@@ -197,18 +220,23 @@ def _words(s: Statement) -> Iterator[Premise]:
 
 def _catalogued(s: Statement) -> Iterator[Premise]:
     """Models and devices of the catalogue, by name."""
+    words = re.findall(r"[A-Za-z0-9][\w.]*(?:[-/][\w.]+)*", s.text[:1000], re.ASCII)
+    for i in range(len(words)):
+        for size in (3, 2, 1):
+            name = " ".join(words[i : i + size]).strip(".")
+            if i + size > len(words) or not any(c.isdigit() for c in name):
+                continue
+            model, device = _known(name)
+            if model:
+                yield Premise("model.name", model, s.line, s.text)
+            if device and size < 3:
+                yield Premise("cluster.device.name", device, s.line, s.text)
+
+
+@lru_cache(4096)
+def _known(name: str) -> tuple[str | None, str | None]:
+    """(model, device) of the catalogue that ``name`` is of."""
     from moewright.case.catalogue.hardware_catalogue import find_device
     from moewright.case.catalogue.model_catalogue import find_alias, find_name
 
-    words = re.findall(r"[A-Za-z0-9][\w.]*(?:[-/][\w.]+)*", s.text[:1000], re.ASCII)
-    names = [
-        (" ".join(words[i : i + n]).strip("."), n) for i in range(len(words)) for n in (3, 2, 1) if i + n <= len(words)
-    ]
-    for name, size in names:
-        if not any(c.isdigit() for c in name):
-            continue
-        if model := find_name(name) or find_alias(name):
-            yield Premise("model.name", model, s.line, s.text)
-        device = (find_device(name) or find_device(name.rstrip("s"))) if size < 3 else None
-        if device:
-            yield Premise("cluster.device.name", device, s.line, s.text)
+    return find_name(name) or find_alias(name), find_device(name) or find_device(name.rstrip("s"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import combinations
+from math import prod
 from typing import Any, Final
 
 from moewright.audit.audit_record import Claim, Verdict
@@ -67,6 +69,8 @@ def judge_premises(premises: list[Premise], setting: Setting) -> Iterator[Claim]
 def judge_strategy(premises: list[Premise], setting: Setting, reason: str, priced: bool) -> Iterator[Claim]:
     """A strategy whose sizes do not make the GPUs, or do not suit the model; nodes that the GPUs do not fill."""
     given = setting.given
+    if not priced and any(f.startswith("model.") for f in setting.missing):
+        yield from _product(premises, given)
     sizes = [given[f] for f in given if f.startswith("strategy.") and f != "strategy.broadcast"]
     if not priced and sizes and not any(f.startswith(("model.", "cluster.gpus")) for f in setting.missing):
         first = min(sizes, key=lambda p: p.line)
@@ -95,6 +99,29 @@ def judge_strategy(premises: list[Premise], setting: Setting, reason: str, price
                 1.0,
                 unit="share",
             )
+
+
+def _product(premises: list[Premise], given: dict[str, Premise]) -> Iterator[Claim]:
+    """Sizes whose product is no number of GPUs in any usual reckoning: experts inside data parallelism or as a factor
+    of their own, some sizes over the same ranks, whole copies outside."""
+    named = ("tp", "pp", "cp", "dp", "ep", "etp", "replicas")
+    sizes = {name: given[f"strategy.{name}"] for name in named if f"strategy.{name}" in given}
+    gpus = given.get("cluster.gpus")
+    dense = {name: p.value for name, p in sizes.items() if name not in ("ep", "etp")}
+    values = {
+        f: {p.value for p in premises if p.field == f} for f in (*(p.field for p in sizes.values()), "cluster.gpus")
+    }
+    if gpus is None or len(dense) < 2 or any(len(v) > 1 for v in values.values()):
+        return
+    factors = [p.value for p in sizes.values() if p.value > 1]
+    products = {prod(x) for count in range(len(factors) + 1) for x in combinations(factors, count)}
+    whole = prod(dense.values())
+    if gpus.value in products or gpus.value % whole == 0:
+        return
+    last = max(sizes.values(), key=lambda p: p.line)
+    told = " × ".join(f"{name} {value}" for name, value in dense.items())
+    why = f"{told} = {whole}, and line {gpus.line} gives {gpus.value} GPUs; no product of the sizes is that"
+    yield Claim(last.line, last.text, "strategy", Verdict.CONTRADICTED, why, gpus.value, whole, unit="a plain number")
 
 
 def _known(setting: Setting) -> dict[str, Any]:

@@ -57,10 +57,15 @@ def group_of(text: str) -> str:
     return said[0].strip(" /-") if said else ""
 
 
-def standing_of(s: Statement) -> str:
-    """Why the figures of ``s`` are no claims about the plan, or an empty text. Its headings count as it does itself."""
+def standing_of(s: Statement, configuration: str = "") -> str:
+    """Why the figures of ``s`` are no claims about the plan, or an empty text. Its headings count as it does itself;
+    the name of the ``configuration`` that it stands in does not."""
+    text, above = s.text, s.path[1:]
+    if configuration:
+        text = text.replace(configuration, "")
+        above = tuple(title for title in above if title != configuration)
     for pattern, reason in _STANDINGS:
         heading = _GOAL if "target" in reason else pattern
-        if pattern.search(s.text) or any(heading.search(above) for above in s.path[1:]):
+        if pattern.search(text) or any(heading.search(title) for title in above):
             return reason
     return ""

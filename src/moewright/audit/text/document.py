@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 #: a document larger than this is none that a person reads
 MOST_BYTES: Final = 1 << 20
+#: statements that are read; what stands behind them is told to be unread
+MOST_STATEMENTS: Final = 25_000
 #: a line is read up to here
 MOST_LINE: Final = 4000
 _KEY: Final = re.compile(r"^\s*(?:[-*•✅✓☑]\s*)?([^:=]{1,60}?)\s*:\s+(.*)$|^\s*([^:=]{1,60}?)\s*:(?=\D)(.*)$")
@@ -59,7 +62,8 @@ _LATEX: Final = (
 class Statement:
     """One piece of text: ``line`` of the document (from 1), ``key`` where it is written ``key: value``,
     ``path`` the headings and parent items above it, outermost first. ``group`` numbers the list or table it is in,
-    ``breaks`` where in the text a further line begins."""
+    ``breaks`` where in the text a further line begins. A cell has the name of its ``row``, the title of its
+    ``column``, and in ``corner`` the title that the rows' names stand under."""
 
     line: int
     text: str
@@ -69,6 +73,9 @@ class Statement:
     kind: str  # heading | item | cell | prose | code
     group: int = 0
     breaks: tuple[int, ...] = ()
+    row: str = ""
+    column: str = ""
+    corner: str = ""
 
     def line_of(self, at: int, in_text: bool = False) -> int:
         """The line of the document that character ``at`` of the value (or of the text) comes from."""
@@ -80,11 +87,12 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """``lines`` as the file has them."""
+    """``lines`` as the file has them; ``unread``: the first statement of those that are too many to be read."""
 
     file: str
     lines: tuple[str, ...]
     statements: tuple[Statement, ...]
+    unread: Statement | None = None
 
 
 def read_text(path: str | Path) -> str:
@@ -104,7 +112,9 @@ def parse(text: str, file: str) -> Document:
     from markdown_it import MarkdownIt
 
     tokens = MarkdownIt("commonmark").enable("table").parse(_with_points(text))
-    return Document(file, tuple(text.splitlines()), tuple(_statements(tokens)))
+    found = tuple(islice(_statements(tokens), MOST_STATEMENTS + 1))
+    unread = found[MOST_STATEMENTS] if len(found) > MOST_STATEMENTS else None
+    return Document(file, tuple(text.splitlines()), found[:MOST_STATEMENTS], unread)
 
 
 def _with_points(text: str) -> str:
@@ -234,7 +244,10 @@ def _row(header: list[str], row: list[tuple[str, int]], path: tuple[str, ...], g
         plain = _PLAIN.fullmatch(title)
         key = name if plain else f"{name} | {title}"
         if cell:
-            yield Statement(line, f"{key}: {cell}", key, cell, path, "cell", group)
+            corner = header[0] if header else ""
+            yield Statement(
+                line, f"{key}: {cell}", key, cell, path, "cell", group, row=name, column=title, corner=corner
+            )
 
 
 def _in_unit(cell: str, title: str, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from moewright.units import BINARY, PREFIX, TIME
@@ -136,6 +137,11 @@ _SIGNS: Final = {
 
 def tokens_of(text: str) -> list[Token]:
     """The tokens of one statement, in order; words behind a number are its noun."""
+    return list(_tokens(text))
+
+
+@lru_cache(4096)
+def _tokens(text: str) -> tuple[Token, ...]:
     found: list[Token] = []
     at = 0
     while at < len(text):
@@ -170,7 +176,7 @@ def tokens_of(text: str) -> list[Token]:
             if kind != "joiner":
                 found.append(Token(kind, "×" if sign in "*·∙" else sign, at))
             at += 1
-    return found
+    return tuple(found)
 
 
 def _glued(text: str, at: int) -> bool:

@@ -1,0 +1,266 @@
+"""The claims of a document, each judged against the configuration that it stands in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.judges.admissible import Doubts, admitted
+from moewright.audit.judges.equalities import Outcome, judge_equality, judge_split
+from moewright.audit.judges.figures import Context, Stated, judge_figure, unit_of
+from moewright.audit.judges.sums import Part, judge_sums
+from moewright.audit.judges.words import View, judge_correct, judge_exactly, judge_words
+from moewright.audit.quantities.readings import Facts
+from moewright.audit.reading.document_case import Setting
+from moewright.audit.reading.meaning import meaning_of
+from moewright.audit.text.clauses import Clauses, Equality
+from moewright.audit.text.document import Statement
+from moewright.audit.text.expressions import Node, Operation, numbers_in
+from moewright.audit.text.numbers import BYTES, COUNT, FLOP, FLOP_RATE, Dim, Number
+
+#: bytes that an element has at most, with all its optimizer's state
+_WIDEST: Final = 20
+
+#: (line, value, column) of premises; the column is None where it does not matter
+Given = frozenset[tuple[int, object, str | None]]
+
+
+@dataclass(slots=True)
+class Place:
+    """A configuration as its claims are judged (the view's name is empty for the document's own). ``restated``:
+    verdicts on premises; ``given``: every premise, none of which is a claim; ``unpriced``: why it has no facts of its
+    own, so that no figure of it is judged."""
+
+    view: View
+    doubts: Doubts
+    restated: Sequence[Claim]
+    given: Given
+    unpriced: str = ""
+
+    @property
+    def facts(self) -> Facts:
+        return self.view.facts
+
+
+@dataclass(slots=True)
+class Said:
+    """A statement with what it says in numbers, and the place it stands in."""
+
+    statement: Statement
+    clauses: Clauses
+    place: Place
+
+
+def judge_document(said: Sequence[Said]) -> list[Claim]:
+    """Every claim of a document with its verdict, in the order of the lines."""
+    by_place: dict[int, list[Said]] = {}
+    for x in said:
+        by_place.setdefault(id(x.place), []).append(x)
+    claims = [c for mine in by_place.values() for c in _of_place(mine)]
+    claims += judge_correct(tuple(x.statement for x in said), claims)
+    return sorted(claims, key=lambda c: c.line)
+
+
+def judge_arithmetic(said: Iterable[tuple[Statement, Clauses]]) -> list[Claim]:
+    """Arithmetic alone, where no premise of a strategy is known."""
+    return [c for s, found in said for c in _arithmetic(s, found.equalities, lambda n: None, lambda n: False)]
+
+
+def _of_place(said: list[Said]) -> list[Claim]:
+    """The claims of one configuration."""
+    place = said[0].place
+    setting, context = place.facts.setting, Context(place.facts, place.view.name)
+    parts = {
+        id(x.statement): [Part(f, x.statement, meaning_of(f, x.statement)) for f in x.clauses.figures] for x in said
+    }
+    every = [p for mine in parts.values() for p in mine]
+    context.state(
+        Stated(p.figure.number, p.statement.line_of(p.figure.number.at), p.meaning.name, p.meaning.explicit)
+        for p in every
+        if p.meaning is not None and p.figure.role != "operand"
+    )
+    dim_of, exact = _dimensions(every, setting), _exactness(setting)
+    restated: dict[str, list[Claim]] = {}
+    for c in place.restated:
+        restated.setdefault(c.text, []).append(c)
+    sums: dict[tuple[int, str], list[Claim]] = {}
+    for c in judge_sums(every, place.facts):
+        sums.setdefault((c.line, c.text), []).append(c)
+    claims: list[Claim] = []
+    for x in said:
+        s = x.statement
+        mine = [c for c in restated.get(s.text, ()) if s.line <= c.line <= s.line + len(s.breaks)]
+        mine += _arithmetic(s, x.clauses.equalities, dim_of, exact)
+        mine += _mixed(s, x.clauses.equalities, context)
+        mine += _splits(s, x.clauses, place.facts)
+        halves = {split.after.at for split in x.clauses.splits}
+        for p in (p for p in parts[id(s)] if p.figure.number.at not in halves):
+            claim = _figure(p, context, place.given, setting)
+            if claim is not None:
+                mine.append(admitted(claim, p, x.clauses, context, place.doubts))
+        # a list may leave parts out that its total, which is right, has in it
+        right = any(c.verdict is Verdict.HOLDS and "." in c.quantity for c in mine)
+        mine += [c for c in sums.get((s.line, s.text), ()) if not (right and c.verdict is not Verdict.HOLDS)]
+        if s.kind != "heading":
+            mine += judge_words(s, place.view, place.doubts)
+            mine += judge_exactly(s, mine)
+        claims += dict.fromkeys(mine)
+    return [_named(c, place) for c in claims]
+
+
+def _parts(x: Said) -> list[Part]:
+    return [Part(f, x.statement, meaning_of(f, x.statement)) for f in x.clauses.figures]
+
+
+def _named(c: Claim, place: Place) -> Claim:
+    """``c`` with the configuration that it is of; without a verdict where that has no facts."""
+    c = replace(c, configuration=place.view.name)
+    if not place.unpriced or c.quantity in ("arithmetic", "sum"):
+        return c
+    return replace(c, verdict=Verdict.NOT_CHECKED, why=place.unpriced, computed=None)
+
+
+def _arithmetic(
+    s: Statement, equalities: list[Equality], dim_of: Callable[[Number], Dim | None], exact: Callable[[Number], bool]
+) -> list[Claim]:
+    found = []
+    for e in equalities:
+        o = judge_equality(e, dim_of, exact)
+        if o is not None:
+            found.append(_judged(s.line_of(next(numbers_in(e.left)).at), e.text, "arithmetic", o))
+    return found
+
+
+def _judged(line: int, text: str, quantity: str, o: Outcome) -> Claim:
+    return Claim(line, text, quantity, o.verdict, o.why, o.claimed, o.computed, unit=o.unit)
+
+
+def _splits(s: Statement, found: Clauses, facts: Facts) -> list[Claim]:
+    claims = []
+    for split in found.splits:
+        plan = facts.plan
+        if plan is None:
+            why = f"no strategy tells by what it is divided: {facts.reason}"
+            claims.append(
+                Claim(s.line_of(split.before.at), split.text, "split", Verdict.NOT_CHECKED, why, split.after.value)
+            )
+            continue
+        st = plan.strategy
+        sizes = {"tp": st.attention.tp, "ep": st.experts.ep, "dp": st.attention.dp, "pp": st.pp, "cp": st.attention.cp}
+        o = judge_split(split, {k: v for k, v in sizes.items() if v > 1}, f"{s.key} {' '.join(s.path[-1:])}")
+        if o is not None:
+            claims.append(_judged(s.line_of(split.before.at), split.text, "split", o))
+    return claims
+
+
+def _mixed(s: Statement, equalities: list[Equality], context: Context) -> list[Claim]:
+    """Sums that add a figure of one layer to one of several."""
+    found = []
+    for e in equalities:
+        terms = list(_terms(e.left))
+        over = [t for t in terms if any(re.search(r"\blayers\b|层", n.noun) for n in t)]
+        single = [
+            (n, st)
+            for t in terms
+            if t not in over
+            for n in t
+            for st in context.find(n)
+            if "layer" in st.explicit and st.name.startswith(("compute", "memory", "communication", "time"))
+        ]
+        if over and single:
+            n, st = single[0]
+            why = f"it adds {n.text}, which is of one layer (line {st.line}), to a term over all layers"
+            found.append(Claim(s.line_of(next(numbers_in(e.left)).at), e.text, "mixed sum", Verdict.WRONG, why))
+    return found
+
+
+def _terms(node: Node) -> Iterator[list[Number]]:
+    if isinstance(node, Operation) and node.sign in "+-":
+        yield from _terms(node.left)
+        yield from _terms(node.right)
+    else:
+        yield list(numbers_in(node))
+
+
+def _figure(p: Part, context: Context, given: Given, setting: Setting) -> Claim | None:
+    """The verdict on one figure; None for a premise, an operand without a meaning of its own, or a mere number."""
+    n, s = p.figure.number, p.statement
+    if _is_premise(s, n, given) or (s.kind == "heading" and n.dim == COUNT):
+        return None
+    if p.meaning is None:
+        if p.figure.role == "operand" or (n.dim == COUNT and not n.percent) or _is_given(n, setting):
+            return None
+        why = "no quantity that the planner knows is named here"
+        return Claim(s.line_of(n.at), s.text, "unknown", Verdict.NOT_CHECKED, why, n.value, unit=unit_of(n))
+    if p.meaning.name.startswith("balance."):
+        return None  # words judge it
+    if p.figure.role == "operand":
+        if n.dim == COUNT or _is_given(n, setting):
+            return None
+        claim = judge_figure(p.figure, s, p.meaning, context)
+        derived = [x for x in context.find(n) if x.line != s.line or x.name == p.meaning.name]
+        if claim.verdict is Verdict.UNSUPPORTED and derived:
+            return None  # judged where it is stated
+        return None if claim.verdict is Verdict.HOLDS else claim
+    if n.dim == BYTES and n.factor == 1 and n.value <= _WIDEST:
+        return None  # of an element
+    if p.figure.role == "lone" and n.dim != COUNT and _is_given(n, setting):
+        return None  # a premise, restated
+    if n.dim == COUNT and not n.percent and (p.figure.remark or not _plain(p)):
+        return None if p.meaning.scopes == (frozenset(),) else _counted(p, context)
+    return judge_figure(p.figure, s, p.meaning, context)
+
+
+def _is_premise(s: Statement, n: Number, given: Given) -> bool:
+    line = s.line_of(n.at)
+    return (line, n.value, s.column) in given or (line, n.value, None) in given
+
+
+def _plain(p: Part) -> bool:
+    return bool(p.figure.words.strip() or p.statement.key)
+
+
+def _counted(p: Part, context: Context) -> Claim | None:
+    claim = judge_figure(p.figure, p.statement, p.meaning, context) if p.meaning else None
+    return claim if claim is not None and claim.verdict is not Verdict.NOT_CHECKED else None
+
+
+def _is_given(n: Number, setting: Setting) -> bool:
+    """Whether ``n`` restates a figure of the premises or of the device."""
+    device, cluster = setting.case.cluster.device, setting.case.cluster
+    known = {p.value for p in setting.given.values() if isinstance(p.value, float | int)}
+    known |= {device.memory, device.memory_bandwidth, *device.flops.values()}
+    known |= {cluster.node.bandwidth, cluster.fabric.bandwidth}
+    return n.value in known and (n.dim != COUNT or n.percent)
+
+
+def _dimensions(parts: list[Part], setting: Setting) -> Callable[[Number], Dim | None]:
+    """What a number that is written in FLOPS is: the rate of a premise, or work where the document derives it so."""
+    peak = setting.given.get("cluster.device.flops")
+    rates = {peak.value} if peak is not None else set(setting.case.cluster.device.flops.values())
+    work = {
+        p.figure.number.value
+        for p in parts
+        if p.figure.number.either
+        and p.meaning
+        and p.meaning.name.startswith("compute.")
+        and p.meaning.name != "compute.delivered"
+    }
+
+    def dim_of(n: Number) -> Dim | None:
+        if not n.either:
+            return None
+        if n.value in rates:
+            return FLOP_RATE
+        return FLOP if n.value in work else None
+
+    return dim_of
+
+
+def _exactness(setting: Setting) -> Callable[[Number], bool]:
+    """Counts and premises are exact; what is derived may be rounded."""
+    values = {p.value for p in setting.given.values() if isinstance(p.value, float | int)}
+    return lambda n: n.whole or n.value in values

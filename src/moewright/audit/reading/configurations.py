@@ -1,0 +1,261 @@
+"""The configurations of a document: prefill and decode, options, models of a table, each with its own premises."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import groupby
+from typing import Final
+
+from moewright.audit.reading.premises import Premise
+from moewright.audit.reading.wordings import COMPILED, DERIVED, PER_GPU
+from moewright.audit.text.document import Document, Statement
+from moewright.audit.text.numbers import COUNT, tokens_of
+
+#: configurations of a document that are priced; what stands under further ones is not judged
+MOST_CONFIGURATIONS: Final = 24
+#: what a title calls a configuration, a phase, or one of several choices
+_NAMED: Final = re.compile(
+    r"\b(?:prefill|decod\w+|training|inference|serving|options?|scenarios?|config(?:uration)?s?|plans?|strateg(?:y|ies)|"
+    r"deployments?|variants?|setups?|proposals?|proposed|baseline|profiles?|tiers?|examples?|cases?|alternatives?|"
+    r"layouts?|phase|current|optimized)\b|\b[ETPDC]P[ =:-]?\d+|\d+ ?[x×] ?(?:[ABHL]\d{2,3}|GB\d00|MI3|GPU)|"
+    r"\d+[ -]GPUs?\b|预填充|解码|方案|配置|场景|Variante|Szenario|Konfiguration|Vorschlag",
+    re.IGNORECASE | re.ASCII,
+)
+#: titles that say nothing of a configuration
+_GENERAL: Final = re.compile(
+    r"^(?:parallel\w* )?(?:configurations?|strateg(?:y|ies)|plan|deployment|inference|serving|training)$", re.IGNORECASE
+)
+_PHASES: Final = ((re.compile(r"prefill|预填充", re.I), "prefill"), (re.compile(r"decod|解码", re.I), "decode"))
+#: fields of which several values make several configurations
+_TELLING: Final = ("strategy.", "cluster.gpus", "cluster.device.name", "model.", "workload.", "nodes")
+#: fields of a table's columns, of which each row gives its own
+_COLUMNS: Final = ("strategy.", "cluster.gpus", "nodes", "model.", "workload.batch", "workload.sequence")
+#: rows that are parts of one configuration
+_PARTS: Final = re.compile(
+    r"\b(?:stages?|ranks?|groups?|nodes?|layers?|components?|modules?|parts?|operat\w+|ops?|kernels?|steps?|tensors?|"
+    r"matri\w+|blocks?|phases?|dimensions?|axis|axes|total|sum)\b|阶段|模块|组件|合计|算子",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """One of a document's configurations: under a title (``path``), in a ``column`` or in the row on ``line`` of table
+    ``group``. ``premises``: its own, with what it inherits; ``own``: fields that it gives itself; ``contested``: those
+    that it gives several values."""
+
+    name: str
+    path: tuple[str, ...]
+    group: int = 0
+    column: str = ""
+    line: int = 0
+    premises: tuple[Premise, ...] = ()
+    own: frozenset[str] = frozenset()
+    contested: tuple[tuple[str, tuple[object, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the configurations of a document stand."""
+
+    sections: dict[tuple[str, ...], Configuration]
+    columns: dict[tuple[int, str], Configuration]
+    rows: dict[int, Configuration]
+
+    def at(self, s: Statement | None) -> Configuration | None:
+        """The innermost configuration that ``s`` stands in, or None."""
+        if s is None:
+            return None
+        if s.kind == "cell":
+            inside = self.rows.get(s.line) or self.columns.get((s.group, s.column))
+            if inside is not None:
+                return inside
+        return self.around((*s.path, s.text) if s.kind == "heading" else s.path)
+
+    def around(self, path: tuple[str, ...]) -> Configuration | None:
+        """The innermost section that is a configuration and has ``path`` in it."""
+        return next((self.sections[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.sections), None)
+
+    def all(self) -> tuple[Configuration, ...]:
+        """Every configuration."""
+        return (*self.sections.values(), *self.columns.values(), *self.rows.values())
+
+
+def configurations_of(document: Document, premises: list[Premise]) -> Places:
+    """The configurations of ``document``; none where it has only one. A configuration is a section, a column or a row
+    that is named like one, beside another one that gives a field another value. ``premises``: all that it gives."""
+    rows = {c.line: c for c in _rows(document)}
+    tables = {c.group for c in rows.values()}
+    columns = {(c.group, c.column): c for c in _columns(document, premises) if c.group not in tables}
+    places = Places({c.path: c for c in _sections(premises)}, columns, rows)
+    levels: dict[int, list[Premise]] = {}
+    for p in premises:
+        levels.setdefault(id(places.at(p.where)), []).append(p)
+    outside = levels.get(id(None), [])
+
+    def whole(c: Configuration) -> Configuration:
+        return _inheriting(c, places, levels, outside)
+
+    return Places(
+        {path: whole(c) for path, c in places.sections.items()},
+        {place: whole(c) for place, c in places.columns.items()},
+        {line: whole(c) for line, c in places.rows.items()},
+    )
+
+
+def _inheriting(
+    c: Configuration, places: Places, levels: dict[int, list[Premise]], outside: list[Premise]
+) -> Configuration:
+    """``c`` with its own premises, then those of the configurations around it, then those of none."""
+    mine = [*c.premises, *levels.get(id(c), [])]
+    mine += _phase(c, mine)
+    chain = [mine]
+    path = c.path if c.group else c.path[:-1]
+    while path:
+        around = places.around(path)
+        if around is None:
+            break
+        chain.append(levels.get(id(around), []))
+        path = around.path[:-1]
+    chain.append(outside)
+    taken: dict[str, Premise] = {}
+    contested: dict[str, tuple[object, ...]] = {}
+    for level in chain:
+        before = set(taken)
+        values: dict[str, dict[object, None]] = {}
+        for p in level:
+            if p.field not in before and not (p.field == "cluster.gpus" and "nodes" in before):
+                taken.setdefault(p.field, p)
+                values.setdefault(p.field, {})[p.value] = None
+        contested |= {f: tuple(v) for f, v in values.items() if len(v) > 1}
+    if _phase_of(c.name) and not {"cluster.gpus", "nodes"} & {p.field for p in mine}:
+        contested["cluster.gpus"] = ("those of the whole", "a part of them")
+    return replace(
+        c, premises=tuple(taken.values()), own=frozenset(p.field for p in mine), contested=tuple(contested.items())
+    )
+
+
+def _phase_of(name: str) -> str:
+    """The kind of pass that a name tells, or an empty text."""
+    kinds = [kind for pattern, kind in _PHASES if pattern.search(name)]
+    return kinds[0] if len(kinds) == 1 else ""
+
+
+def _phase(c: Configuration, mine: list[Premise]) -> list[Premise]:
+    kind = _phase_of(c.name)
+    if not kind or not mine or any(p.field == "workload.kind" for p in mine):
+        return []
+    return [Premise("workload.kind", kind, mine[0].line, mine[0].text)]
+
+
+def _sections(premises: list[Premise]) -> Iterator[Configuration]:
+    """Sibling sections named like configurations, of which one field has different values."""
+    by_parent: dict[tuple[str, ...], dict[str, list[Premise]]] = {}
+    for p in premises:
+        path = _path(p)
+        for depth in range(len(path)):
+            if _is_named(path[depth]):
+                by_parent.setdefault(path[:depth], {}).setdefault(path[depth], []).append(p)
+    for parent, sections in by_parent.items():
+        if len(sections) < 2 or not _differ(list(sections.values())):
+            continue
+        for title in sections:
+            yield Configuration(title, (*parent, title))
+
+
+def _path(p: Premise) -> tuple[str, ...]:
+    if p.where is None:
+        return p.path
+    return (*p.where.path, p.where.text) if p.where.kind == "heading" else p.where.path
+
+
+@lru_cache(4096)
+def _is_named(title: str) -> bool:
+    """Whether a title names one of several configurations."""
+    if _GENERAL.search(title):
+        return False
+    if _NAMED.search(title):
+        return True
+    from moewright.case.catalogue.hardware_catalogue import find_device
+    from moewright.case.catalogue.model_catalogue import find_alias, find_name
+
+    words = re.findall(r"[A-Za-z0-9][\w.]*(?:[-/][\w.]+)*", title[:200], re.ASCII)
+    names = [" ".join(words[i : i + n]) for i in range(len(words)) for n in (3, 2, 1) if i + n <= len(words)]
+    return any(any(c.isdigit() for c in n) and (find_name(n) or find_alias(n) or find_device(n)) for n in names)
+
+
+def _differ(sections: list[list[Premise]]) -> bool:
+    """Whether a telling field has a value in one of the sections that it has not in another that gives it."""
+    values: dict[str, set[object]] = {}
+    for section in sections:
+        first = {p.field: p.value for p in reversed(section)}
+        for name, value in first.items():
+            if name.startswith(_TELLING):
+                values.setdefault(name, set()).add(value)
+    return any(len(v) > 1 for v in values.values())
+
+
+def _columns(document: Document, premises: list[Premise]) -> Iterator[Configuration]:
+    """Columns of a table that are named like configurations, where rows give fields different values."""
+    cells = [s for s in document.statements if s.kind == "cell" and s.column]
+    by_table: dict[int, dict[str, list[Premise]]] = {}
+    tables = {s.group for s in cells}
+    for p in premises:
+        if p.where is not None and p.where.group in tables and p.where.kind == "cell" and _is_named(p.where.column):
+            by_table.setdefault(p.where.group, {}).setdefault(p.where.column, []).append(p)
+    for group, columns in by_table.items():
+        if len(columns) < 2 or not _differ(list(columns.values())):
+            continue
+        first = next(s for s in cells if s.group == group)
+        for title in columns:
+            yield Configuration(title, first.path, group, column=title)
+
+
+def _rows(document: Document) -> Iterator[Configuration]:
+    """Rows of a table whose columns are fields: each is a configuration of its own."""
+    cells = [s for s in document.statements if s.kind == "cell"]
+    for group, all_cells in groupby(cells, key=lambda s: s.group):
+        table = list(all_cells)
+        fields = {s.column: _field(s.column) for s in table}
+        corner = _field(table[0].corner)
+        known = {f for f in (*fields.values(), corner) if f}
+        sizes = {f for f in known if not f.startswith("model.")}
+        if not (sizes or len(known) > 1) or _PARTS.search(table[0].corner) or len({s.line for s in table}) < 2:
+            continue
+        for line, row_cells in groupby(table, key=lambda s: s.line):
+            row = list(row_cells)
+            own = [p for s in row for p in _cell(fields[s.column], s)]
+            if corner and row[0].row.replace(",", "").isdigit():
+                own.append(Premise(corner, int(row[0].row.replace(",", "")), line, row[0].text, where=row[0]))
+            own += _models(row[0])
+            if own and not _PARTS.search(row[0].row):
+                yield Configuration(row[0].row, row[0].path, group, line=line, premises=tuple(own))
+
+
+def _field(title: str) -> str:
+    """The field that a column's title names, or an empty text."""
+    plain = re.sub(r"[(\[][^)\]]*[)\]]|^#\s*-?|^num(?:ber)? (?:of )?", "", title).strip(" #")
+    if not plain or len(plain) > 32 or PER_GPU.search(title) or DERIVED.search(title):
+        return ""
+    found = next((field for pattern, field, dims in COMPILED if COUNT in dims and pattern.search(plain)), "")
+    return found if found.startswith(_COLUMNS) else ""
+
+
+def _cell(name: str, s: Statement) -> Iterator[Premise]:
+    """The premise of a cell that is one whole number."""
+    tokens = tokens_of(s.value)
+    n = tokens[0].number if len(tokens) == 1 else None
+    if name and n is not None and n.dim == COUNT and not n.percent and n.value == int(n.value) and n.value > 0:
+        yield Premise(name, int(n.value), s.line, s.text, where=s)
+
+
+def _models(s: Statement) -> Iterator[Premise]:
+    """The model that a row is named after."""
+    from moewright.case.catalogue.model_catalogue import find_alias, find_name
+
+    model = find_name(s.row) or find_alias(s.row)
+    if model and any(c.isdigit() for c in s.row):
+        yield Premise("model.name", model, s.line, s.text, where=s)
