@@ -14,6 +14,7 @@ CORRECT = {
     "correct-bullets.md": 34,
     "correct-chinese.md": 18,
     "correct-formulas.md": 30,
+    "correct-german.md": 7,
     "correct-latex.md": 9,
     "correct-prose.md": 10,
     "correct-tables.md": 20,

@@ -72,7 +72,7 @@ def audit_document(
     given: Given = frozenset((p.line, p.value, p.where.column if p.where else None) for p in every)
     here = [p for p in premises if places.at(p.where) is None]
     restated = [*judge_premises(here, setting), *judge_strategy(premises, setting, facts.reason, bool(facts.plans))]
-    base = Place(View(facts, facts.plan, best), doubts_of(premises), restated, given)
+    base = Place(View(facts, facts.plan, best), doubts_of(premises, setting), restated, given)
     made: dict[int, Place] = {}
     for s, _ in said:
         c = places.at(s)

@@ -12,6 +12,7 @@ from moewright.audit.judges.equalities import judge_equality
 from moewright.audit.judges.figures import Context, label, matches
 from moewright.audit.judges.sums import Part
 from moewright.audit.quantities.readings import PLAN, Scope
+from moewright.audit.reading.document_case import Setting
 from moewright.audit.reading.meaning import Meaning, scopes_named, splits_off, topics_named
 from moewright.audit.reading.premises import Premise
 from moewright.audit.reading.standing import group_of, standing_of
@@ -27,6 +28,8 @@ from moewright.units import format_quantity
 _ESTIMATED: Final = ("time.", "throughput.tokens", "throughput.sequences", "share.communication")
 #: an approximate figure this far off may be of a coarser reckoning
 ROUGHLY: Final = 0.1
+#: bytes that an element has at most, with all its optimizer's state
+WIDEST: Final = 20
 #: latencies that are no pass
 _OTHER_TIME: Final = re.compile(
     r"network|kernel|launch|\bhop|nvlink|infiniband|\bib\b|rdma|roce|p2p|switch|overhead|all-?to|all-?reduce|gemm|"
@@ -79,10 +82,16 @@ class Doubts:
         return ""
 
 
-def doubts_of(premises: list[Premise]) -> Doubts:
-    """Fields that a document gives several values: of a part, of another phase or of another configuration."""
+def doubts_of(premises: list[Premise], setting: Setting) -> Doubts:
+    """Fields that a document gives several values: of a part, of another phase or of another configuration. The layers
+    that have experts, and those that have none, are parts of a model that is known by name."""
     values: dict[str, dict[object, None]] = {}
+    model = setting.case.model
+    sparse = len(model.moe_layers())
+    parts = {sparse, len(model.layers) - sparse} if "model.name" in setting.given else set()
     for p in premises:
+        if p.field == "model.layers" and p.value in parts and p.value != len(model.layers):
+            continue
         values.setdefault(p.field, {})[p.value] = None
     contested = {f: tuple(v) for f, v in values.items() if len(v) > 1 and f != "model.experts.gated"}
     return Doubts(contested)
@@ -183,6 +192,9 @@ def _derived(part: Part, found: Clauses, claim: Claim, c: Context) -> str:
     if not meaning.certain:
         return "its own formula holds, and what the result is of is not said beside it"
     others = [x for x in figure.formula if x.dim == figure.number.dim and (x.dim != COUNT or x.factor >= _LARGE)]
+    others = [
+        x for x in others if x.dim != BYTES or x.factor != 1 or x.value > WIDEST
+    ]  # an element's size is no figure
     if others and figure.number.dim != SECONDS:
         return "it follows from other figures of the document, which are judged where they stand"
     return ""

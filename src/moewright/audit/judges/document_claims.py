@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.judges.admissible import Doubts, admitted
+from moewright.audit.judges.admissible import WIDEST, Doubts, admitted
 from moewright.audit.judges.equalities import Outcome, judge_equality, judge_split
 from moewright.audit.judges.figures import Context, Stated, judge_figure, unit_of
+from moewright.audit.judges.formats import judge_formats
 from moewright.audit.judges.sums import Part, judge_sums
 from moewright.audit.judges.words import View, judge_correct, judge_exactly, judge_words
 from moewright.audit.quantities.readings import Facts
@@ -20,9 +20,6 @@ from moewright.audit.text.clauses import Clauses, Equality
 from moewright.audit.text.document import Statement
 from moewright.audit.text.expressions import Node, Operation, numbers_in
 from moewright.audit.text.numbers import BYTES, COUNT, FLOP, FLOP_RATE, Dim, Number
-
-#: bytes that an element has at most, with all its optimizer's state
-_WIDEST: Final = 20
 
 #: (line, value, column) of premises; the column is None where it does not matter
 Given = frozenset[tuple[int, object, str | None]]
@@ -87,7 +84,7 @@ def _of_place(said: list[Said]) -> list[Claim]:
     for c in place.restated:
         restated.setdefault(c.text, []).append(c)
     sums: dict[tuple[int, str], list[Claim]] = {}
-    for c in judge_sums(every, place.facts):
+    for c in (*judge_sums(every, place.facts), *judge_formats(every)):
         sums.setdefault((c.line, c.text), []).append(c)
     claims: list[Claim] = []
     for x in said:
@@ -118,7 +115,7 @@ def _parts(x: Said) -> list[Part]:
 def _named(c: Claim, place: Place) -> Claim:
     """``c`` with the configuration that it is of; without a verdict where that has no facts."""
     c = replace(c, configuration=place.view.name)
-    if not place.unpriced or c.quantity in ("arithmetic", "sum"):
+    if not place.unpriced or c.quantity in ("arithmetic", "sum", "memory.gradients"):
         return c
     return replace(c, verdict=Verdict.NOT_CHECKED, why=place.unpriced, computed=None)
 
@@ -205,7 +202,7 @@ def _figure(p: Part, context: Context, given: Given, setting: Setting) -> Claim 
         if claim.verdict is Verdict.UNSUPPORTED and derived:
             return None  # judged where it is stated
         return None if claim.verdict is Verdict.HOLDS else claim
-    if n.dim == BYTES and n.factor == 1 and n.value <= _WIDEST:
+    if n.dim == BYTES and n.factor == 1 and n.value <= WIDEST:
         return None  # of an element
     if p.figure.role == "lone" and n.dim != COUNT and _is_given(n, setting):
         return None  # a premise, restated

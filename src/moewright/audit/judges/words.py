@@ -11,6 +11,7 @@ from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.judges.admissible import Doubts
 from moewright.audit.quantities.readings import Facts, bounds
 from moewright.audit.reading.standing import standing_of
+from moewright.audit.reading.word_lists import word_list, wording
 from moewright.audit.text.document import Statement
 from moewright.planning.record import Plan
 from moewright.units import format_bytes, format_count, format_seconds
@@ -171,7 +172,7 @@ def _overlap(v: View, m: re.Match[str]) -> Told:
 
 
 def _bound_by(v: View, m: re.Match[str]) -> Told:
-    kind = "compute" if re.search(r"comput|计算", m[0], re.IGNORECASE) else "memory"
+    kind = "compute" if re.search(r"comput|计算|rechen", m[0], re.IGNORECASE) else "memory"
     lowest = bounds(v.facts)[v.facts.case.workload.causal]
     found = "compute" if lowest[1].startswith("FLOPs") else "memory"
     why = f"the larger bound, {format_seconds(lowest[0])}, is of {lowest[1]}"
@@ -182,62 +183,20 @@ def _scalable(v: View, m: re.Match[str]) -> Told:
     return Told("words: scaling", Verdict.NOT_CHECKED, "no larger model or cluster is given to scale to")
 
 
-_RULES: Final[tuple[tuple[str, Judge], ...]] = (
-    (
-        r"top[-_ ]?(?:k|\d+)\b[^.;]{0,30}\b(?:ensur|guarant|provid|achiev|lead)\w*[^.;]{0,20}(?:balanc|"
-        r"even)|(?:routing|gating) (?:ensur|guarant)\w*[^.;]{0,20}(?:balanc|even)|(?:路由|"
-        r"top-?\d)[^。;]{0,10}(?:保证|确保)[^。;]{0,10}(?:均衡|平衡)",
-        _ensures,
-    ),
-    (
-        r"(?:perfect\w*|100%|fully|ideal\w*|complete\w*|"
-        r"exact\w*)[ ,]+(?:\w+[ -]){0,3}?(?:load[- ]?)?(?:balanc\w*|even\w*)|(?:balanc\w*|"
-        r"distribution)[^.;|]{0,12}(?:: | is |\()?(?:perfect|100%)|evenly balanced|well[- ]balanced|"
-        r"(?:utili[sz]ed|loaded|used|work\w*) (?:equally|evenly)|±\s?0\s?%|(?:完美|完全|绝对|"
-        r"100%)[^。;]{0,6}(?:均衡|平衡)|负载均衡(?:良好|完美)",
-        _balance,
-    ),
-    (
-        r"(?:negligible|minimal|insignificant|trivial|almost no|"
-        r"no significant)[^.;,]{0,12}(?:communicat\w*|comm\b|network|all-?\w+ overhead)|"
-        r"communicat\w*[^.;]{0,40}(?:negligible|insignificant|can be ignored|trivial)|"
-        r"通信[^。;]{0,12}(?:可忽略|可以忽略|忽略不计|极小)",
-        _communication,
-    ),
-    (
-        r"no (?:pipeline )?bubbles?|without (?:pipeline )?bubbles?|zero (?:pipeline )?bubbles?|"
-        r"bubble[- ]free|no pipeline overhead|(?:无|没有)(?:流水线)?气泡",
-        _bubbles,
-    ),
-    (
-        r"well (?:within|below|under)[^.;]{0,30}|(?:excellent|ample|large|huge|plenty of|"
-        r"high)[^.;,]{0,4} (?:memory|vram|hbm)[^.;,]{0,6}(?:headroom|room|space)?|fits? (?:comfortably |"
-        r"easily )?(?:in|into|within|on)\b[^.;,]{0,20}(?:gb\b|memory|hbm|vram|gpu|capacity)|"
-        r"远低于[^。;]{0,12}|显存(?:充足|足够|充裕)|放得下",
-        _memory,
-    ),
-    (
-        r"optimal (?:choice|strategy|plan|configuration|layout|parallel)|(?:best|fastest) (?:choice|"
-        r"strategy|possible strategy|plan|configuration|layout)|\boptimally\b|is optimal|最优(?:策略|方案|选择|"
-        r"配置)|最佳(?:策略|方案|选择|配置)",
-        _optimal,
-    ),
-    (
-        r"(?:minimal|minimum|lowest|least|smallest)(?: possible| end-to-end)? latency|"
-        r"minimi[sz]\w+ (?:both )?latency|最低(?:的)?(?:延迟|时延)|(?:延迟|时延)最低",
-        _latency,
-    ),
-    (r"(?:high|maximum|maximal|highest|max)(?: possible)? throughput|最(?:高|大)吞吐|高吞吐", _throughput),
-    (
-        r"(?:attention and (?:moe|experts?|ffn|mlp)|(?:moe|experts?|ffn) and attention)[^.;]{0,12}(?::|"
-        r"are|run|in)?[^.;]{0,12}(?:overlap|parallel|concurren|simultan)\w*|"
-        r"parallel attention and (?:moe|experts?)|注意力[^。;]{0,4}专家[^。;]{0,6}并行(?:计算|执行)",
-        _overlap,
-    ),
-    (r"compute[- ]bound|memory[- ](?:bandwidth[- ])?bound|计算受限|(?:访存|带宽)受限", _bound_by),
-    (r"scal(?:able|es) (?:to|well|linear)\w*|可扩展", _scalable),
-)
-_COMPILED: Final = tuple((re.compile(p, re.IGNORECASE | re.ASCII), judge) for p, judge in _RULES)
+_JUDGES: Final[dict[str, Judge]] = {
+    "ensures": _ensures,
+    "balance": _balance,
+    "communication": _communication,
+    "bubbles": _bubbles,
+    "memory": _memory,
+    "optimal": _optimal,
+    "latency": _latency,
+    "throughput": _throughput,
+    "overlap": _overlap,
+    "bound_by": _bound_by,
+    "scalable": _scalable,
+}
+_COMPILED: Final = tuple((wording(entry), _JUDGES[entry["judge"]]) for entry in word_list("claims")["claims"])
 _CORRECT: Final = re.compile(
     r"(?:all|every)[^.;]{0,20}(?:calculation|figure|number)s?[^.;]{0,24}(?:correct|verif|accurate)|"
     r"correct mathematical|mathematically correct|(?:计算|数值)(?:均|全部)?(?:正确|准确)",

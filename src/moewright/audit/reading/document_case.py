@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -308,6 +308,8 @@ def _candidates(setting: Setting, sizes: dict[str, int]) -> list[StrategySpec]:
                     Dispatch.ALL_TO_ALL,
                 )
             )
+    if not found and {"ep", "etp"} <= set(sizes):
+        found += _expert_copies(gpus, sizes, micro)
     if not found:
         found.append(
             StrategySpec(
@@ -323,6 +325,16 @@ def _candidates(setting: Setting, sizes: dict[str, int]) -> list[StrategySpec]:
             )
         )
     return found
+
+
+def _expert_copies(gpus: int, sizes: dict[str, int], micro: int) -> Iterator[StrategySpec]:
+    """Experts that are copied over a part of the data-parallel ranks: to a GPU the same as that many replicas."""
+    tp, pp, cp, ep, etp = (sizes.get(name, 1) for name in ("tp", "pp", "cp", "ep", "etp"))
+    if gpus % (pp * ep * etp) or gpus % (pp * tp * cp):
+        return
+    copies, dp = gpus // pp // (ep * etp), gpus // pp // (tp * cp)
+    if sizes.get("dp", dp) == dp and dp % copies == 0:
+        yield StrategySpec(copies, pp, micro, Overlap.NONE, dp // copies, cp, tp, 1, ep, etp, 0, Dispatch.ALL_TO_ALL)
 
 
 def _legal(case: Case, want: StrategySpec) -> StrategySpec:

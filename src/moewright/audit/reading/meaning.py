@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Final
 
 from moewright.audit.quantities.readings import Scope
+from moewright.audit.reading.word_lists import word_list, wording
 from moewright.audit.text.clauses import Figure
 from moewright.audit.text.document import Statement
 from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP, FLOP_RATE, PER_SECOND, SECONDS
@@ -24,144 +25,21 @@ class Meaning:
     certain: bool = True
 
 
-def _words(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.IGNORECASE | re.ASCII)
-
-
-_SCOPES: Final = {
-    "gpu": _words(
-        r"(?:per|par|pro|je|/|each|an?|every|one|single)[- ]?(?:gpu|device|card|rank|accelerator)\b|gpu (?:holds|"
-        r"handles|stores|has|sends|keeps|hosts|owns|serves|runs|processes|gets)"
-        r"|每(?:个|张|块)?\s?(?:gpu|卡)|单卡|单\s?gpu|per-gpu|gpus? each|\bgpu\b.*\bon average"
-    ),
-    "layer": _words(
-        r"(?:per|/|each|an?|every|one|single)[- ]?(?:moe |transformer |attention )?layer\b|"
-        r"(?:par|je|pro) (?:couche|schicht)|"
-        r"每(?:一)?(?:个)?(?:moe)?层|单层|layer-wise"
-    ),
-    "expert": _words(
-        r"(?:per|/|each|an|every|one|single)[- ]?(?:routed )?expert\b(?!s)|per instance|每(?:个)?专家|单个?专家|"
-        r"expert instance\b"
-    ),
-    "token": _words(r"(?:per|par|pro|je|/|each|every)[- ]?(?:token|jeton)\b|每(?:个)?\s?token"),
-    "all": _words(r"in all\b|\btotal\b|all layers|whole|overall|forward pass|per pass|a pass\b|entire|整个|全部|总"),
-    "active": _words(r"\bactive|activated|激活"),
-}
-_COMM: Final = (
-    r"all-?reduce|all-?to-?all|all-?gather|reduce-?scatter|a2a\b|communicat|\bcomm\b|traffic|"
-    r"transfer|exchang|\bsen[dt]s?\b|通信|聚合"
-)
-_ATTENTION: Final = r"attention|attn|\bmha\b|\bgqa\b|\bmla\b|qkv|注意力"
-_EXPERTS: Final = r"expert|\bmoe\b|\bffn\b|feed-?forward|\bmlp\b|专家"
-_ROUTER: Final = r"router|gating|\bgate\b(?! proj)|门控|路由"
-_LATENCY: Final = r"latency|\btime\b|\bpass\b|step|ttft|tpot|duration|takes|耗时|延迟|时延|时间|\bstage\b"
-
+_LIST: Final = word_list("quantities")
+_SCOPES: Final = {name: wording(entry) for name, entry in _LIST["scopes"].items()}
 #: dimension → wordings in order of precedence inside a level of context → name
 _TOPICS: Final[dict[str, tuple[tuple[re.Pattern[str], str], ...]]] = {
-    "bytes": (
-        (_words(r"dispatch|派发|分发"), "communication.dispatch"),
-        (_words(r"\bcombine|合并|汇聚"), "communication.combine"),
-        (_words(_COMM), "communication"),
-        (_words(r"buffer|缓冲"), "memory.buffers"),
-        (_words(r"kv|key[- ]value|\bcache|缓存"), "memory.kv_cache"),
-        (_words(r"activations?\b(?! weights)|激活(?!专家)"), "memory.activations"),
-        (_words(r"headroom|\bfree\b|available|remain|余量|剩余|空闲"), "memory.free"),
-        (_words(r"embedding|vocab|lm head|词表"), "memory.vocabulary"),
-        (_words(_ROUTER), "memory.router"),
-        (_words(_ATTENTION), "memory.attention"),
-        (_words(_EXPERTS), "memory.experts"),
-        (_words(r"weight|param|checkpoint|权重|参数"), "memory.weights"),
-        (_words(r"memory|vram|\bhbm|footprint|显存|内存"), "memory.total"),
-    ),
-    "flops": (
-        (_words(r"achiev|effective|deliver|sustain|usable|有效|实际"), "compute.delivered"),
-        (_words(r"projection|qkv|投影"), "compute.projections"),
-        (_words(r"\bscores?\b|softmax|注意力得分"), "compute.scores"),
-        (_words(_ROUTER), "compute.router"),
-        (_words(_ATTENTION), "compute.attention"),
-        (_words(_EXPERTS), "compute.experts"),
-        (_words(r"flop|comput|\bwork|计算"), "compute.total"),
-    ),
-    "seconds": (
-        (_words(r"bubble|气泡"), "time.bubble"),
-        (
-            _words(
-                r"bound|at (?:best|least)|\bideal|minimum (?:\w+ )?time|minimum possible|theoretical|floor|"
-                r"roofline|下界|下限|理想"
-            ),
-            "time.bound",
-        ),
-        (_words(r"dispatch|派发|分发"), "time.dispatch"),
-        (_words(r"\bcombine|合并"), "time.combine"),
-        (_words(_COMM), "time.communication"),
-        (_words(r"\bcompute\b|computation|计算"), "time.compute"),
-        (_words(_ATTENTION), "time.attention"),
-        (_words(_EXPERTS), "time.experts"),
-        (_words(_LATENCY), "time.total"),
-    ),
-    "rate": (
-        (_words(r"bound|at (?:best|most)|ideal|maximum possible|ceiling|上限"), "throughput.most"),
-        (_words(r"tokens?|tok\b|tps"), "throughput.tokens"),
-        (_words(r"seq|sample|prompt|request|batch|quer|序列|请求"), "throughput.sequences"),
-    ),
-    "share": (
-        (_words(r"varian|deviat|偏差|方差"), "balance.variance"),
-        (_words(r"straggler|imbalance|不均衡|失衡"), "share.straggler"),
-        (_words(r"balanc|\beven|均衡|均匀"), "balance.even"),
-        (_words(r"bubble|气泡"), "share.bubble"),
-        (
-            _words(
-                r"(?:memory|vram|hbm|显存|内存).*(?:headroom|free|available|remain|余量|剩余|空闲)|(?:headroom|free|"
-                r"available|余量|剩余).*(?:memory|vram|显存)"
-            ),
-            "memory.headroom",
-        ),
-        (
-            _words(r"(?:comput|flop|gpu|算力).*(?:headroom|capacity available|idle|余量)|capacity available"),
-            "compute.headroom",
-        ),
-        (_words(r"\bmfu\b|(?:comput|flops?|算力|计算).*(?:utili|利用)|utili.*comput"), "compute.utilization"),
-        (
-            _words(
-                r"(?:memory|vram|hbm|显存|内存).*(?:utili|usage|used|occup|利用|占用)|of (?:the )?(?:capacity|\d+ ?GB)"
-            ),
-            "memory.utilization",
-        ),
-        (_words(_COMM), "share.communication"),
-        (_words(r"headroom|available|余量"), "memory.headroom"),
-    ),
-    "count": (
-        (_words(r"straggler|imbalance|fullest|times the (?:mean|average)|不均衡"), "share.straggler"),
-        (_words(r"attention modules?|注意力模块"), "count.modules.attention"),
-        (_words(r"expert modules?|专家模块"), "count.modules.experts"),
-        (_words(r"modules?\b|模块"), "count.modules"),
-        (_words(r"param|参数"), "count.parameters"),
-        (_words(r"tokens? (?:per|/|each)|tokens?\b"), "count.tokens"),
-        (_words(r"sequences?|prompts|序列"), "count.sequences"),
-        (_words(r"(?<!kv )(?<!value )\bheads?\b|(?<!KV)头(?!寸)"), "count.heads"),
-        (
-            _words(
-                r"experts?\b(?![- ](?:parallel|width|size|dim|hidden|weight|tensor|tp|inter|ffn))|instances?\b|"
-                r"个(?:路由)?专家|专家(?:总)?数|专家实例"
-            ),
-            "count.experts",
-        ),
-        (_words(r"layers?\b.*(?:stage|per gpu)|每级"), "count.layers"),
-    ),
+    kind: tuple((wording(entry), entry["quantity"]) for entry in entries) for kind, entries in _LIST["topics"].items()
 }
+_MARKS: Final = {name: wording(entry) for name, entry in _LIST["marks"].items()}
 #: words behind a number that are what is counted, and not where
-_NAMED: Final = _words(
-    r"(?!(?:per|in|on|of|at|for|and|or|with|each|total|a|an|the|by|to|is|are|from)\b)[a-z]{2,}|gpus?\b"
-)
-_BOUND: Final = _words(
-    r"bound|at (?:best|least|most)|\bideal|minimum (?:\w+ )?time|theoretical|floor|ceiling|roofline|"
-    r"下界|下限|上限|理想|理论"
-)
-_TOTAL: Final = _words(r"\btotal|in all\b|per gpu|\bpass\b|\bmodel\b|合计|总|模型")
-_PART: Final = tuple((_words(p), part) for p, part in ((_ATTENTION, "attention"), (_EXPERTS, "experts")))
-_SPLIT_OFF: Final = _words(
-    r"\bE?TP\b.*(?:reduc|halv|split|→|\bto\b)|(?:after|with) (?:tp|tensor)|tp ?= ?\d+ (?:gives|leaves)|切分后"
-)
+_NAMED: Final = _MARKS["named"]
+#: what stands behind it is said of what is counted
+_VERB: Final = re.compile(r"\b(?:have|has|holds?|hosts?|runs?|uses?|that|which|whose|are|is|haben|hat|sind)\b", re.I)
+_BOUND: Final = _MARKS["bound"]
+_TOTAL: Final = _MARKS["total"]
+_SPLIT_OFF: Final = _MARKS["split_off"]
+_PART: Final = tuple((_MARKS[part], part) for part in ("attention", "experts"))
 
 
 def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
@@ -171,7 +49,7 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
         return None
     own = figure.words
     if kind == "count":  # a bare number is what the words behind it say, else its key, or what it is the result of
-        noun = figure.number.noun
+        noun = _VERB.split(figure.number.noun)[0]
         levels = [noun] if _NAMED.match(noun) else [noun, s.key, *([own] if figure.role == "result" else [])]
     elif figure.role == "operand":
         levels = [own]
@@ -186,6 +64,8 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
         return None
     if topic in ("time.total", "throughput.tokens") and _BOUND.search(f"{own} {s.key}"):
         topic = {"time.total": "time.bound"}.get(topic, "throughput.most")
+    if topic == "memory.attention" and "token" in _explicit(own, topic):
+        topic = "memory.kv_cache"  # a token adds nothing else to what attention holds
     if topic == "count.parameters" and not _explicit(own, topic) & {"active", "expert"}:
         part = next((part for p, part in _PART if p.search(own)), None)
         topic = f"count.parameters.{part}" if part else topic

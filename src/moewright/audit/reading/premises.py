@@ -14,6 +14,7 @@ from moewright.audit.reading.wordings import (
     COMPILED,
     DENSE_FORMATS,
     DERIVED,
+    FLAGS,
     FORMAT,
     MEASURES,
     PER_GPU,
@@ -62,7 +63,19 @@ def keyed_premises(document: Document) -> list[Premise]:
         for part in _parts(s):
             whole = s.kind != "cell" or " | " not in s.key
             found += [replace(p, path=s.path, keyed=whole, where=s) for p in _keyed(part)]
+        found += [replace(p, path=s.path, where=s) for p in _options(s)]
     return found
+
+
+_OPTION: Final = re.compile(r"(?:^|(?<=\s)--?|^--?)([a-z][a-z0-9-]+)[ =](\d{1,9})(?![\w.])")
+
+
+def _options(s: Statement) -> Iterator[Premise]:
+    """Options of a command in a code block."""
+    if s.kind == "code":
+        for m in _OPTION.finditer(s.text.replace("_", "-")):
+            if m[1] in FLAGS and int(m[2]):
+                yield Premise(FLAGS[m[1]], int(m[2]), s.line, s.text)
 
 
 def told_premises(document: Document) -> list[Premise]:
@@ -88,13 +101,38 @@ def _parts(s: Statement) -> Iterator[Statement]:
         yield replace(s, key=key, value=value)
 
 
+#: numbers of experts, which "per layer" and "per token" make no less a premise
+_PER_LAYER: Final = re.compile(
+    r"(?:routed |active |activated |selected )?experts?(?: per|/)|(?:geroutete |aktive )?experten (?:pro|je)",
+    re.IGNORECASE,
+)
+#: what stands before a number of GPUs that is of each of several nodes
+_OF_NODES: Final = re.compile(
+    r"\b(?:[2-9]|\d{2,})\s*(?:nodes?|servers?|Knoten|Server)\s*(?:of|with|each with|x|×|mit|zu|à)(?: je)?\s*$",
+    re.IGNORECASE,
+)
+
+
+#: what stands around a number of GPUs that is of a part of the system
+_GROUP: Final = r"(?:groups?|stages?|replicas?|pipelines?|instances?|islands?|domains?|pools?|Gruppen?|Stufen?)"
+_BEFORE_PART: Final = re.compile(rf"\b{_GROUP}\s*(?:of|with|has|have|takes?|holds?|spans?|mit|von)\s*(?:\d+ )?$", re.I)
+_BEHIND_PART: Final = re.compile(
+    rf"^\s*(?:per|each|in (?:each|a|one)|for (?:each|one|a)|a|je|pro)\b.{{0,24}}{_GROUP}", re.I
+)
+
+
+def _of_part(before: str, behind: str) -> bool:
+    """Whether a number of GPUs is that of a node, a group, a stage or a copy."""
+    return bool(_OF_NODES.search(before) or _BEFORE_PART.search(before) or _BEHIND_PART.search(behind))
+
+
 def _keyed(s: Statement) -> Iterator[Premise]:
     """The premise of a ``key: value``, or of a table's row."""
     key = ASIDE.sub("", s.key).split(" | ")[0].strip()
-    sizes = re.match(r"(?:routed |active |activated |selected )?experts?(?: per|/)", key, re.IGNORECASE)
+    sizes = _PER_LAYER.match(key)
     if not key or len(key) > 48 or (DERIVED.search(s.key) and not sizes) or len(key.split()) > 6:
         return
-    if sizes and re.search(r"gpu|device|card|rank|卡", s.key, re.IGNORECASE):
+    if sizes and re.search(r"gpu|device|card|rank|karte|卡", s.key, re.IGNORECASE):
         return
     tokens = tokens_of(s.value)
     numbers = [t for t in tokens if t.number is not None]
@@ -145,19 +183,37 @@ def _computed(tokens: list[Token]) -> bool:
 
 def _phrases(s: Statement) -> Iterator[Premise]:
     """Premises inside running text, such as "128 GPUs"; none inside what is worked out."""
+    text, shift = _without_symbols(s.text)
     for pattern, field in TEXT:
-        for m in pattern.finditer(s.text):
-            before, after = s.text[: m.start(1)].rstrip()[-1:], s.text[m.end(1) :].lstrip()[:1]
+        for m in pattern.finditer(text):
+            before, after = text[: m.start(1)].rstrip()[-1:], text[m.end(1) :].lstrip()[:1]
             worked = m.start() == m.start(1) and before in tuple("=×÷/*+→≈.-")
             worked = worked or (
-                m.end() == m.end(1) and bool(after in tuple("×÷/*+=→≈%^") or re.match(r"\.\d", s.text[m.end(1) :]))
+                m.end() == m.end(1) and bool(after in tuple("×÷/*+=→≈%^") or re.match(r"\.\d", text[m.end(1) :]))
             )
-            if field.startswith("strategy.") and re.match(r"\s*[×x*·]\s*[A-Za-z-]+", s.text[m.end(1) :]):
+            if field.startswith("strategy.") and re.match(r"\s*[×x*·]\s*[A-Za-z-]+", text[m.end(1) :]):
                 worked = False  # TP 4 × PP 8 names its factors
+            if field == "cluster.gpus" and _of_part(text[: m.start(1)], text[m.end() :]):
+                continue
             part = field.startswith("model.") and not field.endswith("size") and PER_GPU.search(s.text)
             if not worked and not part and len(m[1]) < 10 and int(m[1].replace(",", "")):
-                yield Premise(field, int(m[1].replace(",", "")), s.line_of(m.start(), in_text=True), s.text)
+                at = m.start() + sum(removed for place, removed in shift if place <= m.start())
+                yield Premise(field, int(m[1].replace(",", "")), s.line_of(at, in_text=True), s.text)
                 break
+
+
+#: a symbol that a number is the value of: L = 32 layers
+_SYMBOL: Final = re.compile(r"(?<![\w×÷/*+·-])(?<![×÷/*+·-] )[A-Za-zα-ω](?:_\{?\w{1,6}\}?)?\s?=\s?(?=\d)")
+
+
+def _without_symbols(text: str) -> tuple[str, list[tuple[int, int]]]:
+    """``text`` without the symbols that its numbers are given to, and (place in it, characters taken away there)."""
+    shift: list[tuple[int, int]] = []
+    taken = 0
+    for m in _SYMBOL.finditer(text):
+        shift.append((m.start() - taken, len(m[0])))
+        taken += len(m[0])
+    return _SYMBOL.sub("", text), shift
 
 
 def _measures(s: Statement) -> Iterator[Premise]:
@@ -181,7 +237,7 @@ def _words(s: Statement) -> Iterator[Premise]:
     """Premises that are words: names, precision, kinds."""
     low = s.text.lower()
     key = s.key.lower()
-    told = re.search(r"precision|dtype|data type|quanti[sz]|精度|数据类型", key or low)
+    told = re.search(r"precision|dtype|data type|quanti[sz]|präzision|datentyp|精度|数据类型", key or low)
     told = told or re.search(r"(?:weights|runs?|stored?|served?|deploy)\b[^.;()]{0,60}\bin (?:fp|bf|int|mx|nv)\d", low)
     if told and (m := FORMAT.search(s.text)):
         name = m[1].lower()

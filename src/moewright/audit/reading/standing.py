@@ -6,41 +6,12 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from moewright.audit.reading.word_lists import word_list, wording
 from moewright.audit.text.document import Statement
 
-_STANDINGS: Final = (
-    (
-        re.compile(
-            r"\bmeasure|\bobserved\b|\bbenchmark|\bprofil(?:e[ds]?|ing)\b|\bempiric|\bin practice\b|"
-            r"\bwe (?:see|saw|got|get|achieve)|\bour (?:tests?|runs?|experiments?)|\bexperiment|\breported\b|"
-            r"\bpublished\b|实测|测得|压测|gemessen",
-            re.IGNORECASE,
-        ),
-        "it is given as a measurement, which no model of the plan can refute",
-    ),
-    (
-        re.compile(
-            r"\btargets?\b|\bgoals?\b|\bSL[OA]s?\b|\bobjectives?\b|\bthresholds?\b|\brequirements?\b|\bbudget(?:ed)?\b|"
-            r"\bconstraints?\b|\bmust\b|\baims? (?:to|for|at)\b|\bto (?:minimi[sz]e|maximi[sz]e)\b|\balert\b|"
-            r"目标|要求|Ziel|Vorgabe",
-            re.IGNORECASE,
-        ),
-        "it is a target or a limit, no claim about the plan",
-    ),
-    (
-        re.compile(
-            r"\bvs\.?(?!\w)|\bversus\b|\binstead of\b|\bcompared (?:to|with)\b|\bbaselines?\b|\balternativ|\bwould\b|"
-            r"\bcould\b|\brather than\b|\bprevious(?:ly)?\b|\btraditional\b|\bnaive\b|\boption(?:s|al)?\b|"
-            r"\bexamples?\b|"
-            r"\be\.g\.|\bfor instance\b|\bsuppose\b|\bif (?:we|you|the|all|one|only|every)\b|\bwithout\b|\bat first\b|"
-            r"^before\b|\bbefore:|\bused to\b|对比|相比|如果|假设|例如|statt|gegenüber",
-            re.IGNORECASE,
-        ),
-        "it may be of another configuration than the plan",
-    ),
+_STANDINGS: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
+    (wording(entry, ascii_only=False), entry["reason"]) for entry in word_list("standings")["standings"].values()
 )
-
-
 #: of a heading no more than this tells that what stands under it is a target
 _GOAL: Final = re.compile(r"\btargets?\b|\bgoals?\b|\bSL[OA]s?\b|\bobjectives?\b|目标|\bZiele?\b", re.IGNORECASE)
 #: parts of a system that are neither a GPU nor the whole

@@ -175,7 +175,12 @@ def _clause(tokens: list[Token], text: str, found: Clauses, main: Number | None,
         sign, right_tokens = parts[i]
         left = _left(parts[i - 1][1], first=i == 1)
         right, end = prefix(right_tokens)
-        if left is None or right is None or _goes_on(right_tokens, end) or _of_many(right) or _renamed(left, right):
+        if left is not None and right is not None and _renamed(left, right):
+            operands[next(numbers_in(left)).at] = (
+                None  # 1 expert = 3 × …: what the rest is of, and no number of experts
+            )
+            continue
+        if left is None or right is None or _goes_on(right_tokens, end) or _of_many(right):
             continue
         if sign == "→" and isinstance(left, Number) and isinstance(right, Number):
             found.splits.append(Split(left, right, _span(text, left, right)))
@@ -196,12 +201,23 @@ def _clause(tokens: list[Token], text: str, found: Clauses, main: Number | None,
         if n.at in operands:
             found.figures.append(Figure(n, "operand", n.noun, remark, main))
         elif n.at in results:
-            found.figures.append(Figure(n, "result", f"{n.noun} {lead}", remark, main, results[n.at]))
+            words = f"{n.noun} {_joined(tokens, n.at)} {lead}"
+            found.figures.append(Figure(n, "result", " ".join(words.split()), remark, main, results[n.at]))
         else:
             before = " ".join(t.text for t in tokens if t.kind == "word" and t.at < n.at)
             inside = _in_expression(tokens, token)
             role = "operand" if inside else "lone"
             found.figures.append(Figure(n, role, n.noun if inside else f"{n.noun} {before}".strip(), remark, main))
+
+
+def _joined(tokens: list[Token], at: int) -> str:
+    """What stands behind "and" before the formula of the result at ``at``: dispatches, in ``has 8 tokens and
+    dispatches 8 × 2 = 16``."""
+    for token in reversed(tokens):
+        if token.number is not None and token.at < at and token.number.noun:
+            said = re.search(r"\b(?:and|und)\s+(.*)$", token.number.noun)
+            return said[1] if said else ""
+    return ""
 
 
 def _in_expression(tokens: list[Token], token: Token) -> bool:

@@ -192,11 +192,16 @@ def _statements(tokens: list[Token]) -> Iterator[Statement]:
         elif kind == "inline":
             above = (*(h[1] for h in headings), *filter(None, items[:-1]))
             kind = "heading" if level else "item" if items else "prose"
+            lead = ""
             if kind == "prose" and (title := _RUN_IN.match(token.content)):
-                above = (*above, normal(title[1]))
+                lead = normal(title[1])
+                above = (*above, lead)
             for text, offset, breaks in _sentences(token.content, kind == "prose"):
                 for made in _made(text, first + offset, above, kind, group):
-                    yield replace(made, breaks=breaks)
+                    # what a paragraph is headed by names its first sentence
+                    named = bool(lead) and not made.key and text.strip(" .") != lead
+                    yield replace(made, breaks=breaks, key=lead if named else made.key)
+                    lead = "" if named else lead
                 if level:
                     headings.append((level, text))
                 elif items and not items[-1]:

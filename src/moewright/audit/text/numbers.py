@@ -85,6 +85,11 @@ _COUNTS: Final = {
     "million": 1e6,
     "billion": 1e9,
     "trillion": 1e12,
+    "Mio": 1e6,
+    "Millionen": 1e6,
+    "Mrd": 1e9,
+    "Milliarden": 1e9,
+    "Billionen": 1e12,
 }
 _SECOND: Final = r"(?:/\s?s(?:ec(?:ond)?)?\b|\s?per second\b|ps\b|/秒|每秒)"
 _UNIT: Final = re.compile(
@@ -97,7 +102,8 @@ _UNIT: Final = re.compile(
     r"milliseconds?)(?![A-Za-z/])"
     r"|(?P<zhtime>微秒|毫秒|纳秒|秒)"
     r"|(?P<percent>%|percent\b)"
-    r"|(?P<count>[KMBTk](?![A-Za-z])|万|亿|thousand\b|million\b|billion\b|trillion\b)"
+    r"|(?P<count>[KMBTk](?![A-Za-z])|万|亿|thousand\b|million\b|billion\b|trillion\b|"
+    r"Mio\b|Millionen\b|Mrd\b|Milliarden\b|Billionen\b)"
     r")"
 )
 _RATE: Final = re.compile(
@@ -125,7 +131,7 @@ _TIMES: Final = {
     "秒": 1.0,
 }
 _BIG: Final = {"mega": 1e6, "giga": 1e9, "tera": 1e12, "peta": 1e15}
-_WORD: Final = re.compile(r"[A-Za-z_α-ωΑ-Ω][\w']*(?:-\w+)*|[\u4e00-\u9fff]+")
+_WORD: Final = re.compile(r"[A-Za-z_À-ÖØ-öø-ɏα-ωΑ-Ω][\w']*(?:-\w+)*|[\u4e00-\u9fff]+")
 _SIGNS: Final = {
     **dict.fromkeys("×*·∙+-÷/", "op"),
     **dict.fromkeys("=≈≃", "eq"),

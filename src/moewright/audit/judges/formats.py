@@ -1,0 +1,62 @@
+"""Weights and gradients of the same parameters, each in its format: their bytes stand as their elements do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.judges.sums import Part
+from moewright.audit.reading.standing import standing_of
+from moewright.audit.reading.wordings import DENSE_FORMATS, FORMAT
+from moewright.audit.text.numbers import BYTES
+from moewright.case.precision import element_bytes
+from moewright.units import format_bytes
+
+_WEIGHTS: Final = re.compile(r"\b(?:weights?|parameters?|params?)\b|权重|参数|Gewichte", re.IGNORECASE)
+_GRADIENTS: Final = re.compile(r"\bgrad(?:ient)?s?\b|梯度|Gradienten", re.IGNORECASE)
+#: what else a line may speak of, or what divides the one and not the other
+_OTHERWISE: Final = re.compile(
+    r"shard|zero|fsdp|distribut|offload|÷|/ ?(?:dp|\d)|per layer|per expert|optim|adam|moment|master|buffer|accumul|"
+    r"切分|优化",
+    re.IGNORECASE,
+)
+
+
+def judge_formats(parts: Sequence[Part]) -> Iterator[Claim]:
+    """A verdict for the bytes of gradients that stand in a list with the bytes of weights, where both name a format."""
+    weights: dict[tuple[int, tuple[str, ...]], tuple[Part, str]] = {}
+    for p in parts:
+        place = (p.statement.group, p.statement.path)
+        form = _format_of(p)
+        if not form:
+            continue
+        if _GRADIENTS.search(p.statement.key):
+            if place in weights:
+                yield _judged(*weights[place], p, form)
+        elif _WEIGHTS.search(p.statement.key):
+            weights.setdefault(place, (p, form))
+
+
+def _format_of(p: Part) -> str:
+    """The one format that a line names for its one figure in bytes, or an empty text."""
+    s, n = p.statement, p.figure.number
+    named: set[str] = {m.lower() for m in FORMAT.findall(s.text)}
+    single = s.kind in ("item", "cell") and n.dim == BYTES and p.figure.role != "operand" and not p.figure.remark
+    if not single or len(named) != 1 or _OTHERWISE.search(s.text) or standing_of(s):
+        return ""
+    name = named.pop()
+    return DENSE_FORMATS.get(name, name)
+
+
+def _judged(weights: Part, of: str, gradients: Part, form: str) -> Claim:
+    w, g, s = weights.figure.number, gradients.figure.number, gradients.statement
+    ratio = element_bytes(form) / element_bytes(of)
+    right = w.value * ratio
+    room = g.half + w.half * ratio + (0.05 * right if g.approx or w.approx else 0.0)
+    holds = abs(g.value - right) <= room * (1 + 1e-9)
+    told = f"line {weights.statement.line} has {w.text} of weights in {of}; gradients of the same parameters in {form}"
+    why = f"{told} take {format_bytes(right)}"
+    verdict = Verdict.HOLDS if holds else Verdict.WRONG
+    return Claim(s.line_of(g.at), s.text, "memory.gradients", verdict, why, g.value, right, unit="bytes")
