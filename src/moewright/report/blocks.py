@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from moewright.planning.record import Check, Proof
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,20 @@ def facts(*rows: tuple[str, str] | None) -> Table:
 def percent(part: float, whole: float) -> str:
     """``part`` of ``whole`` as a percentage."""
     return f"{part / whole:.1%}" if whole else "–"
+
+
+def check_table(checks: Sequence[Check]) -> Table:
+    """Every check with its derivation."""
+    return Table(("status", "check", "derivation"), tuple((c.status.value, c.name, c.detail) for c in checks))
+
+
+def proof_text(proof: Proof) -> str:
+    """How much of a plan was derived a second time, and what was not."""
+    text = (
+        f"A walk of {plural(proof.ranks, 'rank')}, tensor by tensor, derived {proof.figures} figures again without the "
+        "formulas that gave them."
+    )
+    return f"{text} Not derived again: {', '.join(proof.unchecked)}." if proof.unchecked else text
 
 
 def plural(count: float, noun: str) -> str:

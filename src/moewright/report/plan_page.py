@@ -10,7 +10,7 @@ from moewright.placement.assignment import Assignment
 from moewright.planning.naming import describe_model
 from moewright.planning.proof.rank_totals import placed
 from moewright.planning.record import Plan, Result
-from moewright.report.blocks import Section, Table, facts, origins_text, percent, plural
+from moewright.report.blocks import Section, Table, check_table, facts, origins_text, percent, plural, proof_text
 from moewright.report.choices import alternatives, answer, comparisons, excluded, frontier
 from moewright.report.model_rows import model_rows
 from moewright.units import format_bytes, format_count, format_flops, format_rate, format_seconds
@@ -339,14 +339,5 @@ def modules(plan: Plan) -> Section:
 
 def checks(plan: Plan) -> Section:
     """Every check with its derivation."""
-    rows = tuple((c.status.value, c.name, c.detail) for c in plan.checks)
-    proof = plan.proof
-    if proof is None:
-        return Section("Checks", (Table(("status", "check", "derivation"), rows),))
-    told = (
-        f"A walk of {plural(proof.ranks, 'rank')} through one pass, tensor by tensor, derived {proof.figures} figures "
-        "again without the formulas that gave them."
-    )
-    if proof.unchecked:
-        told += f" Not derived again: {', '.join(proof.unchecked)}."
-    return Section("Checks", (told, Table(("status", "check", "derivation"), rows)))
+    told = () if plan.proof is None else (proof_text(plan.proof),)
+    return Section("Checks", (*told, check_table(plan.checks)))

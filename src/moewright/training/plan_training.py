@@ -17,6 +17,7 @@ from moewright.errors import InfeasibleError, SpecError
 from moewright.planning.bounds import check_units
 from moewright.training.layouts import Layouts, training_case
 from moewright.training.legal_layouts import legal_layouts
+from moewright.training.proof.step_checks import proven_step
 from moewright.training.stages.stage_figures import Detail, detail_of
 from moewright.training.stages.step_seconds import Steps, evaluate_steps
 from moewright.training.training_record import TrainingComparison, TrainingPlan, TrainingResult, Wall
@@ -68,7 +69,7 @@ def plan_training(
     progress(0.7)
     first = int(ranked.order[0])
     detail = detail_of(case, training, ranked.strategy(first, training.sizes.layers))
-    best = _plan(case, training, ranked, first, detail.layers)
+    best = _proven(case, training, _plan(case, training, ranked, first, detail.layers), detail)
     others = [_plan(case, training, ranked, i) for i in _distinct(ranked, top + 1)[1:]]
     front = [_plan(case, training, ranked, i) for i in _frontier(ranked)]
     compared = [_compared(case, training, best, sizes) for sizes in compare]
@@ -92,6 +93,20 @@ def plan_training(
         _notes(training, best, detail),
         detail.spans,
     )
+
+
+def plan_of(case: Case, training: Training, s: TrainStrategy) -> TrainingPlan:
+    """The plan of one strategy, with the walk of its ranks."""
+    layouts, levels = Layouts.of([s]), [s.recompute]
+    place = None if s.layers is None else np.repeat(np.arange(len(s.layers)), s.layers)[None, :]
+    steps = evaluate_steps(case, training, layouts, levels, place=place)
+    detail = detail_of(case, training, s)
+    plan = _plan(case, training, Ranked(layouts, steps, np.array([0]), levels, {}), 0, detail.layers)
+    return _proven(case, training, plan, detail)
+
+
+def _proven(case: Case, training: Training, plan: TrainingPlan, detail: Detail) -> TrainingPlan:
+    return proven_step(case, training, plan, detail.stages, detail.straggler)
 
 
 def _worst_peak(case: Case, training: Training, s: TrainStrategy) -> float | None:

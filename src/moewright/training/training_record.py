@@ -9,6 +9,7 @@ from moewright.case.case import Case
 from moewright.case.train.train_strategy import TrainStrategy
 from moewright.case.train.train_workload import Training
 from moewright.planning.naming import describe_case
+from moewright.planning.record import Check, Proof
 from moewright.training.footprint.memory_timeline import MemoryPeak, Moment
 from moewright.training.stages.pipelines import Span
 
@@ -22,7 +23,8 @@ MFU = (
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
     """One strategy with its figures. ``parts`` sum up to ``seconds``; ``hidden``: seconds of traffic that overlap
-    hides. ``memory``: bytes by line on the fullest rank; ``usable``: what the device leaves."""
+    hides. ``memory``: bytes by line on the fullest rank; ``usable``: what the device leaves. ``checks``, ``proof``: of the
+    best one, what a walk of its ranks derives again (``training.proof``)."""
 
     strategy: TrainStrategy
     seconds: float
@@ -38,6 +40,8 @@ class TrainingPlan:
     days: float | None = None
     gpu_hours: float | None = None
     cost: float | None = None
+    checks: tuple[Check, ...] = ()
+    proof: Proof | None = None
 
     @property
     def fits(self) -> bool:
@@ -72,6 +76,7 @@ class TrainingPlan:
             "days": self.days,
             "gpu_hours": self.gpu_hours,
             "cost": self.cost,
+            **({} if self.proof is None else {"checks": [asdict(c) for c in self.checks], "proof": asdict(self.proof)}),
         }
 
 

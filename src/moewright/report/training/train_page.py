@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from moewright.report.blocks import Section, Table, facts, percent, plural
+from moewright.report.blocks import Section, Table, check_table, facts, percent, plural, proof_text
 from moewright.report.choices import launch_command
 from moewright.training.footprint.memory_timeline import Moment
 from moewright.training.training_record import MFU, TrainingComparison, TrainingPlan, TrainingResult
@@ -72,6 +72,8 @@ def _every_section(r: TrainingResult) -> list[Section]:
         wall = r.walls[0]
         text = f"Next wall: {PARTS[wall.name]}, {wall.share:.1%} of the step. It would take {wall.advice}."
         sections.append(Section("What would help most", (text,)))
+    if best.proof is not None:
+        sections.append(Section("Checks", (proof_text(best.proof), check_table(best.checks))))
     if r.alternatives:
         sections.append(Section("Alternatives", (_table((best, *r.alternatives)),)))
     sections.append(Section("Frontier: memory against time", (_table(r.frontier),)))

@@ -24,7 +24,7 @@ MOST_OPERATIONS = 200_000
 @dataclass(frozen=True, slots=True)
 class Detail:
     """``layers`` of each chunk; ``simulated`` seconds of the pipeline, or None where it is not simulated; ``spans``:
-    its operations in time."""
+    its operations in time; ``straggler``: copies of the fullest rank over the mean."""
 
     layers: tuple[int, ...]
     stages: tuple[StageFigures, ...]
@@ -32,6 +32,7 @@ class Detail:
     peak: MemoryPeak | None
     moments: tuple[tuple[Moment, ...], ...]
     spans: tuple[Span, ...] = ()
+    straggler: float = 1.0
 
 
 def detail_of(case: Case, training: Training, s: TrainStrategy) -> Detail:
@@ -55,14 +56,21 @@ def detail_of(case: Case, training: Training, s: TrainStrategy) -> Detail:
         for i in range(s.pp)
     )
     micro = training.global_batch // (s.dp * s.micro_batch)
+    straggler = max((float(np.max(load.straggler)) for load in c.cells.p.loads.values()), default=1.0)
     suits = s.schedule is not Schedule.DUALPIPE_V and (s.virtual == 1 or micro % s.pp == 0)
     if not suits or 3 * micro * chunks > MOST_OPERATIONS:
-        return Detail(tuple(layers.tolist()), stages, None, None, ())
+        return Detail(tuple(layers.tolist()), stages, None, None, (), straggler=straggler)
     spans = simulate_pipeline(_chunk_seconds(c, s, chunked.place[0]), s.pp, micro, s.schedule, _hop(c, t))
     memory = _memory(c, s, chunked.place[0], peaks.lines)
     moments = tuple(tuple(line) for line in memory_moments(spans, memory))
     return Detail(
-        tuple(layers.tolist()), stages, max(x.end for x in spans), memory_peak(spans, memory), moments, tuple(spans)
+        tuple(layers.tolist()),
+        stages,
+        max(x.end for x in spans),
+        memory_peak(spans, memory),
+        moments,
+        tuple(spans),
+        straggler,
     )
 
 
