@@ -23,8 +23,8 @@ MFU = (
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
     """One strategy with its figures. ``parts`` sum up to ``seconds``; ``hidden``: seconds of traffic that overlap
-    hides. ``memory``: bytes by line on the fullest rank; ``usable``: what the device leaves. ``checks``, ``proof``: of the
-    best one, what a walk of its ranks derives again (``training.proof``)."""
+    hides. ``memory``: bytes by line on the fullest rank; ``usable``: what the device leaves.
+    ``checks``, ``proof``: of the best one, what a walk of its ranks derives again (``training.proof``)."""
 
     strategy: TrainStrategy
     seconds: float
