@@ -6,7 +6,7 @@ SPEC ?= examples/paper.yaml
 # per cent of lines that tests run, at least
 COVERED ?= 85
 
-.PHONY: plan run test lint accuracy engines bench clean clean-compiled
+.PHONY: plan run test lint accuracy engines bench docs links dist clean clean-compiled
 
 plan: $(VENV)/installed
 	$(BIN)/moewright plan $(SPEC)
@@ -34,11 +34,23 @@ engines: $(VENV)/installed  # exported commands through the engines' own parsers
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks
 
+docs: $(VENV)/installed-docs  # every warning is an error: a link that leads nowhere, a name that is not documented
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo docs/_build/html/index.html
+
+links: $(VENV)/installed-docs  # links to elsewhere too: needs a network
+	$(BIN)/python -m sphinx -q -b linkcheck docs docs/_build/links
+
+dist: $(VENV)/installed-test  # sdist and wheel; the wheel is installed alone and run
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	MOEWRIGHT_DIST=dist $(BIN)/pytest --no-cov -m dist tests/end_to_end/test_dist.py
+
 clean-compiled:  # what Numba has kept of placement/compiled
 	find src -name '*.nb[ci]' -delete
 
 clean: clean-compiled
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/created:
 	$(PYTHON) -m venv $(VENV)
@@ -54,4 +66,8 @@ $(VENV)/installed-run: $(VENV)/created pyproject.toml constraints.txt
 
 $(VENV)/installed-test: $(VENV)/created pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,run]' --constraint constraints.txt
+	@touch $@ $(VENV)/installed
+
+$(VENV)/installed-docs: $(VENV)/created pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]' --constraint constraints.txt
 	@touch $@ $(VENV)/installed

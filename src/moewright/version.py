@@ -1,3 +1,3 @@
-"""The version, which files that moewright writes carry."""
+"""The version, in its only place: the package, files that moewright writes, the docs and --version have it from it."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

@@ -24,9 +24,13 @@ Name = Annotated[str | None, typer.Argument(help="One of them, to be explained."
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version, and those of tables and engines that it knows.")
+    ] = False,
+) -> None:
     if version:
-        from moewright.version import __version__
+        from moewright.report.known_versions import version_lines
 
-        typer.echo(f"moewright {__version__}")
+        typer.echo("\n".join(version_lines()))
         raise typer.Exit
