@@ -77,12 +77,12 @@ def test_the_wheel_works_alone(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     assert "moewright/report/html/vega.js" in names
     assert not [n for n in names if n.startswith(("tests/", "benchmarks/"))]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}  # it would find the sources
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     python = tmp_path / "venv" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", wheel], check=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", wheel], check=True, env=environment)
     command = tmp_path / "venv" / "bin" / "moewright"
     spec = ROOT / "examples" / "paper.yaml"
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
 
     def run(*words):
         return subprocess.run(
@@ -93,6 +93,8 @@ def test_the_wheel_works_alone(tmp_path):
     assert json.loads(run("plan", spec, "--json"))["best"]["name"].startswith("R32")
     run("plan", spec, "--output", "report.html")
     assert (tmp_path / "report.html").stat().st_size > 900_000
-    listed = subprocess.run([python, "-m", "pip", "list"], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        [python, "-m", "pip", "list"], capture_output=True, text=True, check=True, env=environment
+    ).stdout
     assert "torch" not in listed
     assert "pytest" not in listed
