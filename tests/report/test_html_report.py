@@ -203,7 +203,7 @@ def test_a_sample_is_of_the_strategies_searched(result):
 )
 def test_bubbles_are_what_operations_leave(steps, more):
     from moewright.placement.stage_orders import Operation
-    from moewright.training.stages.pipelines import Span
+    from moewright.training.stages.simulated_pipelines import Span
 
     at, spans = 0.0, []
     for seconds, idle in steps:

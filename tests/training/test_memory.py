@@ -6,7 +6,7 @@ import pytest
 from moewright.case.train.train_strategy import Schedule
 from moewright.training.footprint.memory_timeline import StageMemory, memory_moments, memory_peak
 from moewright.training.layouts import Layouts
-from moewright.training.stages.pipelines import simulate_pipeline
+from moewright.training.stages.simulated_pipelines import simulate_pipeline
 from moewright.training.stages.stage_figures import detail_of
 from moewright.training.stages.step_seconds import evaluate_steps
 from training.cases import case_of, strategy_of
@@ -25,8 +25,8 @@ def kept_by_attention(h, q, kv, heads):
 
 
 def kept_by_experts(h, k, f, experts, shared):
-    """Input, its norm, scores; each copy's input, two widths, one width; the shared experts'."""
-    return 2 * (h + h) + 9 * experts + 2 * k * (h + 3 * f) + 2 * 3 * shared
+    """Input, its norm, scores; each copy's input, two widths, one width, weight; the shared experts'."""
+    return 2 * (h + h) + 9 * experts + k * (2 * (h + 3 * f) + 4) + 2 * 3 * shared
 
 
 def test_deepseek_v2_cut_to_four_layers_on_eight_ranks():
@@ -38,7 +38,7 @@ def test_deepseek_v2_cut_to_four_layers_on_eight_ranks():
     static = (dense + experts) * (2 + 4) + 12 * (dense / 8 + experts)
     of_attention = kept_by_attention(h, 1536, 512, 128)
     kept = 4 * of_attention + 3 * kept_by_experts(h, 6, 1536, 160, 3072) + 2 * (h + h + 3 * 12288)
-    loss = 6 * 102400 + 2 * h
+    loss = 6 * 102400 + 2 * (h + h)
     expected = static + tokens * (kept + loss)
 
     case = case_of(layers=4)
@@ -54,7 +54,7 @@ def test_deepseek_v3_cut_to_four_layers_in_two_stages():
     experts = 2 * 64 * 3 * h * 2048
     static = (dense + experts) * (2 + 4) + 12 * (dense / 4 + experts)
     kept = 2 * (kept_by_attention(h, 1536, 512, 128) + kept_by_experts(h, 8, 2048, 256, 2048))
-    expected = static + tokens * (kept + 6 * 129280 + 2 * h)
+    expected = static + tokens * (kept + 6 * 129280 + 2 * (h + h))
 
     case = case_of("DeepSeek-V3", layers=4)
     place = np.array([[0, 0, 1, 1]])
@@ -70,7 +70,7 @@ def test_grouped_queries_under_tensor_and_context_parallelism():
     attention = 2 * (2 * h / 2) + 2 * (heads + 2 * kv) * d / 2 + 2 * (heads + kv) * d / 2
     attention += 2 * heads * d / 2 + 4 * heads / 2
     copies = 8 * 0.5  # half of the tokens of a tp group are a rank's own
-    experts = 2 * (2 * h / 2) + 9 * 128 / 2 + 2 * copies * (h + 3 * 768)
+    experts = 2 * (2 * h / 2) + 9 * 128 / 2 + copies * (2 * (h + 3 * 768) + 4)
     case = case_of("Qwen3-30B-A3B", layers=4)
     found = evaluate_steps(case, case.training, Layouts.of([strategy_of(dp=2, cp=2, tp=2, ep=8)]), [()])
     assert float(found.lines["activations"][0]) == pytest.approx(4 * tokens * (attention + experts))

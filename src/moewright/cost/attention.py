@@ -94,8 +94,9 @@ def absorbed(a: LatentAttention, b: Batch) -> Bools:
 
 def expanded_tokens(x: Tensor, a: Attention, b: Batch) -> Array:
     """Tokens that every rank multiplies ``x`` with. All but MLA's expansion of latents see the rank's own; that is
-    given the whole prompt's by every rank of cp, and the cached tokens before it."""
-    if x.name != "kv_b_proj" or not isinstance(a, LatentAttention):
+    given the whole prompt's by every rank of cp, and the cached tokens before it (but where the batch
+    ``expands_own``)."""
+    if x.name != "kv_b_proj" or not isinstance(a, LatentAttention) or b.expands_own:
         return b.tokens
     whole = b.prompts * (b.new + b.past) + b.decodes
     return where(absorbed(a, b), b.tokens, whole)

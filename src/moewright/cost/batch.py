@@ -24,7 +24,8 @@ class Batch:
     token each, which sees ``context`` keys, itself included (the mean). ``spread``: contexts lie anywhere around that
     mean, as in serving, not all at it. ``tokens``: those a rank's attention works on, prompts divided over cp.
     ``own``: those a rank holds between attention and experts. ``routed``: tokens whose experts are in one stage.
-    ``logits``: tokens whose logits are wanted. ``causal``: a prompt's token sees no later one.
+    ``logits``: tokens whose logits are wanted. ``causal``: a prompt's token sees no later one. ``expands_own``: a rank
+    of cp expands the latents of its own tokens alone (in training, where keys and values travel expanded).
     """
 
     prompts: Array
@@ -38,6 +39,7 @@ class Batch:
     logits: Array
     causal: bool = True
     spread: bool = False
+    expands_own: bool = False
 
     @property
     def low_latency(self) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 
 from moewright.case.case import Case
 from moewright.case.model import MoeFfn
-from moewright.case.train.train_strategy import Schedule, Sharding, TrainStrategy
+from moewright.case.train.train_strategy import ContextExchange, Dispatcher, Schedule, Sharding, TrainStrategy
 from moewright.case.train.train_workload import Training
 from moewright.cost.arrays import Array, Bools, Ints, array, distinct_rows
 from moewright.cost.batch import Batch
@@ -22,14 +22,31 @@ from moewright.planning.expert_loads import expert_load, moes
 
 SCHEDULES = tuple(Schedule)
 SHARDINGS = tuple(Sharding)
+EXCHANGES = tuple(ContextExchange)
+DISPATCHERS = tuple(Dispatcher)
+#: of ``cp_comm_type``: the fastest is taken
+FASTEST = -1
 #: columns that the seconds of a layer depend on
-_CELL = ("cp", "tp", "ep", "etp", "micro_batch")
+_CELL = ("cp", "tp", "ep", "etp", "micro_batch", "cp_comm_type", "dispatcher")
+
+
+@dataclass(frozen=True, slots=True)
+class CellTable:
+    """The distinct cells of a table: ``table``, whose stages are as small as they can be, and columns [cells] beside;
+    ``position``: of the cell of each row."""
+
+    table: Table
+    micro_batch: Ints
+    cp_comm_type: Ints
+    dispatcher: Ints
+    position: Ints
 
 
 @dataclass(frozen=True, slots=True)
 class Layouts:
-    """One strategy a row: columns of shape [rows]. ``schedule``, ``sharding``: positions in ``SCHEDULES`` and
-    ``SHARDINGS``; ``overlap``: expert traffic overlaps with the computation of another micro-batch."""
+    """One strategy a row: columns of shape [rows]. ``schedule``, ``sharding``, ``cp_comm_type``, ``dispatcher``:
+    positions in ``SCHEDULES``, ``SHARDINGS``, ``EXCHANGES`` (or ``FASTEST``) and ``DISPATCHERS``; ``overlap``: expert
+    traffic overlaps with the computation of another micro-batch; the others as ``TrainStrategy`` has them."""
 
     dp: Ints
     cp: Ints
@@ -41,7 +58,12 @@ class Layouts:
     micro_batch: Ints
     schedule: Ints
     sharding: Ints
+    cp_comm_type: Ints
+    dispatcher: Ints
     overlap: Bools
+    overlap_tp: Bools
+    overlap_grad_reduce: Bools
+    overlap_param_gather: Bools
 
     def __len__(self) -> int:
         return len(self.pp)
@@ -64,19 +86,25 @@ class Layouts:
         """Micro-batches of a step."""
         return array(training.global_batch) / (self.dp * self.micro_batch)
 
-    def cells(self) -> tuple[Table, Ints, Ints]:
-        """(the distinct cells as a table whose stages are as small as they can be, their micro-batches, and for each
-        row the position of its cell)."""
+    def cells(self) -> CellTable:
+        """The cells of the rows."""
         rows = np.stack([getattr(self, name) for name in _CELL], axis=1).astype(np.float64)
         distinct, position = distinct_rows(rows)
-        cp, tp, ep, etp, micro_batch = (column.astype(np.int64) for column in distinct.T)
+        cp, tp, ep, etp, micro_batch, comm, dispatcher = (column.astype(np.int64) for column in distinct.T)
         one, no = np.ones_like(cp), np.zeros(len(cp), dtype=np.bool_)
         table = Table(one, one, one, one, cp, tp, one, one, ep, etp, 0 * one, no, no, no, one)
-        return table, micro_batch, position
+        return CellTable(table, micro_batch, comm, dispatcher, position)
 
-    def row(self, index: int, recompute: tuple[str, ...], layers: tuple[int, ...] | None = None) -> TrainStrategy:
-        """Row ``index`` as a strategy."""
+    def row(
+        self,
+        index: int,
+        recompute: tuple[str, ...],
+        layers: tuple[int, ...] | None = None,
+        cp_comm_type: int | None = None,
+    ) -> TrainStrategy:
+        """Row ``index`` as a strategy; ``cp_comm_type``: what was taken where the row says ``FASTEST``."""
         dp, cp, tp, pp, virtual, ep, etp, micro_batch = (int(getattr(self, f.name)[index]) for f in fields(self)[:8])
+        comm = int(self.cp_comm_type[index])
         return TrainStrategy(
             *(dp, cp, tp, pp, virtual, ep, etp, micro_batch),
             SCHEDULES[self.schedule[index]],
@@ -84,21 +112,36 @@ class Layouts:
             SHARDINGS[self.sharding[index]],
             bool(self.overlap[index]),
             layers,
+            EXCHANGES[max(comm if cp_comm_type is None else cp_comm_type, 0)],
+            DISPATCHERS[self.dispatcher[index]],
+            bool(self.overlap_tp[index]),
+            bool(self.overlap_grad_reduce[index]),
+            bool(self.overlap_param_gather[index]),
         )
 
     @staticmethod
-    def from_columns(numbers: list[Ints], overlap: Bools) -> Layouts:
-        """From the columns in order, all but the last whole numbers."""
-        dp, cp, tp, pp, virtual, ep, etp, micro_batch, schedule, sharding = numbers
-        return Layouts(dp, cp, tp, pp, virtual, ep, etp, micro_batch, schedule, sharding, overlap)
+    def from_rows(rows: list[tuple[int, ...]]) -> Layouts:
+        """From tuples with the columns in order."""
+        columns = np.array(rows, dtype=np.int64).reshape(-1, len(fields(Layouts))).T
+        return Layouts(*columns[:12], *(columns[12:] > 0))
 
     @staticmethod
     def of(strategies: list[TrainStrategy]) -> Layouts:
         """Strategies as a table of as many rows."""
-        numbers = [np.array([getattr(s, f.name) for s in strategies]) for f in fields(Layouts)[:8]]
-        numbers.append(np.array([SCHEDULES.index(s.schedule) for s in strategies]))
-        numbers.append(np.array([SHARDINGS.index(s.sharding) for s in strategies]))
-        return Layouts.from_columns(numbers, np.array([s.overlap_experts for s in strategies]))
+        sizes = [f.name for f in fields(Layouts)[:8]]
+        return Layouts.from_rows(
+            [
+                (
+                    *(getattr(s, name) for name in sizes),
+                    SCHEDULES.index(s.schedule),
+                    SHARDINGS.index(s.sharding),
+                    EXCHANGES.index(s.cp_comm_type),
+                    DISPATCHERS.index(s.dispatcher),
+                    *(s.overlap_experts, s.overlap_tp, s.overlap_grad_reduce, s.overlap_param_gather),
+                )
+                for s in strategies
+            ]
+        )
 
 
 def training_case(case: Case, training: Training) -> Case:
@@ -116,7 +159,7 @@ def cell_pass(case: Case, training: Training, table: Table, micro_batch: Ints) -
     own = tokens / table.tp
     routed = own * table.ep * table.etp
     length = none + training.sequence
-    batch = Batch(sequences, length, none, none, none, tokens, own, routed, tokens, True)
+    batch = Batch(sequences, length, none, none, none, tokens, own, routed, tokens, True, expands_own=True)
     groups = groups_of(table, case.cluster)
     loads = {moe: training_load(case, training, table, routed, moe, groups.ep) for moe in moes(case)}
     return Pass(case, table, batch, groups, loads)

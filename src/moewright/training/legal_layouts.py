@@ -15,6 +15,7 @@ from moewright.case.train.train_workload import Training
 from moewright.errors import InfeasibleError, SpecError
 from moewright.planning.complete import divisors
 from moewright.training.layouts import SCHEDULES, SHARDINGS, Layouts
+from moewright.training.legal_ways import check_ways, exchanges, way_columns
 
 #: micro-batches and chunks a stage that are tried where none is given
 MICRO_BATCHES = (1, 2, 4, 8, 16)
@@ -112,6 +113,7 @@ def _check_together(case: Case, training: Training) -> None:
             case, "workload.micro_batch", s.micro_batch, divisors(each), f"divides the {each} sequences of a rank"
         )
     _check_pipeline(case, training)
+    check_ways(case, training)
 
 
 def _check_experts(case: Case, s: TrainSizes, stage: int) -> None:
@@ -189,6 +191,9 @@ def legal_layouts(case: Case, training: Training) -> tuple[Layouts, Counter[str]
                 if not dp or not cp_divides(case, training, cp) or (s.dp is not None and s.dp != dp):
                     rejected["cp does not divide the sequence"] += 1
                     continue
+                if reason := exchanges(case, s, cp, tp):
+                    rejected[reason] += 1
+                    continue
                 if training.global_batch % dp:
                     rejected["dp does not divide the global batch"] += 1
                     continue
@@ -196,8 +201,7 @@ def legal_layouts(case: Case, training: Training) -> tuple[Layouts, Counter[str]
     if not rows:
         reasons = "; ".join(f"{reason} ({n})" for reason, n in rejected.most_common(3))
         raise InfeasibleError(f"no legal layout: {reasons or 'the sizes given leave none'}")
-    columns = np.array(rows, dtype=np.int64).T
-    return Layouts.from_columns(list(columns[:10]), columns[10] > 0), rejected
+    return Layouts.from_rows(rows), rejected
 
 
 def _tried(wanted: int | None, among: Iterable[int]) -> list[int]:
@@ -224,8 +228,13 @@ def _foldings(
             micro = training.global_batch // dp // micro_batch
             for virtual, schedule in _schedules(case, training, pp, micro):
                 for sharding in _shardings(s, pp, dp * cp):
-                    overlap = ep > 1 and (virtual > 1 or pp == 1) if s.overlap_experts is None else s.overlap_experts
-                    rows.append((dp, cp, tp, pp, virtual, ep, etp, micro_batch, schedule, sharding, int(overlap)))
+                    able = ep > 1 and (virtual > 1 or pp == 1)
+                    if s.overlap_experts and not able:
+                        rejected["expert traffic overlaps with nothing"] += 1
+                        continue
+                    overlap = able and s.overlap_experts is not False
+                    sizes = (dp, cp, tp, pp, virtual, ep, etp, micro_batch, schedule, sharding)
+                    rows.append((*sizes, *way_columns(s, cp, overlap)))
     return rows
 
 
@@ -243,7 +252,10 @@ def _schedules(case: Case, training: Training, pp: int, micro: int) -> list[tupl
         else:
             suits = [Schedule.INTERLEAVED]
         for schedule in suits:
-            chunks = {Schedule.INTERLEAVED: virtual > 1 and micro % pp == 0, Schedule.DUALPIPE_V: virtual == 2}
+            chunks = {
+                Schedule.INTERLEAVED: virtual > 1 and micro % pp == 0,
+                Schedule.DUALPIPE_V: virtual == 2 and micro >= 2 * pp,
+            }
             wanted = s.schedule is None or s.schedule is schedule or pp == 1
             if wanted and chunks.get(schedule, virtual == 1):
                 found.append((virtual, SCHEDULES.index(schedule if pp > 1 else Schedule.ONE_F_ONE_B)))

@@ -9,8 +9,10 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from moewright.case.case import Case
+from moewright.case.tensors.layer_tensors import total_parameters
 from moewright.case.train.train_strategy import LEVELS, TrainSizes, TrainStrategy
 from moewright.case.train.train_workload import Training
+from moewright.case.train.tuning import trained_parameters
 from moewright.cost.arrays import Ints
 from moewright.cost.prices.roofline import unit_of
 from moewright.errors import InfeasibleError, SpecError
@@ -21,7 +23,7 @@ from moewright.training.proof.step_checks import proven_step
 from moewright.training.stages.stage_figures import Detail, detail_of
 from moewright.training.stages.step_seconds import Steps, evaluate_steps
 from moewright.training.training_record import TrainingComparison, TrainingPlan, TrainingResult, Wall
-from moewright.units import format_bytes
+from moewright.units import format_bytes, format_count
 
 #: parts of a step and what would make them smaller
 _ADVICE = {
@@ -50,7 +52,8 @@ class Ranked:
 
     def strategy(self, position: int, layers: tuple[int, ...] | None = None) -> TrainStrategy:
         """The strategy at ``position``."""
-        return self.layouts.row(position, self.levels[int(self.steps.recompute[position])], layers)
+        comm = int(self.steps.cp_comm_type[position])
+        return self.layouts.row(position, self.levels[int(self.steps.recompute[position])], layers, comm)
 
 
 def plan_training(
@@ -90,7 +93,7 @@ def plan_training(
         tuple(others),
         tuple(front),
         tuple(compared),
-        _notes(training, best, detail),
+        _notes(case, training, best, detail),
         detail.spans,
     )
 
@@ -183,7 +186,7 @@ def _plan(
         float(s.model_flops[i]) / seconds / (gpus * device.flops[unit]),
         training.global_batch // (strategy.dp * strategy.micro_batch),
         {name: float(values[i]) for name, values in s.parts.items()},
-        float(s.hidden[i]),
+        {name: float(values[i]) for name, values in s.hidden.items()},
         {name: float(values[i]) for name, values in s.lines.items()},
         float(s.peak[i]),
         usable_bytes(case, training),
@@ -239,8 +242,14 @@ def _walls(best: TrainingPlan) -> tuple[Wall, ...]:
     return tuple(Wall(name, share, _ADVICE[name]) for name, share in ordered if share > 0)
 
 
-def _notes(training: Training, best: TrainingPlan, detail: Detail) -> tuple[str, ...]:
+def _notes(case: Case, training: Training, best: TrainingPlan, detail: Detail) -> tuple[str, ...]:
     notes = []
+    if not training.tuning.whole:
+        few, all_ = trained_parameters(case.model, training.tuning), total_parameters(case.model)
+        deep = "; multi-token prediction is not trained" if case.model.prediction_layers else ""
+        notes.append(f"{format_count(few)} parameters are trained, beside {format_count(all_)} of the model{deep}.")
+    if best.strategy.cp > 1 and training.sizes.cp_comm_type is None:
+        notes.append(f"cp_comm_type was chosen: {best.strategy.cp_comm_type} exposes least.")
     if training.sizes.etp is None:
         notes.append(
             "Experts are whole on each rank (experts.tp 1), apart from attention's tp; say otherwise to change it."

@@ -8,22 +8,28 @@ from typing import Any
 from moewright.case.case import Case
 from moewright.case.train.train_strategy import TrainStrategy
 from moewright.case.train.train_workload import Training
+from moewright.case.train.tuning import trained_parameters
 from moewright.planning.naming import describe_case
 from moewright.planning.record import Check, Proof
 from moewright.training.footprint.memory_timeline import MemoryPeak, Moment
-from moewright.training.stages.pipelines import Span
+from moewright.training.stages.simulated_pipelines import Span
 
 #: how the share of FLOPs is meant
 MFU = (
     "three times the FLOPs of the forward pass's products and causal attention (nothing computed again counts), over "
     "the dense peak of all GPUs in the recipe's matrix unit"
 )
+#: the same where parts are frozen
+TUNED_MFU = (
+    "the FLOPs of the forward pass's products and causal attention and of the gradients that training needs (none of "
+    "frozen weights, none below the lowest trained part), over the dense peak of all GPUs in the recipe's matrix unit"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
     """One strategy with its figures. ``parts`` sum up to ``seconds``; ``hidden``: seconds of traffic that overlap
-    hides. ``memory``: bytes by line on the fullest rank; ``usable``: what the device leaves.
+    hides, by kind. ``memory``: bytes by line on the fullest rank; ``usable``: what the device leaves.
     ``checks``, ``proof``: of the best one, what a walk of its ranks derives again (``training.proof``)."""
 
     strategy: TrainStrategy
@@ -33,7 +39,7 @@ class TrainingPlan:
     mfu: float
     micro_batches: int
     parts: dict[str, float]
-    hidden: float
+    hidden: dict[str, float]
     memory: dict[str, float]
     peak: float
     usable: float
@@ -66,7 +72,6 @@ class TrainingPlan:
             "tokens_s": self.tokens_s,
             "tokens_s_gpu": self.tokens_s_gpu,
             "mfu": self.mfu,
-            "mfu_definition": MFU,
             "micro_batches": self.micro_batches,
             "breakdown": self.parts,
             "bubble": self.bubble,
@@ -142,9 +147,15 @@ class TrainingResult:
     notes: tuple[str, ...]
     spans: tuple[Span, ...] = ()
 
+    @property
+    def mfu_definition(self) -> str:
+        """How the share of FLOPs is meant."""
+        return MFU if self.training.tuning.whole else TUNED_MFU
+
     def to_dict(self) -> dict[str, Any]:
         """As plain values for JSON."""
         t = self.training
+        tuning = t.tuning
         described = describe_case(self.case)
         described["workload"] = {
             "kind": "train",
@@ -159,6 +170,10 @@ class TrainingResult:
             "balanced": t.balanced,
             "graphs": str(t.graphs),
             "fragmentation": t.fragmentation,
+            "trainable": list(tuning.parts),
+            "frozen_layers": tuning.frozen_layers,
+            "lora": None if tuning.lora is None else asdict(tuning.lora),
+            "trained_parameters": trained_parameters(self.case.model, tuning),
         }
         return {
             **described,
@@ -167,6 +182,7 @@ class TrainingResult:
             "search_seconds": self.search_seconds,
             "best": {
                 **self.best.to_dict(),
+                "mfu_definition": self.mfu_definition,
                 "stages": [s.to_dict() for s in self.stages],
                 "simulated_pipeline_seconds": self.simulated,
                 "worst_routing_peak": self.worst_peak,

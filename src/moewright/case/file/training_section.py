@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from enum import StrEnum
 from re import fullmatch
 from typing import Annotated, Any, Literal
 
@@ -26,8 +27,9 @@ from moewright.case.file.sections import section
 from moewright.case.model import ModelSpec
 from moewright.case.spelling import did_you_mean
 from moewright.case.train.recipe import OPTIMIZERS, RECIPES
-from moewright.case.train.train_strategy import MODULES, Schedule, Sharding, TrainSizes
+from moewright.case.train.train_strategy import MODULES, ContextExchange, Dispatcher, Schedule, Sharding, TrainSizes
 from moewright.case.train.train_workload import Graphs, Training
+from moewright.case.train.tuning_section import LoraRecord, Parts, tuning_of
 from moewright.errors import SpecError
 
 #: more tokens than any model is trained on
@@ -116,6 +118,9 @@ class TrainRecord(Record):
     balanced: Flag = Field(False, description="routing is forced to be even")
     graphs: Annotated[str, choice(*Graphs)] = Field("none", description="full: whole iterations are graphs")
     fragmentation: Annotated[float, fraction(0, 0.5)] = Field(0.03, description="memory the allocator cannot use")
+    trainable: Parts = Field(None, description="all, none, or a list of parts; all where there is no lora, else none")
+    frozen_layers: Annotated[int, whole(0, MOST_LAYERS)] = Field(0, description="the first ones, with the embedding")
+    lora: LoraRecord | None = None
 
 
 class TrainAttentionSizes(Record):
@@ -124,6 +129,7 @@ class TrainAttentionSizes(Record):
     dp: Gpus | None = None
     cp: Gpus | None = None
     tp: Gpus | None = None
+    cp_comm_type: Annotated[str, choice(*ContextExchange)] | None = Field(None, description="fastest where left out")
 
 
 class TrainExpertSizes(Record):
@@ -132,6 +138,7 @@ class TrainExpertSizes(Record):
     ep: Gpus | None = None
     tp: Gpus | None = None
     dp: Gpus | None = Field(None, description="ranks that hold the same experts")
+    dispatcher: Annotated[str, choice(*Dispatcher)] | None = Field(None, description="deepep where left out")
 
 
 class TrainStrategyRecord(Record):
@@ -147,12 +154,27 @@ class TrainStrategyRecord(Record):
     schedule: Annotated[str, choice(*Schedule)] | None = None
     sharding: Annotated[str, choice(*Sharding)] | None = None
     overlap_experts: Flag | None = None
+    overlap_tp: Flag | None = Field(None, description="gathers and reductions beside products; off where left out")
+    overlap_grad_reduce: Flag | None = Field(None, description="behind the last backward pass; on where left out")
+    overlap_param_gather: Flag | None = Field(None, description="behind the first forward pass; on where left out")
 
 
 def read_training(value: Any, strategy: Any, model: ModelSpec, file: str) -> Training:
     """The workload of kind ``train`` with its strategy. Raises SpecError."""
     w = section(TrainRecord, value, file, "workload")
-    training = Training(
+    if model.moe is None:
+        raise SpecError(
+            f"{model.name} has no experts; training is planned for models that have", file=file, field="model"
+        )
+    tuning = tuning_of(model, w.trainable, w.frozen_layers, w.lora, file)
+    if not tuning.whole and w.prediction_layers:
+        raise SpecError(
+            f"got {w.prediction_layers}; where parts are frozen, multi-token prediction is not trained: expected 0",
+            file=file,
+            field="workload.prediction_layers",
+        )
+    predicted = model.prediction_layers if w.prediction_layers is None else w.prediction_layers
+    return Training(
         w.global_batch,
         w.sequence,
         w.tokens,
@@ -160,17 +182,13 @@ def read_training(value: Any, strategy: Any, model: ModelSpec, file: str) -> Tra
         OPTIMIZERS[w.optimizer],
         _GRADIENTS[w.gradients],
         w.capacity_factor,
-        model.prediction_layers if w.prediction_layers is None else w.prediction_layers,
+        predicted if tuning.whole else 0,
         w.balanced,
         Graphs(w.graphs),
         w.fragmentation,
+        tuning,
         replace(train_sizes(strategy, file), micro_batch=w.micro_batch, recompute=w.recompute),
     )
-    if model.moe is None:
-        raise SpecError(
-            f"{model.name} has no experts; training is planned for models that have", file=file, field="model"
-        )
-    return training
 
 
 def train_sizes(value: Any, file: str | None) -> TrainSizes:
@@ -191,24 +209,50 @@ def train_sizes(value: Any, file: str | None) -> TrainSizes:
         sharding=None if s.sharding is None else Sharding(s.sharding),
         overlap_experts=s.overlap_experts,
         layers=s.layers,
+        cp_comm_type=None if s.attention.cp_comm_type is None else ContextExchange(s.attention.cp_comm_type),
+        dispatcher=None if s.experts.dispatcher is None else Dispatcher(s.experts.dispatcher),
+        overlap_tp=s.overlap_tp,
+        overlap_grad_reduce=s.overlap_grad_reduce,
+        overlap_param_gather=s.overlap_param_gather,
     )
 
 
+#: sizes that ``--compare`` takes as words
+_WORDS: dict[str, type[StrEnum]] = {
+    "schedule": Schedule,
+    "sharding": Sharding,
+    "cp_comm_type": ContextExchange,
+    "dispatcher": Dispatcher,
+}
+_FLAGS = ("overlap_experts", "overlap_tp", "overlap_grad_reduce", "overlap_param_gather")
+
+
 def parse_train_sizes(text: str) -> TrainSizes:
-    """A strategy in one line: ``pp=8,virtual=4,tp=2,ep=32``. Raises SpecError."""
-    names = ("dp", "cp", "tp", "pp", "virtual", "ep", "etp", "expert_dp", "micro_batch")
-    sizes: dict[str, int] = {}
+    """A strategy in one line: ``pp=8,virtual=4,tp=2,ep=32,schedule=interleaved,overlap_tp=true``. Raises SpecError."""
+    numbers = ("dp", "cp", "tp", "pp", "virtual", "ep", "etp", "expert_dp", "micro_batch")
+    names = (*numbers, *_WORDS, *_FLAGS)
+    sizes: dict[str, Any] = {}
     for part in filter(None, text.replace(" ", ",").split(",")):
-        name, _, number = part.partition("=")
-        if name not in names or not number.isdigit() or not 0 < int(number) < 1 << 31:
-            hint = did_you_mean(name, names)
-            raise SpecError(
-                f"got {part[:40]!r}; {hint}expected sizes such as pp=8,virtual=4,tp=2,ep=32, of {', '.join(names)}",
-                field="--compare",
-            )
+        name, _, value = part.partition("=")
         if name in sizes:
             raise SpecError(f"gives {name} twice", field="--compare")
-        sizes[name] = int(number)
+        if name in numbers and value.isdigit() and 0 < int(value) < 1 << 31:
+            sizes[name] = int(value)
+        elif name in _WORDS and value in tuple(_WORDS[name]):
+            sizes[name] = _WORDS[name](value)
+        elif name in _FLAGS and value in ("true", "false"):
+            sizes[name] = value == "true"
+        else:
+            raise SpecError(_not_a_size(part, name, names), field="--compare")
     if not sizes:
         raise SpecError(f"got {text[:40]!r}, which names no size", field="--compare")
-    return replace(TrainSizes(), **sizes)  # type: ignore[arg-type]
+    return replace(TrainSizes(), **sizes)
+
+
+def _not_a_size(part: str, name: str, names: tuple[str, ...]) -> str:
+    if name in _WORDS:
+        return f"got {part[:40]!r}; expected one of {', '.join(_WORDS[name])}"
+    if name in _FLAGS:
+        return f"got {part[:40]!r}; expected true or false"
+    hint = did_you_mean(name, names)
+    return f"got {part[:40]!r}; {hint}expected sizes such as pp=8,virtual=4,tp=2,ep=32, of {', '.join(names)}"

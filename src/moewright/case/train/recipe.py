@@ -22,7 +22,7 @@ class Recipe:
     """``compute``: format of the products' operands. ``weights``: bytes a parameter of what products read, of layers'
     matrices. ``saved``: bytes an element of a product's input that is kept for the backward pass. ``cast``: bytes read
     and written an element to bring an operand to the format. ``gather``: bytes a parameter that is gathered after the
-    optimizer's step."""
+    optimizer's step. ``wide``: bytes an element of all else."""
 
     name: str
     compute: str
@@ -30,6 +30,7 @@ class Recipe:
     saved: float
     cast: float
     gather: float
+    wide: float = 2.0
 
     @property
     def precision(self) -> Precision:
@@ -51,6 +52,8 @@ RECIPES: Final = {
         Recipe("nvfp4", "nvfp4", 2.0 + 1.0 + 2 / 16, 0.5 + 1 / 16, 2 * 2.0 + 1.0 + 2 / 16, 2.0),
     )
 }
+#: what ``moewright run`` executes
+FP32: Final = Recipe("fp32", "fp32", 4.0, 4.0, 0.0, 4.0, 4.0)
 
 
 @dataclass(frozen=True, slots=True)

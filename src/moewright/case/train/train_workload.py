@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from moewright.case.train.recipe import OPTIMIZERS, RECIPES, Optimizer, Recipe
 from moewright.case.train.train_strategy import TrainSizes
+from moewright.case.train.tuning import Tuning
 
 
 class Graphs(StrEnum):
@@ -24,7 +25,7 @@ class Training:
     ``gradients``: bytes of an element of the gradients that are kept and reduced. ``capacity``: copies that an expert
     takes at most over the mean, with places for all of them (None: dropless). ``prediction_layers``: multi-token
     prediction layers that are trained. ``balanced``: routing is forced to be even, as in benchmarks.
-    ``fragmentation``: the share of memory that the allocator cannot use."""
+    ``fragmentation``: the share of memory that the allocator cannot use. ``tuning``: what is trained."""
 
     global_batch: int
     sequence: int
@@ -37,4 +38,5 @@ class Training:
     balanced: bool = False
     graphs: Graphs = Graphs.NONE
     fragmentation: float = 0.03
+    tuning: Tuning = field(default_factory=Tuning)
     sizes: TrainSizes = field(default_factory=TrainSizes)

@@ -100,6 +100,9 @@ class Roofline:
             return network.reduce_seconds(c.group, c.buffer, cluster)
         if c.collective == "broadcast":
             return network.broadcast_seconds(c.group, c.buffer, cluster)
+        if c.collective == "ring":
+            hops = c.sent / np.where(c.buffer > 0, c.buffer, 1.0)
+            return np.asarray(hops * network.send_seconds(c.group, c.buffer, cluster))
         if c.collective == "send":
             return network.send_seconds(c.group, c.buffer, cluster)
         return network.gather_seconds(c.group, c.buffer, cluster)

@@ -25,7 +25,7 @@ from moewright.report.figures.theme import (
     time_unit,
     tips,
 )
-from moewright.training.stages.pipelines import Span
+from moewright.training.stages.simulated_pipelines import Span
 from moewright.training.training_record import TrainingResult
 from moewright.units import format_bytes, format_seconds
 

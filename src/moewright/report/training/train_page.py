@@ -5,7 +5,7 @@ from __future__ import annotations
 from moewright.report.blocks import Section, Table, check_table, facts, percent, plural, proof_text
 from moewright.report.choices import launch_command
 from moewright.training.footprint.memory_timeline import Moment
-from moewright.training.training_record import MFU, TrainingComparison, TrainingPlan, TrainingResult
+from moewright.training.training_record import TrainingComparison, TrainingPlan, TrainingResult
 from moewright.units import format_bytes, format_count, format_seconds
 
 #: parts of a step as a reader knows them
@@ -30,6 +30,7 @@ LINES = {
     "activations": "activations kept",
     "logits": "logits and loss",
     "working": "working memory of a backward pass",
+    "buffers": "communication buffers",
 }
 #: columns of the picture of memory over a step
 _COLUMNS = 60
@@ -61,7 +62,7 @@ def _every_section(r: TrainingResult) -> list[Section]:
                 *r.notes,
             ),
         ),
-        Section("A step", (_parts(best), f"Overlap hides {format_seconds(best.hidden)} of expert traffic more.")),
+        Section("A step", (_parts(best), _hidden(best))),
         Section("Memory of the fullest rank", (_memory(best), *_moment(r))),
     ]
     if best.strategy.pp > 1:
@@ -84,6 +85,12 @@ def _every_section(r: TrainingResult) -> list[Section]:
     return sections
 
 
+def _hidden(best: TrainingPlan) -> str:
+    """What overlap hides of each kind of traffic."""
+    parts = [f"{format_seconds(s)} of {PARTS[name]}" for name, s in best.hidden.items() if s > 0]
+    return f"Overlap hides {', '.join(parts)} more." if parts else "Overlap hides nothing."
+
+
 def _figures(r: TrainingResult) -> Table:
     best = r.best
     simulated = None if r.simulated is None else ("pipeline, simulated", format_seconds(r.simulated, 4))
@@ -94,7 +101,7 @@ def _figures(r: TrainingResult) -> Table:
         ("a step", format_seconds(best.seconds, 4)),
         simulated,
         ("tokens/s a GPU", format_count(best.tokens_s_gpu)),
-        ("model FLOPs utilisation", f"{best.mfu:.1%}: {MFU}"),
+        ("model FLOPs utilisation", f"{best.mfu:.1%}: {r.mfu_definition}"),
         ("micro-batches", str(best.micro_batches)),
         ("bubble", f"{best.bubble:.1%}"),
         days,
@@ -188,7 +195,7 @@ def _comparison(c: TrainingComparison) -> Section:
     )
     text = f"{c.plan.strategy.name} takes {format_seconds(c.plan.seconds, 4)} a step, {c.slower:.3f} times the best's."
     if c.slower < 1 and c.plan.fits:
-        text += " The search did not try it: it takes sizes that the spec leaves at their defaults."
+        text += " The search did not try it: the spec's sizes, or their defaults, leave it out."
     if not c.plan.fits:
         text += f" It needs {format_bytes(c.plan.peak)} of {format_bytes(c.plan.usable)} usable."
     return Section(f"Compared: {c.plan.strategy.name}", (text, Table(("part", "against the best"), rows, (1,))))

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from moewright.training.stages.pipelines import Span
+from moewright.training.stages.simulated_pipelines import Span
 
 
 @dataclass(frozen=True, slots=True)
 class StageMemory:
     """Bytes of a rank of one stage. ``static``: weights, gradients, states; ``kept``: of a micro-batch on each of its
-    chunks; ``working``: the most beside it inside a backward pass, of each chunk (the loss's with the last one's)."""
+    chunks; ``working``: the most beside it inside a backward pass, of each chunk (the loss's with the last one's);
+    ``late``: what remains for gradients of weights that are put off."""
 
     static: float
     kept: tuple[float, ...]
     working: tuple[float, ...]
+    late: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +51,12 @@ def memory_moments(spans: Sequence[Span], stages: Sequence[StageMemory]) -> list
             if s.operation.kind == "F":
                 held += memory.kept[chunk]
                 line.append(Moment(stage, s.start, held))
-            elif s.operation.kind == "B":
+            elif s.operation.kind == "W":
+                held -= memory.late[chunk]
+                line.append(Moment(stage, s.end, held))
+            else:
                 line.append(Moment(stage, s.start, held + memory.working[chunk]))
-                held -= memory.kept[chunk]
+                held -= memory.kept[chunk] - (memory.late[chunk] if s.operation.kind == "I" else 0.0)
                 line.append(Moment(stage, s.end, held))
         moments.append(line)
     return moments

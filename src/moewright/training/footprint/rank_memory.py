@@ -11,10 +11,10 @@ from moewright.case.train.train_strategy import Sharding
 from moewright.case.train.train_workload import Training
 from moewright.cost.arrays import Array, where
 from moewright.training.layouts import SHARDINGS, Layouts
-from moewright.training.work.cell_seconds import Weights
+from moewright.training.work.held_weights import Weights
 
 #: lines of the memory table, in order
-LINES = ("weights", "gradients", "optimizer", "activations", "logits", "working")
+LINES = ("weights", "gradients", "optimizer", "activations", "logits", "working", "buffers")
 #: layers whose gathered weights live at once where weights are sharded: the one at work and the next
 _GATHERED = 2.0
 
@@ -32,18 +32,18 @@ class StageBytes:
 
 def static_bytes(training: Training, t: Layouts, w: Weights, layer: Array) -> dict[str, Array]:
     """Weights, gradients and optimizer states of a rank, [rows, stages]; ``w`` with those shapes, ``layer`` [rows]
-    parameters of the largest layer (gathered where weights are sharded)."""
-    recipe = training.recipe
+    parameters of the largest layer (gathered where weights are sharded). Gradients and states are of what is
+    trained."""
+    recipe, learned = training.recipe, w.learned
     dense, experts = (t.dp * t.cp)[:, None], t.expert_dp[:, None]
     full = (t.sharding == SHARDINGS.index(Sharding.FULL))[:, None]
     none = (t.sharding == SHARDINGS.index(Sharding.NONE))[:, None]
-    wide = w.dense - w.narrow_dense
-    of_dense = w.narrow_dense * recipe.weights + wide * 2.0
-    of_experts = w.experts * recipe.weights
+    of_dense = w.narrow_dense * recipe.weights + (w.dense - w.narrow_dense) * recipe.wide
+    of_experts = w.narrow_experts * recipe.weights + (w.experts - w.narrow_experts) * recipe.wide
     gathered = where(full, _GATHERED * recipe.weights * layer[:, None], 0.0)
+    shared = learned.dense / dense + learned.experts / experts
     return {
         "weights": where(full, of_dense / dense + of_experts / experts, of_dense + of_experts) + gathered,
-        "gradients": training.gradients * where(full, w.dense / dense + w.experts / experts, w.dense + w.experts),
-        "optimizer": training.optimizer.states
-        * where(none, w.dense + w.experts, w.dense / dense + w.experts / experts),
+        "gradients": training.gradients * where(full, shared, learned.dense + learned.experts),
+        "optimizer": training.optimizer.states * where(none, learned.dense + learned.experts, shared),
     }

@@ -2,12 +2,14 @@
 
 After Korthikanti et al. (arXiv 2205.05198 §4) for attention that never stores its scores (FlashAttention), and for the
 experts as Megatron-Core and Transformer Engine keep them: the inputs of products in the recipe's format, the inputs of
-activation functions, the residual stream. ``modules``: the recomputations (``MODULES``) that do without a tensor.
+activation functions, the residual stream. ``modules``: the recomputations (``MODULES``) that do without a tensor. What
+is frozen needs no input for the gradient of its weights (adapters do, in 16 bits), and below the lowest trained part
+nothing is kept. ``moewright run`` counts the same tensors.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,63 +24,121 @@ from moewright.case.model import (
     SoftmaxAttention,
 )
 from moewright.case.train.recipe import Recipe
+from moewright.case.train.tuning import WHOLE, LayerTuning
 from moewright.cost.arrays import Array, array
 from moewright.cost.work import Pass
+from moewright.training.work.adapters import adapter_inputs
 
-#: bytes of an element of the residual stream, and of what attention and activation functions keep
-WIDE = 2.0
-#: bytes of an expert's score that the router keeps: fp32 logits and probabilities, and which were chosen
+#: bytes of an expert's score that the router keeps: fp32 probabilities, the weights of those chosen, and which they are
 _SCORE = 9.0
+#: bytes of the weight of a copy, by which its expert's output is multiplied
+_WEIGHT = 4.0
+#: parts that read a layer's normed input of the feed-forward
+_READERS = ("router", "shared_experts")
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """``bytes`` [rows] of a micro-batch on a rank."""
+    """``bytes`` [rows] of a micro-batch on a rank. It is kept where any of ``parts`` is trained, or gradients pass what
+    is ``depth`` deep in the layer (0: none do). ``only``: a recomputation that alone keeps it."""
 
     name: str
     bytes: Array
     modules: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    depth: float = 0.0
+    only: str = ""
 
 
-def saved_tensors(p: Pass, layer: Layer, recipe: Recipe) -> list[Saved]:
+def saved_tensors(p: Pass, layer: Layer, recipe: Recipe, tuning: LayerTuning = WHOLE) -> list[Saved]:
     """Tensors that ``layer`` keeps; its own input first, which a full recomputation keeps too."""
-    b, hidden = p.batch, p.case.model.hidden_size
-    saved: list[Saved] = []
-    if not isinstance(layer.attention, NoAttention):
-        saved.append(Saved("attention_input", WIDE * hidden * b.own))
-        saved.append(Saved("attention_norm", recipe.saved * hidden * b.own, ("layernorm",)))
-        saved += _attention(p, layer.attention, recipe)
-    ffn = layer.ffn
-    if isinstance(ffn, MoeFfn):
-        saved.append(Saved("ffn_input", WIDE * hidden * b.own))
-        saved.append(Saved("ffn_norm", WIDE * hidden * b.own, ("layernorm",)))
-        saved += _experts(p, ffn, recipe)
-    elif ffn.width:
-        width = b.tokens * ffn.width / array(p.table.tp)
-        saved.append(Saved("ffn_input", WIDE * hidden * b.own))
-        saved.append(Saved("ffn_norm", recipe.saved * hidden * b.own, ("layernorm",)))
-        saved.append(Saved("dense_up", WIDE * (2 if ffn.gated else 1) * width, ("mlp",)))
-        saved.append(Saved("dense_activation", recipe.saved * width, ("mlp",)))
+    if not tuning.passes:
+        return []
+    k = _Kept(p, recipe, tuning)
+    saved = [*_attention_side(k, layer), *_feed_forward_side(k, layer)]
+    for name, part, elements in adapter_inputs(p, layer, tuning):
+        saved.append(Saved(f"{name}_inner", recipe.wide * elements, _module_of(part, layer), (part,)))
     first, *others = saved
-    return [first, *(Saved(x.name, x.bytes, (*x.modules, "full")) for x in others)]
+    first = first if _wanted(first, tuning) else replace(first, only="full")
+    return [first, *(replace(x, modules=(*x.modules, "full")) for x in others if _wanted(x, tuning))]
 
 
 def kept_bytes(saved: list[Saved], modules: tuple[str, ...]) -> Array:
     """Bytes that are kept where ``modules`` are computed again."""
-    return sum((x.bytes for x in saved if not set(x.modules) & set(modules)), start=np.zeros(1))
+    kept = (x for x in saved if (x.only in modules if x.only else not set(x.modules) & set(modules)))
+    return sum((x.bytes for x in kept), start=np.zeros(1))
 
 
-def _attention(p: Pass, a: Attention, recipe: Recipe) -> list[Saved]:
-    tokens, tp = p.batch.tokens, array(p.table.tp)
+def _wanted(x: Saved, tuning: LayerTuning) -> bool:
+    return any(tuning.has(part) for part in x.parts) or (x.depth > 0 and tuning.reaches(x.depth))
+
+
+def _module_of(part: str, layer: Layer) -> tuple[str, ...]:
+    moe = isinstance(layer.ffn, MoeFfn)
+    return {"dense": ("mlp",), "experts": ("moe",), "shared_experts": ("moe", "shared_experts")}.get(part, ()) * (
+        moe or part == "dense"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What the tensors of one layer are made of."""
+
+    p: Pass
+    recipe: Recipe
+    tuning: LayerTuning
+
+    def input(self, name: str, elements: Array, part: str, modules: tuple[str, ...] = ()) -> Saved:
+        """The input of products of ``part``: in the recipe's format, or in 16 bits for adapters alone."""
+        adapted = part in self.tuning.adapted and part not in self.tuning.parts
+        return Saved(name, (self.recipe.wide if adapted else self.recipe.saved) * elements, modules, (part,))
+
+    def passing(
+        self, name: str, elements: Array, depth: float, modules: tuple[str, ...] = (), parts: tuple[str, ...] = ()
+    ) -> Saved:
+        """What gradients that pass need, and those of ``parts``, in 16 bits."""
+        return Saved(name, self.recipe.wide * elements, modules, parts, depth)
+
+
+def _attention_side(k: _Kept, layer: Layer) -> list[Saved]:
+    own, hidden, a = k.p.batch.own, k.p.case.model.hidden_size, layer.attention
+    if isinstance(a, NoAttention):
+        return []
+    return [
+        k.passing("attention_input", hidden * own, 0.5),  # the norm's
+        k.input("attention_norm", hidden * own, "attention", ("layernorm",)),
+        *_attention(k, a),
+    ]
+
+
+def _feed_forward_side(k: _Kept, layer: Layer) -> list[Saved]:
+    b, hidden, ffn = k.p.batch, k.p.case.model.hidden_size, layer.ffn
+    entering = k.passing("ffn_input", hidden * b.own, 4.0, (), ("norms",))
+    if isinstance(ffn, MoeFfn):
+        normed = Saved("ffn_norm", k.recipe.wide * hidden * b.own, ("layernorm",), _READERS)
+        return [entering, normed, *_experts(k, ffn)]
+    if not ffn.width:
+        return []
+    width = b.tokens * ffn.width / array(k.p.table.tp)
+    return [
+        entering,
+        k.input("ffn_norm", hidden * b.own, "dense", ("layernorm",)),
+        k.passing("dense_up", (2 if ffn.gated else 1) * width, 5.0, ("mlp",), ("dense",)),
+        k.input("dense_activation", width, "dense", ("mlp",)),
+    ]
+
+
+def _attention(k: _Kept, a: Attention) -> list[Saved]:
+    tokens, tp = k.p.batch.tokens, array(k.p.table.tp)
     if isinstance(a, LatentAttention):
         ranks = (a.q_rank or 0) + a.kv_rank
         expanded = a.heads * (2 * (a.nope_dim + a.rope_dim) + a.value_dim)
-        own = p.batch.own  # latents stay divided over tp
+        latents = (ranks + a.rope_dim) * k.p.batch.own  # these stay divided over tp
         return [
-            Saved("latents", WIDE * (ranks + a.rope_dim) * own),
-            Saved("latent_norms", recipe.saved * ranks * tokens, ("mla_up_proj",)),
-            Saved("query_key_value", WIDE * expanded / tp * tokens, ("mla_up_proj",)),
-            *_core(tokens / tp, a.heads, a.value_dim, recipe),
+            k.passing("latents", latents, 1.5),
+            k.input("latent_norms", ranks * tokens, "attention", ("mla_up_proj",)),
+            k.passing("query_key_value", expanded / tp * tokens, 1.5, ("mla_up_proj",)),
+            *_core(k, tokens / tp, a.heads, a.value_dim),
         ]
     if isinstance(a, SoftmaxAttention):
         queries, keys = a.heads * a.head_dim, a.kv_heads * a.head_dim
@@ -86,51 +146,51 @@ def _attention(p: Pass, a: Attention, recipe: Recipe) -> list[Saved]:
         gate = queries if a.output_gate else 0
         whole = queries + keys + a.kv_heads * a.v_dim + gate
         return [
-            Saved("query_key_value", WIDE * whole / tp * tokens),
-            Saved("query_key_before_norm", WIDE * normed / tp * tokens, ("layernorm",)),
-            *_core(tokens / tp, a.heads, a.v_dim, recipe),
+            k.passing("query_key_value", whole / tp * tokens, 1.5),
+            k.passing("query_key_before_norm", normed / tp * tokens, 1.5, ("layernorm",)),
+            *_core(k, tokens / tp, a.heads, a.v_dim),
         ]
     if isinstance(a, CompressedAttention):
         wide = 2 * a.heads * a.head_dim / tp + a.q_rank + 2 * a.head_dim + a.output_groups * a.output_rank / tp
-        return [Saved("query_key_value", WIDE * wide * tokens), *_core(tokens / tp, a.heads, a.head_dim, recipe)]
+        return [k.passing("query_key_value", wide * tokens, 1.5), *_core(k, tokens / tp, a.heads, a.head_dim)]
     if isinstance(a, LinearAttention):
         inner = a.value_heads * a.value_dim
         projected = a.conv_channels + inner + a.value_heads
         return [
-            Saved("state_projections", WIDE * (projected + a.conv_channels) / tp * tokens),
-            Saved("state_output", WIDE * 2 * inner / tp * tokens),
+            k.passing("state_projections", (projected + a.conv_channels) / tp * tokens, 1.5),
+            k.passing("state_output", 2 * inner / tp * tokens, 1.5),
         ]
     return []
 
 
-def _core(tokens: Array, heads: int, value_dim: int, recipe: Recipe) -> list[Saved]:
+def _core(k: _Kept, tokens: Array, heads: int, value_dim: int) -> list[Saved]:
     """Attention's output, which the output projection keeps too (in its own format, where that is another), and the
     fp32 sum of each query's scores."""
-    again = recipe.saved if recipe.compute != "bf16" else 0.0
-    return [
-        Saved("attention_output", (WIDE + again) * heads * value_dim * tokens),
-        Saved("score_sums", 4.0 * heads * tokens, ("core_attn",)),
+    output = heads * value_dim * tokens
+    found = [
+        k.passing("attention_output", output, 1.5),
+        Saved("score_sums", 4.0 * heads * tokens, ("core_attn",), depth=1.5),
     ]
+    if k.recipe.saved != k.recipe.wide and "attention" in k.tuning.parts:
+        found.append(k.input("attention_output_cast", output, "attention"))
+    return found
 
 
-def _experts(p: Pass, ffn: MoeFfn, recipe: Recipe) -> list[Saved]:
-    b, t, hidden = p.batch, p.table, p.case.model.hidden_size
-    ups = 2 if ffn.gated else 1
-    copies = expert_copies(p, ffn)
+def _experts(k: _Kept, ffn: MoeFfn) -> list[Saved]:
+    b, t, hidden = k.p.batch, k.p.table, k.p.case.model.hidden_size
+    copies = expert_copies(k.p, ffn)
     width = copies * ffn.width / array(t.etp)
     shared = b.tokens * ffn.shared_width / array(t.tp)
-    latent = recipe.saved * 2.0 * (ffn.latent or 0) * b.own
-    gathered = recipe.saved * hidden * b.tokens * float(ffn.shared_width > 0) * (t.tp > 1)
-    own = "shared_experts"
+    own, routed = ("moe", "shared_experts"), ("router", "experts")
     return [
-        Saved("router_scores", _SCORE * (ffn.experts + ffn.zero_experts) * b.own, ("moe",)),
-        Saved("expert_input", recipe.saved * ffn.token_width(hidden) * copies, ("moe",)),
-        Saved("expert_up", WIDE * ups * width, ("moe",)),
-        Saved("expert_activation", recipe.saved * width, ("moe", "moe_act")),
-        Saved("latent", latent, ("moe",)),
-        Saved("shared_input", gathered, ("moe", own)),
-        Saved("shared_up", WIDE * (2 if ffn.shared_gated else 1) * shared, ("moe", own)),
-        Saved("shared_activation", recipe.saved * shared, ("moe", own)),
+        Saved("router_scores", _SCORE * (ffn.experts + ffn.zero_experts) * b.own, ("moe",), ("router",), 5.0),
+        k.input("expert_input", ffn.token_width(hidden) * copies, "experts", ("moe",)),
+        k.passing("expert_up", (2 if ffn.gated else 1) * width, 5.0, ("moe",), routed),
+        Saved("copy_weights", _WEIGHT * copies, ("moe",), routed, 5.0),
+        k.input("expert_activation", width, "experts", ("moe", "moe_act")),
+        k.input("latent", 2.0 * (ffn.latent or 0) * b.own, "shared_experts", ("moe",)),
+        k.passing("shared_up", (2 if ffn.shared_gated else 1) * shared, 5.0, own, own[1:]),
+        k.input("shared_activation", shared, "shared_experts", own),
     ]
 
 
@@ -139,20 +199,20 @@ def expert_copies(p: Pass, ffn: MoeFfn) -> Array:
     return p.batch.routed * ffn.working / array(p.table.ep) * p.loads[ffn].straggler
 
 
-def working_bytes(p: Pass, layer: Layer) -> Array:
+def working_bytes(p: Pass, layer: Layer, recipe: Recipe) -> Array:
     """The most that lives beside what is kept, inside the backward pass of ``layer``: gradients of an expert's output,
     activation and input of it, or of attention's output, queries, keys and values."""
-    b, t, hidden = p.batch, p.table, p.case.model.hidden_size
+    b, t, hidden, wide = p.batch, p.table, p.case.model.hidden_size, recipe.wide
     a, ffn = layer.attention, layer.ffn
-    residual = 2 * WIDE * hidden * b.own
+    residual = 2 * wide * hidden * b.own
     heads = np.zeros(1)
     if isinstance(a, LatentAttention):
-        heads = WIDE * a.heads * 2 * (2 * (a.nope_dim + a.rope_dim) + 2 * a.value_dim) / array(t.tp) * b.tokens
+        heads = wide * a.heads * 2 * (2 * (a.nope_dim + a.rope_dim) + 2 * a.value_dim) / array(t.tp) * b.tokens
     elif isinstance(a, SoftmaxAttention):
-        heads = WIDE * 2 * (a.heads + a.kv_heads) * (a.head_dim + a.v_dim) / array(t.tp) * b.tokens
+        heads = wide * 2 * (a.heads + a.kv_heads) * (a.head_dim + a.v_dim) / array(t.tp) * b.tokens
     if isinstance(ffn, MoeFfn):
         ups = 2 if ffn.gated else 1
-        inner = WIDE * expert_copies(p, ffn) * (ffn.token_width(hidden) + (ups + 1) * ffn.width / array(t.etp))
+        inner = wide * expert_copies(p, ffn) * (ffn.token_width(hidden) + (ups + 1) * ffn.width / array(t.etp))
     else:
-        inner = WIDE * b.tokens * 4 * ffn.width / array(t.tp)
+        inner = wide * b.tokens * 4 * ffn.width / array(t.tp)
     return residual + np.maximum(heads, inner)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from math import inf
 from typing import Final
 
 from moewright.case.case import Case
 from moewright.case.model import Layer, MoeFfn
-from moewright.case.train.train_strategy import Schedule, Sharding
+from moewright.case.train.train_strategy import Dispatcher, Schedule, Sharding
 from moewright.case.train.train_workload import Training
 from moewright.case.workload import Kind, Workload
 from moewright.placement.stage_orders import order
@@ -19,6 +20,7 @@ from moewright.planning.proof.walk.number_widths import matrix_unit
 from moewright.planning.proof.walk.scene import Circle, scene_of
 from moewright.planning.proof.walk.whole_model import whole_model
 from moewright.planning.record import Proof
+from moewright.training.proof.context_walk import exchange_room, exchange_room_of, exchange_seconds
 from moewright.training.proof.step_walk import StepWalk, backward_alive, kept_of, step_walk, without
 from moewright.training.training_record import StageFigures, TrainingPlan
 
@@ -28,12 +30,13 @@ EXACT, ROUTED, CLOCK = 2e-3, 0.03, 0.05
 SLOWEST: Final = 40.0
 #: collective → the group that it runs in
 _GROUPS: Final = {
-    "context_gather": "cp",
     "dispatch": "ep",
     "combine": "ep",
     "expert_gather": "etp",
     "expert_reduce": "etp",
 }
+#: schedules that put gradients of weights off
+_LATE: Final = (Schedule.ZERO_BUBBLE, Schedule.DUALPIPE_V)
 #: gathers whose result is not kept, and that the backward pass does again
 _AGAIN: Final = ("attention_gather", "dense_gather", "shared_gather")
 WHAT: Final = {
@@ -50,12 +53,13 @@ def proven_step(
 ) -> TrainingPlan:
     """``plan`` (with the layers of each chunk) and the checks of its walk."""
     w = step_walk(case, training, plan.strategy, straggler)
+    whole = training.tuning.whole  # what is frozen is not walked
     figures = {
-        "memory_walked": list(_memory(w, plan)),
-        "stages_walked": list(_stages(w, stages)),
+        "memory_walked": list(_memory(w, plan)) if whole else [],
+        "stages_walked": list(_stages(w, stages)) if whole else [],
         "rates_walked": list(_rates(w, plan)),
-        "step_possible": list(_seconds(w, plan, stages)),
-        "pipeline_walked": list(_pipeline(plan, stages)),
+        "step_possible": list(_seconds(w, plan, stages)) if whole else [],
+        "pipeline_walked": list(_pipeline(plan, stages)) if whole else [],
     }
     checks = [c for name, what in WHAT.items() if (c := check_of(name, what, figures[name])) is not None]
     seen = {c.figure for family in figures.values() for c in family}
@@ -89,6 +93,7 @@ def stage_bytes(w: StepWalk, stage: int) -> dict[str, float]:
         "gradients": t.gradients * gradients,
         "optimizer": t.optimizer.states * states,
         **_micro_batches(w, stage),
+        "buffers": max((exchange_room(w, layer) for layer in w.stages[stage][0]), default=0.0),
     }
 
 
@@ -104,7 +109,8 @@ def _micro_batches(w: StepWalk, stage: int) -> dict[str, float]:
     layers, deep = w.stages[stage]
     share, model, again = w.walk.share, w.case.model, w.strategy.recompute
     logits = share.tokens * model.vocab_size / w.strategy.tp
-    head = 4.0 * logits + 2.0 * model.hidden_size * share.own
+    vectors = 2 if model.final_norm else 1  # into the last norm, and out of it
+    head = (4.0 * logits + 2.0 * model.hidden_size * share.own * vectors) if model.vocab_size else 0.0
     kept = sum(without(kept_of(w, layer), again) for layer in layers)
     inside = [_inside(w, layer) for layer in layers]
     if deep:  # each joins two vectors, and has the head and the loss again
@@ -131,18 +137,20 @@ def in_flight(w: StepWalk, stage: int) -> float:
     """Micro-batches whose activations a stage keeps at most, counted along its order of operations."""
     s = w.strategy
     micro = w.training.global_batch // (s.dp * s.micro_batch)
-    if s.schedule is Schedule.DUALPIPE_V:
-        most = min(2 * s.pp + 1, micro * s.virtual)
+    late = s.schedule in _LATE and s.pp > 1
+    if s.pp == 1:
+        most = 1
     else:
-        schedule = s.schedule if s.virtual == 1 or micro % s.pp == 0 else None
+        schedule = s.schedule if late or s.virtual == 1 or micro % s.pp == 0 else None
         most, held = 0, 0
         if schedule is None:  # no list of them: warm-up and the one at work
             most = min(2 * (s.pp - 1 - stage) + (s.virtual - 1) * s.pp + 1, micro * s.virtual)
         else:
             for x in order(stage, s.pp, min(micro, 4 * s.pp), s.virtual, schedule):
-                held += {"F": 1, "B": -1}.get(x.kind, 0)
+                held += {"F": 1, "B": -1, "I": -1}.get(x.kind, 0)
                 most = max(most, held)
-    return float(min((most + s.overlap_experts) / s.virtual, micro))
+    beside = s.overlap_experts and not late
+    return float(min((most + beside) / s.virtual, micro))
 
 
 def _memory(w: StepWalk, plan: TrainingPlan) -> Iterator[Compared]:
@@ -150,18 +158,24 @@ def _memory(w: StepWalk, plan: TrainingPlan) -> Iterator[Compared]:
     lines = max(every, key=lambda x: sum(x.values()))
     for name, size in lines.items():
         slack = ROUTED if name in ("activations", "working") and w.walk.routed else EXACT
-        yield Compared(f"memory.{name}", plan.memory.get(name, 0.0), size, slack)
-    yield Compared("peak", plan.peak, sum(lines.values()), ROUTED)
+        yield Compared(f"memory.{name}", plan.memory.get(name, 0.0), size, slack, _late_room(w, name))
+    yield Compared("peak", plan.peak, sum(lines.values()), ROUTED, _late_room(w, "peak"))
     device, share = w.case.cluster.device, w.case.cluster.reserve
     left = device.memory - device.memory * share
     yield Compared("usable", plan.usable, left - left * w.training.fragmentation, EXACT)
+
+
+def _late_room(w: StepWalk, name: str) -> float | None:
+    """What waits for gradients of weights that are put off is not walked: it may be as much again."""
+    late = w.strategy.schedule in _LATE and w.strategy.pp > 1
+    return 2.0 + w.strategy.pp if late and name in ("activations", "peak") else None
 
 
 def _stages(w: StepWalk, stages: tuple[StageFigures, ...]) -> Iterator[Compared]:
     for x in stages:
         layers, deep = w.stages[x.stage]
         yield Compared(f"stages.{x.stage}.layers", x.layers, len(layers) + deep, 0.0)
-        yield Compared(f"stages.{x.stage}.peak", x.peak, sum(stage_bytes(w, x.stage).values()), ROUTED)
+        yield Compared(f"stages.{x.stage}.peak", x.peak, sum(stage_bytes(w, x.stage).values()), ROUTED, _late_room(w, "peak"))
 
 
 # --- rates ---
@@ -176,7 +190,8 @@ def _rates(w: StepWalk, plan: TrainingPlan) -> Iterator[Compared]:
     yield Compared("micro_batches", plan.micro_batches, t.global_batch // s.dp // s.micro_batch, 0.0)
     unit = matrix_unit(case.model.precision, "experts", case.cluster.device.flops)
     peak = case.cluster.device.flops[unit] * gpus
-    yield Compared("mfu", plan.mfu, 3 * _forward_flops(w) / plan.seconds / peak, 2 * EXACT)
+    if t.tuning.whole:
+        yield Compared("mfu", plan.mfu, 3 * _forward_flops(w) / plan.seconds / peak, 2 * EXACT)
     if t.tokens is not None and plan.days is not None and plan.gpu_hours is not None:
         steps = t.tokens / tokens
         yield Compared("days", plan.days, steps * plan.seconds / (24 * 60 * 60), EXACT)
@@ -206,28 +221,34 @@ def _seconds(w: StepWalk, plan: TrainingPlan, stages: tuple[StageFigures, ...]) 
     layers = layers + [w.case.model.layers[-1]] * deep
     compute, traffic = 0.0, dict.fromkeys(("tp", "cp", "ep", "etp"), 0.0)
     for layer in layers:
+        traffic["cp"] += exchange_seconds(w, layer)
         for step in walk_layer(w.walk, layer):
             if not step.collective:
                 again = 1 if "full" in w.strategy.recompute else 0
                 compute += step.least * ((3.5 if step.name == "attention" else 3.0) + again)
-            elif step.name not in ("dispatch", "combine"):
+            elif step.name not in ("dispatch", "combine", "context_gather"):
                 calls = 3 if step.name in _AGAIN else 2
                 traffic[_GROUPS.get(step.name, "tp")] += calls * step.seconds
     if slowest == w.loss:
         compute += sum(3.0 * step.least for step in walk_head(w.walk, True) if not step.collective)
     micro = plan.micro_batches
     yield Compared("parts.compute", plan.parts["compute"], compute * micro, CLOCK, SLOWEST)
-    for kind in ("cp", "etp"):
-        stated = plan.parts[f"{kind}_traffic"]
-        yield Compared(f"parts.{kind}_traffic", stated, traffic[kind] * micro, CLOCK + ROUTED * (kind == "etp"))
+    yield Compared("parts.cp_traffic", _all(plan, "cp_traffic"), traffic["cp"] * micro, CLOCK, exchange_room_of(w))
+    fewer = w.strategy.dispatcher is Dispatcher.DEEPEP
+    slices = traffic["etp"] * micro if fewer else 0.0
+    yield Compared("parts.etp_traffic", plan.parts["etp_traffic"], slices, CLOCK + ROUTED, None if fewer else inf)
     # the model's ends have traffic over tp of their own
     ends = 1.5 if slowest in (0, w.loss) else 1.0 + CLOCK
     yield Compared(
-        "parts.tp_traffic", plan.parts["tp_traffic"], traffic["tp"] * micro, CLOCK, ends + 3.0 / max(len(layers), 1)
+        "parts.tp_traffic", _all(plan, "tp_traffic"), traffic["tp"] * micro, CLOCK, ends + 3.0 / max(len(layers), 1)
     )
-    exchanged = plan.parts["ep_traffic"] + plan.hidden
-    yield Compared("parts.ep_traffic", exchanged, _exchange_floor(w, layers) * micro, CLOCK, 20.0)
+    yield Compared("parts.ep_traffic", _all(plan, "ep_traffic"), _exchange_floor(w, layers) * micro, CLOCK, 20.0)
     yield from _once(w, plan, slowest)
+
+
+def _all(plan: TrainingPlan, name: str) -> float:
+    """Traffic that is exposed, with what overlap hides of it."""
+    return plan.parts[name] + plan.hidden.get(name, 0.0)
 
 
 def _exchange_floor(w: StepWalk, layers: list[Layer]) -> float:
@@ -259,8 +280,10 @@ def _once(w: StepWalk, plan: TrainingPlan, slowest: int) -> Iterator[Compared]:
     dense = held.matrices + held.rest
     often = plan.micro_batches if s.sharding is Sharding.FULL else 1
     groups = (_circle(w, s.dp * s.cp, s.tp), _circle(w, s.expert_dp, s.ep * s.etp))
+    whole = s.sharding is Sharding.NONE  # an all-reduce, and nothing to gather
+    clock = step_clock.reduce_clock if whole else step_clock.gather_clock
     reduce = sum(
-        often * step_clock.gather_clock(g, size * t.gradients, cluster)
+        often * clock(g, size * t.gradients, cluster)
         for g, size in zip(groups, (dense, held.experts), strict=True)
         if g.size > 1
     )
@@ -268,11 +291,10 @@ def _once(w: StepWalk, plan: TrainingPlan, slowest: int) -> Iterator[Compared]:
     gather = sum(
         (2 * often if often > 1 or s.sharding is Sharding.FULL else 1) * step_clock.gather_clock(g, size, cluster)
         for g, size in zip(groups, (wide, held.experts * t.recipe.gather), strict=True)
-        if g.size > 1
+        if g.size > 1 and not whole
     )
-    # a pass of the pipeline hides up to seven eighths
-    yield Compared("parts.gradient_reduction", plan.parts["gradient_reduction"], reduce / 8, CLOCK, 8.4)
-    yield Compared("parts.weight_gathering", plan.parts["weight_gathering"], gather / 8, CLOCK, 8.4)
+    yield Compared("parts.gradient_reduction", _all(plan, "gradient_reduction"), reduce, CLOCK)
+    yield Compared("parts.weight_gathering", _all(plan, "weight_gathering"), gather, CLOCK)
     mine = dense + held.experts
     if s.sharding is not Sharding.NONE:
         mine = dense / (s.dp * s.cp) + held.experts / s.expert_dp

@@ -20,7 +20,7 @@ from moewright.case.model import Layer, MoeFfn
 from moewright.case.strategy import AttentionParallel, ExpertParallel, Strategy
 from moewright.case.tensors.layer_tensors import layer_tensors, vocabulary_tensors
 from moewright.case.tensors.tensor import Tensor
-from moewright.case.train.train_strategy import Schedule, TrainStrategy
+from moewright.case.train.train_strategy import ContextExchange, Schedule, TrainStrategy
 from moewright.case.train.train_workload import Training
 from moewright.planning.proof.walk.drawn_tokens import choices
 from moewright.planning.proof.walk.held_tensors import slice_of
@@ -200,7 +200,10 @@ def _core(w: StepWalk, tokens: float, heads: int, value: int) -> list[Kept]:
     recipe = w.training.recipe
     once = heads * value * tokens
     again = 0.0 if recipe.compute == "bf16" else recipe.saved * once
-    return [Kept(_WIDE * once + again), Kept(4.0 * heads * tokens, ("core_attn",))]
+    kept = [Kept(_WIDE * once + again), Kept(4.0 * heads * tokens, ("core_attn",))]
+    if w.strategy.cp > 1 and w.strategy.cp_comm_type is ContextExchange.ALL_TO_ALL:
+        kept.append(Kept(_WIDE * once, ("core_attn",)))  # by heads, before it comes back by tokens
+    return kept
 
 
 def _experts(w: StepWalk, ffn: MoeFfn) -> list[Kept]:
@@ -212,12 +215,12 @@ def _experts(w: StepWalk, ffn: MoeFfn) -> list[Kept]:
         Kept(4.0 * scores + 4.0 * scores + scores, ("moe",)),  # logits, probabilities, which were chosen
         Kept(saved * (ffn.latent or hidden) * copies, ("moe",)),
         Kept(_WIDE * width * (2 if ffn.gated else 1), ("moe",)),
+        Kept(4.0 * copies, ("moe",)),  # the weight of each
         Kept(saved * width, ("moe", "moe_act")),
         Kept(saved * (ffn.latent or 0) * 2 * share.own, ("moe",)),
     ]
     if ffn.shared_width:
-        gathered = saved * hidden * share.tokens if s.tp > 1 else 0.0
-        of_shared = (gathered, _WIDE * (2 if ffn.shared_gated else 1) * shared, saved * shared)
+        of_shared = (_WIDE * (2 if ffn.shared_gated else 1) * shared, saved * shared)
         kept += [Kept(size, ("moe", "shared_experts")) for size in of_shared]
     return kept
 

@@ -1,21 +1,18 @@
 """The schedules of a pipeline: a closed form for whole tables, and the same schedules simulated operation by operation.
 
-1F1B (Narayanan et al., arXiv 1806.03377), interleaved (arXiv 2104.04473 §2.2), zero-bubble ZB-H1 (Qi et al., arXiv
-2401.10241: the gradients of weights fill the gaps) and DualPipeV (the table of github.com/deepseek-ai/DualPipe). Idle
-seconds of equal stages, p of them, with F, B (input's gradient) and W (weights') of one micro-batch on a stage:
-(p−1)·(F+B+W); that over the chunks; (p−1)·(F+B−W); (p−1)·(F&B + B − 3W) of half stages.
+1F1B (Narayanan et al., arXiv 1806.03377) and interleaved (arXiv 2104.04473 §2.2). Idle seconds of equal stages, p of
+them, with F, B (input's gradient) and W (weights') of one micro-batch on a stage: (p−1)·(F+B+W), or that over the
+chunks. Those of zero-bubble and DualPipeV: ``listed_schedules``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from moewright.case.train.train_strategy import Schedule
 from moewright.cost.arrays import Array
-from moewright.placement.stage_orders import Operation, order
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +63,7 @@ def pipeline_seconds(
     if schedule is Schedule.INTERLEAVED:
         share = 1.0 / virtual
         waits = micro * slowest * _WAITED * (unevenness - 1.0)
-    elif schedule is Schedule.ZERO_BUBBLE:
-        share = (s.forward + s.inputs - s.weights).sum(axis=1) / whole.sum(axis=1)
-    elif schedule is Schedule.DUALPIPE_V:
-        gap = s.forward + 2 * s.inputs + 2 * s.weights - 3 * s.weights
-        share = gap.sum(axis=1) / whole.sum(axis=1) / 2
-    idle = others * np.maximum(share, 0.0) + waits
+    idle = others * share + waits
     return micro * slowest + idle, idle
 
 
@@ -83,70 +75,6 @@ def chunks_in_flight(stages: int, virtual: int, micro: Array, schedule: Schedule
     all_of = micro[:, None] * virtual
     if schedule is Schedule.INTERLEAVED:
         most = 2 * (stages - 1 - stage) + (virtual - 1) * stages + 1
-    elif schedule is Schedule.DUALPIPE_V:
-        most = np.full_like(stage, 2.0 * stages + 1)
     else:
         most = stages - stage
     return np.minimum(most, all_of)
-
-
-# --- one row, operation by operation ---
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """An operation of a stage with its start and end."""
-
-    operation: Operation
-    stage: int
-    start: float
-    end: float
-
-
-def simulate_pipeline(
-    chunks: Sequence[tuple[float, float, float]], stages: int, micro: int, schedule: Schedule, hop: float = 0.0
-) -> list[Span]:
-    """Every operation in time. ``chunks``: (forward, inputs' gradient, weights' gradient) seconds of each chunk of the
-    model, in the order of its layers: chunk c stands on stage c mod ``stages``. ``hop``: seconds from one to the next.
-    """
-    virtual = len(chunks) // stages
-    split_weights = schedule is Schedule.ZERO_BUBBLE
-    lists = [order(i, stages, micro, virtual, schedule) for i in range(stages)]
-    done: dict[tuple[str, int, int], float] = {}
-    at, clock = [0] * stages, [0.0] * stages
-    spans: list[Span] = []
-    while any(at[i] < len(lists[i]) for i in range(stages)):
-        moved = False
-        for stage in range(stages):
-            while at[stage] < len(lists[stage]):
-                x = lists[stage][at[stage]]
-                place = x.chunk * stages + stage
-                ready = _ready(x, place, len(chunks), done, hop)
-                if ready is None:
-                    break
-                forward, inputs, weights = chunks[place]
-                seconds = {"F": forward, "B": inputs + (0.0 if split_weights else weights), "W": weights}[x.kind]
-                start = max(clock[stage], ready)
-                clock[stage] = done[x.kind, x.micro, place] = start + seconds
-                spans.append(Span(x, stage, start, start + seconds))
-                at[stage] += 1
-                moved = True
-        if not moved:
-            raise ValueError(f"{schedule} of {stages} stages and {micro} micro-batches waits for itself")
-    return spans
-
-
-def _ready(x: Operation, place: int, chunks: int, done: dict[tuple[str, int, int], float], hop: float) -> float | None:
-    """When the inputs of ``x`` are there; None where what makes them has not been scheduled yet."""
-    if x.kind == "F":
-        return 0.0 if place == 0 else _after(done.get(("F", x.micro, place - 1)), hop)
-    if x.kind == "W":
-        return done.get(("B", x.micro, place))
-    own = done.get(("F", x.micro, place))
-    if place == chunks - 1 or own is None:
-        return own
-    return _after(done.get(("B", x.micro, place + 1)), hop)
-
-
-def _after(end: float | None, hop: float) -> float | None:
-    return None if end is None else end + hop

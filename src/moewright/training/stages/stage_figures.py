@@ -10,10 +10,11 @@ from moewright.case.case import Case
 from moewright.case.train.train_strategy import Schedule, TrainStrategy
 from moewright.case.train.train_workload import Training
 from moewright.cost.network import group, send_seconds
+from moewright.placement.stage_orders import place_of
 from moewright.training.footprint.memory_timeline import MemoryPeak, Moment, StageMemory, memory_moments, memory_peak
 from moewright.training.footprint.saved_tensors import kept_bytes
 from moewright.training.layouts import Layouts
-from moewright.training.stages.pipelines import Span, simulate_pipeline
+from moewright.training.stages.simulated_pipelines import Span, simulate_pipeline
 from moewright.training.stages.stage_sums import Context, context_of, divided, stage_of
 from moewright.training.training_record import StageFigures
 
@@ -57,7 +58,7 @@ def detail_of(case: Case, training: Training, s: TrainStrategy) -> Detail:
     )
     micro = training.global_batch // (s.dp * s.micro_batch)
     straggler = max((float(np.max(load.straggler)) for load in c.cells.p.loads.values()), default=1.0)
-    suits = s.schedule is not Schedule.DUALPIPE_V and (s.virtual == 1 or micro % s.pp == 0)
+    suits = s.schedule is not Schedule.INTERLEAVED or micro % s.pp == 0
     if not suits or 3 * micro * chunks > MOST_OPERATIONS:
         return Detail(tuple(layers.tolist()), stages, None, None, (), straggler=straggler)
     spans = simulate_pipeline(_chunk_seconds(c, s, chunked.place[0]), s.pp, micro, s.schedule, _hop(c, t))
@@ -85,23 +86,25 @@ def _chunk_seconds(c: Context, s: TrainStrategy, place: np.ndarray) -> list[tupl
     figures = np.zeros((chunks, 3))
     units = [(int(chunk), c.cells.units[kind]) for chunk, kind in zip(place, c.cells.kinds, strict=True)]
     for chunk, unit in [(0, c.cells.embedding), (chunks - 1, c.cells.head), *units]:
-        figures[chunk] += c.unit_seconds(unit, s.recompute, s.overlap_experts)
+        figures[chunk] += c.unit_seconds(unit, s)
     return [(float(f), float(b), float(w)) for f, b, w in figures]
 
 
 def _memory(c: Context, s: TrainStrategy, place: np.ndarray, lines: dict[str, np.ndarray]) -> list[StageMemory]:
     chunks = s.pp * s.virtual
-    kept, working = np.zeros(chunks), np.zeros(chunks)
+    kept, working, late = np.zeros(chunks), np.zeros(chunks), np.zeros(chunks)
     for chunk, kind in zip(place, c.cells.kinds, strict=True):
         unit = c.cells.units[kind]
         own = float(np.max(kept_bytes(unit.saved, s.recompute)))
         again = float(np.max(kept_bytes(unit.saved, ()))) - own
         kept[chunk] += own
+        late[chunk] += float(np.max(unit.late))
         working[chunk] = max(working[chunk], float(np.max(unit.working)) + again)
     head = float(np.max(kept_bytes(c.cells.head.saved, ()))) + float(np.max(c.cells.head.working))
     working[-1] = max(working[-1], head)
-    static = sum(lines[name][0] for name in ("weights", "gradients", "optimizer"))
-    return [
-        StageMemory(float(static[i]), tuple(kept[i :: s.pp].tolist()), tuple(working[i :: s.pp].tolist()))
-        for i in range(s.pp)
-    ]
+    static = sum(lines[name][0] for name in ("weights", "gradients", "optimizer", "buffers"))
+    stages = []
+    for i in range(s.pp):
+        mine = [place_of(i, c, s.pp, s.schedule) for c in range(s.virtual)]
+        stages.append(StageMemory(float(static[i]), *(tuple(x[mine].tolist()) for x in (kept, working, late))))
+    return stages

@@ -6,28 +6,34 @@ Layers are priced once a cell (``layouts.Layouts.cells``); a stage's figures are
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from moewright.case.case import Case
-from moewright.case.train.train_strategy import Schedule
+from moewright.case.train.train_strategy import Schedule, TrainStrategy
 from moewright.case.train.train_workload import Training
 from moewright.cost.arrays import Array, Ints, array, total
 from moewright.training.footprint.rank_memory import StageBytes, static_bytes
 from moewright.training.footprint.saved_tensors import kept_bytes
 from moewright.training.layouts import SCHEDULES, Layouts, cell_pass, training_case
+from moewright.training.stages.listed_schedules import LATE_WEIGHTS, held_bytes
 from moewright.training.stages.pipelines import StageSeconds, chunks_in_flight, meeting_seconds
 from moewright.training.stages.stage_split import split
-from moewright.training.work.cell_seconds import Cells, PassSeconds, Unit, Weights, cells_of
+from moewright.training.work.cell_seconds import Cells, cells_of
 from moewright.training.work.delivered import Delivered, TrainingPrice, fitted, training_price
+from moewright.training.work.held_weights import Weights, mapped
+from moewright.training.work.layer_passes import Ways
+from moewright.training.work.layer_units import Setting, Unit
+from moewright.training.work.pass_seconds import PassSeconds
 
 
 @dataclass(frozen=True, slots=True)
 class Chunked:
     """Rows that share (pp, virtual, schedule). Arrays [rows, stages] of a micro-batch on a stage, by level of
     recomputation where it matters; ``place``: the chunk of each layer [rows, layers]; ``unevenness`` [rows]: what
-    unequal chunks cost."""
+    unequal chunks cost; ``chunks``: seconds [rows, chunks] in the order of the model, where weights' gradients are put
+    off."""
 
     place: Ints
     seconds: list[StageSeconds]
@@ -35,6 +41,7 @@ class Chunked:
     weights: Weights
     sums: StageSums
     unevenness: Array
+    chunks: list[StageSeconds]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +56,17 @@ class Context:
     price: TrainingPrice
     place: Ints | None = None
 
-    def unit_seconds(self, unit: Unit, modules: Sequence[str], overlap: bool) -> tuple[float, float, float]:
+    def unit_seconds(self, unit: Unit, s: TrainStrategy) -> tuple[float, float, float]:
         """(forward, inputs' gradient with what is computed again, weights' gradient) of one ``unit`` in the first
         cell."""
 
         def of(passes: list[PassSeconds]) -> float:
-            spared = total(hidden_seconds(x, self.constants.hidden) for x in passes) * overlap
-            return float((total(x.seconds() for x in passes) - spared)[0])
+            spared = total(hidden_seconds(x, self.constants.hidden) for x in passes) * s.overlap_experts
+            beside = total(x.beside for x in passes) * s.overlap_tp
+            return float((total(x.seconds() for x in passes) - spared - beside)[0])
 
         weights = float(unit.weight_seconds[0])
-        return of([unit.forward]), of([unit.backward, *recomputed(unit, modules)]) - weights, weights
+        return of([unit.forward]), of([unit.backward, *recomputed(unit, s.recompute)]) - weights, weights
 
 
 def context_of(
@@ -72,10 +80,11 @@ def context_of(
     """What all rows of ``t`` share, and the cell of each."""
     constants = constants or fitted()
     case = training_case(case, training)
-    table, micro_batch, cell = t.cells()
+    cells = t.cells()
     price = training_price(case.cluster, case.model.precision, constants)
-    cells = cells_of(case, training, cell_pass(case, training, table, micro_batch), price, constants)
-    return Context(case, training, constants, levels, cells, price, place), cell
+    p = cell_pass(case, training, cells.table, cells.micro_batch)
+    made = cells_of(Setting(p, training, price, constants, Ways(cells.cp_comm_type, cells.dispatcher)))
+    return Context(case, training, constants, levels, made, price, place), cells.position
 
 
 def divided(c: Context, t: Layouts, cell: Ints) -> Chunked:
@@ -90,29 +99,51 @@ def divided(c: Context, t: Layouts, cell: Ints) -> Chunked:
         place = np.broadcast_to(c.place, (len(t), len(kinds)))
     else:
         place = _placed(layers, whole[-2], whole[-1], stages * virtual, c.training.prediction_layers)[back]
-    counts = np.zeros((len(t), stages, len(units)))
-    rows = np.arange(len(t))
-    for layer, kind in enumerate(kinds):
-        np.add.at(counts, (rows, stage_of(place[:, layer], stages, schedule), kind), 1.0)
-    sums = StageSums(c, cell, counts, int(stage_of(np.array([stages * virtual - 1]), stages, schedule)[0]))
-    weights = Weights(
-        sums.of(lambda u: u.weights.dense),
-        sums.of(lambda u: u.weights.narrow_dense),
-        sums.of(lambda u: u.weights.experts),
-    )
-    overlap = array(t.overlap)
-    in_flight = chunks_in_flight(stages, virtual, t.micro(c.training), schedule) / virtual
-    in_flight = np.minimum(in_flight + (overlap / virtual)[:, None], t.micro(c.training)[:, None])
+    sums = _sums(c, cell, place, stages, lambda chunk: stage_of(chunk, stages, schedule), stages * virtual)
+    by_chunk = _sums(c, cell, place, stages * virtual, lambda chunk: chunk, stages * virtual)
+    weights = _weights(sums, lambda u: u.weights)
+    if not c.training.tuning.whole:
+        weights = replace(weights, trained=_weights(sums, lambda u: u.weights.learned))
+    late = schedule in LATE_WEIGHTS and stages > 1
     largest = np.max([_cellwise(c, u.weights.dense + u.weights.experts) for u in units], axis=0)[cell]
     static = static_bytes(c.training, t, weights, largest)
     return Chunked(
         place,
-        [_stage_seconds(sums, modules, overlap) for modules in c.levels],
-        [_stage_bytes(sums, modules, static, in_flight) for modules in c.levels],
+        [_stage_seconds(sums, modules, t) for modules in c.levels],
+        [
+            _stage_bytes(sums, modules, static, _activations(c, t, sums, by_chunk if late else None, modules))
+            for modules in c.levels
+        ],
         weights,
         sums,
         _unevenness(c, place, cell, stages, virtual),
+        [_stage_seconds(by_chunk, modules, t) for modules in c.levels] if late else [],
     )
+
+
+def _sums(c: Context, cell: Ints, place: Ints, parts: int, part_of: Callable[[Ints], Ints], chunks: int) -> StageSums:
+    """Sums over the layers of each of ``parts`` (stages, or chunks)."""
+    counts = np.zeros((len(place), parts, len(c.cells.units)))
+    rows = np.arange(len(place))
+    for layer, kind in enumerate(c.cells.kinds):
+        counts[rows, part_of(place[:, layer]), kind] += 1.0
+    return StageSums(c, cell, counts, int(part_of(np.array([chunks - 1]))[0]))
+
+
+def _activations(
+    c: Context, t: Layouts, sums: StageSums, by_chunk: StageSums | None, modules: tuple[str, ...]
+) -> Array:
+    """Bytes [rows, stages] of micro-batches in flight at the fullest moment."""
+    stages, virtual, schedule, micro = int(t.pp[0]), int(t.virtual[0]), SCHEDULES[t.schedule[0]], t.micro(c.training)
+
+    def kept(u: Unit) -> Array:
+        return kept_bytes(u.saved, modules)
+
+    if by_chunk is not None:
+        return held_bytes(by_chunk.of(kept, False), by_chunk.of(lambda u: u.late, False), micro, stages, schedule)
+    in_flight = chunks_in_flight(stages, virtual, micro, schedule) / virtual
+    in_flight = np.minimum(in_flight + (array(t.overlap) / virtual)[:, None], micro[:, None])
+    return sums.of(kept, ends=False) * in_flight
 
 
 def _unevenness(c: Context, place: Ints, cell: Ints, stages: int, virtual: int) -> Array:
@@ -189,12 +220,26 @@ def recomputed(unit: Unit, modules: Sequence[str]) -> list[PassSeconds]:
     return [unit.again[m] for m in modules if m in unit.again and m not in inside]
 
 
-def _stage_seconds(sums: StageSums, modules: Sequence[str], overlap: Array) -> StageSeconds:
-    hidden = sums.context.constants.hidden
+def _weights(sums: StageSums, of: Callable[[Unit], Weights]) -> Weights:
+    def figure(name: str) -> Array:
+        def one(u: Unit) -> Array:
+            values: Array = getattr(of(u), name)
+            return values
+
+        return sums.of(one)
+
+    return mapped(figure)
+
+
+def _stage_seconds(sums: StageSums, modules: Sequence[str], t: Layouts) -> StageSeconds:
+    hidden, overlap, beside = sums.context.constants.hidden, array(t.overlap), array(t.overlap_tp)
 
     def of(passes: Callable[[Unit], list[PassSeconds]]) -> Array:
         whole = sums.of(lambda u: total(x.seconds() for x in passes(u)))
-        return whole - overlap[:, None] * sums.of(lambda u: total(hidden_seconds(x, hidden) for x in passes(u)))
+        spared = overlap[:, None] * sums.of(lambda u: total(hidden_seconds(x, hidden) for x in passes(u)))
+        if beside.any():
+            spared = spared + beside[:, None] * sums.of(lambda u: total(x.beside for x in passes(u)))
+        return whole - spared
 
     weights = sums.of(lambda u: u.weight_seconds)
     backward = of(lambda u: [u.backward, *recomputed(u, modules)])
@@ -206,13 +251,13 @@ def hidden_seconds(x: PassSeconds, share: float) -> Array:
     return np.minimum(share * x.traffic["ep"], x.compute)
 
 
-def _stage_bytes(sums: StageSums, modules: tuple[str, ...], static: dict[str, Array], in_flight: Array) -> StageBytes:
-    kept = sums.of(lambda u: kept_bytes(u.saved, modules), ends=False)
-    logits = np.zeros_like(kept)
+def _stage_bytes(sums: StageSums, modules: tuple[str, ...], static: dict[str, Array], activations: Array) -> StageBytes:
+    logits = np.zeros_like(activations)
     head = _cellwise(sums.context, kept_bytes(sums.context.cells.head.saved, ()))[sums.cell]
     loss = _cellwise(sums.context, sums.context.cells.head.working)[sums.cell]
     # the loss is there while one micro-batch is, and gone before the layers' own backward passes
     logits[:, sums.loss] = head
     working = sums.largest(lambda u: u.working + kept_bytes(u.saved, ()) - kept_bytes(u.saved, modules))
     working[:, sums.loss] = np.maximum(np.maximum(working[:, sums.loss] - head, 0.0), loss)
-    return StageBytes({**static, "activations": kept * in_flight, "logits": logits, "working": working})
+    lines = {"activations": activations, "logits": logits, "working": working}
+    return StageBytes({**static, **lines, "buffers": sums.largest(lambda u: u.buffers)})

@@ -6,40 +6,44 @@ closed form. A row takes the first level of recomputation that fits, or the one 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from moewright.case.case import Case
 from moewright.case.train.train_strategy import LEVELS
 from moewright.case.train.train_workload import Training
-from moewright.cost.arrays import Array, Ints, total, where
+from moewright.cost.arrays import Array, Bools, Ints, total, where
 from moewright.cost.network import group, send_seconds
-from moewright.planning.bounds import model_flops
 from moewright.training.footprint.rank_memory import LINES
 from moewright.training.layouts import SCHEDULES, Layouts
+from moewright.training.stages.listed_schedules import listed_seconds
 from moewright.training.stages.pipelines import StageSeconds, pipeline_seconds
 from moewright.training.stages.stage_sums import Context, StageSums, context_of, divided, hidden_seconds
-from moewright.training.work.cell_seconds import KINDS, Unit, Weights
+from moewright.training.stages.step_flops import step_flops
 from moewright.training.work.delivered import Delivered
+from moewright.training.work.held_weights import Weights
+from moewright.training.work.layer_units import Unit
+from moewright.training.work.pass_seconds import KINDS, PassSeconds
 from moewright.training.work.reductions import StepTail, step_tail
 
 
 @dataclass(frozen=True, slots=True)
 class Steps:
     """Arrays [rows]. ``seconds`` of a step are the sum of ``parts``: compute and host on the slowest stage, traffic
-    that nothing hides by kind, idle stages, optimizer. ``hidden``: traffic that overlap hides. ``peak``: bytes of the
-    fullest rank, of ``fullest`` stage, by ``lines``. ``recompute``: position of the level that a row takes.
-    ``model_flops``: of a step on all GPUs, as ``step_flops`` defines them."""
+    that nothing hides by kind, idle stages, optimizer. ``hidden``: traffic that overlap hides, by kind. ``peak``: bytes
+    of the fullest rank, of ``fullest`` stage, by ``lines``. ``recompute``, ``cp_comm_type``: positions of the level and
+    of the exchange that a row takes. ``model_flops``: of a step on all GPUs, as ``step_flops`` defines them."""
 
     seconds: Array
     parts: dict[str, Array]
-    hidden: Array
+    hidden: dict[str, Array]
     peak: Array
     fullest: Ints
     lines: dict[str, Array]
     recompute: Ints
+    cp_comm_type: Ints
     model_flops: Array
 
 
@@ -79,11 +83,12 @@ def _joined(parts: list[tuple[Ints, Steps]], rows: int) -> Steps:
     return Steps(
         one("seconds"),
         named("parts"),
-        one("hidden"),
+        named("hidden"),
         one("peak"),
         one("fullest").astype(np.int64),
         named("lines"),
         one("recompute").astype(np.int64),
+        one("cp_comm_type").astype(np.int64),
         one("model_flops"),
     )
 
@@ -106,16 +111,23 @@ def _evaluate_chunked(c: Context, t: Layouts, cell: Ints) -> Steps:
         chosen([x.inputs for x in chunked.seconds]),
         chosen([x.weights for x in chunked.seconds]),
     )
-    pipeline, idle = pipeline_seconds(s, micro, virtual, schedule, chunked.unevenness)
+    if chunked.chunks:
+        parts_of = [(chosen([getattr(x, n) for x in chunked.chunks])) for n in ("forward", "inputs", "weights")]
+        each = [(f, b, w) for f, b, w in zip(*(np.moveaxis(x, 1, 0) for x in parts_of), strict=True)]
+        pipeline = listed_seconds(each, int(t.pp[0]), micro, schedule)
+        idle = pipeline - micro * s.whole.max(axis=1)
+    else:
+        pipeline, idle = pipeline_seconds(s, micro, virtual, schedule, chunked.unevenness)
     lines = {name: chosen([b.lines[name] for b in chunked.peaks]) for name in LINES}
     fullest = sum(lines.values(), start=np.zeros((1, 1))).argmax(axis=1)
     slowest = s.whole.argmax(axis=1)
     tail, hop = _tail(c, t, chunked.weights, cell), _hops(c, t, cell, micro)
     forward, backward = s.forward[rows, slowest], (s.inputs + s.weights)[rows, slowest]
     # the last backward pass hides the reduction, the first forward pass the gathering
-    reduce = np.maximum(tail.reduce - backward / virtual, tail.reduce / 8)
-    gather = np.maximum(tail.gather - forward / virtual, tail.gather / 8)
+    reduce = _exposed(tail.reduce, backward / virtual, t.overlap_grad_reduce)
+    gather = _exposed(tail.gather, forward / virtual, t.overlap_param_gather)
     traffic, hidden = _traffic(c, t, chunked.sums, slowest, micro)
+    hidden |= {"gradient_reduction": tail.reduce - reduce, "weight_gathering": tail.gather - gather}
     waits = chunked.sums.of(lambda u: u.forward.waits + u.backward.waits)[rows, slowest] * micro
     parts = {
         "compute": pipeline - idle - waits - total(traffic.values()),
@@ -135,6 +147,7 @@ def _evaluate_chunked(c: Context, t: Layouts, cell: Ints) -> Steps:
         fullest,
         {name: values[rows, fullest] for name, values in lines.items()},
         level,
+        c.cells.cp_comm_type[cell],
         np.full(len(t), step_flops(c.case, c.training)),
     )
 
@@ -142,10 +155,15 @@ def _evaluate_chunked(c: Context, t: Layouts, cell: Ints) -> Steps:
 # --- once a step, and between stages ---
 
 
+def _exposed(seconds: Array, beside: Array, overlaps: Bools) -> Array:
+    """Of traffic beside computing, what that does not hide: an eighth at least, of the last bucket."""
+    return where(overlaps, np.maximum(seconds - beside, seconds / 8), seconds)
+
+
 def _tail(c: Context, t: Layouts, w: Weights, cell: Ints) -> StepTail:
     fullest = (w.dense + w.experts).argmax(axis=1)
     rows = np.arange(len(t))
-    mine = Weights(w.dense[rows, fullest], w.narrow_dense[rows, fullest], w.experts[rows, fullest])
+    mine = w.map(lambda values: np.asarray(values[rows, fullest]))
     return step_tail(c.case, c.training, t, mine, c.price)
 
 
@@ -159,8 +177,10 @@ def _hops(c: Context, t: Layouts, cell: Ints, micro: Array) -> Array:
     return where(t.pp > 1, (2.0 * (t.pp - 1) + alone) * seconds, 0.0)
 
 
-def _traffic(c: Context, t: Layouts, sums: StageSums, slowest: Ints, micro: Array) -> tuple[dict[str, Array], Array]:
-    """(seconds of the slowest stage's exposed traffic by kind, hidden ones), of all micro-batches."""
+def _traffic(
+    c: Context, t: Layouts, sums: StageSums, slowest: Ints, micro: Array
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Seconds of the slowest stage's (exposed, hidden) traffic by kind, of all micro-batches."""
     rows = np.arange(len(t))
     out = {}
     for kind in KINDS:
@@ -170,18 +190,14 @@ def _traffic(c: Context, t: Layouts, sums: StageSums, slowest: Ints, micro: Arra
 
         out[kind] = sums.of(seconds)[rows, slowest] * micro
     share = c.constants.hidden
-    hidden = sums.of(lambda u: hidden_seconds(u.forward, share) + hidden_seconds(u.backward, share))
-    spared = hidden[rows, slowest] * micro * t.overlap
-    out["ep"] = out["ep"] - spared
-    return out, spared
 
+    def both(figure: Callable[[PassSeconds], Array]) -> Array:
+        return np.asarray(sums.of(lambda u: figure(u.forward) + figure(u.backward))[rows, slowest] * micro)
 
-def step_flops(case: Case, training: Training) -> float:
-    """Model FLOPs of a step on all GPUs: three times those of the forward pass, multi-token prediction with its joins
-    and heads among them; what is computed again does not count."""
-    model, tokens = case.model, training.global_batch * training.sequence
-    more = training.prediction_layers
-    deep = replace(case, model=replace(model, layers=(*model.layers, *model.layers[-1:] * more)))
-    forward = sum(model_flops(deep, training.global_batch).values())
-    ends = 2.0 * model.hidden_size * (2 * model.hidden_size + model.vocab_size)
-    return 3.0 * (forward + more * ends * tokens)
+    hidden = {
+        "tp_traffic": both(lambda x: x.beside) * t.overlap_tp,
+        "cp_traffic": both(lambda x: x.ringed),
+        "ep_traffic": both(lambda x: hidden_seconds(x, share)) * t.overlap,
+    }
+    out["tp"], out["ep"] = out["tp"] - hidden["tp_traffic"], out["ep"] - hidden["ep_traffic"]
+    return out, hidden

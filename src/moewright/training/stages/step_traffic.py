@@ -17,8 +17,8 @@ from moewright.case.train.train_workload import Training
 from moewright.cost.ends import embedding_work, head_work
 from moewright.cost.work import Collective, Pass, Work
 from moewright.training.layouts import Layouts, cell_pass
-from moewright.training.work.cell_seconds import weights_of
-from moewright.training.work.layer_passes import backward_work, layer_passes
+from moewright.training.work.held_weights import weights_of
+from moewright.training.work.layer_passes import Ways, backward_work, layer_passes
 
 _ELEMENT = 4
 #: collectives whose bytes the routing decides
@@ -33,18 +33,19 @@ def step_traffic(case: Case, training: Training, s: TrainStrategy, layers: tuple
         precision=Precision("fp32", {}, *("fp32",) * 4),
     )
     case = replace(case, model=model)
-    table, micro_batch, _ = Layouts.of([s]).cells()
-    p = cell_pass(case, training, table, micro_batch)
+    cells = Layouts.of([s]).cells()
+    p = cell_pass(case, training, cells.table, cells.micro_batch)
+    ways = Ways(cells.cp_comm_type, cells.dispatcher)
     micro = training.global_batch // (s.dp * s.micro_batch)
     sent: dict[str, list[int]] = defaultdict(lambda: [0] * s.pp)
     places = [chunk for chunk, count in enumerate(layers) for _ in range(count)]
-    for layer, chunk in zip(model.layers, places, strict=True):
-        work = layer_passes(p, layer, training)
+    for i, (layer, chunk) in enumerate(zip(model.layers, places, strict=True)):
+        work = layer_passes(p, layer, training, ways, training.tuning.of_layer(model, i))
         again = work.forward if "full" in s.recompute else []
         _count([*work.forward, *again, *work.backward], sent, chunk % s.pp, micro)
     embedding, head = embedding_work(p), head_work(p, True)
     _count([*embedding, *backward_work(embedding, 4.0)], sent, 0, micro)
-    _count([*head, *backward_work(head, 4.0)], sent, s.pp - 1, micro)
+    _count([*head, *backward_work(head, 4.0, training.tuning.of_head(model))], sent, s.pp - 1, micro)
     _hand_over(p, s, micro, sent)
     _once(case, p, s, places, sent)
     return {name: bytes_ for name, bytes_ in sorted(sent.items()) if any(bytes_)}

@@ -4,7 +4,8 @@ Backward, every product is done twice: the gradient of its input (columns and de
 (over the tokens, added to what micro-batches before left). Attention's core takes 2.5 times its forward FLOPs: five
 products for two (Dao, arXiv 2307.08691 §3.1.2). A gather is answered by a reduce-scatter and the other way round;
 where a layer's input is kept divided over tp, it is gathered again for its weights' gradients (Korthikanti et al.,
-arXiv 2205.05198 §4.2.2). Dispatch and combine change places.
+arXiv 2205.05198 §4.2.2). Dispatch and combine change places. What is frozen has no gradient of weights, and where
+nothing before an operation is trained it has none of its input either.
 """
 
 from __future__ import annotations
@@ -13,36 +14,62 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from moewright.case.model import (
-    Attention,
-    CompressedAttention,
-    LatentAttention,
-    Layer,
-    LinearAttention,
-    MoeFfn,
-    SoftmaxAttention,
-)
-from moewright.case.tensors.layer_tensors import layer_attention_tensors, layer_ffn_tensors
+from moewright.case.model import Layer, MoeFfn
 from moewright.case.train.train_workload import Graphs, Training
-from moewright.cost.arrays import Array, array, where
-from moewright.cost.attention import prompt_pairs, query_bytes
+from moewright.case.train.tuning import WHOLE, LayerTuning
+from moewright.cost.arrays import Ints, where
 from moewright.cost.layer import layer_work
 from moewright.cost.network import sent_bytes
-from moewright.cost.shapes import tensor_share
 from moewright.cost.work import AttentionScores, Collective, GroupedProducts, Matrix, Pass, Products, Stream, Work
+from moewright.training.work.adapters import adapter_work
+from moewright.training.work.context_parallel import context_work, ring_gradient
+from moewright.training.work.elementwise import streams
+from moewright.training.work.token_dispatch import dispatched
 
 #: products of attention's core backward, over those forward
 CORE = 2.5
 #: the collective that is another's gradient
 _MIRROR = {"all_gather": "reduce_scatter", "reduce_scatter": "all_gather"}
-#: gathers of tokens over tp whose result is not kept: done again for the gradient of weights
-_AGAIN = ("attention_gather", "dense_gather", "shared_gather", "head_gather")
-#: bytes of an element between kernels
-_ELEMENT = 2.0
-#: bytes that the router's kernels read and write for one expert's score: fp32 scores and choices, some ten times
-_ROUTER_BYTES = 40.0
-#: kernels of an activation that is not one: two clamps, a sigmoid, products, sums
-_UNFUSED = 7.0
+#: where gradients pass an operation: how deep in its layer it stands (``tuning.DEPTHS``), and parts whose own gradients
+#: come by it
+_PASSES: dict[str, tuple[float, tuple[str, ...]]] = {
+    "norms": (0.0, ("norms",)),
+    "residual_streams": (0.0, ()),
+    **dict.fromkeys(("attention_gather", "attention_projections", "attention_adapters"), (1.0, ())),
+    **dict.fromkeys(("heads", "casts"), (1.5, ())),
+    **dict.fromkeys(("context_gather", "context_ring", "context_exchange", "attention", "picked_keys"), (2.0, ())),
+    **dict.fromkeys(("ring_corrections", "context_return", "output_projection", "output_adapters"), (3.0, ())),
+    "attention_reduce": (3.5, ()),
+    "router_choice": (5.0, ("router",)),
+    "dense_reduce": (5.0, ("dense",)),
+    "shared_reduce": (5.0, ("shared_experts",)),
+    "activation": (5.0, ("dense", "shared_experts")),
+    "experts": (5.0, ("router",)),
+    **dict.fromkeys(("biased_activation", "expert_reduce", "combine", "combine_all"), (5.0, ("router", "experts"))),
+    "loss": (5.0, ("head",)),
+}
+#: of all other operations
+_ELSEWHERE: tuple[float, tuple[str, ...]] = (5.0, ())
+#: the part whose weights an operation multiplies with
+_PART = {
+    "attention_projections": "attention",
+    "output_projection": "attention",
+    "router": "router",
+    "experts": "experts",
+    "shared_experts": "shared_experts",
+    "dense": "dense",
+    "embedding": "embedding",
+    "head": "head",
+}
+#: the part whose weights' gradients need what is gathered again
+_GATHERED_FOR = {
+    "attention_gather": ("attention",),
+    "dense_gather": ("dense",),
+    "shared_gather": ("shared_experts",),
+    "head_gather": ("head",),
+}
+#: operations of several products one after another, whose inner ones need gradients of inputs whatever is below
+_INNER = ("experts", "shared_experts", "dense", "attention_projections")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +80,26 @@ class LayerPasses:
     backward: list[Work]
 
 
-def layer_passes(p: Pass, layer: Layer, training: Training) -> LayerPasses:
-    """The work of both passes through ``layer``."""
-    work = layer_work(p, layer)
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How each cell exchanges what it does: positions in ``EXCHANGES`` and ``DISPATCHERS``, shape [cells]."""
+
+    cp_comm_type: Ints
+    dispatcher: Ints
+
+
+def layer_passes(p: Pass, layer: Layer, training: Training, ways: Ways, tuning: LayerTuning = WHOLE) -> LayerPasses:
+    """The work of both passes through ``layer``, of which ``tuning`` is trained."""
+    work = [w for w in layer_work(p, layer) if w.name != "context_gather"]
+    if isinstance(layer.ffn, MoeFfn):
+        work = dispatched(p, layer.ffn, work, ways.dispatcher)
+    before, after = context_work(p, layer.attention, ways.cp_comm_type)
+    at = next((i for i, w in enumerate(work) if isinstance(w.shape, AttentionScores)), len(work))
+    work = [*work[:at], *before, *work[at : at + 1], *after, *work[at + 1 :]]
     if training.graphs is Graphs.FULL:
         work = [_without_passes(w) for w in work]
-    forward = [*work, *_streams(p, layer, training)]
-    return LayerPasses(forward, backward_work(forward, training.gradients))
+    forward = [*work, *adapter_work(p, layer, tuning), *streams(p, layer, training)]
+    return LayerPasses(forward, backward_work(forward, training.gradients, tuning))
 
 
 def _without_passes(w: Work) -> Work:
@@ -68,25 +108,41 @@ def _without_passes(w: Work) -> Work:
     return replace(w, shape=replace(shape, room=np.zeros_like(shape.room))) if isinstance(shape, GroupedProducts) else w
 
 
-def backward_work(forward: list[Work], gradients: float) -> list[Work]:
+def backward_work(forward: list[Work], gradients: float, tuning: LayerTuning = WHOLE) -> list[Work]:
     """The work of the backward pass, ``gradients`` bytes an element of a weight's gradient."""
     work: list[Work] = []
     for w in reversed(forward):
-        shape = w.shape
-        if isinstance(shape, Products):
-            work += _product_gradients(w, shape, gradients)
-        elif isinstance(shape, GroupedProducts):
-            work += _expert_gradients(w, shape, gradients)
-        elif isinstance(shape, AttentionScores):
+        shape, passes = w.shape, _passes(w.name, tuning)
+        if isinstance(shape, Products | GroupedProducts):
+            work += _gradients(w, gradients, tuning, passes)
+            continue
+        if isinstance(shape, Collective) and _gathered_again(w, tuning):
+            work.append(replace(w, name=f"{w.name}_again"))
+        if not passes:
+            continue
+        if isinstance(shape, AttentionScores):
             work.append(replace(w, name=f"{w.name}_gradient", flops=w.flops * CORE, traffic=w.traffic * CORE))
         elif isinstance(shape, Stream):
             twice = Stream(shape.kernels * 2, shape.norms * 2)
             work.append(replace(w, name=f"{w.name}_gradient", shape=twice, traffic=w.traffic * 2))
+        elif shape.collective == "ring":
+            work.append(ring_gradient(w, shape))
         else:
             work.append(replace(w, name=f"{w.name}_gradient", shape=_mirrored(shape)))
-            if w.name in _AGAIN:
-                work.append(replace(w, name=f"{w.name}_again"))
     return work
+
+
+def _passes(name: str, tuning: LayerTuning) -> bool:
+    """Whether gradients pass the operation ``name``."""
+    depth, parts = _PASSES.get(name, _ELSEWHERE)
+    return tuning.reaches(depth) or any(tuning.has(part) for part in parts)
+
+
+def _gathered_again(w: Work, tuning: LayerTuning) -> bool:
+    """Whether what ``w`` gathered is not kept and needed: a product's input for its weight's gradient, or keys."""
+    if w.name == "context_gather":
+        return _passes(w.name, tuning)
+    return any(tuning.has(part) for part in _GATHERED_FOR.get(w.name, ()))
 
 
 def _mirrored(c: Collective) -> Collective:
@@ -95,117 +151,39 @@ def _mirrored(c: Collective) -> Collective:
     return replace(c, collective=collective, sent=sent, counted=False)
 
 
-def _product_gradients(w: Work, shape: Products, gradients: float) -> list[Work]:
+def _gradients(w: Work, gradients: float, tuning: LayerTuning, passes: bool) -> list[Work]:
+    """Of products: the gradients of inputs where ``passes``, those of weights where they are trained."""
+    adapter = w.name.endswith("_adapters")
+    part = _PART.get(w.name, "")
+    weights = adapter or part in tuning.parts
+    inputs = passes or adapter or (w.name in _INNER and tuning.has(part))
+    made = _expert_gradients if isinstance(w.shape, GroupedProducts) else _product_gradients
+    of_input, of_weight = made(w, gradients)
+    return [x for x, wanted in ((of_input, inputs), (of_weight, weights)) if wanted]
+
+
+def _product_gradients(w: Work, gradients: float) -> tuple[Work, Work]:
+    shape = w.shape
+    assert isinstance(shape, Products)
     inputs = tuple(Matrix(m.rows, m.depth, m.columns) for m in shape.matrices)
     weights = tuple(Matrix(m.columns, m.depth, m.rows) for m in shape.matrices)
     elements = sum((m.columns * m.depth for m in shape.matrices), start=np.zeros(1))
     added = where(w.happens, 2.0 * gradients * elements, 0.0)
-    return [
+    return (
         replace(w, name=f"{w.name}_input_gradient", shape=Products(shape.kind, inputs)),
         replace(w, name=f"{w.name}_weight_gradient", shape=Products(shape.kind, weights), traffic=w.traffic + added),
-    ]
+    )
 
 
-def _expert_gradients(w: Work, shape: GroupedProducts, gradients: float) -> list[Work]:
+def _expert_gradients(w: Work, gradients: float) -> tuple[Work, Work]:
+    shape = w.shape
+    assert isinstance(shape, GroupedProducts)
     local = shape.ffn.experts / shape.ep
     elements = local * (shape.ups + 1) * shape.width * shape.hidden
     added = where(w.happens, 2.0 * gradients * elements, 0.0)
     # the passes between the products are counted once, with the gradient of the input
     alone = replace(shape, room=np.zeros_like(shape.room))
-    return [
+    return (
         replace(w, name=f"{w.name}_input_gradient"),
         replace(w, name=f"{w.name}_weight_gradient", shape=alone, traffic=w.traffic + added),
-    ]
-
-
-# --- element-wise kernels that serving fuses or does not have ---
-
-
-def _streams(p: Pass, layer: Layer, training: Training) -> list[Work]:
-    """What a training framework's kernels read and write beside products, norms and attention: rotary embedding and
-    the joining of heads, casts to the recipe's format, the router's choice, bringing copies of tokens into the order of
-    their experts and back, activations of dense and shared networks, and residual streams of hyper-connections."""
-    b, hidden = p.batch, p.case.model.hidden_size
-    ffn, a = layer.ffn, layer.attention
-    tp = array(p.table.tp)
-    fused = training.graphs is Graphs.FULL  # casts and permutations of experts are part of other kernels
-    parts = {
-        "heads": (b.tokens / tp * head_bytes(a), 2.0),
-        "casts": (_cast_elements(p, layer, fused) * training.recipe.cast, 2.0),
-    }
-    picked = picked_key_bytes(a)
-    if picked:  # every query reads the keys that its index picks for it alone
-        seen = prompt_pairs(a, b.new, np.zeros_like(b.new)) / b.new
-        parts["picked_keys"] = (b.tokens * seen * picked, 1.0)
-    streams = sum(x.columns // hidden for x in layer.extra if x.name == "hyper_connection")
-    if streams:  # before and after attention and the experts: three readings of all streams, two writings
-        parts["residual_streams"] = (2.0 * 5.0 * streams * hidden * b.own * _ELEMENT, 10.0)
-    if isinstance(ffn, MoeFfn):
-        width = ffn.token_width(hidden)
-        copies = b.routed * ffn.working / array(p.table.ep) * p.loads[ffn].straggler
-        parts["router_choice"] = (b.own * ffn.experts * _ROUTER_BYTES, 4.0)
-        if ffn.bias:  # biases and clamps before the activation: kernels of their own
-            parts["biased_activation"] = (_UNFUSED * _ELEMENT * 3.0 * copies * ffn.width / array(p.table.etp), _UNFUSED)
-        if not fused:
-            parts["permutation"] = (2.0 * _ELEMENT * width * (b.own + copies), 2.0)
-        inner = ffn.shared_width
-    else:
-        inner = ffn.width
-    parts["activation"] = (b.tokens * 3.0 * inner / tp * _ELEMENT, float(inner > 0))
-    none = np.zeros(b.own.shape)
-    return [
-        Work(name, "elementwise", Stream(where(size > 0, kernels, 0.0)), none, size + none, (size + none) > 0)
-        for name, (size, kernels) in parts.items()
-        if np.any(size > 0)
-    ]
-
-
-def picked_key_bytes(a: Attention) -> float:
-    """Bytes of a key that an index picks for one query, of all heads; 0 where there is no index."""
-    if isinstance(a, LatentAttention) and a.indexer:
-        return _ELEMENT * (a.kv_rank + a.rope_dim)
-    if isinstance(a, CompressedAttention) and a.indexer:
-        return _ELEMENT * a.head_dim
-    return _ELEMENT * a.kv_heads * (a.head_dim + a.v_dim) if isinstance(a, SoftmaxAttention) and a.indexer else 0.0
-
-
-def head_bytes(a: Attention) -> float:
-    """Bytes of a token, all heads, that are read and written to bring queries, keys and values to attention: rotary
-    embedding in place, the joined projections taken apart; MLA's expanded keys and values put together anew; a linear
-    state's convolution, and the gated norm after it."""
-    if isinstance(a, LatentAttention):
-        expanded, keys = a.nope_dim + a.value_dim, a.nope_dim + a.rope_dim
-        return _ELEMENT * a.heads * (2 * a.rope_dim + expanded + keys + a.value_dim)
-    if isinstance(a, SoftmaxAttention):
-        rotated, joined = (a.heads + a.kv_heads) * a.head_dim, a.kv_heads * (a.head_dim + a.v_dim)
-        return _ELEMENT * 2.0 * (rotated + a.heads * a.head_dim + joined)
-    return (4.0 if isinstance(a, LinearAttention) else 2.0) * query_bytes(a)
-
-
-def _cast_elements(p: Pass, layer: Layer, fused: bool) -> Array:
-    """Elements of a rank's products' inputs, of those that are cast to a narrower format: each input once."""
-    b, t, hidden = p.batch, p.table, p.case.model.hidden_size
-    inputs: dict[tuple[int, bool], Array] = {}
-    tensors = [*layer_attention_tensors(layer, hidden), *layer_ffn_tensors(layer, hidden)]
-    for x in tensors:
-        if not x.gemm or x.kind not in ("attention", "shared_experts", "dense"):
-            continue
-        second = x.name.endswith(("o_proj", "out_proj", "_down"))
-        share = tensor_share(x, layer.attention, t) if second else np.ones(t.tp.shape)
-        inputs[x.columns, second] = b.tokens * x.columns * share
-    total = sum(inputs.values(), start=np.zeros(b.tokens.shape))
-    ffn = layer.ffn
-    if isinstance(ffn, MoeFfn) and not fused:
-        copies = b.routed * ffn.working / array(t.ep) * p.loads[ffn].straggler
-        total = total + copies * (ffn.token_width(hidden) + ffn.width / array(t.etp))
-    return total
-
-
-def expanded_share(layer: Layer, hidden: int) -> float:
-    """Share of the FLOPs of attention's input projections that expand latents to queries, keys and values (MLA)."""
-    if not isinstance(layer.attention, LatentAttention):
-        return 0.0
-    sizes = {x.name: x.parameters for x in layer_attention_tensors(layer, hidden) if x.gemm}
-    outputs = ("o_proj",)
-    inputs = sum(size for name, size in sizes.items() if name not in outputs)
-    return (sizes.get("q_b_proj", 0) + sizes.get("kv_b_proj", 0)) / inputs
+    )

@@ -11,11 +11,11 @@ from moewright.case.case import Case
 from moewright.case.train.train_strategy import Sharding
 from moewright.case.train.train_workload import Training
 from moewright.cost.arrays import Array, where
-from moewright.cost.network import Group
+from moewright.cost.network import Group, sent_bytes
 from moewright.cost.work import Collective, Stream, Work
 from moewright.training.layouts import SHARDINGS, Layouts, reduction_groups
-from moewright.training.work.cell_seconds import Weights
 from moewright.training.work.delivered import TrainingPrice
+from moewright.training.work.held_weights import Weights
 
 #: kernels that an optimizer's step starts over its buffers
 _KERNELS = 8.0
@@ -34,27 +34,37 @@ class StepTail:
 def step_tail(case: Case, training: Training, t: Layouts, w: Weights, price: TrainingPrice) -> StepTail:
     """The seconds of ``w`` [rows], the parameters of a rank of the fullest stage."""
     full = t.sharding == SHARDINGS.index(Sharding.FULL)
-    groups = reduction_groups(t, case)
+    none = t.sharding == SHARDINGS.index(Sharding.NONE)
+    groups, learned = reduction_groups(t, case), w.learned
     micro = t.micro(training)
     reduce, gather = np.zeros(len(t)), np.zeros(len(t))
-    for g, held, gathered in zip(groups, (w.dense, w.experts), (_gathered(w, training), w.experts), strict=True):
+    every, trained = _gathered(w, training), _gathered(learned, training)
+    for i, (g, held) in enumerate(zip(groups, (learned.dense, learned.experts), strict=True)):
         buffer = held * training.gradients
-        reduce = reduce + _collective(price, "reduce_scatter", g, buffer) * where(full, micro, 1.0)
-        bytes_gathered = gathered * training.recipe.gather if held is w.experts else gathered
-        # a sharded model gathers its weights for every pass of every micro-batch
-        gather = gather + _collective(price, "all_gather", g, bytes_gathered) * where(full, 2.0 * micro, 1.0)
-    return StepTail(reduce, gather, _optimizer_seconds(training, t, w, price))
+        reduced = _collective(price, "reduce_scatter", g, buffer)
+        # whole gradients on every rank: an all-reduce, and nothing to gather
+        reduced = np.where(none, _collective(price, "all_reduce", g, buffer), reduced)
+        reduce = reduce + reduced * where(full, micro, 1.0)
+        # a sharded model gathers its weights for every pass of every micro-batch, frozen ones too
+        size = where(full, every[i], trained[i])
+        gather = gather + _collective(price, "all_gather", g, size) * where(full, 2.0 * micro, where(none, 0.0, 1.0))
+    return StepTail(reduce, gather, _optimizer_seconds(training, t, learned, price))
 
 
-def _gathered(w: Weights, training: Training) -> Array:
-    """Bytes of dense parameters that are gathered: matrices in the recipe's format, the rest in 16 bits."""
-    return w.narrow_dense * training.recipe.gather + (w.dense - w.narrow_dense) * 2.0
+def _gathered(w: Weights, training: Training) -> tuple[Array, Array]:
+    """Bytes of dense parameters and of experts' that are gathered: matrices in the recipe's format, the rest in 16
+    bits."""
+    recipe = training.recipe
+    return (
+        w.narrow_dense * recipe.gather + (w.dense - w.narrow_dense) * recipe.wide,
+        w.narrow_experts * recipe.gather + (w.experts - w.narrow_experts) * recipe.wide,
+    )
 
 
 def _collective(price: TrainingPrice, name: str, g: Group, buffer: Array) -> Array:
     none = np.zeros(buffer.shape)
-    happens = g.size > 1
-    shape = Collective(name, g, buffer, (g.size - 1) / g.size * buffer)
+    happens = (g.size > 1) & (buffer > 0)
+    shape = Collective(name, g, buffer, sent_bytes(name, g.size, buffer))
     return price.price([Work(name, "communication", shape, none, none, happens)])[0].seconds
 
 
