@@ -1,6 +1,7 @@
 """A training step on forked ranks: gradients and weights of one process, bytes of the plan."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,15 +9,19 @@ import yaml
 
 from moewright.case.case import Case
 from moewright.case.catalogue.hardware_catalogue import load_cluster
-from moewright.case.model import DenseFfn, Layer, ModelSpec, MoeFfn, SoftmaxAttention
-from moewright.case.train.train_strategy import Schedule, Sharding, TrainStrategy
+from moewright.case.model import DenseFfn, LatentAttention, Layer, ModelSpec, MoeFfn, SoftmaxAttention
+from moewright.case.train.train_strategy import ContextExchange, Dispatcher, Schedule, Sharding, TrainStrategy
 from moewright.case.train.train_workload import Training
+from moewright.case.train.tuning import PARTS, Lora, Tuning
 from moewright.case.workload import Kind, Workload
 from moewright.report.training.step_page import step_report
 from moewright.run.run_error import RunError
+from moewright.run.train import sharded_step
+from moewright.run.train.operations import context_exchange
 from moewright.run.train.plain import drawn, loss_of
 from moewright.run.train.train_rank import StepJob
 from moewright.run.train.verify_step import TOLERANCE, run_step, verify_step
+from moewright.training.stages.step_memory import step_memory
 from moewright.training.stages.step_traffic import step_traffic
 from training.command import invoke
 
@@ -26,10 +31,27 @@ MODEL = ModelSpec("tiny", 32, (Layer(ATTENTION, DenseFfn(24)), *(Layer(ATTENTION
 TRAINING = Training(8, 16)
 
 
+MLA = LatentAttention(4, 12, 8, 6, 4, 6)
+LATENT = ModelSpec("latent", 32, (Layer(MLA, DenseFfn(24)), *(Layer(MLA, MOE),) * 3), 64)
+LORA = Tuning((), 0, Lora(4, ("attention", "experts", "shared_experts", "dense")))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Models are small: threads would wait for each other longer than they work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def strategy(**sizes):
     plain = dict.fromkeys(("dp", "cp", "tp", "pp", "virtual", "ep", "etp", "micro_batch"), 1)
     if sizes.get("virtual", 1) > 1:
         plain["schedule"] = Schedule.INTERLEAVED
+    for name, kind in (("cp_comm_type", ContextExchange), ("dispatcher", Dispatcher)):
+        if name in sizes:
+            sizes = {**sizes, name: kind(sizes[name])}
     return TrainStrategy(**(plain | sizes))
 
 
@@ -39,17 +61,14 @@ def layers_of(s):
 
 STRATEGIES = [
     {},
-    {"dp": 2},
     {"dp": 2, "sharding": Sharding.NONE},
     {"tp": 2},
     {"cp": 2},
-    {"dp": 2, "ep": 2},
     {"dp": 4, "ep": 2, "micro_batch": 2},
     {"tp": 2, "ep": 2},
     {"tp": 2, "etp": 2},
     {"dp": 2, "tp": 2, "ep": 2, "etp": 2},
     {"dp": 2, "etp": 2},
-    {"pp": 2},
     {"pp": 2, "virtual": 2},
     {"pp": 4, "dp": 2, "ep": 2},
     {"pp": 2, "dp": 2, "tp": 2, "ep": 4, "recompute": ("full",)},
@@ -57,19 +76,65 @@ STRATEGIES = [
 ]
 
 
+#: what else is executed: sizes, model, what is trained
+FURTHER = [
+    ({"pp": 2, "tp": 2, "schedule": Schedule.ZERO_BUBBLE}, MODEL, LORA),
+    ({"pp": 2, "virtual": 2, "dp": 2, "ep": 2, "schedule": Schedule.DUALPIPE_V}, MODEL, Tuning()),
+    ({"dp": 2, "cp": 2, "ep": 2, "sharding": Sharding.FULL, "recompute": ("full",)}, MODEL, Tuning()),
+    ({"tp": 2, "ep": 2, "recompute": ("layernorm", "mlp", "moe")}, MODEL, Tuning()),
+    ({"cp": 2, "cp_comm_type": "ring", "recompute": ("layernorm", "moe_act", "core_attn")}, MODEL, Tuning()),
+    ({"cp": 2, "cp_comm_type": "all_to_all", "recompute": ("shared_experts",)}, MODEL, Tuning()),
+    ({"dp": 4, "ep": 2, "etp": 2, "dispatcher": "all_to_all"}, MODEL, Tuning()),
+    ({"dp": 4, "ep": 2, "etp": 2, "dispatcher": "all_gather"}, MODEL, Tuning()),
+    ({"pp": 2, "dp": 2, "ep": 2, "recompute": ("layernorm", "moe_act", "mla_up_proj")}, LATENT, Tuning()),
+    ({"cp": 4, "cp_comm_type": "ring"}, LATENT, LORA),
+    ({"pp": 2, "tp": 2, "recompute": ("full",)}, MODEL, Tuning(PARTS, 2)),
+    ({"tp": 2, "ep": 2}, MODEL, Tuning(("router", "head"), 1, Lora(4, ("attention",)))),
+    ({"tp": 2, "ep": 2}, MODEL, Tuning(("shared_experts",), 2)),
+]
+
+
 @pytest.mark.parametrize("sizes", STRATEGIES, ids=str)
 def test_gradients_weights_and_bytes_are_those_of_one_process_and_of_the_plan(sizes):
-    s = strategy(**sizes)
-    report = verify_step(MODEL, s, TRAINING, layers_of(s), timeout=300)
+    check(sizes, MODEL, Tuning())
+
+
+@pytest.mark.parametrize(("sizes", "model", "tuning"), FURTHER, ids=range(len(FURTHER)))
+def test_so_are_those_of_other_schedules_exchanges_models_and_parts(sizes, model, tuning):
+    check(sizes, model, tuning)
+
+
+def check(sizes, model, tuning):
+    s, training = strategy(**sizes), replace(TRAINING, tuning=tuning)
+    report = verify_step(model, s, training, layers_of(s), timeout=300)
     assert report.loss == pytest.approx(report.reference_loss, rel=1e-5)
     assert report.gradient_error < TOLERANCE
     assert report.weight_error < TOLERANCE
-    case = Case(MODEL, load_cluster("h100-hgx", 8), Workload(Kind.FORWARD, (8,), 16), training=TRAINING)
-    shown = step_report(report.to_dict(), step_traffic(case, TRAINING, s, layers_of(s)), s.gpus // s.pp)
+    case = Case(model, load_cluster("h100-hgx", 8), Workload(Kind.FORWARD, (8,), 16), training=training)
+    memory = step_memory(case, training, s, layers_of(s), report.copies)
+    shown = step_report(report.to_dict(), step_traffic(case, training, s, layers_of(s)), memory, s.gpus // s.pp)
+    assert {n: c for n, c in shown["memory"].items() if not c["equal"]} == {}
     assert [n for n, c in shown["collectives"].items() if not c["equal"]] == []
     assert shown["verified"]
     beside = {n.removesuffix("_gradient") for n in shown["not_predicted"]}
     assert beside <= {"loss_sums", "dispatch_shares", "expert_gather", "expert_gather_shares", "expert_reduce"}
+    assert ("activations" in shown["memory"]) != (s.schedule in (Schedule.ZERO_BUBBLE, Schedule.DUALPIPE_V))
+
+
+def test_a_tensor_that_is_kept_beside_is_seen(monkeypatch):
+    """Attention whose output is kept twice: more is alive than the memory model counts."""
+    plain = context_exchange.attended
+    monkeypatch.setattr(sharded_step, "attended", lambda c, q, k, v: plain(c, q, k, v) * torch.ones(8))
+    s = strategy()
+    report = verify_step(MODEL, s, TRAINING, layers_of(s), timeout=300)
+    case = Case(MODEL, load_cluster("h100-hgx", 8), Workload(Kind.FORWARD, (8,), 16), training=TRAINING)
+    memory = step_memory(case, TRAINING, s, layers_of(s), report.copies)
+    shown = step_report(report.to_dict(), step_traffic(case, TRAINING, s, layers_of(s)), memory, 1)
+    assert report.equal
+    assert not shown["memory"]["activations"]["equal"]
+    assert not shown["verified"]
+    # a fourth layer's output, 16 tokens of 4 heads of 8, and the ones
+    assert report.alive["activations"][0] - memory["activations"][0] == 4 * (16 * 32 * 4 + 8 * 4)
 
 
 def test_the_first_stage_keeps_as_many_micro_batches_as_there_are_stages():
@@ -139,16 +204,15 @@ def test_the_unsharded_model_is_that_of_transformers():
 
 
 REFUSED = [
-    ({"recompute": ("moe_act",)}, MODEL, TRAINING, "run executes none and full"),
-    ({"schedule": Schedule.ZERO_BUBBLE, "pp": 2}, MODEL, TRAINING, "run executes 1f1b and interleaved"),
-    ({"sharding": Sharding.FULL}, MODEL, TRAINING, "run executes none and optimizer"),
+    ({"sharding": Sharding.FULL, "tp": 2}, MODEL, TRAINING, "run executes it with pp 1 and tp 1"),
+    ({"tp": 2}, LATENT, TRAINING, "run trains latent attention with tp 1"),
     ({"tp": 4}, MODEL, TRAINING, "a divisor of 2 KV heads"),
     ({}, MODEL, Training(8, 16, prediction_layers=1), "multi-token prediction"),
     (
         {},
         ModelSpec("sinks", 32, (Layer(SoftmaxAttention(4, 2, 8, sinks=True), MOE),), 64),
         TRAINING,
-        "plain mha or gqa",
+        "plain mha, gqa or mla",
     ),
 ]
 

@@ -174,6 +174,7 @@ def _train(
     from moewright.report.training.step_page import step_report, step_sections
     from moewright.run.run_error import RunError
     from moewright.training.plan_training import plan_training, training_of
+    from moewright.training.stages.step_memory import step_memory
     from moewright.training.stages.step_traffic import step_traffic
 
     for field, value in given.items():
@@ -187,9 +188,11 @@ def _train(
     except ModuleNotFoundError as error:
         raise RunError(f"run needs {error.name}: pip install 'moewright[run]'") from None
     measured = verify_step(case.model, strategy, training, layers, seed, timeout)
+    predicted = step_traffic(case, training, strategy, layers)
+    memory = step_memory(case, training, strategy, layers, measured.copies)
     report = {
         "strategy": strategy.to_dict(),
-        **step_report(measured.to_dict(), step_traffic(case, training, strategy, layers), strategy.gpus // strategy.pp),
+        **step_report(measured.to_dict(), predicted, memory, strategy.gpus // strategy.pp),
     }
     name = f"{case.model.name}, {strategy.name}"
 

@@ -13,8 +13,8 @@ from moewright.case.train.train_strategy import TrainStrategy
 
 @dataclass(frozen=True, slots=True)
 class TrainPlace:
-    """One rank. ``dense``: those that hold the same attention (dp · cp); ``same_experts``: expert-dp; ``stage``: the
-    pipeline stage's number."""
+    """One rank. ``dense``: those that hold the same attention (dp · cp); ``same_experts``: expert-dp; ``all_experts``:
+    those that hold all experts together (ep · etp); ``stage``: the pipeline stage's number."""
 
     strategy: TrainStrategy
     rank: int
@@ -24,6 +24,7 @@ class TrainPlace:
     ep: dist.ProcessGroup
     etp: dist.ProcessGroup
     same_experts: dist.ProcessGroup
+    all_experts: dist.ProcessGroup
 
     @property
     def stage(self) -> int:
@@ -72,6 +73,7 @@ def train_place(s: TrainStrategy) -> TrainPlace:
         mine(experts.movedim(2, -1).reshape(-1, s.ep)),
         mine(experts.reshape(-1, s.etp)),
         mine(experts.movedim(1, -1).reshape(-1, s.expert_dp)),
+        mine(experts.reshape(-1, s.ep * s.etp)),
     )
 
 
@@ -91,26 +93,36 @@ def group_positions(p: TrainPlace, sequence: int, cp: int) -> Tensor:
 
 
 def part_of(name: str, x: Tensor, p: TrainPlace) -> Tensor:
-    """This rank's part of the parameter ``name``, of ``x`` in full."""
-    s, kind = p.strategy, name.rpartition(".")[2]
+    """This rank's part of the parameter ``name``, of ``x`` in full. Adapters are divided where their matrix is, on the
+    axis that they have of it."""
+    s, base = p.strategy, name.removesuffix(".lora_a").removesuffix(".lora_b")
+    kind, adapter = base.rpartition(".")[2], name[len(base) + 1 :]
 
     def cut(y: Tensor, dim: int, over: str, size: int) -> Tensor:
         return y.chunk(size, dim)[p.at(over)]
 
-    if kind in ("q", "k", "v", "embedding", "head"):
-        return cut(x, 0, "tp", s.tp)
-    if kind in ("o", "shared_up", "dense_up", "shared_down", "dense_down"):
-        return cut(x, 1, "tp", s.tp)
+    if kind in ("q", "k", "v", "q_b", "kv_b", "embedding", "head"):
+        return x if adapter == "lora_a" else cut(x, 0, "tp", s.tp)
+    if kind in ("shared_up", "dense_up"):
+        return x if adapter == "lora_a" else cut(x, 1, "tp", s.tp)
+    if kind in ("o", "shared_down", "dense_down"):
+        return x if adapter == "lora_b" else cut(x, 1, "tp", s.tp)
     if kind in ("experts_up", "experts_down"):
-        return cut(cut(x, 0, "ep", s.ep), 2, "etp", s.etp)
+        mine = cut(x, 0, "ep", s.ep)
+        return mine if adapter else cut(mine, 2, "etp", s.etp)
     return x
 
 
 def is_expert(name: str) -> bool:
     """Whether ``name`` is of the experts that are divided over ep and etp."""
-    return name.endswith(("experts_up", "experts_down"))
+    return "experts_up" in name or "experts_down" in name
 
 
 def is_whole(name: str) -> bool:
-    """Whether every tp rank has all of ``name``, and gradients of its own tokens alone."""
-    return name.endswith(("norm1", "norm2", "final_norm", "router"))
+    """Whether every tp rank has all of ``name``, and a part of its gradients alone."""
+    base = name.removesuffix(".lora_a").removesuffix(".lora_b")
+    kind, adapter = base.rpartition(".")[2], name[len(base) + 1 :]
+    if adapter:
+        inner = kind in ("o", "shared_down", "dense_down")
+        return not is_expert(name) and (adapter == "lora_b") == inner
+    return kind.endswith(("norm", "norm1", "norm2")) or kind in ("router", "q_a", "kv_a")

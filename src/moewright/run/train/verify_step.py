@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from moewright.case.model import ModelSpec, MoeFfn, SoftmaxAttention
-from moewright.case.train.train_strategy import Schedule, Sharding, TrainStrategy
+from moewright.case.model import ModelSpec
+from moewright.case.train.train_strategy import TrainStrategy
 from moewright.case.train.train_workload import Training
 from moewright.run.ranks import launcher
 from moewright.run.run_error import RunError
-from moewright.run.train.plain import adam, drawn, loss_of
-from moewright.run.train.train_place import TrainPlace, part_of, positions_of
+from moewright.run.train.plain import adam, drawn, is_trained, loss_of
+from moewright.run.train.refused_steps import refuse_step
+from moewright.run.train.routed_tokens import exchanged_bytes, expert_copies, placed
+from moewright.run.train.train_place import part_of
 from moewright.run.train.train_rank import StepJob, StepOutcome, train_step
 
 #: errors against the largest of a tensor that fp32 leaves
@@ -29,7 +30,9 @@ MOST_RANKS = 128
 class StepReport:
     """``gradient_error``, ``weight_error``: the largest difference of any parameter over the largest of the reference's
     values; ``worst``: which parameter. ``sent``: collective → bytes of each rank; ``exchanged``: the same by where the
-    reference's routers send tokens, of dispatch and combine. ``kept``: most chunks that each rank kept at once."""
+    reference's routers send tokens, of dispatch and combine; ``copies``: layer → those of tokens on each rank's
+    experts, by micro-batch, by the same. ``kept``: most chunks that each rank kept at once; ``alive``: line → bytes of
+    each rank."""
 
     loss: float
     reference_loss: float
@@ -38,13 +41,15 @@ class StepReport:
     worst: str
     sent: dict[str, list[int]]
     exchanged: dict[str, list[int]]
+    copies: dict[int, list[list[int]]]
     kept: list[int]
+    alive: dict[str, list[int]]
 
     @property
     def equal(self) -> bool:
         """Whether gradients and weights are those of the unsharded model, and exchanges carry what they must."""
         near = max(self.gradient_error, self.weight_error) <= TOLERANCE
-        return near and all(self.sent[name] == bytes_ for name, bytes_ in self.exchanged.items())
+        return near and all(self.sent.get(name) == bytes_ for name, bytes_ in self.exchanged.items())
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values."""
@@ -58,37 +63,9 @@ class StepReport:
             "sent": self.sent,
             "exchanged_by_routing": self.exchanged,
             "chunks_kept": self.kept,
+            "alive": self.alive,
             "equal": self.equal,
         }
-
-
-def refuse_step(model: ModelSpec, s: TrainStrategy, t: Training) -> None:
-    """Raises RunError, naming what it is, for a model or strategy that cannot be executed yet."""
-    for layer in model.layers:
-        a, ffn = layer.attention, layer.ffn
-        plain = isinstance(a, SoftmaxAttention) and not (
-            a.window or a.chunk or a.sinks or a.output_gate or a.indexer or a.qkv_bias or a.output_bias or a.extra
-        )
-        if not plain or (isinstance(a, SoftmaxAttention) and a.qk_norm != "none"):
-            raise RunError(f"{model.name}: attention of its kind is not trained by run yet; expected plain mha or gqa")
-        if not ffn.gated or ffn.bias:
-            raise RunError(f"{model.name}: a feed-forward without gate or with biases is not trained by run yet")
-        if isinstance(ffn, MoeFfn) and (ffn.groups > 1 or ffn.latent or ffn.shared_gate or ffn.zero_experts):
-            raise RunError(f"{model.name}: routers with groups, latent or gated experts are not trained by run yet")
-        if isinstance(a, SoftmaxAttention) and a.kv_heads % s.tp:
-            raise RunError(f"strategy.attention.tp: got {s.tp}; run trains with a divisor of {a.kv_heads} KV heads")
-    if not model.vocab_size or model.tied_embeddings or model.vocab_size % s.tp:
-        raise RunError(f"{model.name}: run trains models with an untied vocabulary that tp {s.tp} divides")
-    if s.schedule not in (Schedule.ONE_F_ONE_B, Schedule.INTERLEAVED):
-        raise RunError(f"strategy.schedule: got {s.schedule}; run executes 1f1b and interleaved")
-    if s.sharding is Sharding.FULL:
-        raise RunError("strategy.sharding: got fsdp; run executes none and optimizer")
-    if set(s.recompute) - {"full"}:
-        raise RunError(f"workload.recompute: got {'+'.join(s.recompute)}; run executes none and full")
-    if t.prediction_layers or t.capacity is not None or t.optimizer.name != "adam":
-        raise RunError("workload: multi-token prediction, a capacity and other optimizers than adam are not run yet")
-    if t.sequence % (2 * s.cp) or t.sequence % (s.cp * s.tp) or s.gpus > MOST_RANKS:
-        raise RunError(f"sequence {t.sequence} must divide over 2·cp and cp·tp, and ranks be {MOST_RANKS} at most")
 
 
 def verify_step(
@@ -99,7 +76,7 @@ def verify_step(
     generator = torch.Generator().manual_seed(seed + 1)
     ids = torch.randint(model.vocab_size, (t.global_batch, t.sequence + 1), generator=generator)
     places = tuple(chunk for chunk, count in enumerate(layers) for _ in range(count))
-    return run_step(StepJob(model, s, places, ids, seed), timeout)
+    return run_step(StepJob(model, s, places, ids, t.tuning, seed), timeout)
 
 
 def run_step(job: StepJob, timeout: float = 120.0) -> StepReport:
@@ -119,7 +96,8 @@ def drawn_shapes(model: ModelSpec) -> list[Tensor]:
 
 def compare(job: StepJob, outcomes: list[StepOutcome]) -> StepReport:
     """What the ranks gave against one process."""
-    w = {name: x.requires_grad_() for name, x in drawn(job.model, job.seed).items()}
+    w = drawn(job.model, job.seed, job.tuning)
+    w = {name: x.requires_grad_(is_trained(name, job.model, job.tuning)) for name, x in w.items()}
     total, chosen = loss_of(w, job.model, job.ids)
     loss = total / (len(job.ids) * job.sequence)
     loss.backward()  # type: ignore[no-untyped-call]
@@ -142,48 +120,12 @@ def compare(job: StepJob, outcomes: list[StepOutcome]) -> StepReport:
         max(e for _, e in errors.values()),
         worst,
         {name: [o.sent.get(name, 0) for o in outcomes] for name in names},
-        _exchanged(job, chosen, outcomes),
+        exchanged_bytes(job, chosen),
+        expert_copies(job, chosen),
         [o.kept for o in outcomes],
+        {line: [o.alive[line] for o in outcomes] for line in outcomes[0].alive},
     )
 
 
 def _error(part: Tensor, wanted: Tensor, whole: Tensor) -> float:
-    return float((part - wanted).abs().max() / whole.abs().max())
-
-
-def placed(s: TrainStrategy, rank: int) -> TrainPlace:
-    """A rank's coordinates, without groups."""
-    none: Any = None
-    return TrainPlace(s, rank, none, none, none, none, none, none)
-
-
-def _exchanged(job: StepJob, chosen: list[Tensor], outcomes: list[StepOutcome]) -> dict[str, list[int]]:
-    """Bytes that leave each rank in dispatch and combine, forward and backward, by the reference's routing: a token
-    goes once to each other rank of ep that has any of its experts, and comes back."""
-    s, h = job.strategy, job.model.hidden_size
-    if s.ep == 1:
-        return {}
-    away: dict[str, list[int]] = defaultdict(lambda: [0] * s.gpus)
-    moe = [i for i, layer in enumerate(job.model.layers) if isinstance(layer.ffn, MoeFfn)]
-    for i, choice in zip(moe, chosen, strict=True):
-        ffn = job.model.layers[i].ffn
-        assert isinstance(ffn, MoeFfn)
-        for rank in range(s.gpus):
-            p = placed(s, rank)
-            if job.places[i] % s.pp != p.stage:
-                continue
-            size = len(job.ids) // s.dp
-            mine = choice[positions_of(p, job.sequence), p.at("dp") * size : (p.at("dp") + 1) * size]
-            to = torch.zeros(*mine.shape[:2], s.ep, dtype=torch.bool).scatter(2, mine // (ffn.experts // s.ep), True)
-            first = rank - p.rank % p.ranks + (p.rank % p.ranks) // (s.ep * s.etp) * s.ep * s.etp + p.at("etp")
-            for other in range(s.ep):
-                if other != p.at("ep"):
-                    rows = int(to[..., other].sum()) * h * 4
-                    away["dispatch"][rank] += rows
-                    away["combine"][first + other * s.etp] += rows
-    again = 2 if "full" in s.recompute else 1
-    found = {}
-    for name, mirror in (("dispatch", "combine"), ("combine", "dispatch")):
-        found[name] = [again * bytes_ for bytes_ in away[name]]
-        found[f"{name}_gradient"] = away[mirror]
-    return found
+    return float(((part - wanted).abs().max() / whole.abs().max()).detach())

@@ -24,9 +24,11 @@ from moewright.case.model import (
     SoftmaxAttention,
 )
 from moewright.case.train.recipe import Recipe
+from moewright.case.train.train_strategy import ContextExchange
 from moewright.case.train.tuning import WHOLE, LayerTuning
-from moewright.cost.arrays import Array, array
+from moewright.cost.arrays import Array, Bools, Ints, array, where
 from moewright.cost.work import Pass
+from moewright.training.layouts import EXCHANGES
 from moewright.training.work.adapters import adapter_inputs
 
 #: bytes of an expert's score that the router keeps: fp32 probabilities, the weights of those chosen, and which they are
@@ -50,11 +52,14 @@ class Saved:
     only: str = ""
 
 
-def saved_tensors(p: Pass, layer: Layer, recipe: Recipe, tuning: LayerTuning = WHOLE) -> list[Saved]:
+def saved_tensors(
+    p: Pass, layer: Layer, recipe: Recipe, tuning: LayerTuning = WHOLE, cp_comm_type: Ints | None = None
+) -> list[Saved]:
     """Tensors that ``layer`` keeps; its own input first, which a full recomputation keeps too."""
     if not tuning.passes:
         return []
-    k = _Kept(p, recipe, tuning)
+    swaps = cp_comm_type is not None and (cp_comm_type == EXCHANGES.index(ContextExchange.ALL_TO_ALL))
+    k = _Kept(p, recipe, tuning, np.asarray(swaps & (p.table.cp > 1)))
     saved = [*_attention_side(k, layer), *_feed_forward_side(k, layer)]
     for name, part, elements in adapter_inputs(p, layer, tuning):
         saved.append(Saved(f"{name}_inner", recipe.wide * elements, _module_of(part, layer), (part,)))
@@ -87,6 +92,7 @@ class _Kept:
     p: Pass
     recipe: Recipe
     tuning: LayerTuning
+    swaps: Bools  # heads are exchanged for tokens before attention
 
     def input(self, name: str, elements: Array, part: str, modules: tuple[str, ...] = ()) -> Saved:
         """The input of products of ``part``: in the recipe's format, or in 16 bits for adapters alone."""
@@ -167,10 +173,13 @@ def _core(k: _Kept, tokens: Array, heads: int, value_dim: int) -> list[Saved]:
     """Attention's output, which the output projection keeps too (in its own format, where that is another), and the
     fp32 sum of each query's scores."""
     output = heads * value_dim * tokens
+    swapped = where(k.swaps, output, 0.0)
     found = [
         k.passing("attention_output", output, 1.5),
         Saved("score_sums", 4.0 * heads * tokens, ("core_attn",), depth=1.5),
     ]
+    if np.any(swapped):  # as attention computed it, and as it came back
+        found.append(k.passing("exchanged_output", swapped, 1.5, ("core_attn",)))
     if k.recipe.saved != k.recipe.wide and "attention" in k.tuning.parts:
         found.append(k.input("attention_output_cast", output, "attention"))
     return found

@@ -41,7 +41,7 @@ def layer_unit(x: Setting, layer: Layer, tuning: LayerTuning = WHOLE) -> Unit:
         weight_seconds_of(backward),
         total(w.flops for w in passes.forward),
         layer_weights(layer, p.case.model.hidden_size, p.table, tuning),
-        saved_tensors(p, layer, training.recipe, tuning),
+        saved_tensors(p, layer, training.recipe, tuning, x.ways.cp_comm_type),
         working_bytes(p, layer, training.recipe) if tuning.passes else np.zeros(len(p.table)),
         buffer_bytes(p, layer, training.recipe, x.ways),
         late_bytes(passes.backward, training.recipe),
@@ -51,27 +51,36 @@ def layer_unit(x: Setting, layer: Layer, tuning: LayerTuning = WHOLE) -> Unit:
 
 
 def _modules(p: Pass, layer: Layer, forward: list[Priced]) -> dict[str, list[Priced]]:
-    """The work of the forward pass that each module is."""
-
-    def named(*names: str) -> list[Priced]:
-        return [x for x in forward if x.work.name in names]
-
+    """The work of the forward pass that each module is, priced; of MLA's projections the part that expands."""
+    priced = {id(x.work): x for x in forward}
     share = expanded_share(layer, p.case.model.hidden_size)
-    expanded = [
+    found = {
+        name: [priced[id(w)] for w in work] for name, work in module_work(p, layer, [x.work for x in forward]).items()
+    }
+    found["mla_up_proj"] = [
         Priced(x.work, x.seconds * (share if x.work.name == "attention_projections" else 1.0), x.origin)
-        for x in named("attention_projections", "heads")
-        if share
+        for x in found["mla_up_proj"]
     ]
+    return found
+
+
+def module_work(p: Pass, layer: Layer, forward: list[Work]) -> dict[str, list[Work]]:
+    """The work of the ``forward`` pass that each module (``MODULES``) does."""
+
+    def named(*names: str) -> list[Work]:
+        return [w for w in forward if w.name in names]
+
+    expands = expanded_share(layer, p.case.model.hidden_size) > 0
     shared = ("shared_gather", "shared_experts", "shared_reduce")
     routed = ("router", "router_choice", "permutation", "dispatch", "dispatch_all", "expert_gather", "experts")
     moe = isinstance(layer.ffn, MoeFfn)
     return {
         "layernorm": named("norms"),
         "moe_act": [],  # fused with the second product's input gradient
-        "mla_up_proj": expanded,
+        "mla_up_proj": named("attention_projections", "heads") if expands else [],
         "core_attn": named("attention", *_CONTEXT),
         "shared_experts": named(*shared),
-        "mlp": [] if moe else named("dense_gather", "dense", "activation"),
+        "mlp": [] if moe else named("dense_gather", "dense", "activation", "dense_reduce"),
         "moe": named(*routed, "expert_reduce", "combine", "combine_all", *shared, "activation") if moe else [],
         "full": forward,
     }

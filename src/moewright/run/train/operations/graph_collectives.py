@@ -1,8 +1,4 @@
-"""Collectives with gradients: each is answered by its mirror in the backward pass, and counted by its name.
-
-A product of a gathered input keeps the rank's own part of it and gathers again for the gradient of its weight
-(Korthikanti et al., arXiv 2205.05198 §4.2.2).
-"""
+"""Collectives with gradients: each is answered by its mirror in the backward pass, and counted by its name."""
 
 from __future__ import annotations
 
@@ -52,22 +48,6 @@ class _Exchange(torch.autograd.Function):
         return traffic.exchange(f"{name}_gradient", gradients[0], receive, send, group), None
 
 
-class _GatheredProduct(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, name: str, group: dist.ProcessGroup, traffic: Traffic) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.call = name, group, traffic
-        return traffic.all_gather(name, x, group) @ weight.T
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        (x, weight), (name, group, traffic) = ctx.saved_tensors, ctx.call
-        above = gradients[0]
-        below = traffic.reduce_scatter(f"{name}_gradient", above @ weight, group)
-        whole = traffic.all_gather(f"{name}_again", x, group)
-        return below, above.flatten(0, -2).T @ whole.flatten(0, -2), None, None, None
-
-
 def gather(x: Tensor, name: str, group: dist.ProcessGroup, traffic: Traffic) -> Tensor:
     """Parts [n, …] of every member → [size · n, …]."""
     made: Tensor = _Gather.apply(x, name, group, traffic)  # type: ignore[no-untyped-call]
@@ -85,10 +65,4 @@ def exchange(
 ) -> Tensor:
     """All-to-all of rows in the order of their members."""
     made: Tensor = _Exchange.apply(x, (name, send, receive, group, traffic))  # type: ignore[no-untyped-call]
-    return made
-
-
-def gathered_product(x: Tensor, weight: Tensor, name: str, group: dist.ProcessGroup, traffic: Traffic) -> Tensor:
-    """(all members' parts of x) · weightᵀ."""
-    made: Tensor = _GatheredProduct.apply(x, weight, name, group, traffic)  # type: ignore[no-untyped-call]
     return made
