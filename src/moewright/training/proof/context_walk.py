@@ -58,5 +58,5 @@ def exchange_room(w: StepWalk, layer: Layer) -> float:
     elif s.cp_comm_type is ContextExchange.RING:
         rooms.append(block + block + block + block)  # at work and coming, and their gradients
     if s.dispatcher is Dispatcher.ALL_GATHER and s.ep > 1 and isinstance(layer.ffn, MoeFfn):
-        rooms.append((_WIDE + _WIDE) * (layer.ffn.latent or hidden) * share.routed)
+        rooms.append((_WIDE + _WIDE) * (layer.ffn.latent or hidden) * share.own * s.ep * s.etp)
     return max(rooms)

@@ -155,27 +155,41 @@ def in_flight(w: StepWalk, stage: int) -> float:
 
 def _memory(w: StepWalk, plan: TrainingPlan) -> Iterator[Compared]:
     every = [stage_bytes(w, stage) for stage in range(w.strategy.pp)]
-    lines = max(every, key=lambda x: sum(x.values()))
+    stage = max(range(w.strategy.pp), key=lambda i: sum(every[i].values()))
+    lines = every[stage]
     for name, size in lines.items():
         slack = ROUTED if name in ("activations", "working") and w.walk.routed else EXACT
-        yield Compared(f"memory.{name}", plan.memory.get(name, 0.0), size, slack, _late_room(w, name))
-    yield Compared("peak", plan.peak, sum(lines.values()), ROUTED, _late_room(w, "peak"))
+        yield Compared(
+            f"memory.{name}",
+            plan.memory.get(name, 0.0),
+            size,
+            slack,
+            _late_room(w, stage, size) if name == "activations" else None,
+        )
+    whole = sum(lines.values())
+    yield Compared("peak", plan.peak, whole, ROUTED, _late_room(w, stage, whole))
     device, share = w.case.cluster.device, w.case.cluster.reserve
     left = device.memory - device.memory * share
     yield Compared("usable", plan.usable, left - left * w.training.fragmentation, EXACT)
 
 
-def _late_room(w: StepWalk, name: str) -> float | None:
-    """What waits for gradients of weights that are put off is not walked: it may be as much again."""
-    late = w.strategy.schedule in _LATE and w.strategy.pp > 1
-    return 2.0 + w.strategy.pp if late and name in ("activations", "peak") else None
+def _late_room(w: StepWalk, stage: int, size: float) -> float | None:
+    """How far above ``size`` bytes a stage may be where gradients of weights are put off. What waits for these is not
+    walked: inputs and outputs of products, no more than three times what a micro-batch keeps with nothing computed
+    again, of as many as there are stages and chunks."""
+    s = w.strategy
+    if s.schedule not in _LATE or s.pp == 1:
+        return None
+    kept = sum(without(kept_of(w, layer), ()) for layer in w.stages[stage][0])
+    return 1.0 + 3.0 * s.pp * s.virtual * kept / max(size, 1.0)
 
 
 def _stages(w: StepWalk, stages: tuple[StageFigures, ...]) -> Iterator[Compared]:
     for x in stages:
         layers, deep = w.stages[x.stage]
         yield Compared(f"stages.{x.stage}.layers", x.layers, len(layers) + deep, 0.0)
-        yield Compared(f"stages.{x.stage}.peak", x.peak, sum(stage_bytes(w, x.stage).values()), ROUTED, _late_room(w, "peak"))
+        whole = sum(stage_bytes(w, x.stage).values())
+        yield Compared(f"stages.{x.stage}.peak", x.peak, whole, ROUTED, _late_room(w, x.stage, whole))
 
 
 # --- rates ---
