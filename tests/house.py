@@ -19,6 +19,7 @@ STREET = (
     ("doctor",),
     ("report",),
     ("mcp",),
+    ("ui",),
     ("cli",),
 )
 STEP = {room: step for step, rooms in enumerate(STREET) for room in rooms}

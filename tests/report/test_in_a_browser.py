@@ -90,3 +90,11 @@ def test_a_training_schedule_shows_its_end(tmp_path):
         page.locator("#schedule select").select_option(label="end")
         page.wait_for_timeout(300)
         assert page.locator("#schedule .mark-rect path").count() > 20
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_an_audit_of_accessibility_finds_nothing_serious(report, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    with opened(report, color_scheme=scheme) as page:
+        found = axe.run(page).response["violations"]
+    assert [v["id"] for v in found if v["impact"] in ("serious", "critical")] == []

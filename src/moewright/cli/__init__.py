@@ -10,7 +10,9 @@ import sys
 from moewright.cli import plan, serve, fit, launch, place, run, measure, audit, validate  # noqa: F401
 from moewright.cli.engines import doctor, calibrate  # noqa: F401
 from moewright.cli.spec import init  # noqa: F401
-from moewright.cli import catalogue, assistants  # noqa: F401
+from moewright.cli.servers import ui  # noqa: F401
+from moewright.cli import catalogue  # noqa: F401
+from moewright.cli.servers import assistants  # noqa: F401
 from moewright.cli.app import PRINTED, app
 from moewright.cli.output import spell
 from moewright.errors import MoewrightError, SpecError

@@ -54,9 +54,9 @@ def serving_plan_report(p: ServingPlan) -> Report:
     case, best, o = p.case, p.best, p.best.simulation
     engine = case.serving.engine.name if case.serving else ""
     text = (
-        f"On {case.cluster.gpus} × {case.cluster.device.name} run {best.name} with {best.concurrency} requests in "
-        f"flight: a GPU gives {format_count(best.throughput)} output tokens/s, a user gets {best.of_user:.4g}, "
-        f"the first after {format_seconds(best.seen.ttft)}."
+        f"On {case.cluster.gpus} × {case.cluster.device.name} run {best.name} at concurrency "
+        f"{best.concurrency}: a GPU gives {format_count(best.throughput)} output tokens/s, a user gets "
+        f"{best.of_user:.4g}, the first after {format_seconds(best.seen.ttft)}."
     )
     if not best.holds:
         text = f"Nothing holds the {best.asked} requests asked for; the best holds {best.held}. {text}"

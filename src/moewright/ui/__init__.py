@@ -1,0 +1,1 @@
+"""A local page where a plan follows what is typed."""
