@@ -86,6 +86,7 @@ class _Parameter:
             return _Parameter(info.metavar or name.upper(), True, required, "", help_text)
         first = [info.default] if isinstance(info.default, str) and info.default.startswith("-") else []
         names = " ".join([*first, *(info.param_decls or ())]) or f"--{name.replace('_', '-')}"
+        names = names.replace("/", " ")
         return _Parameter(names, False, required, _takes(kind, info), help_text)
 
 
