@@ -77,8 +77,8 @@ def audit_document(
     for s, _ in said:
         c = places.at(s)
         if c is not None and id(c) not in made:
-            priced = len(made) < MOST_CONFIGURATIONS
-            made[id(c)] = _place(c, assumed, document.file, base) if priced else _unpriced(c, base, _TOO_MANY)
+            reason = c.unpriced or (_TOO_MANY if len(made) >= MOST_CONFIGURATIONS else "")
+            made[id(c)] = _unpriced(c, base, reason) if reason else _place(c, assumed, document.file, base)
     claims_ = judge_document([Said(s, found, made.get(id(places.at(s)), base)) for s, found in said])
     shown = tuple(dict((p.field, p) for p in reversed(premises) if "." in p.field).values())[::-1]
     assumptions = tuple(setting.assumed.values())

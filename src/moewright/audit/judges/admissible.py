@@ -17,7 +17,7 @@ from moewright.audit.reading.meaning import Meaning, scopes_named, splits_off, t
 from moewright.audit.reading.premises import Premise
 from moewright.audit.reading.standing import group_of, standing_of
 from moewright.audit.reading.wordings import DENSE_FORMATS, FORMAT
-from moewright.audit.text.clauses import Clauses
+from moewright.audit.text.clauses import Clauses, ends_range
 from moewright.audit.text.numbers import BYTES, COUNT, SECONDS
 from moewright.case.precision import element_bytes
 from moewright.case.tensors.layer_tensors import total_parameters
@@ -28,6 +28,8 @@ from moewright.units import format_quantity
 _ESTIMATED: Final = ("time.", "throughput.tokens", "throughput.sequences", "share.communication")
 #: an approximate figure this far off may be of a coarser reckoning
 ROUGHLY: Final = 0.1
+#: what a checkpoint may have besides the parameters that are counted
+CLOSE: Final = 0.03
 #: bytes that an element has at most, with all its optimizer's state
 WIDEST: Final = 20
 #: latencies that are no pass
@@ -38,8 +40,6 @@ _OTHER_TIME: Final = re.compile(
 )
 _OF_PREFILL: Final = re.compile(r"\bttft\b|first token|prefill|预填充", re.IGNORECASE)
 _OF_DECODE: Final = re.compile(r"\btpot\b|\bitl\b|inter-token|per (?:output )?token|decod|解码", re.IGNORECASE)
-_RANGE_AFTER: Final = re.compile(r"^\s*(?:-|to|bis|至|\.\.\.?|~)\s*[~≈]?\d")
-_RANGE_BEFORE: Final = re.compile(r"\d[\d.,]*\s*[A-Za-zμ%/]{0,5}\s*(?:-|to|bis|至|\.\.\.?|~)\s*$")
 _UP_TO: Final = re.compile(
     r"\b(?:up to|as (?:much|many|low|high|little) as|peaks? at|bis zu)\b|最高|高达", re.IGNORECASE
 )
@@ -108,7 +108,7 @@ def admitted(claim: Claim, part: Part, found: Clauses, c: Context, doubts: Doubt
         or _of_another(part, part.meaning, c)
         or _other_format(part, part.meaning, c)
         or _derived(part, found, claim, c)
-        or _on_doubt(part.meaning, claim, c, doubts)
+        or _on_doubt(part, part.meaning, claim, c, doubts)
     )
     return not_checked(claim, reason) if reason else claim
 
@@ -127,7 +127,7 @@ def _in_text(part: Part, claim: Claim, c: Context) -> str:
     if reason := standing_of(s, c.name):
         return reason
     before, after = s.value[: n.at], s.value[n.at + len(n.text) :]
-    if _RANGE_AFTER.search(after) or _RANGE_BEFORE.search(before):
+    if ends_range(s.value, n):
         return "it is an end of a range"
     if after.startswith("+") and not after[1:2].strip().isdigit():
         return "it is a lower end, without an upper one"
@@ -162,6 +162,12 @@ def _of_another(part: Part, meaning: Meaning, c: Context) -> str:
         whole_bytes, shares = total_parameters(model) * size, {1, gpus if "gpu" in meaning.explicit else 1}
         if any(matches(replace(n, approx=False), whole_bytes / share) for share in shares):
             return f"it is all parameters at {size:g} bytes each, a usual estimate"
+    if meaning.name in ("memory.weights", "memory.total", "count.parameters"):
+        said = [
+            v for v in (n.value, n.binary) for r in c.readings(meaning.name, meaning.scopes[0]) if _close(v, r.value)
+        ]
+        if said:
+            return f"it lies within {CLOSE:.0%}, as scales, further prediction layers or padding may make"
     for name in names:
         for scope in scopes:
             if (name, scope) == (meaning.name, meaning.explicit):
@@ -169,6 +175,10 @@ def _of_another(part: Part, meaning: Meaning, c: Context) -> str:
             if any(r.value and matches(n, r.value) for r in c.readings(name, scope)):
                 return f"it is right for {label(name, scope)}, and the text does not say which is meant"
     return ""
+
+
+def _close(said: float, right: float) -> bool:
+    return abs(said - right) <= CLOSE * abs(right)
 
 
 def _scopes_near(explicit: Scope, text: str) -> list[Scope]:
@@ -210,11 +220,14 @@ def _other_format(part: Part, meaning: Meaning, c: Context) -> str:
     return f"it is in {form}, and what the plan's weights are in was read as {plan}"
 
 
-def _on_doubt(meaning: Meaning, claim: Claim, c: Context, doubts: Doubts) -> str:
+def _on_doubt(part: Part, meaning: Meaning, claim: Claim, c: Context, doubts: Doubts) -> str:
     """Premises that are contested or assumed, estimates of time, and quantities that are not named plainly."""
     of_gpu = "gpu" in meaning.explicit or ("all" not in meaning.explicit and "gpu" in scopes_named(claim.text))
     if of_gpu and c.facts.plan is None and claim.verdict is Verdict.WRONG:
         return f"what a GPU has is not known without a strategy: {c.facts.reason}"
+    counted = meaning.name.startswith(("count.experts", "count.modules", "count.heads", "count.tokens"))
+    if counted and not meaning.explicit and part.figure.role == "lone" and c.facts.plan is None:
+        return "it is not said of what: of a GPU, of a layer or of all"
     readings = c.readings(meaning.name, meaning.scopes[0]) or c.readings(meaning.name, meaning.explicit)
     needs = readings[0].needs if readings else ()
     sizes = _SIZES if set(PLAN) & set(needs) or "gpu" in meaning.explicit else ()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.judges.admissible import WIDEST, Doubts, admitted
+from moewright.audit.judges.admissible import WIDEST, Doubts, admitted, not_checked
 from moewright.audit.judges.equalities import Outcome, judge_equality, judge_split
 from moewright.audit.judges.figures import Context, Stated, judge_figure, unit_of
 from moewright.audit.judges.formats import judge_formats
@@ -20,6 +21,12 @@ from moewright.audit.text.clauses import Clauses, Equality
 from moewright.audit.text.document import Statement
 from moewright.audit.text.expressions import Node, Operation, numbers_in
 from moewright.audit.text.numbers import BYTES, COUNT, FLOP, FLOP_RATE, Dim, Number
+from moewright.units import format_count
+
+#: bytes of an element in usual formats
+ELEMENTS: Final = (0.5, 1.0, 2.0, 4.0)
+#: what rounding leaves of a figure that follows from another
+FOLLOWS: Final = 0.02
 
 #: (line, value, column) of premises; the column is None where it does not matter
 Given = frozenset[tuple[int, object, str | None]]
@@ -105,7 +112,24 @@ def _of_place(said: list[Said]) -> list[Claim]:
             mine += judge_words(s, place.view, place.doubts)
             mine += judge_exactly(s, mine)
         claims += dict.fromkeys(mine)
-    return [_named(c, place) for c in claims]
+    return [_named(c, place) for c in _once(claims, len(setting.case.model.layers))]
+
+
+def _once(claims: list[Claim], layers: int) -> list[Claim]:
+    """``claims``, where a number of parameters that the model's sizes contradict is called wrong once: what follows
+    from it, whole or a layer's share or its bytes, agrees with the document."""
+    first = next((c for c in claims if c.quantity == "count.parameters" and c.verdict is Verdict.WRONG), None)
+    if first is None or not first.claimed:
+        return claims
+    usual = [first.claimed * size / part for size in (1.0, *ELEMENTS) for part in (1, layers)]
+    out = []
+    for c in claims:
+        same = c.claimed is not None and any(abs(c.claimed / u - 1) <= FOLLOWS for u in usual)
+        counted = c.quantity.startswith(("count.parameters", "memory.weights", "memory.total"))
+        if c is not first and same and counted and c.verdict is Verdict.WRONG:
+            c = not_checked(c, f"it follows from the {format_count(first.claimed)} parameters of line {first.line}")
+        out.append(c)
+    return out
 
 
 def _parts(x: Said) -> list[Part]:

@@ -112,6 +112,8 @@ def _agree(left: Value, right: Value, e: Equality) -> bool:
         scales.append(1 / last.factor)
     elif right.dims == {COUNT} and left.dims != {COUNT}:
         scales += _POWERS
+    if "iB" in last.text:  # GiB written for GB
+        scales += [s * (1000 / 1024) ** round(math.log(last.factor, 1024)) for s in scales]
     return any(_meet(left, Value(right.low * s, right.high * s, right.dims), e) for s in scales)
 
 

@@ -26,9 +26,9 @@ _OTHERWISE: Final = re.compile(
 
 def judge_formats(parts: Sequence[Part]) -> Iterator[Claim]:
     """A verdict for the bytes of gradients that stand in a list with the bytes of weights, where both name a format."""
-    weights: dict[tuple[int, tuple[str, ...]], tuple[Part, str]] = {}
+    weights: dict[tuple[int, tuple[str, ...], str], tuple[Part, str]] = {}
     for p in parts:
-        place = (p.statement.group, p.statement.path)
+        place = (p.statement.group, p.statement.path, p.statement.column)
         form = _format_of(p)
         if not form:
             continue

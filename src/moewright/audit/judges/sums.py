@@ -11,7 +11,7 @@ from typing import Final
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.meaning import Meaning
-from moewright.audit.text.clauses import Figure
+from moewright.audit.text.clauses import Figure, ends_range
 from moewright.audit.text.document import Statement
 from moewright.audit.text.numbers import BYTES, FLOP, SECONDS, Number
 from moewright.units import format_quantity
@@ -45,14 +45,21 @@ def judge_sums(parts: Sequence[Part], f: Facts) -> Iterator[Claim]:
             continue
         if not _TOTAL.search(s.key or total.figure.words) or s.kind not in ("item", "cell"):
             continue
-        mine = [p for p in before[-MOST_BEFORE:-1] if _is_part(p, total)]
         if total.figure.formula:  # it says itself what it is the sum of
             continue
-        mine = [p for p in mine if p is _foremost(p, mine, total)]
-        rows = list({p.statement.line: p for p in mine}.values())
-        if not 2 <= len(rows) <= MOST_PARTS:
-            continue
-        yield _judged(total, [[p for p in mine if p.statement.line == r.statement.line] for r in rows], f)
+        siblings = [p for p in before[-MOST_BEFORE:-1] if _is_sibling(p, total)]
+        if any(ends_range(p.statement.value, p.figure.number) for p in siblings):
+            continue  # what may be anything adds up to anything
+        alike = [p for p in siblings if _is_alike(p, total)]
+        chosen = [p for p in alike if p is _foremost(p, alike, total)]
+        judged = [_judged(total, rows, f) for rows in map(_rows, (chosen, siblings)) if 2 <= len(rows) <= MOST_PARTS]
+        if judged and chosen:
+            yield next((c for c in judged if c.verdict is Verdict.HOLDS), judged[0])
+
+
+def _rows(parts: list[Part]) -> list[list[Part]]:
+    lines = dict.fromkeys(p.statement.line for p in parts)
+    return [[p for p in parts if p.statement.line == line] for line in lines]
 
 
 def _foremost(p: Part, parts: list[Part], total: Part) -> Part:
@@ -68,24 +75,30 @@ def _foremost(p: Part, parts: list[Part], total: Part) -> Part:
     return p if p in fitting else fitting[0]
 
 
-def _is_part(p: Part, total: Part) -> bool:
+def _is_sibling(p: Part, total: Part) -> bool:
+    """Whether ``p`` stands in the list, or in the column, that ``total`` may be the total of."""
     s, t = p.statement, total.statement
-    column = t.key.partition(" | ")[2]
     return (
         s.group == t.group
         and s.path == t.path
         and s.line != t.line
-        and s.key.partition(" | ")[2] == column
+        and s.key.partition(" | ")[2] == t.key.partition(" | ")[2]
         and p.figure.number.dim == total.figure.number.dim
         and p.figure.role != "operand"
+        and not p.figure.remark
         and not _TOTAL.search(s.key or p.figure.words)
-        and (p.meaning is None or total.meaning is None or _kind(p.meaning) == _kind(total.meaning))
     )
 
 
+def _is_alike(p: Part, total: Part) -> bool:
+    return p.meaning is None or total.meaning is None or _kind(p.meaning) == _kind(total.meaning)
+
+
 def _kind(m: Meaning) -> str:
-    """Memory adds to memory, bytes sent to bytes sent."""
-    return m.name.partition(".")[0]
+    """What may be added: bytes that a GPU holds and bytes that it sends are both bytes, and buffers are named after
+    what is sent."""
+    group = m.name.partition(".")[0]
+    return "memory" if group == "communication" else group
 
 
 def _times(p: Part, total: Part, f: Facts) -> list[float]:
@@ -113,7 +126,7 @@ def _judged(total: Part, rows: list[list[Part]], f: Facts) -> Claim:
             value = sum(_value(x, binary) * t for x, t in chosen)
             room = sum(x.half * t for x, t in chosen if not x.whole)
             for said in (n.value, n.binary):
-                slack = n.half + room + (0.05 * said if n.approx else 0.0)
+                slack = n.half + room + (0.1 * said if n.approx else 0.0)
                 text = " + ".join(x.text if t == 1 else f"{t:g} × {x.text}" for x, t in chosen)
                 if abs(value - said) <= slack * (1 + 1e-9):
                     return Claim(

@@ -40,12 +40,16 @@ _PARTS: Final = re.compile(
     re.IGNORECASE,
 )
 
+_MODELS: Final = re.compile(r"^(?:models?(?: name)?|checkpoints?|模型(?:名称)?|Modelle?)$", re.IGNORECASE)
+#: the title of a column that is of a model of that size
+_SIZED: Final = re.compile(r"\b\d+(?:\.\d+)?[BT]\b(?!/)")
+
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
     """One of a document's configurations: under a title (``path``), in a ``column`` or in the row on ``line`` of table
     ``group``. ``premises``: its own, with what it inherits; ``own``: fields that it gives itself; ``contested``: those
-    that it gives several values."""
+    that it gives several values; ``unpriced``: why nothing can be held against it."""
 
     name: str
     path: tuple[str, ...]
@@ -55,6 +59,7 @@ class Configuration:
     premises: tuple[Premise, ...] = ()
     own: frozenset[str] = frozenset()
     contested: tuple[tuple[str, tuple[object, ...]], ...] = ()
+    unpriced: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +211,14 @@ def _columns(document: Document, premises: list[Premise]) -> Iterator[Configurat
     for p in premises:
         if p.where is not None and p.where.group in tables and p.where.kind == "cell" and _is_named(p.where.column):
             by_table.setdefault(p.where.group, {}).setdefault(p.where.column, []).append(p)
+    for group, table in groupby(cells, key=lambda s: s.group):
+        sized: dict[str, list[Statement]] = {}
+        for s in table:
+            if _SIZED.search(s.column):
+                sized.setdefault(s.column, []).append(s)
+        if len(sized) > 1:
+            by_table.pop(group, None)
+            yield from (_of_model(title, column, title) for title, column in sized.items())
     for group, columns in by_table.items():
         if len(columns) < 2 or not _differ(list(columns.values())):
             continue
@@ -220,19 +233,36 @@ def _rows(document: Document) -> Iterator[Configuration]:
     for group, all_cells in groupby(cells, key=lambda s: s.group):
         table = list(all_cells)
         fields = {s.column: _field(s.column) for s in table}
+        if _MODELS.search(table[0].corner) and len({s.line for s in table}) > 1:
+            yield from (_of_model(row[0].row, list(row)) for row in _lines(table))
+            continue
         corner = _field(table[0].corner)
         known = {f for f in (*fields.values(), corner) if f}
         sizes = {f for f in known if not f.startswith("model.")}
         if not (sizes or len(known) > 1) or _PARTS.search(table[0].corner) or len({s.line for s in table}) < 2:
             continue
-        for line, row_cells in groupby(table, key=lambda s: s.line):
-            row = list(row_cells)
+        for row in _lines(table):
+            line = row[0].line
             own = [p for s in row for p in _cell(fields[s.column], s)]
             if corner and row[0].row.replace(",", "").isdigit():
                 own.append(Premise(corner, int(row[0].row.replace(",", "")), line, row[0].text, where=row[0]))
-            own += _models(row[0])
+            own += _models(row[0].row, row[0])
             if own and not _PARTS.search(row[0].row):
                 yield Configuration(row[0].row, row[0].path, group, line=line, premises=tuple(own))
+
+
+def _lines(table: list[Statement]) -> Iterator[list[Statement]]:
+    return (list(cells) for _, cells in groupby(table, key=lambda s: s.line))
+
+
+def _of_model(name: str, cells: list[Statement], column: str = "") -> Configuration:
+    """The row, or the column, that is of the model ``name``."""
+    first = cells[0]
+    own = (*(p for s in cells for p in _cell("" if column else _field(s.column), s)), *_models(name, first))
+    known = any(p.field == "model.name" for p in own)
+    reason = "" if known else f"it is of {name[:60]}, which is no model of the catalogue"
+    line = 0 if column else first.line
+    return Configuration(name, first.path, first.group, column=column, line=line, premises=own, unpriced=reason)
 
 
 def _field(title: str) -> str:
@@ -252,10 +282,11 @@ def _cell(name: str, s: Statement) -> Iterator[Premise]:
         yield Premise(name, int(n.value), s.line, s.text, where=s)
 
 
-def _models(s: Statement) -> Iterator[Premise]:
-    """The model that a row is named after."""
+def _models(name: str, s: Statement) -> Iterator[Premise]:
+    """The model that a row or a column is named after."""
     from moewright.case.catalogue.model_catalogue import find_alias, find_name
 
-    model = find_name(s.row) or find_alias(s.row)
-    if model and any(c.isdigit() for c in s.row):
+    plain = re.sub(r"[(\[].*", "", name).strip(" *")
+    model = find_name(plain) or find_alias(plain)
+    if model and any(c.isdigit() for c in plain):
         yield Premise("model.name", model, s.line, s.text, where=s)

@@ -36,6 +36,7 @@ _MARKS: Final = {name: wording(entry) for name, entry in _LIST["marks"].items()}
 _NAMED: Final = _MARKS["named"]
 #: what stands behind it is said of what is counted
 _VERB: Final = re.compile(r"\b(?:have|has|holds?|hosts?|runs?|uses?|that|which|whose|are|is|haben|hat|sind)\b", re.I)
+_BEHIND: Final = re.compile(r"\b(?:per|of|in|for|on|from|to|across|over|at|pro|je|von|auf)\b|/", re.I)
 _BOUND: Final = _MARKS["bound"]
 _TOTAL: Final = _MARKS["total"]
 _SPLIT_OFF: Final = _MARKS["split_off"]
@@ -50,6 +51,8 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
     own = figure.words
     if kind == "count":  # a bare number is what the words behind it say, else its key, or what it is the result of
         noun = _VERB.split(figure.number.noun)[0]
+        head = _BEHIND.split(noun)[0]  # GPUs per expert are no experts
+        noun = noun if _topic(kind, [head]) or not _NAMED.match(head) or "layer" in head else head
         levels = [noun] if _NAMED.match(noun) else [noun, s.key, *([own] if figure.role == "result" else [])]
     elif figure.role == "operand":
         levels = [own]

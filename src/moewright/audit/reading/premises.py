@@ -121,6 +121,14 @@ _BEHIND_PART: Final = re.compile(
 )
 
 
+#: what stands behind layers, heads or experts of a part of the model
+_PER_PART: Final = re.compile(
+    r"\s*(?:/|(?:per|each|in each|on each|in every|pro|je)\b)\s*(?:[\w-]+ )?"
+    r"(?:stage|gpu|group|rank|node|device|card|Stufe)",
+    re.IGNORECASE,
+)
+
+
 def _of_part(before: str, behind: str) -> bool:
     """Whether a number of GPUs is that of a node, a group, a stage or a copy."""
     return bool(_OF_NODES.search(before) or _BEFORE_PART.search(before) or _BEHIND_PART.search(behind))
@@ -196,6 +204,7 @@ def _phrases(s: Statement) -> Iterator[Premise]:
             if field == "cluster.gpus" and _of_part(text[: m.start(1)], text[m.end() :]):
                 continue
             part = field.startswith("model.") and not field.endswith("size") and PER_GPU.search(s.text)
+            part = part or (field.startswith("model.") and _PER_PART.match(text[m.end() :]))
             if not worked and not part and len(m[1]) < 10 and int(m[1].replace(",", "")):
                 at = m.start() + sum(removed for place, removed in shift if place <= m.start())
                 yield Premise(field, int(m[1].replace(",", "")), s.line_of(at, in_text=True), s.text)

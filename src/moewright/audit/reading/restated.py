@@ -61,9 +61,14 @@ def judge_premises(premises: list[Premise], setting: Setting) -> Iterator[Claim]
         elif first is not None and p.value != first.value:
             why = f"line {first.line} gives {first.value} for {p.field}"
             alike = p.keyed and first.keyed and p.path == first.path and not p.field.startswith("strategy")
+            alike = alike and _key(p) == _key(first)  # token dimension and hidden size may be two things
             verdict = Verdict.CONTRADICTED if alike else Verdict.NOT_CHECKED
             why += "" if alike else "; this may be of a part, a phase or another configuration"
             yield Claim(p.line, p.text, f"premise {p.field}", verdict, why, p.value, first.value, unit=unit)
+
+
+def _key(p: Premise) -> str:
+    return "" if p.where is None else " ".join(re.findall(r"\w+", p.where.key.lower()))
 
 
 def judge_strategy(premises: list[Premise], setting: Setting, reason: str, priced: bool) -> Iterator[Claim]:
@@ -80,7 +85,9 @@ def judge_strategy(premises: list[Premise], setting: Setting, reason: str, price
         why += f"; but the document gives several values for {', '.join(several)}" if several else ""
         copies = "redundant" in reason and any(_REDUNDANT.search(p.text) for p in premises)
         why += "; but the document speaks of redundant experts" if copies else ""
-        verdict = Verdict.NOT_CHECKED if several or copies else Verdict.CONTRADICTED
+        loose = any(not p.keyed and p.where is not None and not _given(p.where.text) for p in sizes)
+        why += "; but it may be put together from several" if loose else ""
+        verdict = Verdict.NOT_CHECKED if several or copies or loose else Verdict.CONTRADICTED
         yield Claim(first.line, first.text, "strategy", verdict, why)
     gpus, node = given.get("cluster.gpus"), given.get("cluster.gpus_per_node")
     if gpus and node and gpus.value > node.value and gpus.value % node.value:
@@ -99,6 +106,20 @@ def judge_strategy(premises: list[Premise], setting: Setting, reason: str, price
                 1.0,
                 unit="share",
             )
+
+
+#: sizes that are named one after another, or multiplied, are one strategy
+_TOGETHER: Final = re.compile(
+    r"(?:\b[ETDPC]P\b\W{0,3}\d+\W{0,4}(?:[x×*·,+]|and\b|with\b)\s*){1,}(?:\w+[ -]){0,2}[ETDPC]P\b|--?[a-z-]+size|"
+    r"\d\s*=\s*[ETDPC]P|-(?:way|fold)\b|parallel",
+    re.IGNORECASE,
+)
+_CHOICE: Final = re.compile(r"\b(?:or|vs\.?|versus|same as|instead|either|both|compared)\b|相同|或者?|对比", re.I)
+
+
+def _given(text: str) -> bool:
+    """Whether the sizes in a running text are those of one strategy."""
+    return bool(_TOGETHER.search(text)) and not _CHOICE.search(text)
 
 
 def _product(premises: list[Premise], given: dict[str, Premise]) -> Iterator[Claim]:

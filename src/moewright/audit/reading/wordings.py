@@ -34,7 +34,7 @@ COMPILED: Final[tuple[tuple[re.Pattern[str], str, tuple[Dim, ...]], ...]] = tupl
 )
 #: (phrase with one number, field)
 TEXT: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
-    (_plain(phrase), entry["field"])
+    (_plain(rf"(?<![\w.])(?:{phrase})" if phrase.startswith(r"(\d") else phrase), entry["field"])
     for entry in _LIST["phrases"]
     for lang in LANGUAGES
     for phrase in entry.get(lang, ())

@@ -20,6 +20,10 @@ _NOUNS: Final = re.compile(
 _SYMBOL: Final = re.compile(r"(?:^|\s|/)(?:[A-Za-z]{1,2}|[EDTPC]P|batch|size|top_?k)$")
 
 
+_RANGE_AFTER: Final = re.compile(r"^\s*(?:-|to|bis|至|\.\.\.?|~)\s*[~≈]?\d")
+_RANGE_BEFORE: Final = re.compile(r"\d[\d.,]*\s*[A-Za-zμ%/]{0,5}\s*(?:-|to|bis|至|\.\.\.?|~)\s*$")
+
+
 @dataclass(frozen=True, slots=True)
 class Equality:
     """``left = right`` as written; ``loose`` where it is ≈."""
@@ -60,6 +64,11 @@ class Clauses:
     equalities: list[Equality] = field(default_factory=list)
     splits: list[Split] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
+
+
+def ends_range(text: str, n: Number) -> bool:
+    """Whether ``n`` is an end of a range in ``text``: 10-100 GB."""
+    return bool(_RANGE_AFTER.search(text[n.at + len(n.text) :]) or _RANGE_BEFORE.search(text[: n.at]))
 
 
 def clauses_of(text: str, parameters: bool = False) -> Clauses:
@@ -238,6 +247,10 @@ def _left(tokens: list[Token], first: bool) -> Node | None:
     if node is None or _symbolic(tokens, next(numbers_in(node)).at):
         return None
     last = list(numbers_in(node))[-1].noun
+    if "_" in last.rpartition(" ")[2]:  # an identifier that is given a value
+        return None
+    if isinstance(node, Number) and re.match(r"/|per\b|pro\b|je\b|每", last):  # 117 MB/layer = 8.2 GB in all
+        return None
     if isinstance(node, Number) and _counted_before(tokens, node):
         return None
     if isinstance(node, Number):
@@ -275,14 +288,14 @@ def _of_many(node: Node) -> bool:
 
 
 def _renamed(left: Node, right: Node) -> bool:
-    """``160 experts = 7.55 GB``: a number of things is told in another unit, and is no side of an equation."""
-    return (
-        isinstance(left, Number)
-        and left.dim == COUNT
-        and bool(left.noun)
-        and not left.percent
-        and any(n.dim != COUNT for n in numbers_in(right))
-    )
+    """``160 experts = 7.55 GB``, ``25% = 120 tokens/s``: a lone number that is told in another unit is no side of an
+    equation."""
+    if not isinstance(left, Number):
+        return False
+    others = list(numbers_in(right))
+    if left.percent:
+        return not any(n.percent for n in others)
+    return left.dim == COUNT and bool(left.noun) and any(n.dim != COUNT for n in others)
 
 
 def _span(text: str, left: Node, right: Node) -> str:

@@ -44,7 +44,9 @@ def numbers_in(node: Node) -> Iterator[Number]:
 
 
 def fold(tokens: list[Token]) -> list[Token]:
-    """Words behind a number become its noun (with units such as expert/layer); numbers keep the rest."""
+    """Words behind a number become its noun (with units such as expert/layer); numbers keep the rest; ``4-8 GB`` is a
+    range and no difference."""
+    tokens = [replace(t, kind="stop") if _is_range(tokens, i) else t for i, t in enumerate(tokens)]
     out: list[Token] = []
     i = 0
     while i < len(tokens):
@@ -68,6 +70,15 @@ def fold(tokens: list[Token]) -> list[Token]:
             i += 1
         out.append(replace(token, number=replace(token.number, noun=" ".join(words).replace(" / ", "/"))))
     return out
+
+
+def _is_range(tokens: list[Token], at: int) -> bool:
+    """A hyphen with no space around it, between a bare number and one with a unit."""
+    if tokens[at].text != "-" or not 0 < at < len(tokens) - 1:
+        return False
+    first, second = tokens[at - 1].number, tokens[at + 1].number
+    close = first is not None and second is not None and first.at + len(first.text) == tokens[at].at == second.at - 1
+    return close and first is not None and second is not None and first.dim == COUNT and second.dim != COUNT
 
 
 def _words_only(tokens: list[Token], at: int) -> int:

@@ -108,10 +108,21 @@ _UNIT: Final = re.compile(
 )
 _RATE: Final = re.compile(
     r"\s?(?P<what>(?:tokens?|tok|sequences?|seqs?|samples?|requests?|req|prompts?|"
-    r"queries)\s?(?:/\s?(?:s(?:ec(?:ond)?)?)\b|per second\b|每秒)"
+    r"queries)\s?(?:/\s?(?P<per>ms|µs|μs|us|min(?:ute)?|h(?:our)?|s(?:ec(?:ond)?)?)\b|per second\b|每秒)"
     r"|(?:个\s?)?(?:tokens?|序列|请求)\s?/\s?(?:秒|s)|tps\b)",
     re.IGNORECASE,
 )
+#: how many of a span of time a second has
+_PER: Final = {
+    "ms": 1e3,
+    "µs": 1e6,
+    "μs": 1e6,
+    "us": 1e6,
+    "min": 1 / 60,
+    "minute": 1 / 60,
+    "h": 1 / 3600,
+    "hour": 1 / 3600,
+}
 _NUMBER: Final = re.compile(
     r"(?P<approx>[~≈≃约]\s*)?(?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
     r"(?P<power>[eE][+-]?\d{1,3}(?![\w.])|\s?[×x*·]\s?10\^-?\d{1,3}|\^-?\d{1,3})?",
@@ -229,6 +240,8 @@ def _with_unit(n: Number, text: str, end: int) -> Number:
         n, end = _applied(n, unit, text), unit.end()
         rate = _RATE.match(text, end) if unit["count"] else None
     if rate:
+        per = _PER.get((rate["per"] or "s").lower(), 1.0)
+        n = replace(n, value=n.value * per, binary=n.binary * per, half=n.half * per, factor=n.factor * per)
         n = replace(n, text=text[n.at : rate.end()], dim=PER_SECOND, noun=rate["what"].lower(), whole=False)
     return n
 
