@@ -26,10 +26,10 @@ from moewright.planning.evaluate import evaluate_table
 from moewright.planning.search import plan
 from moewright.report.blocks import Section
 from moewright.report.blocks import Table as Rows
-from moewright.report.figures.cluster_map import cluster_map
+from moewright.report.figures.cluster_map import cluster_map, training_map
 from moewright.report.figures.frontier_figure import pass_frontier
 from moewright.report.figures.layer_timeline import layer_timeline
-from moewright.report.figures.parts_figure import kinds_of_time, pass_memory, stacked
+from moewright.report.figures.parts_figure import kinds_of_time, pass_memory, stacked, training_memory, training_parts
 from moewright.report.figures.schedule_figure import _gaps, schedule_figure
 from moewright.report.figures.theme import spaced_values
 from moewright.report.html.audit_report import audit_report
@@ -197,6 +197,30 @@ def test_a_sample_is_of_the_strategies_searched(result):
     assert (gpus == 128).all()
 
 
+def test_a_training_map_has_groups_of_the_sizes_planned(trained):
+    s = trained.best.strategy
+    rows = [row for row in values(training_map(trained)) if "gpu" in row]
+    assert len(rows) == 512  # of 2048, whole groups of tp and of a stage's first nodes
+    _, counts = np.unique([row["g_tp"] for row in rows], return_counts=True)
+    assert set(counts) == {s.tp}
+    assert len({row["g_stage"] for row in rows}) == 512 * s.pp // s.gpus
+    assert all(
+        f"{trained.stages[row['g_stage']].layers} layers of stage {row['g_stage']}" in row["holds"] for row in rows
+    )
+
+
+def test_every_part_of_a_bar_has_a_colour(trained):
+    from moewright.report.training.train_page import LINES, PARTS
+
+    assert set(trained.best.parts) <= set(PARTS)
+    assert set(trained.best.memory) <= set(LINES)
+    for figure in (training_parts(trained, PARTS), training_memory(trained, LINES)):
+        colour = next(layer["encoding"]["color"] for layer in figure.spec()["layer"] if "color" in layer["encoding"])
+        kinds = {row["kind"] for row in values(figure) if "kind" in row}
+        assert kinds == set(colour["scale"]["domain"])
+        assert len(colour["scale"]["range"]) == len(kinds)
+
+
 @given(
     st.lists(st.tuples(st.floats(0.01, 1), st.floats(0, 1)), min_size=1, max_size=12),
     st.floats(0, 3),
@@ -232,6 +256,13 @@ def test_every_claim_is_marked_in_its_place(audited):
     plain = unescape(re.sub(r"<[^>]+>", "", html))
     assert "Total expert instances: 64 × 16 = 1024" in plain
     offline(render_html(audit_report(SEED.read_text(), audited)))
+
+
+def test_a_claim_whose_words_are_not_found_marks_its_line(audited):
+    one = replace(audited.claims[0], line=3, text="words of a formula as it was read")
+    html = str(marked_document("# Title\n\nA *line* of prose\n", replace(audited, claims=(one,))))
+    assert html.count("<mark") == 3
+    assert unescape(re.sub(r"<[^>]+>", "", html)).split() == ["Title", "A", "line", "of", "prose"]
 
 
 def test_a_document_cannot_bring_scripts(audited):

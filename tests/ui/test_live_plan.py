@@ -72,6 +72,16 @@ def test_mistakes_are_told_with_the_option_that_they_are_in(client, changed, fie
     assert str(nowhere()) not in json.dumps(found)
 
 
+def test_no_message_names_the_folder_that_files_are_looked_up_in(client):
+    spec = "model: folder/config.json\ncluster: h100-hgx\nworkload: {kind: prefill, batch: 8, sequence: 128}\n"
+    found = asked(client, {"spec": spec}).json()
+    assert "config.json" in json.dumps(found)
+    assert str(nowhere()) not in json.dumps(found)
+    good = answer({"options": PASS})
+    assert "moewright launch spec.yaml" in good["note"]
+    assert str(nowhere()) not in json.dumps(good)
+
+
 def test_what_does_not_fit_says_what_would(client):
     found = asked(client, {"options": {**PASS, "model": "DeepSeek-V3", "cluster": "h100-hgx:1"}}).json()
     assert "needs" in found["error"]

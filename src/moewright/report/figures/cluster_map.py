@@ -14,6 +14,7 @@ from moewright.placement.ranks import groups_of
 from moewright.planning.proof.rank_totals import placed
 from moewright.planning.record import Plan
 from moewright.report.figures.theme import SERIES, Figure, Rows, data, layered, tips
+from moewright.training.training_record import TrainingResult
 from moewright.units import format_bytes
 
 #: GPUs drawn at most; larger clusters repeat themselves
@@ -31,6 +32,7 @@ _NAMES: Final = {
     "dcp": "dcp group",
     "ep": "expert ep group",
     "etp": "expert tp group",
+    "edp": "expert dp group",
 }
 
 
@@ -42,9 +44,41 @@ def cluster_map(case: Case, plan: Plan) -> Figure:
 def worker_map(case: Case, strategy: Strategy, note: str = "") -> Figure:
     """A square a GPU, node by node; a list chooses the kind of group that colours say, and pointing at a GPU raises the
     others of its group. ``note``: a sentence for the caption."""
-    gpus = strategy.gpus
-    groups = {kind: ranks for kind, ranks in groups_of(strategy).items() if ranks.shape[1] > 1}
-    held = _held(case, strategy)
+    return _figure(case, groups_of(strategy), _held(case, strategy), note)
+
+
+def training_map(r: TrainingResult) -> Figure:
+    """The map of a training plan: ranks numbered stage, then dp, cp, tp (edp, ep, etp), the last one fastest."""
+    s, moe = r.best.strategy, r.case.model.moe
+    rank = np.arange(s.gpus)
+    attention = rank.reshape(s.pp, s.dp, s.cp, s.tp)
+    experts = rank.reshape(s.pp, s.expert_dp, s.ep, s.etp)
+    groups = {
+        "tp": attention.reshape(-1, s.tp),
+        "cp": np.moveaxis(attention, 2, -1).reshape(-1, s.cp),
+        "dp": np.moveaxis(attention, 1, -1).reshape(-1, s.dp),
+        "etp": experts.reshape(-1, s.etp),
+        "ep": np.moveaxis(experts, 2, -1).reshape(-1, s.ep),
+        "edp": np.moveaxis(experts, 1, -1).reshape(-1, s.expert_dp),
+        "pp": np.moveaxis(attention, 0, -1).reshape(-1, s.pp),
+        "stage": rank.reshape(s.pp, -1),
+    }
+    held = []
+    for i in range(s.gpus):
+        stage, local = divmod(i, s.gpus // s.pp)
+        text = f"{r.stages[stage].layers} layers of stage {stage}"
+        if moe is not None:
+            ep, count = local // s.etp % s.ep, moe.experts // s.ep
+            text += f"; experts {_listed(range(ep * count, (ep + 1) * count))} of each"
+            text += f", slice {local % s.etp + 1} of {s.etp}" if s.etp > 1 else ""
+        held.append(text + (f"; attention slice {local % s.tp + 1} of {s.tp}" if s.tp > 1 else ""))
+    return _figure(r.case, groups, held, "")
+
+
+def _figure(case: Case, every: dict[str, np.ndarray], held: list[str], note: str) -> Figure:
+    """Of the groups [groups, size] by kind, and what each rank holds."""
+    gpus = len(held)
+    groups = {kind: ranks for kind, ranks in every.items() if ranks.shape[1] > 1}
     sizes = list(case.cluster.sizes) or [gpus]
     node = np.repeat(np.arange(len(sizes)), sizes)[:gpus]
     first = np.concatenate([[0], np.cumsum(sizes)])

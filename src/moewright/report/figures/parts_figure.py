@@ -144,7 +144,7 @@ def training_parts(r: TrainingResult, names: Mapping[str, str]) -> Figure:
     plans = [(r.best, "best"), *((p, "") for p in r.alternatives), *((c.plan, "compared") for c in r.comparisons)]
     factor, unit = time_unit(max(p.seconds for p, _ in plans))
     palette = (EXPERTS, IDLE, IDLE, ATTENTION, OTHER, EXCHANGE, COLLECTIVE, WARN, GOOD, GOOD, REST)
-    colour = {names[part]: c for part, c in zip(names, palette, strict=False)}
+    colour = {name: palette[i % len(palette)] for i, name in enumerate(names.values())}
     colour[names["bubble"]] = BAD
     bars = [
         (
@@ -163,7 +163,8 @@ def training_memory(r: TrainingResult, names: Mapping[str, str]) -> Figure:
     """Bytes of the fullest rank in training, against what is usable."""
     plans = [(r.best, "best"), *((p, "") for p in r.alternatives), *((c.plan, "compared") for c in r.comparisons)]
     factor, unit = byte_unit(r.best.usable)
-    colour = dict(zip(names.values(), (EXPERTS, ATTENTION, OTHER, GOOD, WARN, EXCHANGE), strict=False))
+    palette = (EXPERTS, ATTENTION, OTHER, GOOD, WARN, EXCHANGE, COLLECTIVE, REST)
+    colour = {name: palette[i % len(palette)] for i, name in enumerate(names.values())}
     bars = [
         (
             _noted(p.strategy.name, note),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from moewright.report.blocks import percent
+from moewright.report.figures.cluster_map import training_map
 from moewright.report.figures.frontier_figure import training_frontier
 from moewright.report.figures.parts_figure import training_memory, training_parts
 from moewright.report.figures.schedule_figure import schedule_figure, stage_memory_figure
@@ -22,6 +23,7 @@ def training_report(r: TrainingResult) -> Report:
         schedule_figure(r),
         stage_memory_figure(r),
         training_memory(r, LINES),
+        training_map(r),
     ]
     text = (
         f"{best.strategy.name} is the best of {r.candidates} legal layouts on {case.cluster.gpus} × "
