@@ -109,6 +109,7 @@ class Diagnosis:
             "version": self.version,
             "model": self.model.name if self.model else known_text(self.reading.model),
             "layout": self.reading.layout.to_dict(),
+            "strategy": None if self.reading.training is None else self.reading.training.to_dict(),
             "settings": self.reading.settings,
             "starts": self.starts,
             "fits": self.fit.fits,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from moewright.case.strategy import Dispatch, StrategySpec
+from moewright.case.train.train_strategy import TrainStrategy
 from moewright.doctor.option_values import Fault, OptionValues
 from moewright.doctor.shell.expansion import MARK, without_marks
 
@@ -80,7 +81,8 @@ class ServedLayout:
 @dataclass(slots=True)
 class EngineReading:
     """``model``: its name or path as given; ``overrides``: what the engine profile is set to otherwise
-    (``EngineSpec``); ``longest``: tokens of the longest sequence that is served; ``drafts``: tokens guessed ahead."""
+    (``EngineSpec``); ``longest``: tokens of the longest sequence that is served; ``drafts``: tokens guessed ahead;
+    ``training``: the strategy of a training job, where its options and ranks tell it."""
 
     engine: str
     layout: ServedLayout
@@ -93,6 +95,7 @@ class EngineReading:
     quantization: str | None = None
     dummy: bool = False
     trains: bool = False
+    training: TrainStrategy | None = None
 
     def problem(self, option: str, what: str, source: str, stops: bool = False) -> None:
         """Note a problem, once."""
@@ -103,6 +106,11 @@ class EngineReading:
     def take_faults(self, values: OptionValues) -> None:
         """What the option parser refuses, before all else."""
         self.problems = [*dict.fromkeys(map(_of_fault, values.faults)), *self.problems]
+
+    @property
+    def layout_name(self) -> str:
+        """The short name of a training strategy, or of the layout."""
+        return self.training.name if self.training is not None else self.layout.name
 
     def resized(self, **sizes: int) -> None:
         """Change the layout."""

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from moewright.doctor.option_values import OptionValues, UnknownValueError
 from moewright.doctor.semantics.engine_reading import EngineReading, ServedLayout
+from moewright.doctor.semantics.megatron_strategy import read_strategy
 from moewright.doctor.shell.expansion import MARK
 
 VALIDATE: Final = "Megatron-LM, megatron/training/arguments.py, validate_args (core 0.20)"
@@ -105,12 +106,13 @@ def _settings(r: EngineReading, values: OptionValues, world: int | None, dp: int
             what = f"{batches} micro-batches on {x.pp} stages: {bubble:.0%} of the time is bubble"
             r.problem(values.written("global_batch_size"), what, "Megatron-LM, pipeline schedules")
     expert_dp = None if world is None else world // (x.pp * x.ep * x.etp) or None
+    r.training = read_strategy(r, values, x, micro)
     r.settings |= {
         "tp": x.attn_tp,
         "dp": None if world is None else dp,
         "cp": x.attn_cp,
         "expert_dp": expert_dp,
-        "vpp": values.maybe_size("num_layers_per_virtual_pipeline_stage", "num_virtual_stages_per_pipeline_rank"),
+        "vpp": None if r.training is None else r.training.virtual,
         "mbs": micro,
         "gbs": whole,
         "seq": values.maybe_size("seq_length", "max_length"),

@@ -10,6 +10,7 @@ from moewright.launch.exporters.megatron_training import training_rows
 from moewright.launch.launch_plan import LaunchPlan, Pool
 from moewright.launch.refusal import Refusal, exchanged, has_experts
 from moewright.launch.servers import RENDEZVOUS_PORT, Process
+from moewright.training.plan_training import training_of
 
 Row = tuple[str, object, str] | None
 _ARGUMENTS = "megatron/training/arguments.py: validate_args"
@@ -45,6 +46,14 @@ def megatron_refusals(plan: LaunchPlan, pool: Pool) -> list[Refusal]:
     ):
         schedule = plan.training.strategy.schedule
         found.append(Refusal(f"schedule {schedule}", "Megatron runs 1f1b and interleaved", _ARGUMENTS))
+    if plan.training is not None and not training_of(plan.case).tuning.whole:
+        found.append(
+            Refusal(
+                "frozen parts and adapters",
+                "pretrain_gpt.py trains all of a model; Megatron-Bridge and ms-swift train adapters",
+                _ARGUMENTS,
+            )
+        )
     if plan.training is None and s.overlap is Overlap.TWO_BATCH and (s.pp > 1 or e.ep == 1):
         found.append(Refusal("two-batch", "it needs ep above 1, and with pp virtual stages", _ARGUMENTS))
     if pool.dcp > 1:

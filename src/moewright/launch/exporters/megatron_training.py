@@ -5,13 +5,17 @@ from __future__ import annotations
 from moewright.case.case import Case
 from moewright.case.strategy import AttentionParallel, ExpertParallel, Overlap, Strategy
 from moewright.case.train.recipe import Recipe
-from moewright.case.train.train_strategy import Sharding, TrainStrategy
+from moewright.case.train.train_strategy import ContextExchange, Dispatcher, Sharding, TrainStrategy
 from moewright.case.train.train_workload import Graphs, Training
 from moewright.launch.launch_plan import Expectation, LaunchPlan, Pool, Role, Settings
 from moewright.training.plan_training import training_of
 from moewright.training.training_record import TrainingPlan
 
 Row = tuple[str, object, str] | None
+#: ``--cp-comm-type`` of each exchange
+EXCHANGES = {ContextExchange.ALL_GATHER: "all_gather", ContextExchange.RING: "p2p", ContextExchange.ALL_TO_ALL: "a2a"}
+#: GPUs of a node, beyond which links are a rack's
+_NODE = 8
 _RECIPES = {"fp8": "tensorwise", "fp8_block": "blockwise", "mxfp8": "mxfp8"}
 
 
@@ -43,9 +47,11 @@ def training_rows(plan: TrainingPlan, case: Case) -> list[Row]:
         ("--sequence-parallel", s.tp > 1, "tokens divided over tp outside of products, which MoE needs"),
         *_stages(s, t, len(case.model.layers)),
         ("--context-parallel-size", s.cp, f"sequences cut {s.cp} ways"),
+        ("--cp-comm-type", EXCHANGES[s.cp_comm_type], f"keys by {s.cp_comm_type}; unset a ring") if s.cp > 1 else None,
+        ("--tp-comm-overlap", s.overlap_tp, "gathers and reductions beside products"),
         ("--expert-model-parallel-size", s.ep, f"experts over {s.ep} ranks"),
         ("--expert-tensor-parallel-size", s.etp, f"an expert cut {s.etp} ways (unset it would be {s.tp})"),
-        ("--moe-token-dispatcher-type", "alltoall", "tokens go to where their experts are"),
+        *_dispatched(s, case),
         ("--overlap-moe-expert-parallel-comm", overlap, "behind another micro-batch"),
         *_recomputed(s),
         *_optimizer(s, t),
@@ -55,6 +61,21 @@ def training_rows(plan: TrainingPlan, case: Case) -> list[Row]:
         ("--mtp-num-layers", t.prediction_layers, "multi-token prediction") if t.prediction_layers else None,
         ("--moe-router-force-load-balancing", t.balanced, "a benchmark's routing"),
         ("--cuda-graph-impl", "full_iteration", "whole iterations as graphs") if t.graphs is Graphs.FULL else None,
+    ]
+
+
+def _dispatched(s: TrainStrategy, case: Case) -> list[Row]:
+    """How tokens reach their experts. DeepEP is of nodes, HybridEP of racks; both take weights of experts in fp32
+    (megatron/core/transformer/moe/token_dispatcher.py)."""
+    if s.dispatcher is Dispatcher.ALL_GATHER:
+        return [("--moe-token-dispatcher-type", "allgather", "all tokens to all ranks of ep")]
+    if s.dispatcher is Dispatcher.ALL_TO_ALL or s.ep == 1:
+        return [("--moe-token-dispatcher-type", "alltoall", "each copy of a token to the rank of its expert")]
+    backend = "hybridep" if (case.cluster.board or case.cluster.gpus_per_node) > _NODE else "deepep"
+    return [
+        ("--moe-token-dispatcher-type", "flex", "a token once to each rank that has any of its experts"),
+        ("--moe-flex-dispatcher-backend", backend, "the kernels that do so"),
+        ("--moe-router-dtype", "fp32", "which these kernels take"),
     ]
 
 
@@ -90,8 +111,12 @@ def _optimizer(s: TrainStrategy, t: Training) -> list[Row]:
     full = s.sharding is Sharding.FULL
     return [
         ("--use-distributed-optimizer", s.sharding is not Sharding.NONE, "states divided over dp"),
-        ("--overlap-grad-reduce", True, "behind the last backward pass"),
-        ("--overlap-param-gather", s.sharding is not Sharding.NONE, "behind the first forward pass"),
+        ("--overlap-grad-reduce", s.overlap_grad_reduce, "behind the last backward pass"),
+        (
+            "--overlap-param-gather",
+            s.overlap_param_gather and s.sharding is not Sharding.NONE,
+            "behind the first forward pass",
+        ),
         ("--use-megatron-fsdp", full, "weights and gradients divided too"),
         ("--data-parallel-sharding-strategy", "optim_grads_params", "") if full else None,
         ("--accumulate-allreduce-grads-in-fp32", t.gradients > 2, "gradients kept and reduced in fp32"),

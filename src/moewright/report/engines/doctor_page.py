@@ -36,7 +36,7 @@ def _title(d: Diagnosis) -> str:
 def _layout(d: Diagnosis) -> Table:
     s = d.reading.settings
     return facts(
-        ("Layout", d.reading.layout.name),
+        ("Layout", d.reading.layout_name),
         ("Starts", _WORDS[d.starts]),
         ("Fits", _WORDS[d.fit.fits]),
         *((_LABELS[name], _shown(s[name])) for name in _LABELS if s.get(name) not in (None, False, 0)),

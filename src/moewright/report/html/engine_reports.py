@@ -82,7 +82,7 @@ def doctor_report(d: Diagnosis, cluster: str | None, text: str) -> Report:
     if d.problems:
         answer += f"; {plural(len(d.problems), 'option')} to know about"
     e = d.expects or {}
-    numbers = [Number(d.reading.layout.name, "Layout", f"{d.reading.layout.gpus_total or '?'} GPUs")]
+    numbers = [Number(d.reading.layout_name, "Layout", f"{d.reading.layout.gpus_total or '?'} GPUs")]
     if e.get("ttft"):
         numbers.append(Number(format_seconds(e["ttft"]), "Time to first token (TTFT)"))
     if e.get("tpot"):
@@ -99,7 +99,7 @@ def doctor_report(d: Diagnosis, cluster: str | None, text: str) -> Report:
         numbers.append(Number(str(len(d.problems)), "Options to know about", f"{stops} of them stop it"))
     figures = []
     if memory.get("capacity") and memory.get("fraction"):
-        figures.append(memory_figure([(d.reading.layout.name, memory)]))
+        figures.append(memory_figure([(d.reading.layout_name, memory)]))
     command = (
         Command(d.better, "Better on the same GPUs.") if d.better else Command(text.strip(), "The command as read.")
     )
