@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moewright.case.train.train_strategy import LEVELS, Schedule, TrainSizes
-from moewright.errors import InfeasibleError, SpecError
+from moewright.errors import SpecError
 from moewright.training.layouts import Layouts
 from moewright.training.legal_layouts import legal_layouts
 from training.cases import case_of
@@ -56,6 +56,16 @@ REFUSED = [
         "got 3; expected one that divides the 4 sequences of a rank",
         "nearest: 2 or 4",
     ),
+    ({"micro_batch": 3}, "workload.micro_batch", "divides the global batch 32", "nearest: 2 or 4"),
+    (
+        {"pp": 1, "tp": 1, "cp": 4, "micro_batch": 4},
+        "workload.micro_batch",
+        "divides the 2 sequences of a rank",
+        "nearest: 1 or 2",
+    ),
+    ({"pp": 1, "schedule": Schedule.ZERO_BUBBLE}, "strategy.pp", "schedule zero_bubble needs 2 stages", "pp: 2 or 4"),
+    ({"pp": 32, "schedule": Schedule.DUALPIPE_V}, "strategy.pp", "of 2 chunks each, and twice as many", "pp: 8 or 16"),
+    ({"pp": 16, "dp": 4, "schedule": Schedule.DUALPIPE_V}, "strategy.pp", "got 16; schedule dualpipe_v", "pp: 2 or 4"),
     ({"pp": 8, "virtual": 8}, "strategy.virtual_stages", "with pp 8 is no more than 60 layers", "nearest: 6 or 7"),
     ({"pp": 1, "virtual": 2}, "strategy.virtual_stages", "one stage has one chunk", ""),
     (
@@ -80,7 +90,7 @@ def test_a_size_that_cannot_be_is_refused_with_the_nearest_that_can(sizes, field
 
 
 def test_a_schedule_that_no_micro_batches_suit_leaves_nothing():
-    with pytest.raises(InfeasibleError, match="no legal layout"):
+    with pytest.raises(SpecError, match=r"got 8; schedule interleaved needs .* a multiple of pp, .*; nearest pp: none"):
         layouts(TrainSizes(pp=8, schedule=Schedule.INTERLEAVED, dp=8), gpus=64, global_batch=24)
 
 

@@ -15,6 +15,7 @@ from moewright.case.train.train_workload import Training
 from moewright.errors import InfeasibleError, SpecError
 from moewright.planning.complete import divisors
 from moewright.training.layouts import SCHEDULES, SHARDINGS, Layouts
+from moewright.training.legal_schedules import check_schedule
 from moewright.training.legal_ways import check_ways, exchanges, way_columns
 
 #: micro-batches and chunks a stage that are tried where none is given
@@ -107,13 +108,20 @@ def _check_together(case: Case, training: Training) -> None:
         )
     if s.pp is not None:
         _check_experts(case, s, gpus // s.pp)
-    if s.dp is not None and s.micro_batch is not None and training.global_batch % (s.dp * s.micro_batch):
-        each = training.global_batch // s.dp
-        raise _refused(
-            case, "workload.micro_batch", s.micro_batch, divisors(each), f"divides the {each} sequences of a rank"
-        )
+    _check_micro_batch(case, training, gpus // (pp * cp * tp) if s.pp and s.cp and s.tp else s.dp)
     _check_pipeline(case, training)
+    check_schedule(case, training, chunk_layers(case, training), MICRO_BATCHES)
     check_ways(case, training)
+
+
+def _check_micro_batch(case: Case, training: Training, dp: int | None) -> None:
+    """A micro-batch divides the sequences of a rank; of any rank where ``dp`` is open."""
+    size, batch = training.sizes.micro_batch, training.global_batch
+    if size is None or batch % ((dp or 1) * size) == 0:
+        return
+    each = batch // (dp or 1)
+    of = f"the {each} sequences of a rank" if dp else f"the global batch {batch}"
+    raise _refused(case, "workload.micro_batch", size, divisors(each), f"divides {of}")
 
 
 def _check_experts(case: Case, s: TrainSizes, stage: int) -> None:

@@ -63,7 +63,7 @@ def _every_section(r: TrainingResult) -> list[Section]:
             ),
         ),
         Section("A step", (_parts(best), _hidden(best))),
-        Section("Memory of the fullest rank", (_memory(best), *_moment(r))),
+        Section("Memory of the fullest rank", (_memory(r), *_moment(r))),
     ]
     if best.strategy.pp > 1:
         sections.append(Section("Stages", (_stages(r),)))
@@ -119,12 +119,13 @@ def _parts(best: TrainingPlan) -> Table:
     return Table(("part", "seconds", "share"), rows, (1, 2))
 
 
-def _memory(best: TrainingPlan) -> Table:
+def _memory(r: TrainingResult) -> Table:
+    best = r.best
     rows = [
         (LINES[name], format_bytes(size), percent(size, best.peak)) for name, size in best.memory.items() if size > 0
     ]
     rows.append(("peak", format_bytes(best.peak), ""))
-    rows.append(("usable", format_bytes(best.usable), ""))
+    rows.append((f"usable, {r.training.fragmentation:.0%} left to fragments", format_bytes(best.usable), ""))
     return Table(("what", "bytes", "share"), tuple(rows), (1, 2))
 
 
