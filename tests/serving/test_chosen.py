@@ -176,7 +176,7 @@ def test_no_more_are_in_flight_than_there_are_requests():
     c = case(TP4, concurrency=1 << 20, requests=50)
     found = simulate(c)
     assert (found.concurrency, found.asked) == (50, 1 << 20)
-    assert "50 in flight (of 1048576 asked for: there are no more requests)" in text(c, found)
+    assert "concurrency 50 (of 1048576 asked for: there are no more requests)" in text(c, found)
 
 
 def test_words_of_one():

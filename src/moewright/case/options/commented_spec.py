@@ -12,7 +12,7 @@ _COMMENTS: Mapping[str, str] = {
     "workload": "requests that an engine serves (kind serving), or one pass (forward, prefill, decode)",
     "workload.input": "tokens of a prompt; {mean: 4000, sigma: 0.5} or {uniform: 4000} for others",
     "workload.output": "tokens of an answer",
-    "workload.concurrency": "requests in flight; a list or auto to plan; or rate: requests a second",
+    "workload.concurrency": "requests open at once; a list or auto to plan; or rate: requests a second",
     "workload.engine": "vllm, sglang or trtllm; its version decides the memory rule",
     "workload.batch": "sequences on all GPUs; a list or auto",
     "workload.sequence": "tokens of a sequence",

@@ -30,7 +30,7 @@ def doctor(
     cluster: Annotated[str | None, typer.Option(help="What it runs on, such as h200-hgx:8.")] = None,
     input_tokens: Annotated[str | None, typer.Option("--input", help="Tokens of a prompt, such as 4k.")] = None,
     output_tokens: Annotated[str | None, typer.Option(help="Tokens of an answer.")] = None,
-    concurrency: Annotated[str | None, typer.Option(help="Requests in flight.")] = None,
+    concurrency: Annotated[str | None, typer.Option(help="Requests that clients keep open at once.")] = None,
     engine_version: Annotated[
         str | None, typer.Option(help="The engine's version: the same line means different layouts by version.")
     ] = None,

@@ -53,7 +53,7 @@ EngineName = Annotated[
 EngineVersion = Annotated[str | None, typer.Option(help="The engine's version, whose memory rule holds.")]
 Input = Annotated[str | None, typer.Option("--input", help="Tokens of a prompt: 4000, 8k, 128Ki.")]
 OutputTokens = Annotated[str | None, typer.Option(help="Tokens of an answer.")]
-Concurrency = Annotated[str | None, typer.Option(help="Requests in flight: 512, or 64,128,256, or auto.")]
+Concurrency = Annotated[str | None, typer.Option(help="Requests open at once: 512, or 64,128,256, or auto.")]
 RequestRate = Annotated[float | None, typer.Option(min=1e-9, help="Requests a second, instead of a concurrency.")]
 Ttft = Annotated[str | None, typer.Option(help="Limit of the mean time to the first token, such as 2s.")]
 Tpot = Annotated[str | None, typer.Option(help="Limit of the mean time of a further token, such as 50ms.")]

@@ -20,7 +20,7 @@ _QUESTIONS = {
     "engine": ("Engine (vllm, sglang, trtllm)", "vllm"),
     "input": ("Tokens of a prompt", "4k"),
     "output_tokens": ("Tokens of an answer", "1k"),
-    "concurrency": ("Requests in flight (a number, a list, auto)", "auto"),
+    "concurrency": ("Concurrency, requests open at once (a number, a list, auto)", "auto"),
 }
 
 

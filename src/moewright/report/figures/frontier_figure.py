@@ -173,7 +173,7 @@ def serving_frontier(p: ServingPlan) -> Figure:
     def add(choices: Sequence[Choice], kind: int) -> None:
         for c in choices:
             seen = c.seen
-            row = _point(f"{c.name}, {c.concurrency} in flight", kind, c.of_user, seen.of_cluster, 0.0, "", {})
+            row = _point(f"{c.name}, concurrency {c.concurrency}", kind, c.of_user, seen.of_cluster, 0.0, "", {})
             held = c.simulation.pools[-1].memory.get("kv_cache", 0.0) if c.simulation else 0.0
             row |= {
                 "latency": f"TTFT {format_seconds(seen.ttft)}, TPOT {format_seconds(seen.tpot)}",
@@ -197,10 +197,10 @@ def serving_frontier(p: ServingPlan) -> Figure:
     }
     caption = (
         "Up and to the right is better: every point was simulated and meets the limits. Click one for its figures; the "
-        "list below the figure leaves only one number of requests in flight."
+        "list below the figure leaves only one concurrency."
     )
     chart = _scatter(
-        _once(rows), "tokens/s of a user", "output tokens/s of a GPU", {"flight": "in flight", "gpus": "GPUs"}, labels
+        _once(rows), "tokens/s of a user", "output tokens/s of a GPU", {"flight": "concurrency", "gpus": "GPUs"}, labels
     )
     return Figure("frontier", "What users get against what GPUs give", caption, chart, labels)
 

@@ -64,7 +64,7 @@ def _load(s: Serving, o: Outcome) -> str:
     if not o.concurrency:
         return _arrivals(s)
     less = o.asked is not None and o.asked > o.concurrency
-    return f"{o.concurrency} in flight" + (f" (of {o.asked} asked for: there are no more requests)" if less else "")
+    return f"concurrency {o.concurrency}" + (f" (of {o.asked} asked for: there are no more requests)" if less else "")
 
 
 def _notes(o: Outcome) -> list[str]:
