@@ -15,7 +15,8 @@ from typing import Any
 
 from typer.models import ArgumentInfo
 
-import moewright.cli  # noqa: F401 - every verb joins the app
+import moewright
+import moewright.cli  # every verb joins the app
 from moewright.case.file.schema import schema
 from moewright.cli.app import app
 from moewright.planning import record
@@ -157,18 +158,56 @@ def _words(name: str) -> str:
 
 
 def plan_json() -> str:
-    """The records behind ``plan --json``, field by field."""
+    """The keys of every command's JSON, from what it prints of an example; and what the records of a plan say."""
     parts = [
-        f"{NOTE}# JSON of a plan\n",
-        "Every command has `--json`: one object, SI units (bytes, seconds, FLOPs, bytes/s), no figures rounded. `plan "
-        "--json` prints the fields of `Result`, with the case as it was read (`model`, `cluster`, `workload`, `spec`) "
-        "and `engines`: for each engine why it does not run the layout (empty: it does). The records in it:\n",
+        f"{NOTE}# JSON\n",
+        "Every command has `--json`: one object, SI units (bytes, seconds, FLOPs, bytes/s), no figures rounded. The "
+        "tables have the keys of an example each, with one of its values.\n",
     ]
+    for command, value in _examples():
+        parts.append(f"## {command}\n\n| key | as in the example |\n|---|---|\n" + "\n".join(_keys(value)) + "\n")
+    parts.append("## What the records of a plan mean\n")
     for one in _records():
-        parts.append(f"## {one.__name__}\n\n{_described(one)}\n")
-        rows = [f"| `{f.name}` | `{_type(one, f)}` |" for f in dataclasses.fields(one)]
-        parts.append("| field | type |\n|---|---|\n" + "\n".join(rows) + "\n")
+        parts.append(f"**{one.__name__}**: {_described(one)}\n")
     return "\n".join(parts)
+
+
+def _examples() -> Iterator[tuple[str, dict[str, Any]]]:
+    """A command, and the object that it prints with ``--json``."""
+    from moewright.audit.audit_document import audit
+    from moewright.case.loads.synthetic import synthetic_loads
+    from moewright.cli.fit import USUAL, _case
+    from moewright.doctor.diagnose import Question, diagnose
+    from moewright.serving.planner.fitting import fit
+
+    examples = Path(__file__).parents[1] / "examples"
+    yield "plan, of a pass", moewright.plan(moewright.load(examples / "paper.yaml"), top=1).to_dict()
+    served = moewright.load(examples / "serve-gpt-oss.yaml")
+    assert served.serving is not None
+    served = dataclasses.replace(served, serving=dataclasses.replace(served.serving, requests=100))
+    yield "plan, of a serving workload", moewright.plan_serving(served, top=1).to_dict()
+    yield "plan, of training", moewright.plan_training(moewright.load(examples / "train-paper.yaml"), top=1).to_dict()
+    yield "serve", moewright.serve(served).to_dict()
+    case, engine = _case("Qwen3-30B-A3B", USUAL[0], {"name": "vllm"}, None, 0)
+    yield "fit", fit(case, engine, 8192, 1, 8).to_dict()
+    placed = moewright.place(synthetic_loads("zipf:1.0", 2, 8, 0.0, 0), slots=8, gpus=4)
+    yield "place", placed.to_dict()
+    yield "audit", audit(examples / "strategy-ep64-tp2.md", [], None, None).to_dict()
+    text = (examples / "vllm-deepseek.sh").read_text(encoding="utf-8")
+    yield "doctor", diagnose(text, Question("h200-hgx", 16)).to_dict()
+
+
+def _keys(value: Any, path: str = "", depth: int = 0) -> Iterator[str]:
+    """Rows of the keys below ``value``; of a list its first entry's."""
+    if isinstance(value, dict) and depth < 4 and all(isinstance(k, str) and len(k) < 40 for k in value):
+        for key, inner in list(value.items())[:40]:
+            yield from _keys(inner, f"{path}.{key}" if path else key, depth + 1)
+    elif isinstance(value, list | tuple) and value and isinstance(value[0], dict) and depth < 4:
+        yield from _keys(value[0], f"{path}[]", depth)
+    elif path:
+        shown = str(value) if not isinstance(value, float) else f"{value:.6g}"
+        shown = shown.replace(f"{Path(__file__).parents[1]}/", "")
+        yield f"| `{path}` | `{_cell(shown[:48] + ('…' if len(shown) > 48 else '')).replace('`', '')}` |"
 
 
 def _records() -> Iterator[type]:
@@ -178,11 +217,6 @@ def _records() -> Iterator[type]:
         if mine and one.__name__ not in skipped:
             yield one
     yield record.Result
-
-
-def _type(one: type, f: Any) -> str:
-    text = str(f.type).replace("moewright.", "")
-    return text.replace("|", "\\|")
 
 
 def _described(one: type) -> str:

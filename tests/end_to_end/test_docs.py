@@ -45,7 +45,9 @@ def test_every_field_of_a_spec_and_of_a_plan_is_described():
         assert f"| `{name}` |" in fields
     for one in pages._records():
         assert one.__doc__
-    assert "| `straggler` |" in pages.plan_json()
+    keys = "\n".join(pages._keys({"best": {"name": "R1", "parts": [{"seconds": 1.0}, {"seconds": 2.0}]}, "none": None}))
+    assert keys.count("\n") == 2
+    assert "| `best.parts[].seconds` | `1` |" in keys
     assert "DeepSeek" in pages.catalogue()
 
 

@@ -178,12 +178,13 @@ def test_the_map_holds_every_gpu_once_and_its_groups(result):
 
 
 def test_the_frontier_has_the_best_once_and_what_can_be_filtered(result):
-    rows = [row for row in values(pass_frontier(result)) if "kind" in row]
+    figure = pass_frontier(result)
+    spec = figure.spec()
+    rows = [row for row in values(figure) if "kind" in row]
     best = [row for row in rows if row["kind"] == "best"]
     assert [row["name"] for row in best] == [result.best.name]
     assert all(row["x"] >= best[0]["x"] for row in rows)
-    names = [p["name"] for layer in pass_frontier(result).spec()["layer"] for p in layer.get("params", [])]
-    names += [p["name"] for p in pass_frontier(result).spec().get("params", [])]
+    names = [p["name"] for layer in (spec, *spec["layer"]) for p in layer.get("params", [])]
     assert {"picked", "only_tp", "only_ep", "only_replicas"} <= set(names)
 
 

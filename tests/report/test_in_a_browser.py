@@ -57,6 +57,14 @@ def test_points_are_clicked_and_filtered(report):
         assert 0 < page.locator(points).count() < before
 
 
+def test_a_strategy_is_chosen_by_keyboard(report):
+    with opened(report) as page:
+        choose = page.locator("#frontier .chooser select")
+        choose.focus()
+        page.keyboard.press("ArrowDown")
+        assert "R32 · PP1" in page.locator("#frontier .panel").inner_text()
+
+
 @pytest.mark.parametrize("width", [390, 1200])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_page_fits_its_window_in_light_and_dark(report, width, scheme):
