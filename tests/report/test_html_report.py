@@ -291,6 +291,13 @@ def test_ticks_of_a_logarithmic_axis_lie_on_it(low, factor):
     assert len(ticks) <= 14
 
 
+def test_a_strategy_that_is_given_has_no_frontier():
+    case = replace(paper(), strategy=StrategySpec(dp=64, tp=2, ep=64, etp=2))
+    report = pass_report(plan(case))
+    assert [f.name for f in report.figures] == ["time", "layer", "memory", "cluster"]
+    assert "the strategy given" in report.answer
+
+
 def test_a_limit_far_beyond_the_bars_is_named_not_drawn():
     def rules(limit):
         chart = stacked([("a", "1 s", {"x": 1.0})], {"x": "red"}, "s", 1.0, (limit, "limit")).to_dict()

@@ -204,7 +204,7 @@ def stacked(
     used = [k for k in colour if any(row["kind"] == k for row in rows)]
     most = max((row["to"] for row in rows), default=1.0)
     beyond = line is not None and line[0] > 5 * most
-    end = 1.18 * (most if beyond or line is None else max(most, line[0]))
+    end = 1.03 * (most if beyond or line is None else max(most, line[0]))
     x = alt.X(
         "from:Q", title=axis, scale=alt.Scale(domain=[0, end], nice=False), axis=alt.Axis(tickCount=6, format="~s")
     )
@@ -221,8 +221,9 @@ def stacked(
         )
     )
     named = alt.Chart(data(heads)).encode(y=y)
-    names = named.mark_text(align="left", baseline="bottom", dy=-11, x=0, limit=WHOLE).encode(text="name:N")
-    totals = named.mark_text(align="right", x=WHOLE, fontWeight=600).encode(text="after:N")
+    rest = alt.ExprRef(f"width - {8 + 7 * max(len(after) for _, after, _ in bars)}")
+    names = named.mark_text(align="left", baseline="bottom", dy=-11, x=0, limit=rest).encode(text="name:N")
+    totals = named.mark_text(align="right", baseline="bottom", dy=-11, x=WHOLE, fontWeight=600).encode(text="after:N")
     layers = [bar, names, totals, *([] if line is None else _limit(line, end))]
     return layered(*layers, height=max(60, 42 * len(bars) + 8))
 

@@ -22,6 +22,10 @@ def fit_report(several: list[Fit]) -> Report:
     found = several[0]
     sections = fit_sections(found) if len(several) == 1 else [*overview(several), *fit_sections(found)]
     answer = sections[0].blocks[0]
+    if len(several) > 1:
+        asked = "One request" if found.concurrency == 1 else f"{found.concurrency} requests"
+        fewest = [f"{f.fewest} × {f.device}" if f.fewest else f"no {f.device}" for f in several]
+        answer = f"{asked} of {format_count(found.context)} tokens under {found.engine.name}: {', '.join(fewest)}."
     best = next((x for x in found.layouts if x.fits and x.gpus == found.fewest), None)
     model, kind = found.case.model.name, found.case.cluster.name
     command = Command("", "No layout holds the requests.")

@@ -19,8 +19,9 @@ from moewright.units import format_bytes, format_count, format_seconds
 def pass_report(result: Result) -> Report:
     """The report of a search."""
     case, plan = result.case, result.best
+    several = result.sample is None or result.sample.of > 1 or result.comparisons
     figures = (
-        pass_frontier(result),
+        *((pass_frontier(result),) if several else ()),
         pass_parts(shown_plans(result), _pass(result)),
         layer_timeline(case, plan),
         pass_memory(result),
@@ -50,10 +51,12 @@ def pass_answer(result: Result) -> str:
     text = f"{best.name} is {chosen} on {gpus}: "
     if case.goal.objective is Objective.LATENCY:
         text += f"{a_pass(result)} takes {format_seconds(t.seconds)}, {t.seconds / t.bound_seconds:.2f} times the bound"
+        name, seconds = max(t.breakdown.items(), key=lambda item: item[1])
+        text += f", {percent(seconds, t.seconds)} of it {words(name)}"
     else:
         text += f"it gives {format_count(best.throughput.tokens_per_second)} tokens/s with a batch of {best.batch}"
-    name, seconds = max(t.breakdown.items(), key=lambda item: item[1])
-    text += f", {percent(seconds, t.seconds)} of it {words(name)}"
+        reached = best.throughput.sequences_per_second * t.bound_seconds
+        text += f", {percent(reached, best.batch)} of what the bound allows"
     if result.comparisons:
         c = result.comparisons[0]
         text += f"; {c.plan.name} takes {c.ratio:.3g} times as long"
