@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 import moewright
 from moewright.cli import app
 from moewright.errors import SpecError
-from moewright.placement.engine_files import engine_file, schema
+from moewright.placement.files.engine_files import engine_file
+from moewright.placement.files.placement_schema import schema
 from moewright.placement.search.budget import least_sum
 
 

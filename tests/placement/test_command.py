@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import moewright
 from moewright.cli import app
 from moewright.errors import SpecError
-from moewright.placement.engine_files import schema
+from moewright.placement.files.placement_schema import schema
 
 ROOT = Path(__file__).parents[2]
 BY_NAME = ["lognormal:1.0", "--experts", "16"]
@@ -94,8 +94,8 @@ def test_slices_are_explained_and_kept(tmp_path):
 
 
 def test_shares_that_an_engine_does_not_take_are_told(tmp_path):
-    done = run(*BY_NAME, *SIZES, "--shares", "optimal", "--format", "sglang", "--output", tmp_path / "x.json")
-    assert "the format of sglang has no shares" in done.stderr
+    done = run(*BY_NAME, *SIZES, "--shares", "optimal", "--format", "vllm", "--output", tmp_path / "x.json")
+    assert "the format of vllm has no shares" in done.stderr
 
 
 def test_maps_say_what_they_show(tmp_path):

@@ -13,8 +13,8 @@ import moewright
 from moewright.errors import SpecError
 from moewright.placement.compiled.joint import fill_parts, part_experts
 from moewright.placement.compiled.shares import water_fill
-from moewright.placement.engine_files import schema
 from moewright.placement.expert_placement import slots_for
+from moewright.placement.files.placement_schema import schema
 from moewright.placement.search.moves import least_costs
 from moewright.placement.search.node_traffic import Router, crossings
 from moewright.placement.slices import place_slices

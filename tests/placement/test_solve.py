@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import moewright
 from moewright.errors import SpecError
-from moewright.placement.engine_files import engine_file
+from moewright.placement.files.engine_files import engine_file
+from moewright.placement.files.engine_layers import EngineLayers
 
 
 def brute(load, slots, gpus):
@@ -106,7 +107,14 @@ def test_files_of_engines_tell_the_same_placement():
             here = [s for s in where if s >= 0]
             assert len(here) == eplb["logcnt"][layer][expert]
             assert {slots[layer][s] for s in here} == {expert}
-    assert json.loads(engine_file(p, "sglang")) == {"physical_to_logical_map": slots}
+    of_model = EngineLayers(4, (1, 3), 6)
+    plain = [0, 1, 2, 3, 4, 5, 0, 1]
+    by_layer = {"physical_to_logical_map": [plain, slots[0], plain, slots[1]]}
+    assert json.loads(engine_file(p, "sglang", layers=of_model)) == by_layer
+    assert yaml.safe_load(engine_file(p, "tensorrt-llm", layers=of_model))["initial_global_assignments"] == {
+        1: slots[0],
+        3: slots[1],
+    }
     trt = yaml.safe_load(engine_file(p, "tensorrt-llm", 3))
     assert trt["initial_global_assignments"] == {3: slots[0], 4: slots[1]}
     assert trt["num_slots"] == 8

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import moewright
-from moewright.placement.engine_files import model_sizes
+from moewright.placement.files.engine_files import model_sizes
 from moewright.placement.search.node_traffic import Router, crossings
 
 TOKENS = 30_000

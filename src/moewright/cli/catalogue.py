@@ -27,7 +27,7 @@ def schema(
     from moewright.case.file.schema import schema as of_spec
 
     if placement:
-        from moewright.placement.engine_files import schema as of_placement
+        from moewright.placement.files.placement_schema import schema as of_placement
 
         print_json(of_placement())
     else:

@@ -129,7 +129,7 @@ def _add_resources(made: MCPServer) -> None:
     @made.resource("moewright://schema/placement", mime_type="application/schema+json")
     def placement_schema() -> str:
         """JSON Schema of a placement file."""
-        from moewright.placement.engine_files import schema
+        from moewright.placement.files.placement_schema import schema
 
         return json.dumps(schema())
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from moewright.case.loads.read_loads import number_table, sum_is_finite
 from moewright.errors import SpecError
-from moewright.placement.engine_files import read_previous
 from moewright.placement.expert_placement import ExpertPlacement
+from moewright.placement.files.engine_files import read_previous
 from moewright.placement.request import Request
 
 #: seeds below this
@@ -92,6 +92,11 @@ def check_options(r: Request, windows: int) -> None:
         whole("moves", r.moves, 0)
         if r.previous is None:
             raise SpecError("does nothing without previous; expected an earlier placement", field="moves")
+    if r.previous is None and (r.lost or r.previous_gpus is not None):
+        field = "lost" if r.lost else "previous_gpus"
+        raise SpecError("does nothing without previous; expected an earlier placement", field=field)
+    if r.previous_gpus is not None:
+        whole("previous_gpus", r.previous_gpus, 1)
     if r.traffic is not None:
         _real("traffic", r.traffic)
         if r.nodes == 1 or r.groups == 1:
@@ -154,17 +159,18 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-def checked_previous(previous: Any, layers: int, slots: int, experts: int) -> np.ndarray:
+def checked_previous(previous: Any, layers: int, slots: int | None, experts: int) -> np.ndarray:
     """Expert ids [layers, slots] of an earlier placement: a table, the record that ``place`` returns, its
-    dictionary, or the path of a placement file. Raises SpecError."""
+    dictionary, or the path of a placement file. ``slots`` None: it may have any number. Raises SpecError."""
     before = _table_of(previous)
     if before.size and before.min() == -1:
         raise SpecError(
-            f"has layers with fewer slots than others (-1), as a budget makes them; expected {slots} in each",
+            "has layers with fewer slots than others (-1), as a budget makes them; expected equally many in each",
             field="previous",
         )
-    if before.shape != (layers, slots):
-        raise SpecError(f"has shape {before.shape}; expected [{layers}, {slots}]", field="previous")
+    if before.ndim != 2 or len(before) != layers or (slots is not None and before.shape[1] != slots):
+        wanted = "slots" if slots is None else slots
+        raise SpecError(f"has shape {before.shape}; expected [{layers}, {wanted}]", field="previous")
     bad = np.argwhere((before < 0) | (before >= experts))
     if len(bad):
         layer, slot = (int(x) for x in bad[0])

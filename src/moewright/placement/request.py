@@ -15,6 +15,8 @@ class Request:
     ``shares``: equal, or optimal (a replica takes the part of its expert's tokens that balances best). ``previous``
     [layers, slots], the record of one, or the path of its file: an earlier placement to start from, of which at most
     15 % of all replicas move, in the layers where that helps most, or with ``moves`` at most so many in each layer.
+    Where it was made for ``previous_gpus`` other GPUs or other slots, or GPUs of it are ``lost``, what the others have
+    stays, as few copies as may be fill the rest, and beyond those no replica moves but by ``moves``.
     ``affinity`` [experts, experts] or [layers, experts, experts]: tokens that chose both of two experts, which are put
     on one GPU, or in one node, where no largest load grows by more than the part ``slack``. ``budget``: slots over all
     layers beyond ``slots`` in each, where they help most (``budget.py``). ``expert_bytes``, ``token_bytes``: for
@@ -30,6 +32,8 @@ class Request:
     shares: str = "equal"
     previous: Any = None
     moves: int | None = None
+    previous_gpus: int | None = None
+    lost: tuple[int, ...] = ()
     traffic: float | None = None
     affinity: Any = None
     slack: float = 0.01

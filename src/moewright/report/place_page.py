@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from moewright.placement.expert_placement import Affinity, ExpertPlacement, evenness
 from moewright.placement.slices import Sliced
+from moewright.placement.slot_sweep import SweepPoint
 from moewright.report.blocks import Section, Table, facts
 from moewright.units import format_bytes, format_seconds
 
@@ -15,8 +18,9 @@ _MOST = 24
 _WIDE = 72
 
 
-def place_sections(p: ExpertPlacement, reach: int | None = None) -> list[Section]:
-    """Balance, and heat maps of load per GPU before and after. ``reach``: slots from which on 0.95 is not ruled out."""
+def place_sections(p: ExpertPlacement, reach: int | None = None, told: Sequence[tuple[str, str]] = ()) -> list[Section]:
+    """Balance, and heat maps of load per GPU before and after. ``reach``: slots from which on 0.95 is not ruled out;
+    ``told``: what else there is to say."""
     layers, gpus = p.gpu_load.shape
     picked = np.unique(np.linspace(0, layers - 1, min(layers, _MOST)).astype(int))
     earlier = evenness(p.before)
@@ -40,6 +44,7 @@ def place_sections(p: ExpertPlacement, reach: int | None = None) -> list[Section
                     ("Balancedness", f"{p.balancedness:.4f} of at most {p.bound:.4f}, {_of(p, layers)}"),
                     ("Straggler", f"{p.straggler:.4f} times the mean load"),
                     _windows(p.windows),
+                    *told,
                     moved,
                     crossing,
                     *_together(p.affinity),
@@ -55,6 +60,25 @@ def place_sections(p: ExpertPlacement, reach: int | None = None) -> list[Section
             (Table(("layer", "balance", "bound", "GPUs"), rows, (0, 1, 2)), _legend(gpus)),
         ),
     ]
+
+
+def sweep_sections(points: Sequence[SweepPoint], knee: int, limit: float | None) -> list[Section]:
+    """Balance and bytes by number of slots, the knee and what fits ``limit`` bytes named."""
+    sized = any(p.bytes_per_gpu is not None for p in points)
+    rows = []
+    for i, p in enumerate(points):
+        over = limit is not None and p.bytes_per_gpu is not None and p.bytes_per_gpu > limit
+        held = [format_bytes(p.bytes_per_gpu)] if p.bytes_per_gpu is not None else []
+        notes = ", ".join(name for name, yes in (("knee", i == knee), ("over the limit", over)) if yes)
+        rows.append((str(p.slots), f"{p.balancedness:.4f}", f"{p.straggler:.4f}", f"{p.bound:.4f}", *held, notes))
+    head = ("slots", "balance", "straggler", "bound", *(["GB a GPU"] if sized else []), "")
+    fits = [p for p in points if limit is None or (p.bytes_per_gpu or 0) <= limit]
+    best = max(fits, key=lambda p: p.balancedness, default=None)
+    answer = f"The knee is at {points[knee].slots} slots: balance {points[knee].balancedness:.4f}."
+    if limit is not None:
+        within = f"{best.slots} slots, balance {best.balancedness:.4f}" if best else "no number of slots"
+        answer += f" Within {format_bytes(limit)} a GPU the best is {within}."
+    return [Section("Balance by redundancy", (answer, Table(head, tuple(rows), tuple(range(len(head) - 1)))))]
 
 
 def slice_sections(found: list[Sliced], forced: int) -> list[Section]:

@@ -24,6 +24,7 @@ from moewright.placement.expert_placement import (
     moved_replicas,
     timed,
 )
+from moewright.placement.files.earlier import copies, fitted, kept_experts, survivors
 from moewright.placement.inputs import check_options, check_router, check_sizes, checked_loads, checked_previous
 from moewright.placement.request import Request
 from moewright.placement.search.affinity import checked_affinity, draw_together, make_affinity, split_pairs
@@ -54,7 +55,8 @@ class Problem:
     """A request with its loads, checked. ``windows`` [windows, layers, experts] and their sum ``total``; ``table``: the
     same, where a layer without load has 1 for each expert; ``wide``: GPUs that share a slot, ``hosts`` of them;
     ``before`` [layers, hosts, slots a host] and ``pairs`` [layers, experts, experts]: an earlier placement and counts
-    of experts chosen together, where given."""
+    of experts chosen together, where given. ``kept`` [layers][hosts]: what each GPU has of an earlier placement that
+    ``before`` was fitted from, on other GPUs or slots."""
 
     request: Request
     windows: np.ndarray
@@ -64,6 +66,7 @@ class Problem:
     hosts: int
     before: np.ndarray | None
     pairs: np.ndarray | None
+    kept: list[list[list[int]]] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -116,16 +119,32 @@ def _checked(loads: Any, r: Request) -> Problem:
     check_router(experts, r)
     wide = max(1, r.gpus // r.slots)
     hosts = r.gpus // wide
-    before = None
-    if r.previous is not None:
-        earlier = checked_previous(r.previous, layers, r.slots, experts)
-        before = earlier.reshape(layers, hosts, -1)
+    before, kept = (None, None) if r.previous is None else _earlier(r, total, hosts)
     pairs = None if r.affinity is None else checked_affinity(r.affinity, layers, experts)
     if pairs is not None and (before is not None or r.shares == "optimal"):
         other = "shares" if before is None else "previous"
         raise SpecError(f"cannot go with {other}; expected affinity with equal shares, made afresh", field="affinity")
     table = np.where(total.sum(axis=1, keepdims=True) > 0, total, 1.0)  # no load at all: evenly
-    return Problem(r, windows, total, table, wide, hosts, before, pairs)
+    return Problem(r, windows, total, table, wide, hosts, before, pairs, kept)
+
+
+def _earlier(r: Request, total: np.ndarray, hosts: int) -> tuple[np.ndarray, list[list[list[int]]] | None]:
+    """The earlier placement [layers, hosts, slots a host]; on other GPUs or slots fitted to these, with what each GPU
+    has already. Raises SpecError."""
+    layers, experts = total.shape
+    rows = checked_previous(r.previous, layers, None if r.previous_gpus or r.lost else r.slots, experts)
+    old = r.previous_gpus or r.gpus
+    if (old, rows.shape[1]) == (r.gpus, r.slots) and not r.lost:
+        return rows.reshape(layers, hosts, -1), None
+    if rows.shape[1] % old:
+        raise SpecError(f"got {old}; expected a divisor of its {rows.shape[1]} slots", field="previous_gpus")
+    if r.groups > 1 or r.slots < r.gpus:
+        other = "groups" if r.groups > 1 else "fewer slots than GPUs"
+        raise SpecError(f"of other GPUs or slots cannot go with {other}", field="previous")
+    kept = kept_experts(rows, old, survivors(old, r.gpus, r.lost))
+    each = r.slots // r.gpus
+    fresh = np.stack([fitted(load, own, each) for load, own in zip(total, kept, strict=True)])
+    return fresh, kept
 
 
 def _all_layers(problem: Problem, kept: np.ndarray | None, effort: Effort) -> list[_Layer]:
@@ -154,6 +173,8 @@ def _kept(problem: Problem) -> np.ndarray:
     """The earlier placement, of which few replicas have moved, [layers, hosts, slots a host]."""
     r, before = problem.request, problem.before
     assert before is not None
+    if problem.kept is not None and not r.moves:
+        return before
     allowed = int(PART_MOVED * before.size) if r.moves is None else r.moves * len(before)
     moves = Moves(allowed, r.slots if r.moves is None else r.moves, r.seed)
     if r.groups > 1 and r.nodes > 1:
@@ -239,7 +260,9 @@ def _record(problem: Problem, held: np.ndarray, share: np.ndarray, split: np.nda
     r, total = problem.request, problem.total
     p = make_record(total, held, share, problem.wide, load_before(total, problem.before, problem.hosts, problem.wide))
     moved = crossing = seen = together = None
-    if problem.before is not None:
+    if problem.kept is not None:
+        moved = np.array([len(copies(own, row)) for own, row in zip(problem.kept, held, strict=True)])
+    elif problem.before is not None:
         moved = np.array([moved_replicas(*pair) for pair in zip(problem.before, held, strict=True)])
     if r.token_bytes is not None:
         crossing = np.zeros(len(total))

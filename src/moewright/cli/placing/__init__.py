@@ -1,0 +1,1 @@
+"""What ``moewright place`` is given, and its watch over a folder."""

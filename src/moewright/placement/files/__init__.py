@@ -1,0 +1,1 @@
+"""Placement files: of moewright and of engines, read and written."""
