@@ -176,3 +176,13 @@ def test_more_bandwidth_between_nodes_is_no_slower():
     fabric = replace(case.cluster.fabric, bandwidth=case.cluster.fabric.bandwidth * 4)
     faster = plan_training(replace(case, cluster=replace(case.cluster, fabric=fabric)))
     assert faster.best.seconds < plan_training(case).best.seconds
+
+
+def test_a_plan_that_megatron_does_not_run_says_so_instead_of_a_command(tmp_path):
+    page = run(tmp_path, raw=spec(lora={"rank": 8})).stdout
+    assert "Megatron-LM does not run frozen parts and adapters: no command starts this plan." in page
+    assert "Trained are" in page
+    assert "Start it" not in page
+    late = run(tmp_path, raw={**SPEC, "strategy": {"pp": 4, "schedule": "zero_bubble"}}).stdout
+    assert "Megatron-LM does not run schedule zero_bubble" in late
+    assert "Start it: moewright launch" in run(tmp_path).stdout

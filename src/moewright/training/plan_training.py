@@ -247,7 +247,7 @@ def _notes(case: Case, training: Training, best: TrainingPlan, detail: Detail) -
     if not training.tuning.whole:
         few, all_ = trained_parameters(case.model, training.tuning), total_parameters(case.model)
         deep = "; multi-token prediction is not trained" if case.model.prediction_layers else ""
-        notes.append(f"{format_count(few)} parameters are trained, beside {format_count(all_)} of the model{deep}.")
+        notes.append(f"Trained are {format_count(few)} parameters; the model has {format_count(all_)}{deep}.")
     if best.strategy.cp > 1 and training.sizes.cp_comm_type is None:
         notes.append(f"cp_comm_type was chosen: {best.strategy.cp_comm_type} exposes least.")
     if training.sizes.etp is None:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from moewright.case.case import Case
-from moewright.case.train.train_strategy import TrainStrategy
+from moewright.case.train.train_strategy import Schedule, TrainStrategy
 from moewright.case.train.train_workload import Training
 from moewright.case.train.tuning import trained_parameters
 from moewright.planning.naming import describe_case
@@ -146,6 +146,15 @@ class TrainingResult:
     comparisons: tuple[TrainingComparison, ...]
     notes: tuple[str, ...]
     spans: tuple[Span, ...] = ()
+
+    @property
+    def not_launched(self) -> str:
+        """What of the best plan Megatron-LM does not run; empty where it runs all."""
+        if not self.training.tuning.whole:
+            return "frozen parts and adapters"
+        schedule = self.best.strategy.schedule
+        ran = self.best.strategy.pp == 1 or schedule in (Schedule.ONE_F_ONE_B, Schedule.INTERLEAVED)
+        return "" if ran else f"schedule {schedule}"
 
     @property
     def mfu_definition(self) -> str:

@@ -34,6 +34,10 @@ def read_megatron(values: OptionValues, kind: str, world: int | None) -> EngineR
         r.problem("--expert-tensor-parallel-size", what, VALIDATE)
     _rules(r, values, swift)
     _settings(r, values, world, dp)
+    if kind == "megatron-lm":  # tools around it have defaults of their own
+        r.training = read_strategy(r, values, r.layout, values.maybe_size("micro_batch_size"))
+    if r.training is not None:
+        r.settings["vpp"] = r.training.virtual
     return r
 
 
@@ -106,13 +110,12 @@ def _settings(r: EngineReading, values: OptionValues, world: int | None, dp: int
             what = f"{batches} micro-batches on {x.pp} stages: {bubble:.0%} of the time is bubble"
             r.problem(values.written("global_batch_size"), what, "Megatron-LM, pipeline schedules")
     expert_dp = None if world is None else world // (x.pp * x.ep * x.etp) or None
-    r.training = read_strategy(r, values, x, micro)
     r.settings |= {
         "tp": x.attn_tp,
         "dp": None if world is None else dp,
         "cp": x.attn_cp,
         "expert_dp": expert_dp,
-        "vpp": None if r.training is None else r.training.virtual,
+        "vpp": values.maybe_size("num_layers_per_virtual_pipeline_stage", "num_virtual_stages_per_pipeline_rank"),
         "mbs": micro,
         "gbs": whole,
         "seq": values.maybe_size("seq_length", "max_length"),

@@ -57,7 +57,9 @@ def _every_section(r: TrainingResult) -> list[Section]:
             f"Plan of training {case.model.name} on {case.cluster.gpus} × {case.cluster.device.name}",
             (
                 f"Best of {plural(r.candidates, 'candidate')}: {best.strategy.name}",
-                f"Start it: {launch_command(case, 'megatron')}",
+                f"Start it: {launch_command(case, 'megatron')}"
+                if not r.not_launched
+                else f"Megatron-LM does not run {r.not_launched}: no command starts this plan.",
                 _figures(r),
                 *r.notes,
             ),
