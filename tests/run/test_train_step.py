@@ -250,3 +250,73 @@ def test_run_of_a_training_spec(tmp_path):
     refused = invoke(["run", str(file), "--prompt-ids", "3"])
     assert refused.exit_code == 2
     assert "--prompt-ids: is of a pass; a training step has none" in refused.stderr
+
+
+def test_latent_attention_is_that_of_transformers():
+    """DeepSeek-V2 of transformers, whose rotary pairs are neighbours: the same loss and gradients."""
+    transformers = pytest.importorskip("transformers")
+    model = ModelSpec("latent", 32, (Layer(MLA, DenseFfn(24)),) * 2, 64)
+    w = {name: x.requires_grad_() for name, x in drawn(model, 0).items()}
+    config = transformers.DeepseekV2Config(
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        q_lora_rank=MLA.q_rank,
+        kv_lora_rank=MLA.kv_rank,
+        qk_nope_head_dim=MLA.nope_dim,
+        qk_rope_head_dim=MLA.rope_dim,
+        v_head_dim=MLA.value_dim,
+        first_k_dense_replace=2,
+        rms_norm_eps=1e-5,
+        rope_theta=10000.0,
+        attn_implementation="eager",
+        max_position_embeddings=64,
+    )
+    peer = transformers.DeepseekV2ForCausalLM(config).train()
+    pairs = torch.arange(MLA.rope_dim).view(2, -1).T.flatten()  # ours are half the dimensions apart
+    per_head = torch.cat((torch.arange(MLA.nope_dim), MLA.nope_dim + pairs))
+    rows = {
+        "q_b": torch.cat([h * (MLA.nope_dim + MLA.rope_dim) + per_head for h in range(MLA.heads)]),
+        "kv_a": torch.cat((torch.arange(MLA.kv_rank), MLA.kv_rank + pairs)),
+    }
+
+    def theirs_of(name, x):
+        kind = name.rpartition(".")[2]
+        flat = x.flatten(1) if kind == "o" else x.reshape(-1, x.shape[-1]) if x.dim() > 1 else x
+        return flat[rows[kind]] if kind in rows else flat
+
+    kinds = {"q_a": "q_a_proj", "q_a_norm": "q_a_layernorm", "q_b": "q_b_proj", "kv_a": "kv_a_proj_with_mqa"}
+    kinds |= {"kv_a_norm": "kv_a_layernorm", "kv_b": "kv_b_proj", "o": "o_proj"}
+    ends = {"embedding": "model.embed_tokens", "final_norm": "model.norm", "head": "lm_head"}
+    parameters = dict(peer.named_parameters())
+
+    def pieces(name, x):
+        """(their parameter, our values in its place)."""
+        number, _, kind = name.partition(".")
+        at = f"model.layers.{number}"
+        if name in ends:
+            return [(ends[name], x)]
+        if kind == "dense_up":
+            return [(f"{at}.mlp.gate_proj", x[0]), (f"{at}.mlp.up_proj", x[1])]
+        others = {"dense_down": "mlp.down_proj", "norm1": "input_layernorm", "norm2": "post_attention_layernorm"}
+        inside = others.get(kind) or f"self_attn.{kinds[kind]}"
+        return [(f"{at}.{inside}", theirs_of(name, x))]
+
+    with torch.no_grad():
+        for name, x in w.items():
+            for there, value in pieces(name, x):
+                parameters[f"{there}.weight"].copy_(value)
+    ids = torch.randint(64, (2, 17), generator=torch.Generator().manual_seed(1))
+    ours, _ = loss_of(w, model, ids)
+    logits = peer(ids[:, :-1]).logits
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="sum")
+    assert float(loss.detach()) == pytest.approx(float(ours.detach()), rel=1e-5)
+    ours.backward()
+    loss.backward()
+    for name, x in w.items():
+        for there, value in pieces(name, x.grad):
+            wanted = parameters[f"{there}.weight"].grad
+            assert float((value - wanted).abs().max() / wanted.abs().max()) < TOLERANCE, name
