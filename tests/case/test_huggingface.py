@@ -386,7 +386,7 @@ def test_no_such_file(tmp_path):
         with pytest.raises(SpecError):
             read_config(path)
     (tmp_path / "config.json").write_bytes(b"\xff\xfe\x00\x01{")
-    with pytest.raises(SpecError, match="not JSON"):
+    with pytest.raises(SpecError, match="not text in UTF-8"):
         read_config(tmp_path)
 
 

@@ -56,7 +56,7 @@ class TextReading:
         file = self.folder / path
         if not file.is_file():
             return None
-        return decoded(read_bounded(file, MOST_BYTES, "a file of options", "option file", plain=True), file)
+        return decoded(read_bounded(file, MOST_BYTES, "a file of options", "option file"), file)
 
 
 def read_programs(text: str, values: dict[str, str], folder: Path | None = None) -> TextReading:

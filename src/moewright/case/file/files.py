@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -111,9 +112,22 @@ def _json(text: str) -> Any:
     return json.loads(text, object_pairs_hook=once)
 
 
+#: quoted parts of keys, and texts, on one line
+_QUOTED: Final = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'")
+#: a key of more parts than a spec is deep
+_DEEP: Final = re.compile(rf"(?:[\w-]+[ \t]*\.[ \t]*){{{MOST_DEPTH}}}")
+
+
+def _toml(text: str) -> Any:
+    # the parser takes time by the square of a key's parts
+    if _DEEP.search(_QUOTED.sub("q", text)):
+        raise SpecError(f"is nested more than {MOST_DEPTH} deep")
+    return tomllib.loads(text)
+
+
 _PARSERS: Final[dict[str, Callable[[str], Any]]] = {
     ".yaml": _yaml,
     ".yml": _yaml,
-    ".toml": tomllib.loads,
+    ".toml": _toml,
     ".json": _json,
 }

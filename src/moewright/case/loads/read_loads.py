@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import zipfile
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from moewright.case.bounded_file import MOST_DATA, MOST_TEXT, check_plain
 from moewright.case.loads.recordings import is_recording, read_torch, recorded_loads
 from moewright.errors import SpecError
 
 _KINDS: Final = (".npy", ".npz", ".csv", ".json", ".pt")
-_MOST_BYTES: Final = 1 << 28
 #: above this, sums of loads are not sure to be finite
 _MOST_SUM: Final = 1e307
 #: names that a message shows
@@ -55,13 +57,23 @@ def read_loads(path: str | Path, key: str | None = None, idle: bool = False, win
     file = Path(path)
     if file.suffix.lower() not in _KINDS:
         raise SpecError(f"ends in {file.suffix or 'nothing'!r}; expected loads in {', '.join(_KINDS)}", file=str(path))
+    most = MOST_TEXT if file.suffix.lower() in (".csv", ".json") else MOST_DATA
+    check_plain(file, most, "a file of expert loads", "file of loads")
     try:
-        if file.stat().st_size > _MOST_BYTES:
-            raise SpecError(f"is larger than {_MOST_BYTES >> 20} MiB", file=str(path))
         loads = number_table(_read(file, key))
     except FileNotFoundError:
         raise SpecError("no such file", file=str(path)) from None
-    except (OSError, ValueError, TypeError, EOFError, RecursionError, KeyError, OverflowError) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        EOFError,
+        RecursionError,
+        KeyError,
+        OverflowError,
+        MemoryError,
+        csv.Error,
+    ) as error:
         raise SpecError(f"holds no table of loads: {str(error)[:1000]}", file=str(path)) from None
     if not loads.ndim or not loads.size:
         raise SpecError(f"holds an array of shape {loads.shape}; expected [layers, experts]", file=str(path))
@@ -95,8 +107,7 @@ def _read(file: Path, key: str | None) -> Any:
         return recorded_loads(read_torch(file))
     if kind == ".csv":
         with file.open(newline="", encoding="utf-8") as stream:
-            rows = [row for row in csv.reader(stream) if row]
-        return [[float(cell) for cell in row] for row in rows]
+            return [[float(cell) for cell in row] for row in csv.reader(stream) if row]
     if kind != ".json":
         return _numpy(file, key)
     content = json.loads(file.read_text(encoding="utf-8"))
@@ -112,14 +123,30 @@ def _read(file: Path, key: str | None) -> Any:
 def _numpy(file: Path, key: str | None) -> np.ndarray:
     """The array of a .npy, or the one named ``key`` of a .npz; raises OSError, ValueError."""
     try:
-        if file.suffix.lower() == ".npy":
-            return np.asarray(np.load(file, allow_pickle=False))
+        if file.suffix.lower() == ".npy":  # mapped: a header that promises more than the file has is refused
+            return np.array(np.load(file, mmap_mode="r", allow_pickle=False))
+        _check_archive(file)
         with np.load(file, allow_pickle=False) as archive:
             return np.asarray(archive[_one_of(archive.files, key)])
     except (OSError, ValueError):
         raise
     except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
         raise ValueError(f"it is damaged: {str(error)[:200]}") from None
+
+
+def _check_archive(file: Path) -> None:
+    """Raises ValueError for an archive that unpacks to more than ``MOST_DATA``, or an array of it that promises more
+    than it has."""
+    with zipfile.ZipFile(file) as archive:
+        if sum(m.file_size for m in archive.infolist()) > MOST_DATA:
+            raise ValueError(f"it unpacks to more than {MOST_DATA >> 20} MiB")
+        for member in archive.infolist():
+            with archive.open(member) as stream:
+                version = np.lib.format.read_magic(stream)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(stream)
+            if math.prod(shape) * dtype.itemsize > member.file_size:
+                raise ValueError(f"its array {member.filename[:40]!r} has a shape of more numbers than it holds")
 
 
 def _one_of(names: list[str], key: str | None) -> str:

@@ -19,6 +19,8 @@ import numpy as np
 
 from moewright.errors import SpecError
 
+#: experts of a layer that a recording of routed experts may have
+MOST_EXPERTS: Final = 1 << 16
 _LINE: Final = re.compile(r"EPLB step:.*?avg_tokens=([\d.]+), max_tokens=([\d.]+), balancedness=([\d.]+)")
 
 
@@ -94,9 +96,9 @@ def _busy(steps: np.ndarray) -> np.ndarray:
 
 def _logical(counts: np.ndarray, slots: np.ndarray) -> np.ndarray:
     """``counts`` [steps, layers, slots] per logical expert."""
-    slots = slots.astype(int)
-    if counts.ndim != 3 or slots.shape != counts.shape[1:] or slots.min() < 0:
+    if counts.ndim != 3 or slots.shape != counts.shape[1:]:
         raise ValueError(f"counts of shape {counts.shape} do not go with a map of shape {slots.shape}")
+    slots = _ids(slots, slots.shape[1], "physical_to_logical_map", least=0)
     found = np.zeros((*counts.shape[:2], int(slots.max()) + 1))
     for layer, row in enumerate(slots):
         np.add.at(found[:, layer].T, row, counts[:, layer].T)
@@ -106,15 +108,28 @@ def _logical(counts: np.ndarray, slots: np.ndarray) -> np.ndarray:
 def _physical(record: Any, slots: np.ndarray) -> np.ndarray:
     if "global_physical_count" in record:
         return np.asarray(record["global_physical_count"], dtype=float)
-    chosen = np.asarray(record["topk_ids_of_layer"]).astype(int)
+    if slots.ndim != 2:
+        raise ValueError(f"last_physical_to_logical_map of shape {slots.shape}; expected [layers, slots]")
+    chosen = _ids(np.asarray(record["topk_ids_of_layer"]), slots.shape[1], "topk_ids_of_layer")
     counts = [np.bincount(row[row >= 0].ravel(), minlength=slots.shape[1]) for row in chosen]
     return np.array(counts, dtype=float)
+
+
+def _ids(values: np.ndarray, below: int, name: str, least: int = -1) -> np.ndarray:
+    """``values`` as whole numbers from ``least`` (−1: none) to below ``below``; raises ValueError."""
+    if values.dtype.kind not in "iuf":
+        raise ValueError(f"{name} holds {values.dtype}; expected numbers of experts")
+    good = np.isfinite(values) & (values >= least) & (values < below) & (values == np.floor(values))
+    if not good.all():
+        wrong = values[~good].ravel()[0]
+        raise ValueError(f"{name} has expert {wrong:g}; expected whole numbers from {max(least, 0)} to {below - 1}")
+    return values.astype(int)
 
 
 def _counted(chosen: np.ndarray) -> np.ndarray:
     """Loads [1, layers, experts] of ``chosen`` [tokens, layers, k]."""
     if chosen.ndim != 3 or not chosen.size:
         raise ValueError(f"routed_experts of shape {chosen.shape}; expected [tokens, layers, k]")
-    ids = np.moveaxis(chosen.astype(int), 1, 0)
+    ids = np.moveaxis(_ids(chosen, MOST_EXPERTS, "routed_experts"), 1, 0)
     experts = int(ids.max()) + 1
     return np.array([np.bincount(row[row >= 0].ravel(), minlength=experts) for row in ids], dtype=float)[None]

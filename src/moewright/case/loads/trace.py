@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from moewright.case.bounded_file import decoded, read_bounded
 from moewright.case.serving import Trace
 from moewright.errors import SpecError
 
-MOST_BYTES = 1 << 28
+MOST_BYTES = 1 << 26
 MOST_TOKENS = 1 << 28
 COLUMNS = ("arrival", "input", "output")
 
@@ -27,13 +28,9 @@ def read_trace(path: Path, name: str, file: str) -> Trace:
     if path.suffix.lower() not in (".csv", ".jsonl"):
         raise fail(f"ends in {path.suffix or 'nothing'!r}; expected .csv or .jsonl")
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise fail(f"is larger than {MOST_BYTES >> 20} MiB")
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise fail(f"cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise fail("is not text in UTF-8") from None
+        text = decoded(read_bounded(path, MOST_BYTES, "a trace of requests", "trace"), path)
+    except SpecError as error:
+        raise fail(error.problem) from None
     rows: list[tuple[float, int, int]] = []
     try:
         for line, row in _csv(text) if path.suffix.lower() == ".csv" else _jsonl(text):

@@ -93,7 +93,7 @@ def _text_of(command: list[str]) -> tuple[str, Path | None, str | None]:
     except OSError:
         there = False
     if there or (one_word and ("/" in text or file.suffix.lower() in (".sh", ".yaml", ".yml", ".json", ".txt"))):
-        content = read_bounded(file, MOST_BYTES, "a launch command, a script or a manifest", "launch file", plain=True)
+        content = read_bounded(file, MOST_BYTES, "a launch command, a script or a manifest", "launch file")
         return decoded(content, file), file.parent, str(file)
     if not text.strip():
         raise SpecError("is empty; expected a command or a file", field="COMMAND_OR_FILE")

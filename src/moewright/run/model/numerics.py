@@ -6,7 +6,6 @@ written out in a spec has the defaults.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from moewright.case.huggingface.json_files import read_json
 from moewright.case.model import LatentAttention, ModelSpec
 from moewright.run.run_error import RunError
 
@@ -101,7 +101,7 @@ def config_of(model: ModelSpec) -> dict[str, Any] | None:
     path = Path(model.source)
     if path.suffix != ".json" or not path.is_file():
         return None
-    content = json.loads(path.read_text(encoding="utf-8-sig"))
+    content = read_json(path)
     if "model_type" not in content:
         return None
     return {**content, **content["text_config"]} if isinstance(content.get("text_config"), dict) else content

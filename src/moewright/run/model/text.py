@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from moewright.case.huggingface.json_files import read_json
 from moewright.case.model import ModelSpec
+from moewright.errors import SpecError
 from moewright.run.model.numerics import config_of
 from moewright.run.run_error import RunError
 
@@ -55,11 +56,15 @@ def stop_ids(model: ModelSpec) -> list[int]:
     if config is None:
         return []
     file = Path(model.source).parent / "generation_config.json"
-    try:
-        generation = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except (OSError, ValueError):
-        generation = {}
-    found = generation.get("eos_token_id", config.get("eos_token_id"))
-    if found is None:
-        return []
-    return [int(i) for i in found] if isinstance(found, list) else [int(found)]
+    generation = read_json(file) if file.exists() else {}
+    told = "eos_token_id" in generation
+    found = generation["eos_token_id"] if told else config.get("eos_token_id")
+    ids = found if isinstance(found, list) else [] if found is None else [found]
+    for i in ids:
+        if not isinstance(i, int) or isinstance(i, bool) or i < 0:
+            raise SpecError(
+                f"got {str(i)[:40]}; expected the number of a token, or a list of them",
+                file=str(file) if told else model.source,
+                field="eos_token_id",
+            )
+    return list(ids)

@@ -50,7 +50,7 @@ class _MissingError(Exception):
 
 def read_results(path: Path) -> list[MeasuredPoint]:
     """The runs in a results file. Raises SpecError for a file of no known tool, and for what a run lacks."""
-    text = decoded(read_bounded(path, MOST_BYTES, "a benchmark's results", "results file", plain=True), path)
+    text = decoded(read_bounded(path, MOST_BYTES, "a benchmark's results", "results file"), path)
     name = str(path)
     try:
         if path.suffix.lower() == ".csv":

@@ -8,12 +8,12 @@ is skipped with its line and the reason.
 
 from __future__ import annotations
 
-import csv
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from moewright.case.bounded_file import read_table
 from moewright.case.catalogue.model_catalogue import find_model, model_names
 from moewright.case.serving import ENGINES
 from moewright.errors import SpecError
@@ -90,21 +90,13 @@ class Skipped:
 def read_rows(path: Path) -> tuple[list[Row], list[Skipped], list[str]]:
     """Rows, the ones that could not be read, and the file's columns. Raises SpecError where the file is not one of
     this format."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = list(reader.fieldnames or [])
-            twice = sorted({name for name in columns if columns.count(name) > 1})
-            if twice:
-                raise SpecError(f"{path}: column {', '.join(twice)} is there twice; expected each once")
-            missing = [name for name in _NEEDED if name not in columns]
-            if missing:
-                raise SpecError(f"{path}: no column {', '.join(missing)}; expected a table with {', '.join(_NEEDED)}")
-            raw = [(reader.line_num, {k: v or "" for k, v in row.items() if k}) for row in reader]
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise SpecError(f"{path}: not a CSV table in UTF-8 ({error})") from None
+    columns, raw = read_table(path, "a table of measured results")
+    twice = sorted({name for name in columns if columns.count(name) > 1})
+    if twice:
+        raise SpecError(f"{path}: column {', '.join(twice)} is there twice; expected each once")
+    missing = [name for name in _NEEDED if name not in columns]
+    if missing:
+        raise SpecError(f"{path}: no column {', '.join(missing)}; expected a table with {', '.join(_NEEDED)}")
     rows, skipped = [], []
     for line, fields in raw:
         try:

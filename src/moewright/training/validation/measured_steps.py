@@ -8,12 +8,12 @@ was run and never on a model's name; a row that cannot be read is skipped with i
 
 from __future__ import annotations
 
-import csv
 import re
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from moewright.case.bounded_file import read_table
 from moewright.case.catalogue.hardware_catalogue import load_cluster
 from moewright.case.catalogue.model_catalogue import all_names, load_model
 from moewright.case.cluster import Cluster
@@ -106,27 +106,19 @@ class Unread:
 def is_training_table(path: Path) -> bool:
     """Whether the header of ``path`` is that of measured training steps."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            header = next(csv.reader(file), [])
-    except (OSError, UnicodeDecodeError, csv.Error):
+        header, _ = read_table(path, "a table of measured steps")
+    except SpecError:
         return False
     return {"gpu_kind", "gbs", "mbs", "seq"} <= set(header)
 
 
 def read_steps(path: Path) -> tuple[list[MeasuredStep], list[Unread], list[str]]:
     """Rows, those that could not be read, and the file's columns. Raises SpecError where it is not such a table."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = list(reader.fieldnames or [])
-            missing = [name for name in NEEDED if name not in columns]
-            if missing:
-                raise SpecError(f"{path}: no column {', '.join(missing)}; expected a table with {', '.join(NEEDED)}")
-            raw = [(reader.line_num, {k: (v or "").strip() for k, v in row.items() if k}) for row in reader]
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise SpecError(f"{path}: not a CSV table in UTF-8 ({error})") from None
+    columns, rows_of = read_table(path, "a table of measured steps")
+    missing = [name for name in NEEDED if name not in columns]
+    if missing:
+        raise SpecError(f"{path}: no column {', '.join(missing)}; expected a table with {', '.join(NEEDED)}")
+    raw = [(line, {name: value.strip() for name, value in fields.items()}) for line, fields in rows_of]
     if not raw:
         raise SpecError(f"{path}: no rows under its header; expected a measured step in each")
     rows, unread = [], []
