@@ -33,6 +33,7 @@ from moewright.launch.launch_plan import (
 )
 from moewright.planning.complete import complete
 from moewright.planning.naming import strategy_name
+from moewright.planning.plan_schema import MOST_BATCH, origin_of, plan_strategy, whole
 from moewright.planning.read_plan import plan_file
 from moewright.planning.record import Plan
 from moewright.planning.search import plan as search
@@ -53,28 +54,32 @@ def read_case(path: Path) -> Case:
     spec, best = found.get("spec"), found["best"]
     if not isinstance(spec, dict):
         raise SpecError("holds no spec; expected a plan that `moewright plan --json` made of a file", file=str(path))
-    origin = Path(str(found.get("spec_file") or path))
-    case = case_of(spec, str(origin if origin.parent.is_dir() else path.with_name(origin.name)))
-    try:
-        return _fixed(case, best)
-    except (KeyError, TypeError, ValueError) as error:
-        raise SpecError(f"holds no strategy: {error!r}"[:200], file=str(path), field="best") from None
+    return _fixed(case_of(spec, str(origin_of(found, path))), best, str(path))
 
 
-def _fixed(case: Case, best: dict[str, Any]) -> Case:
-    """``case`` with what ``best`` chose. Raises KeyError, TypeError or ValueError for what is no plan."""
+def _fixed(case: Case, best: dict[str, Any], file: str) -> Case:
+    """``case`` with what ``best`` chose. Raises SpecError for what is no plan."""
     serving = case.serving
     if serving is None:
-        workload = replace(case.workload, batch=(int(best["batch"]),))
-        return replace(case, workload=workload, strategy=Strategy.from_dict(best["strategy"]).spec)
+        workload = replace(case.workload, batch=(whole(best.get("batch"), file, "best.batch", most=MOST_BATCH),))
+        return replace(
+            case, workload=workload, strategy=plan_strategy(best.get("strategy"), file, "best.strategy").spec
+        )
     if serving.concurrency:
-        serving = replace(serving, concurrency=(int(best["concurrency"]),))
+        concurrency = whole(best.get("concurrency"), file, "best.concurrency", most=MOST_BATCH)
+        serving = replace(serving, concurrency=(concurrency,))
     if "strategy" in best:
-        return replace(case, serving=serving, strategy=Strategy.from_dict(best["strategy"]).spec)
+        strategy = plan_strategy(best["strategy"], file, "best.strategy").spec
+        return replace(case, serving=serving, strategy=strategy)
     pools = []
     for name in ("prefill", "decode"):
-        strategy, count = Strategy.from_dict(best[name]["strategy"]), int(best[name]["replicas"])
-        pools.append(PoolSpec(int(best[name]["gpus"]) // count, strategy.spec, count))
+        pool = best.get(name)
+        if not isinstance(pool, dict):
+            raise SpecError("holds no strategy", file=file, field=f"best.{name}")
+        strategy = plan_strategy(pool.get("strategy"), file, f"best.{name}.strategy").spec
+        count = whole(pool.get("replicas"), file, f"best.{name}.replicas")
+        gpus = whole(pool.get("gpus"), file, f"best.{name}.gpus")
+        pools.append(PoolSpec(gpus // count, strategy, count))
     return replace(case, serving=replace(serving, disaggregated=Disaggregated(*pools)))
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from moewright.case.bounded_file import MOST_TEXT, json_of
 from moewright.case.case import Case
 from moewright.case.file.load import case_of, load
-from moewright.case.strategy import AttentionParallel, Dispatch, ExpertParallel, Gate, Overlap, Strategy
 from moewright.errors import SpecError
+from moewright.planning.plan_schema import check_pass_plan, origin_of, plan_strategy, whole
 from moewright.planning.record import Plan
 from moewright.planning.search import evaluate, plan
-
-_MOST_BYTES = 256 << 20
 
 
 def read(path: Path, progress: Callable[[float], None] = lambda share: None) -> tuple[Case, Plan]:
@@ -27,22 +25,19 @@ def read(path: Path, progress: Callable[[float], None] = lambda share: None) -> 
     spec, best = found.get("spec"), found["best"]
     if not isinstance(spec, dict):
         raise SpecError("holds no spec; expected a plan that `moewright plan --json` made of a file", file=str(path))
-    # paths in the spec are relative to where it was written
-    origin = Path(str(found.get("spec_file") or path))
-    case = case_of(spec, str(origin if origin.parent.is_dir() else path.with_name(origin.name)))
-    if not isinstance(best, dict) or "concurrency" in best:
+    if "concurrency" in best:
         raise SpecError(
             "is a plan for serving, which an engine runs; expected a plan of forward, prefill or decode",
             file=str(path),
             field="best",
         )
-    try:
-        strategy, batch = _strategy(best["strategy"]), int(best["batch"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise SpecError(f"holds no strategy and batch: {error!r}", file=str(path), field="best") from None
+    check_pass_plan(best, str(path))
+    # paths in the spec are relative to where it was written
+    case = case_of(spec, str(origin_of(found, path)))
+    strategy, batch = plan_strategy(best["strategy"], str(path), "best.strategy"), best["batch"]
     cluster = found.get("cluster")
     gpus = cluster.get("gpus") if isinstance(cluster, dict) else None
-    if gpus is not None and gpus != strategy.gpus:
+    if gpus is not None and (whole(gpus, str(path), "cluster.gpus") != strategy.gpus):
         raise SpecError(
             f"got {gpus!r}, but its strategy takes {strategy.gpus} GPUs; expected {strategy.gpus}",
             file=str(path),
@@ -56,22 +51,7 @@ def plan_file(path: Path) -> dict[str, Any] | None:
     if path.suffix.lower() != ".json":
         return None
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            return None
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = json_of(path, MOST_TEXT, "a plan or a spec", "plan")
+    except SpecError:  # what it is, is said where it is read as a spec
         return None
     return content if isinstance(content, dict) and isinstance(content.get("best"), dict) else None
-
-
-def _strategy(value: dict[str, Any]) -> Strategy:
-    given = value["experts"]
-    experts = {**given, "dispatch": Dispatch(given["dispatch"]), "gate": Gate(given.get("gate", Gate.EACH))}
-    return Strategy(
-        int(value["replicas"]),
-        int(value["pp"]),
-        int(value["micro_batches"]),
-        Overlap(value["overlap"]),
-        AttentionParallel(**value["attention"]),
-        ExpertParallel(**experts),
-    )
