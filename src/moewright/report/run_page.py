@@ -44,6 +44,7 @@ def _summary(r: dict[str, Any]) -> Section:
                 ("Model", f"{r['model']}, weights {r['weights']}, in {r['precision']}"),
                 ("Device", r["device"]),
                 *((("FP8 weights", r["fp8"]),) if r["fp8"] else ()),
+                *((("Weights' files", r["checksums"]),) if r.get("checksums") else ()),
                 *((_line_name(line), _held(m, bool(r["verified"] or r["failures"]))) for line, m in _lines(r)),
                 *(
                     (("Routed copies", f"{copies['min']} to {copies['max']} a layer and rank"),)

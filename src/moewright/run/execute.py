@@ -43,7 +43,9 @@ def run(
     share of the passes that forked ranks have done. Raises RunError."""
     o = options or Options()
     begun = time.perf_counter()
-    setting = make_setting(case, plan, o)
+    peers = launcher.join(plan.gpus) if launcher.under_torchrun() else None
+    with launcher.heard_by(peers):
+        setting = make_setting(case, plan, o)
     done = multiprocessing.get_context("fork").RawValue("d", 0.0)  # the ranks' to write, this process's to read
 
     def tick(share: float) -> None:
@@ -53,8 +55,8 @@ def run(
         torch.set_grad_enabled(False)
         return Worker(setting.job, on, *((tell, tick) if rank == 0 else (None, None))).run()
 
-    if launcher.under_torchrun():
-        outcomes = launcher.world(plan.gpus, work, o.timeout, o.device)
+    if peers is not None:
+        outcomes = launcher.world(peers, work, o.timeout, o.device)
         if outcomes is None:
             return None
     elif plan.gpus == 1:

@@ -28,6 +28,7 @@ from moewright.run.ranks.job import Job
 from moewright.run.refusals import check_folder, check_room, refuse
 from moewright.run.run_error import RunError
 from moewright.run.weights.checkpoint import Checkpoint
+from moewright.run.weights.checksums import check_sums
 from moewright.run.weights.open_weights import keep_fp8, open_weights
 from moewright.run.weights.weight_source import RandomSource, Source
 
@@ -35,7 +36,8 @@ from moewright.run.weights.weight_source import RandomSource, Source
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What a run is made from: the case as given and its plan, the options, and what followed from them. ``weights``:
-    where they come from, in words; ``fp8``: what becomes of FP8 weights, where there are any."""
+    where they come from, in words; ``fp8``: what becomes of FP8 weights, where there are any; ``checksums``: what was
+    compared of the weights' files."""
 
     case: Case
     plan: Plan
@@ -46,6 +48,7 @@ class Setting:
     tokenizer: Tokenizer | None
     fp8: Choice | None
     job: Job
+    checksums: str | None = None
 
 
 def make_setting(case: Case, plan: Plan, o: Options) -> Setting:
@@ -65,7 +68,8 @@ def make_setting(case: Case, plan: Plan, o: Options) -> Setting:
     job = _job(replace(case, model=model), plan, Parts(laws, assignment, source, device), o, tokenizer)
     if sizes is not None:
         job = _with_fp8(job, sizes, choice, device)
-    return Setting(case, plan, o, device, precision, told, tokenizer, choice, job)
+    sums = check_sums(source.files) if o.verify and isinstance(source, Checkpoint) and launcher.is_first() else None
+    return Setting(case, plan, o, device, precision, told, tokenizer, choice, job, sums)
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ def make_report(s: Setting, outcomes: list[Outcome], whole: float) -> Report:
         _operations(outcomes),
         _overhead(outcomes, forward) if s.device.type == "cpu" and plan.gpus > 1 else None,
         None if s.fp8 is None else s.fp8.says,
+        s.checksums,
     )
 
 

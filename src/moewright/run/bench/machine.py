@@ -125,7 +125,7 @@ def measure(
         return found
 
     if launch.under_torchrun():
-        results = launch.world(ranks, work, timeout, wanted)
+        results = launch.world(launch.join(ranks), work, timeout, wanted)
         if results is None:
             return None
     elif ranks == 1:

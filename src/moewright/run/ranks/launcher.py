@@ -26,8 +26,9 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import FileStore
 
-from moewright.run.ranks.peers import joined
-from moewright.run.ranks.progress import Steps, culprits, inside, stopped, write_to
+from moewright.errors import MoewrightError
+from moewright.run.ranks.peers import Peers, joined
+from moewright.run.ranks.progress import Steps, culprits, here, inside, stopped, write_to
 from moewright.run.run_error import RunError
 
 Work = Callable[[int, torch.device], Any]
@@ -36,6 +37,11 @@ Work = Callable[[int, torch.device], Any]
 def under_torchrun() -> bool:
     """Whether a launcher has set this process's rank and world."""
     return {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= set(os.environ)
+
+
+def is_first() -> bool:
+    """Whether this process is the only one that reads and reports, or rank 0 of those that a launcher started."""
+    return not under_torchrun() or os.environ["RANK"] == "0"
 
 
 def device_of(wanted: str, local_rank: int = 0) -> torch.device:
@@ -71,33 +77,55 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-def world(ranks: int, work: Work, timeout: float, wanted: str) -> list[Any] | None:
-    """``work`` as the rank that torchrun made of this process; all results on rank 0, None on the others.
+def join(ranks: int) -> Peers:
+    """The other ranks that torchrun started, which hear of this one from now on, while it reads and loads.
 
-    Raises RunError before any group is made where the launched world is not of ``ranks``; only rank 0 tells, and
-    of a failure that ranks share the first. The others end with its status.
+    Raises RunError where the launched world is not of ``ranks``; only rank 0 tells, the others end with its status.
     """
     launched = int(os.environ["WORLD_SIZE"])
-    rank = int(os.environ["RANK"])
     if launched != ranks:
-        if rank:
+        if not is_first():
             time.sleep(10)  # the launcher ends all with the first: rank 0 is to have told by then
             raise SystemExit(RunError.exit_status)
         raise RunError(f"the plan is for {ranks} ranks, but torchrun launched {launched}")
+    return joined()
+
+
+@contextmanager
+def heard_by(peers: Peers | None) -> Iterator[None]:
+    """What fails inside is told to the other ranks, which then end too; only the first of them prints its error."""
+    try:
+        yield
+    except MoewrightError:
+        if peers is not None:
+            first = peers.first_to_tell()
+            peers.fail()
+            if not first:
+                raise SystemExit(RunError.exit_status) from None
+        raise
+
+
+def world(peers: Peers, work: Work, timeout: float, wanted: str) -> list[Any] | None:
+    """``work`` as the rank that torchrun made of this process; all results on rank 0, None on the others. Raises
+    RunError on the first of the ranks that fail; the others end with its status."""
+    rank, ranks = peers.rank, peers.ranks
     device = device_of(wanted, local_rank())
     if device.type == "cuda":
         torch.cuda.set_device(device)
     else:
         torch.set_num_threads(1)
-    peers = joined(**_backend(device), timeout=timedelta(seconds=timeout))
     try:
+        peers.group(**_backend(device), timeout=timedelta(seconds=timeout))
         result = work(rank, device)
         results: list[Any] | None = [None] * ranks if rank == 0 else None
         with inside:
             dist.gather_object(result, results)
             dist.barrier()
     except Exception as error:
-        if not peers.first_to_tell():
+        first = peers.first_to_tell()
+        if here() < 2:  # others may still load; later they lose this rank's connection, and say more
+            peers.fail()
+        if not first:
             raise SystemExit(RunError.exit_status) from None
         text = _last_line(traceback.format_exc())
         raise RunError(peers.cause(str(error)) or f"rank {rank} failed: {text}") from error

@@ -60,7 +60,8 @@ class Overhead:
 class Report:
     """What a run showed; ``failures`` is empty exactly when it is ``verified``, or where it was not asked to be.
     ``memory``: line → predicted (of the fullest rank) and held (min, max over the ranks), in bytes.
-    ``fp8``: what was made of FP8 weights; None where there are none.
+    ``fp8``: what was made of FP8 weights; None where there are none. ``checksums``: what was compared of the weights'
+    files, which both sides of the verification read; None of random weights.
     ``operations``: seconds of each, the mean over the ranks (on CUDA only of a run that is profiled)."""
 
     ranks: int
@@ -81,6 +82,7 @@ class Report:
     operations: dict[str, float] = field(default_factory=dict)
     overhead: Overhead | None = None
     fp8: str | None = None
+    checksums: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

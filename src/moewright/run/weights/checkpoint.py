@@ -8,10 +8,8 @@ fused and interleaved ones, in bf16 or MXFP4 (OCP Microscaling Formats v1.0). FP
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +18,7 @@ from torch import Tensor
 
 from moewright.run.formats.scaled import E4M3, Kept, Scaled, Way, input_of
 from moewright.run.run_error import RunError
+from moewright.run.weights.safetensors_header import Entry, read_entries
 from moewright.run.weights.weight_source import WHOLE
 
 _PREFIXES: Final = ("model.", "model.language_model.", "language_model.model.", "")
@@ -57,15 +56,6 @@ _SCALES: Final = (*_PLAIN, "F8_E8M0")
 _FP4: Final = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A tensor as a file's header tells it."""
-
-    file: Path
-    dtype: str
-    shape: tuple[int, ...]
-
-
 def has_weights(folder: Path) -> bool:
     """Whether ``folder`` has safetensors."""
     return any(folder.glob("*.safetensors"))
@@ -85,10 +75,7 @@ class Checkpoint:
         census: bool = False,
     ) -> None:
         self.folder, self.dtype, self.block, self.census = folder, dtype, block, census
-        self.entries: dict[str, Entry] = {}
-        for file in _files(folder):
-            for name, entry in _header(file).items():
-                self.entries[name] = entry
+        self.entries: dict[str, Entry] = read_entries(folder)
         self.kept: frozenset[str] = frozenset()
         self.way, self.together = Way.PLAIN, False
         self.inputs: Kept | None = None
@@ -104,6 +91,11 @@ class Checkpoint:
         if found is None:
             raise RunError(f"{self.folder}: has no tensor {names[0]}")
         return self._read(found, shape, rows, columns)
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that the tensors are in."""
+        return sorted({entry.file for entry in self.entries.values()})
 
     @property
     def eight(self) -> bool:
@@ -303,39 +295,3 @@ def mxfp4(blocks: Tensor, scales: Tensor) -> Tensor:
     codes = torch.stack([blocks & 15, blocks >> 4], dim=-1).flatten(-2)
     values = torch.ldexp(table[codes.long()], scales.to(torch.int32).unsqueeze(-1) - 127)
     return values.flatten(-2)
-
-
-def _files(folder: Path) -> list[Path]:
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        return sorted(folder.glob("*.safetensors"))
-    try:
-        named = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise RunError(f"{index}: is not an index of weights: {error}") from None
-    files = [folder / str(name) for name in named]
-    for file in files:
-        if not file.is_file():
-            raise RunError(f"{file}: no such file; {index.name} names it")
-    return files
-
-
-def _header(file: Path) -> dict[str, Entry]:
-    """The tensors that a file says it holds. Raises RunError where it is shorter than that."""
-    try:
-        size = file.stat().st_size
-        with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            if size < 8 or length > size - 8:
-                raise RunError(f"{file}: is truncated: {size} bytes, too few for its header")
-            header = json.loads(stream.read(length))
-        tensors = {name: t for name, t in header.items() if name != "__metadata__"}
-        promised = 8 + length + max((t["data_offsets"][1] for t in tensors.values()), default=0)
-        found = {name: Entry(file, t["dtype"], tuple(t["shape"])) for name, t in tensors.items()}
-    except OSError as error:
-        raise RunError(f"{file}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise RunError(f"{file}: is not a safetensors file") from None
-    if size < promised:
-        raise RunError(f"{file}: is truncated: {size} bytes, its header promises {promised}")
-    return found
