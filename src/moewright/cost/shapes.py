@@ -39,7 +39,9 @@ def tensor_share(x: Tensor, a: Attention, t: Table) -> Array:
     if x.shard == "vocabulary":  # rows that do not divide evenly: the fullest rank's
         return np.ceil(x.rows / t.tp) / x.rows
     if x.shard == "experts":
-        return (1 + t.redundant / x.count) / t.ep / t.etp
+        # a bias of outputs is divided by rows, which may not be even: the fullest rank's
+        part = np.ceil(x.rows / t.etp) / x.rows if x.name.endswith("_down_bias") else 1 / t.etp
+        return (1 + t.redundant / x.count) / t.ep * part
     return np.ones(t.tp.shape)
 
 

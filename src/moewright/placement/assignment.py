@@ -80,8 +80,10 @@ def rank_share(a: Assignment, tensor: Tensor, attention: Attention) -> np.ndarra
         whole = tensor.columns if tensor.name.endswith("_down") else tensor.rows
         return np.asarray(rows_of(whole, tp)[r.tp] / whole)
     if tensor.shard == "experts":
-        slots = slots_held(a)
-        return np.asarray(slots[r.ep] / tensor.count / a.strategy.experts.tp)
+        slots, parts = slots_held(a), a.strategy.experts.tp
+        if tensor.name.endswith("_down_bias"):
+            return np.asarray(slots[r.ep] / tensor.count * rows_of(tensor.rows, parts)[r.etp] / tensor.rows)
+        return np.asarray(slots[r.ep] / tensor.count / parts)
     return np.ones(a.gpus)
 
 

@@ -20,7 +20,9 @@ def slice_of(x: Tensor, a: Attention, scene: Scene) -> float:
     if x.shard == "none":
         return float(x.count)
     if x.shard == "experts":
-        return float(scene.slots.shape[2] / scene.strategy.experts.tp)
+        slots, parts = scene.slots.shape[2], scene.strategy.experts.tp
+        # what is added to an output has its rows divided, the first ranks one more
+        return float(slots * -(-x.rows // parts) / x.rows if x.name == "expert_down_bias" else slots / parts)
     if x.shard == "vocabulary":
         return x.count * -(-x.rows // tp) / x.rows
     if x.shard == "kv_heads" and a.kv_heads:
