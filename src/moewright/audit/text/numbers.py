@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -216,14 +217,18 @@ def number_at(text: str, at: int) -> Number | None:
     decimals = len(digits.partition(".")[2])
     value, half, end = float(digits), 0.5 * 10.0**-decimals, m.end()
     power = m["power"]
+    if (power and len(power) > 12) or not math.isfinite(value):
+        return None
     if power and power.startswith("^"):
         exponent = int(power[1:])
         if abs(exponent) * max(1, len(digits)) > 300:
             return None
         value, half = value**exponent, 0.0
     elif power:
-        factor = 10.0 ** int(re.sub(r"^(?:[eE]|.*\^)", "", power))
-        value, half = value * factor, half * factor
+        exponent = int(re.sub(r"^(?:[eE]|.*\^)", "", power))
+        if abs(exponent) + len(digits) > 300:
+            return None
+        value, half = value * 10.0**exponent, half * 10.0**exponent
     plain = Number(m[0], value, value, half, approx=bool(m["approx"]), whole=not decimals and not power, at=at)
     return _with_unit(plain, text, end)
 
