@@ -24,6 +24,15 @@ DIMENSIONS = {
 }
 
 
+def _shown(value: object) -> str:
+    """``value`` as a message shows it, cut short."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        return "a number of thousands of digits"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def parse(value: object, dimension: str) -> float:
     """A number (already SI) or a text such as ``"1.8 TB/s"`` → a finite float in SI units.
 
@@ -31,15 +40,15 @@ def parse(value: object, dimension: str) -> float:
     """
     wanted = f"expected {dimension}, such as {DIMENSIONS[dimension]}"
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"got {value!r}; {wanted}")
+        raise ValueError(f"got {_shown(value)}; {wanted}")
     if isinstance(value, str):
         match = _NUMBER.match(value.strip())
         if not match:
-            raise ValueError(f"got {value!r}; {wanted}")
+            raise ValueError(f"got {_shown(value)}; {wanted}")
         unit = match[2].strip()
         factor = _factor(unit, dimension) if unit else 1.0
         if factor is None:
-            raise ValueError(f"got {value!r}, whose unit {unit!r} is not one of {dimension}; {wanted}")
+            raise ValueError(f"got {_shown(value)}, whose unit {_shown(unit)} is not one of {dimension}; {wanted}")
         number = float(match[1].replace("_", "")) * factor
     else:
         try:
@@ -47,7 +56,7 @@ def parse(value: object, dimension: str) -> float:
         except OverflowError:
             number = math.inf
     if not math.isfinite(number):
-        raise ValueError(f"got {value!r}, which is not finite; {wanted}")
+        raise ValueError(f"got {_shown(value)}, which is not finite; {wanted}")
     return number
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from moewright.cli.app import PRINTED, Json, app
-from moewright.cli.output import Format, FormatOption, OutputOption, deliver, format_of, write, write_file
+from moewright.cli.output import Format, FormatOption, OutputOption, deliver, format_of, progress, write, write_file
 from moewright.errors import SpecError
 
 if TYPE_CHECKING:
@@ -54,10 +54,13 @@ def audit(
     kind = Format.TERMINAL if shown else format_of(as_json, form, output)
     if shown and interactive:
         raise SpecError("contradicts --interactive; give one of the two", field="--premises")
-    found = run(document, assume or [], None if spec is None else str(spec), None if shown else premises)
+    given = None if spec is None else str(spec)
+    with progress(f"Auditing {document.name[:60]}"):
+        found = run(document, assume or [], given, None if shown else premises)
     if interactive:
         asked = [f"{field}={answer}" for field, answer in _answers(found)]
-        found = run(document, [*(assume or []), *asked], None if spec is None else str(spec), premises)
+        with progress(f"Auditing {document.name[:60]}"):
+            found = run(document, [*(assume or []), *asked], given, premises)
     if shown:
         from moewright.audit.reading.corrections import premises_yaml
 

@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 import tempfile
-import time
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from enum import StrEnum
@@ -161,28 +161,58 @@ def write_file(path: Path, content: str, option: str = "--output") -> None:
         raise SpecError(f"cannot be written: {error.strerror or error}", file=str(path), field=option) from None
 
 
+#: seconds of work after which a terminal is told of it
+_QUIET = 0.7
+
+
+class _Bar:
+    """A bar on standard error that begins after ``_QUIET`` seconds, whether or not a share is known by then: without
+    one it pulses, with the seconds that have passed."""
+
+    def __init__(self, what: str) -> None:
+        self.what, self.share = what, 0.0
+        self.lock, self.ended = threading.Lock(), False
+        self.shown: tuple[Any, Any] | None = None
+        self.timer = threading.Timer(_QUIET, self.begin)
+        self.timer.daemon = True
+        self.timer.start()
+
+    def begin(self) -> None:
+        with self.lock:
+            if self.ended or self.shown is not None:
+                return
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+            bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self.shown = bar, bar.add_task(self.what, total=None)
+            bar.start()
+        if self.share:
+            self.tell(self.share)
+
+    def tell(self, share: float) -> None:
+        self.share = share
+        if self.shown is not None:
+            bar, task = self.shown
+            bar.update(task, total=1.0, completed=share)
+
+    def end(self) -> None:
+        self.timer.cancel()
+        with self.lock:
+            self.ended = True
+            if self.shown is not None:
+                self.shown[0].stop()
+
+
 @contextmanager
 def progress(what: str, wanted: bool = True) -> Iterator[Callable[[float], None]]:
-    """A progress bar on a terminal, once the work has taken half a second; nothing in a pipe."""
+    """A progress bar on a terminal, once the work has taken ``_QUIET`` seconds; nothing in a pipe."""
     if not (wanted and sys.stderr.isatty() and sys.stdout.isatty()):
         yield lambda share: None
         return
-    start = time.monotonic()
-    shown: list[Any] = []
-
-    def tell(share: float) -> None:
-        if not shown and time.monotonic() - start > 0.5:
-            from rich.console import Console
-            from rich.progress import Progress
-
-            bar = Progress(console=Console(stderr=True), transient=True)
-            shown.extend((bar, bar.add_task(what, total=1.0)))
-            bar.start()
-        if shown:
-            shown[0].update(shown[1], completed=share)
-
+    bar = _Bar(what)
     try:
-        yield tell
+        yield bar.tell
     finally:
-        if shown:
-            shown[0].stop()
+        bar.end()

@@ -98,7 +98,8 @@ def run(
         )
         return
     prompts: list[str | list[int]] = [*map(_text, prompt or []), *map(_ids, prompt_ids or [])]
-    case, best = read(source)
+    with progress(f"Planning {source.name[:60]}") as planned:
+        case, best = read(source, planned)
     try:
         from moewright.run import execute
         from moewright.run.model.sampling import Sampling
@@ -181,13 +182,15 @@ def _train(
         if value:
             raise SpecError("is of a pass; a training step has none", field=field)
     training = training_of(case)
-    strategy = plan_training(case, top=0).best.strategy
+    with progress(f"Planning a step of {case.model.name}") as planned:
+        strategy = plan_training(case, top=0, progress=planned).best.strategy
     layers = strategy.layers or ()
     try:
         from moewright.run.train.verify_step import verify_step
     except ModuleNotFoundError as error:
         raise RunError(f"run needs {error.name}: pip install 'moewright[run]'") from None
-    measured = verify_step(case.model, strategy, training, layers, seed, timeout)
+    with progress(f"Training a step on {strategy.gpus} ranks"):
+        measured = verify_step(case.model, strategy, training, layers, seed, timeout)
     predicted = step_traffic(case, training, strategy, layers)
     memory = step_memory(case, training, strategy, layers, measured.copies)
     report = {

@@ -35,10 +35,9 @@ def validate(
     if is_training_table(file):
         _validate_training(file, tables is not None or no_tables, as_json, output)
         return
-    rows, skipped, columns = read_rows(file)
-    folder = default_folder(tables, no_tables)
-    with progress("predicting", not as_json) as tell:
-        board, found = scoreboard(rows, skipped, folder, tell)
+    with progress(f"Predicting {file.name[:60]}", not as_json) as tell:
+        rows, skipped, columns = read_rows(file)
+        board, found = scoreboard(rows, skipped, default_folder(tables, no_tables), tell)
     if output is not None:
         write_file(output, with_predictions(rows, found, columns))
     if as_json:
@@ -59,7 +58,7 @@ def _validate_training(file: Path, tables: bool, as_json: bool, output: Path | N
     if tables:
         raise SpecError("is of serving results; training steps are priced by the formulas", field="--tables")
     rows, unread, columns = read_steps(file)
-    with progress("predicting", not as_json):
+    with progress(f"Predicting {file.name[:60]}", not as_json):
         predicted, unpriced = predict_steps(rows)
     board = step_board(rows, predicted, [*unread, *unpriced], fitted().source)
     if output is not None:
