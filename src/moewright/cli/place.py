@@ -155,7 +155,8 @@ def place(
         _refuse("--sweep", previous or output, "--previous or --output; it compares, and writes no placement")
         _swept(table, sweep, request, memory_limit, as_json)
         return
-    found = request.placed(table)
+    with progress(f"Placing {table.shape[-2]} layers of {table.shape[-1]} experts"):
+        found = request.placed(table)
     sliced = None if width is None else _slices(found.loads, number, wide, width)
     content = found.to_dict() | {"model": model, "width": width}
     content["slices"] = sliced and [{**s.to_dict(), "best": s is sliced[0]} for s in sliced]

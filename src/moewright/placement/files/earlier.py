@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from moewright.case.bounded_file import decoded, read_bounded
+from moewright.case.bounded_file import MOST_TEXT, decoded, read_bounded
+from moewright.case.file.files import parse_mapping
 from moewright.errors import SpecError
 
-#: a file larger than this is no placement
-MOST_BYTES = 1 << 28
 #: fields that tell whose file it is
 KNOWN = "moewright (expert_of_slot), EPLB (phy2log), SGLang (physical_to_logical_map), TensorRT-LLM "
 KNOWN += "(initial_global_assignments), vllm-ascend (layer_list), vLLM (a list of rows)"
@@ -32,15 +32,11 @@ class Earlier:
 
 def read_earlier(path: Path) -> Earlier:
     """The placement in a file of moewright, EPLB, SGLang, TensorRT-LLM, vllm-ascend or vLLM. Raises SpecError."""
-    import yaml
-
-    text = decoded(read_bounded(path, MOST_BYTES, "a placement file", "placement"), path)
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    text = decoded(read_bounded(path, MOST_TEXT, "a placement file", "placement"), path)
     try:
-        import json
-
-        content = json.loads(text) if text.lstrip()[:1] in "[{" else yaml.load(text, loader)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        # YAML within the limits of a spec: aliases count as often as they are used
+        content = json.loads(text) if text.lstrip()[:1] in "[{" else parse_mapping(text, str(path))
+    except (ValueError, RecursionError) as error:
         raise SpecError(f"is neither JSON nor YAML: {str(error)[:80]}", file=str(path)) from None
     found = _of(content)
     if found is None:
