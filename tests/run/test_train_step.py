@@ -91,6 +91,8 @@ FURTHER = [
     ({"pp": 2, "tp": 2, "recompute": ("full",)}, MODEL, Tuning(PARTS, 2)),
     ({"tp": 2, "ep": 2}, MODEL, Tuning(("router", "head"), 1, Lora(4, ("attention",)))),
     ({"tp": 2, "ep": 2}, MODEL, Tuning(("shared_experts",), 2)),
+    ({"tp": 2, "recompute": ("layernorm", "mlp", "moe")}, MODEL, Tuning((), 0, Lora(4, ("attention",)))),
+    ({"recompute": ("layernorm", "moe")}, MODEL, Tuning(("experts",), 2)),
 ]
 
 

@@ -72,6 +72,6 @@ def _experts(r: RankModel, rows: Tensor, shares: Tensor, w: Mapping[str, Tensor]
     inner = from_inputs(activated, up, weights)
     if "moe_act" in r.again and "moe" not in r.again:
         kept_up, kept_weights = up.detach(), weights.detach()
-        r.kept.make_again(inner, lambda: activated(kept_up, kept_weights))
+        r.kept.make_again(inner, lambda: activated(kept_up, kept_weights), kept_up, kept_weights)
     down = expert_products(r.late, inner, counts, matrix(w, "experts_down"))
     return added_rows(down, row, len(rows))

@@ -52,4 +52,4 @@ class RankModel:
             return torch.nn.functional.rms_norm(own, (own.shape[-1],), weight, EPS)
 
         y = from_inputs(lambda a, b: torch.nn.functional.rms_norm(a, (a.shape[-1],), b, EPS), x, weight)
-        return self.kept.make_again(y, norm) if "layernorm" in self.again else y
+        return self.kept.make_again(y, norm, own) if "layernorm" in self.again else y

@@ -97,7 +97,7 @@ def _latent(
             return _expanded(r, *kept, w, a, at)[which]
 
         for n, x in enumerate(made):
-            r.kept.make_again(x, partial(remade, n))
+            r.kept.make_again(x, partial(remade, n), *kept)
     return made
 
 
@@ -109,7 +109,8 @@ def _expanded(
         y = from_inputs(lambda s, t: torch.nn.functional.rms_norm(s, (len(t),), t, EPS), x, weight)
         if "mla_up_proj" not in r.again:
             return y
-        return r.kept.make_again(y, lambda: torch.nn.functional.rms_norm(x, (len(weight),), weight, EPS))
+        own = x.detach()
+        return r.kept.make_again(y, lambda: torch.nn.functional.rms_norm(own, (len(weight),), weight, EPS), own)
 
     if a.q_rank:
         (source,) = products(r.call(""), latent(source, w["q_a_norm"]), matrix(w, "q_b"))

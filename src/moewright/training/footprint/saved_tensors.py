@@ -42,14 +42,15 @@ _READERS = ("router", "shared_experts")
 @dataclass(frozen=True, slots=True)
 class Saved:
     """``bytes`` [rows] of a micro-batch on a rank. It is kept where any of ``parts`` is trained, or gradients pass what
-    is ``depth`` deep in the layer (0: none do). ``only``: a recomputation that alone keeps it."""
+    is ``depth`` deep in the layer (0: none do); else ``only`` for what computes again from it: sets of recomputations
+    that keep it together."""
 
     name: str
     bytes: Array
     modules: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     depth: float = 0.0
-    only: str = ""
+    only: tuple[tuple[str, ...], ...] | None = None
 
 
 def saved_tensors(
@@ -63,19 +64,40 @@ def saved_tensors(
     saved = [*_attention_side(k, layer), *_feed_forward_side(k, layer)]
     for name, part, elements in adapter_inputs(p, layer, tuning):
         saved.append(Saved(f"{name}_inner", recipe.wide * elements, _module_of(part, layer), (part,)))
-    first, *others = saved
-    first = first if _wanted(first, tuning) else replace(first, only="full")
-    return [first, *(replace(x, modules=(*x.modules, "full")) for x in others if _wanted(x, tuning))]
+    first, *others = (
+        x if _wanted(x, tuning) else replace(x, only=_needed_again(x, saved, layer, tuning)) for x in saved
+    )
+    if first.only is not None:
+        first = replace(first, only=(("full",), *first.only))
+    return [first, *(replace(x, modules=(*x.modules, "full")) for x in others if x.only is None or x.only)]
 
 
 def kept_bytes(saved: list[Saved], modules: tuple[str, ...]) -> Array:
     """Bytes that are kept where ``modules`` are computed again."""
-    kept = (x for x in saved if (x.only in modules if x.only else not set(x.modules) & set(modules)))
-    return sum((x.bytes for x in kept), start=np.zeros(1))
+    chosen = set(modules)
+    left = (x for x in saved if x.only is None or any(chosen >= set(group) for group in x.only))
+    return sum((x.bytes for x in left if not set(x.modules) & chosen), start=np.zeros(1))
 
 
 def _wanted(x: Saved, tuning: LayerTuning) -> bool:
     return any(tuning.has(part) for part in x.parts) or (x.depth > 0 and tuning.reaches(x.depth))
+
+
+def _needed_again(x: Saved, saved: list[Saved], layer: Layer, tuning: LayerTuning) -> tuple[tuple[str, ...], ...]:
+    """Which recomputations need ``x`` as their input, though no gradient does: a norm's, of its output where that is
+    wanted; a feed-forward's, of its normed input."""
+    moe = isinstance(layer.ffn, MoeFfn)
+    parts = {"moe": ("router", "experts", "shared_experts"), "shared_experts": ("shared_experts",)}
+    inside = parts if moe else {"mlp": ("dense",)}
+    active = tuple(m for m, own in inside.items() if tuning.reaches(5.0) or any(tuning.has(part) for part in own))
+    if x.name == "ffn_norm":
+        return tuple((m,) for m in active)
+    if x.name in ("attention_input", "ffn_input"):
+        normed = next(y for y in saved if y.name == {"attention_input": "attention_norm"}.get(x.name, "ffn_norm"))
+        if _wanted(normed, tuning):
+            return (("layernorm",),)
+        return tuple(("layernorm", m) for m in active) if x.name == "ffn_input" else ()
+    return ()
 
 
 def _module_of(part: str, layer: Layer) -> tuple[str, ...]:

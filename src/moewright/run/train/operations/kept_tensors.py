@@ -28,9 +28,10 @@ class _Held:
 
 @dataclass(frozen=True, slots=True)
 class _Remade:
-    """A saved tensor that is let go: ``make`` gives its storage again."""
+    """A saved tensor that is let go: ``make`` gives its storage again, of what is ``held`` instead."""
 
     make: Make
+    held: tuple[_Held, ...]
     size: torch.Size
     stride: tuple[int, ...]
     offset: int
@@ -46,7 +47,7 @@ class KeptTensors:
 
     parameters: set[int] = field(default_factory=set)
     held: weakref.WeakSet[_Held] = field(default_factory=weakref.WeakSet)
-    remade: dict[int, tuple[weakref.ref[Tensor], Make]] = field(default_factory=dict)
+    remade: dict[int, tuple[weakref.ref[Tensor], Make, tuple[Tensor, ...]]] = field(default_factory=dict)
     most: int = 0
 
     def watching(self) -> Any:
@@ -57,9 +58,10 @@ class KeptTensors:
         """Parameters are counted elsewhere."""
         self.parameters |= {_address(x) for x in tensors}
 
-    def make_again(self, x: Tensor, make: Make) -> Tensor:
-        """``x``, which is not kept where an operation saves it: ``make`` computes it, as it lies in memory, again."""
-        self.remade[_address(x)] = (weakref.ref(x), make)
+    def make_again(self, x: Tensor, make: Make, *inputs: Tensor) -> Tensor:
+        """``x``, which is not kept where an operation saves it: ``make`` computes it, as it lies in memory, again, of
+        ``inputs``, which are."""
+        self.remade[_address(x)] = (weakref.ref(x), make, inputs)
         return x
 
     def count(self) -> None:
@@ -78,9 +80,13 @@ class KeptTensors:
     def _pack(self, x: Tensor) -> Any:
         known = self.remade.get(_address(x))
         if known is not None and known[0]() is not None:
-            return _Remade(known[1], x.size(), x.stride(), int(x.storage_offset()))
+            held = tuple(map(self._hold, known[2]))
+            return _Remade(known[1], held, x.size(), x.stride(), int(x.storage_offset()))
         if _address(x) in self.parameters:
             return x
+        return self._hold(x)
+
+    def _hold(self, x: Tensor) -> _Held:
         held = _Held(x)
         self.held.add(held)
         return held
