@@ -73,8 +73,9 @@ def test_a_row_whose_sizes_do_not_make_its_gpus_is_contradicted_without_a_model(
 | copies | 128 | 4 | 2 | 8 |
 | large | 256 | 8 | 4 | {} |
 """
-    assert not failing(of(rows.format(8)))
-    assert len(list(failing(of(rows.format(12))))) == 1
+    for model in ("", MODEL):
+        assert not failing(of(model + rows.format(8)))
+        assert len(list(failing(of(model + rows.format(12))))) == 1
 
 
 def test_parts_and_plain_columns_are_no_configurations() -> None:

@@ -85,7 +85,8 @@ def judge_strategy(premises: list[Premise], setting: Setting, reason: str, price
         why += f"; but the document gives several values for {', '.join(several)}" if several else ""
         copies = "redundant" in reason and any(_REDUNDANT.search(p.text) for p in premises)
         why += "; but the document speaks of redundant experts" if copies else ""
-        loose = any(not p.keyed and p.where is not None and not _given(p.where.text) for p in sizes)
+        told = [p.where for p in sizes if not p.keyed and p.where is not None and p.where.kind != "cell"]
+        loose = any(not _given(s.text) for s in told)
         why += "; but it may be put together from several" if loose else ""
         verdict = Verdict.NOT_CHECKED if several or copies or loose else Verdict.CONTRADICTED
         yield Claim(first.line, first.text, "strategy", verdict, why)
