@@ -160,7 +160,7 @@ def _model(path: str) -> str:
         name = _QUANTISED.sub("", name)
     found = find_model(path) or find_model(name)
     if found is None:
-        near = get_close_matches(name.rpartition("/")[2], model_names(), 1, 0.3)
+        near = get_close_matches(name.rpartition("/")[2][:100], model_names(), 1, 0.3)
         raise ValueError(
             f"model_path {path!r}: no such model in the catalogue" + (f"; nearest is {near[0]}" if near else "")
         )
@@ -179,7 +179,7 @@ def _one_of(f: dict[str, str], name: str, known: tuple[str, ...], others: dict[s
     value = f.get(name, "").strip().lower()
     value = (others or {}).get(value, value)
     if value not in known:
-        near = get_close_matches(value, known, 1, 0.3)
+        near = get_close_matches(value[:100], known, 1, 0.3)
         hint = f"; nearest is {near[0]}" if near else ""
         raise ValueError(f"{name} {f.get(name, '')!r}: expected one of {', '.join(known)}{hint}")
     return value
