@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.engines.environments import ENVIRONMENTS, ROOT, prepared
+from benchmarks.engines.placement_files import check_placements
 from benchmarks.engines.random_plans import random_plan
 from moewright.case.catalogue.model_catalogue import catalogue_reading, model_names
 from moewright.errors import MoewrightError
@@ -47,6 +48,8 @@ def main() -> int:
     for engine in asked.engines or list(ENVIRONMENTS):
         python = prepared(engine)
         failed += compare_options(engine, python, asked.write) if asked.options else check(engine, python, asked)
+        if engine == "sglang" and not asked.options:
+            failed += check_placements(python)
     return 1 if failed else 0
 
 

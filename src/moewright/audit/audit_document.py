@@ -68,7 +68,7 @@ def audit_document(
         unread = (*unread, Unread(document.unread.line, document.unread.text, reason))
     facts = facts_of(setting, *strategies(setting))
     better, best = better_of(facts)
-    every = (*premises, *(p for c in places.all() for p in c.premises))
+    every = (*premises, *keyed, *told, *(p for c in places.all() for p in c.premises))
     given: Given = frozenset((p.line, p.value, p.where.column if p.where else None) for p in every)
     here = [p for p in premises if places.at(p.where) is None]
     restated = [*judge_premises(here, setting), *judge_strategy(premises, setting, facts.reason, bool(facts.plans))]

@@ -50,6 +50,9 @@ _ROOM: Final = re.compile(
     r"\bof (?:the |its |an? )?(?:available |usable |total )?[~≈]?$",
     re.IGNORECASE,
 )
+_PARAMETERS: Final = re.compile(r"param|参数", re.IGNORECASE)
+_OF_ALL: Final = re.compile(r"total|model|overall|all\b|whole|param|合计|总|gesamt|active|激活", re.IGNORECASE)
+_OF_ALL_SAID: Final = re.compile(r"\bmodel\b|total|in all\b|模型|总|Modell|gesamt", re.IGNORECASE)
 #: unit of a count that is a figure of the document and no size
 _LARGE: Final = 1e6
 #: what an embedding, if there is one, makes larger
@@ -133,6 +136,17 @@ def _in_text(part: Part, claim: Claim, c: Context) -> str:
         return "it is a lower end, without an upper one"
     if n.dim == BYTES and _ROOM.search(before):
         return "it is the room that something is said to fit in"
+    if before.rstrip()[-1:] in tuple("<>≤≥"):
+        return "it is a limit"
+    if s.column and _PARAMETERS.search(s.column) and not _OF_ALL.search(s.row):
+        return f"it is of {s.row[:40]!r}, a part of the model"
+    own = part.figure.words
+    if (
+        claim.verdict is Verdict.IMPOSSIBLE
+        and "per GPU" in claim.quantity
+        and "gpu" not in scopes_named(f"{own} | {s.key}")
+    ):
+        return "it may be of all GPUs"
     if _UP_TO.search(before[-40:]):
         return "it is the most or the least of several cases"
     if n.approx and claim.computed and abs(n.value / claim.computed - 1) <= ROUGHLY:
@@ -148,7 +162,8 @@ def _of_another(part: Part, meaning: Meaning, c: Context) -> str:
     """Another quantity or scope that the text admits and that the figure is right for."""
     n = part.figure.number
     names = dict.fromkeys((meaning.name, *topics_named(part.figure, part.statement)))
-    scopes = _scopes_near(meaning.explicit, part.statement.text)
+    counted = part.figure.role == "result" and meaning.name.startswith("count.")
+    scopes = _scopes_near(meaning.explicit, part.statement.text + (" | per GPU" if counted else ""))
     if splits_off(part.figure, part.statement):  # what tensor parallelism leaves of it is said apart
         scopes = [x for x in scopes if "gpu" not in x]
     gpus = c.facts.case.cluster.gpus
@@ -162,7 +177,7 @@ def _of_another(part: Part, meaning: Meaning, c: Context) -> str:
         whole_bytes, shares = total_parameters(model) * size, {1, gpus if "gpu" in meaning.explicit else 1}
         if any(matches(replace(n, approx=False), whole_bytes / share) for share in shares):
             return f"it is all parameters at {size:g} bytes each, a usual estimate"
-    if meaning.name in ("memory.weights", "memory.total", "count.parameters"):
+    if meaning.name in ("memory.weights", "memory.total", "memory.attention", "memory.experts", "count.parameters"):
         said = [
             v for v in (n.value, n.binary) for r in c.readings(meaning.name, meaning.scopes[0]) if _close(v, r.value)
         ]
@@ -225,6 +240,8 @@ def _on_doubt(part: Part, meaning: Meaning, claim: Claim, c: Context, doubts: Do
     of_gpu = "gpu" in meaning.explicit or ("all" not in meaning.explicit and "gpu" in scopes_named(claim.text))
     if of_gpu and c.facts.plan is None and claim.verdict is Verdict.WRONG:
         return f"what a GPU has is not known without a strategy: {c.facts.reason}"
+    if reason := _of_a_part(meaning, claim):
+        return reason
     counted = meaning.name.startswith(("count.experts", "count.modules", "count.heads", "count.tokens"))
     if counted and not meaning.explicit and part.figure.role == "lone" and c.facts.plan is None:
         return "it is not said of what: of a GPU, of a layer or of all"
@@ -255,6 +272,17 @@ def _on_doubt(part: Part, meaning: Meaning, claim: Claim, c: Context, doubts: Do
         return "it may be of a part of the pass"
     if not meaning.certain and claim.verdict is Verdict.WRONG:
         return "what it is of is not said beside it"
+    return ""
+
+
+def _of_a_part(meaning: Meaning, claim: Claim) -> str:
+    """What is less than the whole may be a GPU's, where it is not said of what it is."""
+    counted = meaning.name.startswith(("count.experts", "count.heads"))
+    counted = counted or (meaning.name.startswith("count.parameters") and not _OF_ALL_SAID.search(claim.text))
+    held = counted or (meaning.name.startswith("memory.") and "per layer" not in claim.quantity)
+    less = claim.ratio is not None and claim.ratio < 1 and not meaning.name.endswith(("headroom", "utilization"))
+    if held and less and not meaning.explicit & {"gpu", "all", "expert", "token"}:
+        return "it is not said whether it is of a GPU or of the whole"
     return ""
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from moewright.audit.audit_record import Verdict
 from moewright.audit.text.clauses import Equality, Split
 from moewright.audit.text.expressions import Node, Operation, Value, evaluate, numbers_in
-from moewright.audit.text.numbers import COUNT, FLOP, FLOP_RATE, NAMES, PER_SECOND, Dim, Number
+from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP, FLOP_RATE, NAMES, PER_SECOND, Dim, Number
 from moewright.units import format_quantity
 
 #: what ≈ and ~ allow
@@ -54,6 +54,10 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
     ):
         middle *= last.factor  # bare numbers in the unit of the result
     wrong = _dimension(e, left, right, dim_of)
+    if wrong and _of_a_second(left, right) and claimed and abs(middle / claimed - 1) <= LOOSE:
+        return Outcome(
+            Verdict.HOLDS, "by the numbers written, what is left of it being of a second", claimed, middle, unit
+        )
     if wrong:
         return Outcome(Verdict.WRONG, wrong, claimed, middle, unit)
     for a in (False, True):
@@ -81,6 +85,11 @@ def _dimension(e: Equality, left: Value, right: Value, dim_of: DimOf) -> str:
     terms = ", ".join(f"{n.text} ({_told(n, dim_of(n))})" for n in numbers_in(e.left) if n.dim != COUNT)
     share = " (a utilization is a rate over a rate)" if any(n.percent for n in numbers_in(e.right)) else ""
     return f"wrong in dimension: the left is in {a}, the right is {b}{share}; written are {terms}"
+
+
+def _of_a_second(left: Value, right: Value) -> bool:
+    """Whether bytes are told as bytes a second, as those of what comes in a second are."""
+    return left.dims == {BYTES} and right.dims == {BYTE_RATE}
 
 
 def name(dim: Dim) -> str:

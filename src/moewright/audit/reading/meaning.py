@@ -11,7 +11,7 @@ from moewright.audit.quantities.readings import Scope
 from moewright.audit.reading.word_lists import word_list, wording
 from moewright.audit.text.clauses import Figure
 from moewright.audit.text.document import Statement
-from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP, FLOP_RATE, PER_SECOND, SECONDS
+from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP, FLOP_RATE, PER_SECOND, SECONDS, Number
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +59,16 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
     else:  # without a key, what the whole sentence says
         levels = [own, s.key or s.text, *reversed(s.path[-3:])]
     topic = _topic(kind, levels)
+    if topic and topic.startswith(_WHOLE) and not _is_whole(figure.number):
+        topic = None  # 24.88 M are no experts
     if kind == "count" and figure.number.factor >= 1e6 and re.search(r"activ|param|激活|参数", own, re.IGNORECASE):
         topic = "count.parameters"
     if topic is None and kind in ("bytes", "flops") and _TOTAL.search(f"{own} {s.key}"):
         topic = {"bytes": "memory.total", "flops": "compute.total"}[kind]
     if topic is None:
         return None
+    if topic == "count.tokens" and figure.number.factor >= 1e9:
+        return None  # of a training run
     if topic in ("time.total", "throughput.tokens") and _BOUND.search(f"{own} {s.key}"):
         topic = {"time.total": "time.bound"}.get(topic, "throughput.most")
     if topic == "memory.attention" and "token" in _explicit(own, topic):
@@ -86,6 +90,14 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
     else:
         certain = _topic(kind, [own, s.key]) is not None or bool(_TOTAL.search(f"{own} {s.key}"))
     return Meaning(topic, _scopes(topic, figure, s, near), _explicit(near, topic), certain)
+
+
+#: what is counted in whole things, and not by the million
+_WHOLE: Final = ("count.experts", "count.heads", "count.sequences", "count.layers")
+
+
+def _is_whole(n: Number) -> bool:
+    return n.factor < 1e6
 
 
 def scopes_named(text: str) -> Scope:

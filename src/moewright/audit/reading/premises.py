@@ -154,11 +154,16 @@ def _keyed(s: Statement) -> Iterator[Premise]:
         if field.startswith("model.") and PER_GPU.search(s.key):
             return
         fits = [t for t in numbers if t.number is not None and _fits(t.number, dims)]
+        if fits and _SIZE_WORD.search(s.value[: fits[0].at]):
+            return  # experts: EP 16
         if fits and (fits[0] is tokens[0] or fits[0].at < 24):
             yield from _valued(field, fits[0].number, s)
         elif field.endswith("latency") or not fits:
             continue
         return
+
+
+_SIZE_WORD: Final = re.compile(r"\b[ETDPC]P\s*[=:]?\s*$")
 
 
 def _fits(n: Number, dims: tuple[Dim, ...]) -> bool:

@@ -295,6 +295,10 @@ def _renamed(left: Node, right: Node) -> bool:
     others = list(numbers_in(right))
     if left.percent:
         return not any(n.percent for n in others)
+    if left.dim != COUNT and all(n.percent for n in others):  # 16.5 GB = 20.6 %
+        return True
+    if left.dim == COUNT and left.noun and isinstance(right, Operation):  # 8 experts = 8 × 2,099,712
+        return True
     return left.dim == COUNT and bool(left.noun) and any(n.dim != COUNT for n in others)
 
 

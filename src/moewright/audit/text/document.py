@@ -33,6 +33,7 @@ _FORMULA: Final = re.compile(r"formula|calculation|derivation|computation$|公�
 _TITLE_UNIT: Final = re.compile(
     r"[(\[]((?:[KMGTP]i?B|[mμuµn]?s|[KMGTPE]?FLOPS?|%|tok(?:ens?)?)(?:/s)?)[)\]]|, ([KMGT]i?B|[mμun]s)$"
 )
+_UNIT_ALONE: Final = re.compile(r"(?:[KMGTP]i?B|[mμuµn]s)(?:/s)?")
 _COMMA: Final = re.compile(r"(?<![\d.,])\d+,\d{1,2}\s?(?:[KMGT]i?B|[mµμn]s|[KMGTP]?FLOPS?|%)")
 _POINT: Final = re.compile(r"(?<![\d.,])\d+\.\d{1,2}\s?(?:[KMGT]i?B|[mµμn]s|[KMGTP]?FLOPS?|%)")
 _BARE: Final = re.compile(r"[~≈]?\s?\d[\d,]*(?:\.\d+)?")
@@ -257,8 +258,14 @@ def _row(header: list[str], row: list[tuple[str, int]], path: tuple[str, ...], g
 
 def _in_unit(cell: str, title: str, name: str) -> str:
     """A bare number in the unit that its column, or else its row, gives in brackets."""
+    if not _BARE.fullmatch(cell):
+        return cell
+    if alone := _UNIT_ALONE.fullmatch(title.strip()):
+        return f"{cell} {alone[0]}"
+    if re.search(r"\bbytes\b(?! per param)", title, re.I):
+        return f"{cell} bytes"
     unit = _TITLE_UNIT.search(title) or _TITLE_UNIT.search(name)
-    return f"{cell} {unit[1] or unit[2]}" if unit and _BARE.fullmatch(cell) else cell
+    return f"{cell} {unit[1] or unit[2]}" if unit else cell
 
 
 def _made(text: str, line: int, path: tuple[str, ...], kind: str, group: int) -> Iterator[Statement]:

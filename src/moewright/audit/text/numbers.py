@@ -204,8 +204,14 @@ def _glued(text: str, at: int) -> bool:
 
 def _between(found: list[Token], text: str, at: int) -> bool:
     """An x that stands for ×: behind a number or a bracket, before a number or a bracket."""
-    ahead = text[at + 1 :].lstrip()[:1]
-    return bool(found) and found[-1].kind in ("number", "close") and (ahead.isdigit() or ahead == "(")
+    ahead = text[at + 1 :].lstrip()
+    factor = ahead[:1].isdigit() or ahead[:1] == "("
+    if not found or not (factor or re.match(r"E?[TDPC]P[ =]?\d", ahead)):
+        return False
+    if found[-1].kind in ("number", "close"):
+        return True
+    apart = text[at - 1 : at] == " " == text[at + 1 : at + 2]
+    return apart and found[-1].kind == "word" and any(t.kind == "number" for t in found[-4:])
 
 
 def number_at(text: str, at: int) -> Number | None:
