@@ -1,4 +1,4 @@
-"""Placement files through SGLang's own reader: what it makes of them is what was placed, layer of the model by layer."""
+"""Placement files through SGLang's own reader: it makes of them what was placed, layer of the model by layer."""
 
 from __future__ import annotations
 

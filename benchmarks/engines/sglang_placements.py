@@ -1,7 +1,7 @@
 """Runs in SGLang's environment: placement files, a JSON line each on stdin, through its own reader.
 
-A line has ``content`` of the file, ``layers`` and ``experts`` of the model, ``ep`` and ``redundant`` slots. Answers a JSON
-line each: ``error``, or for every layer of the model the physical slots that the engine sends each expert's tokens to.
+A line has ``content`` of the file, ``layers`` and ``experts`` of the model, ``ep`` and ``redundant`` slots. Answers a
+JSON line each: ``error``, or for every layer of the model the slots that the engine sends each expert's tokens to.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def read(asked: dict[str, object]) -> list[list[list[int]]]:
     parallel = SimpleNamespace(ep_size=asked["ep"], elastic_ep_initial_size=None, nnodes=1)
     model = ModelConfigForExpertLocation(num_layers=asked["layers"], num_logical_experts=asked["experts"])
     with (
-        mock.patch.object(expert_location, "get_exec", lambda: SimpleNamespace(moe=moe)),
-        mock.patch.object(expert_location, "get_parallel", lambda: parallel),
-        mock.patch.object(expert_location, "get_device", lambda: SimpleNamespace(device="cpu")),
+        mock.patch.object(expert_location, "get_exec", return_value=SimpleNamespace(moe=moe)),
+        mock.patch.object(expert_location, "get_parallel", return_value=parallel),
+        mock.patch.object(expert_location, "get_device", return_value=SimpleNamespace(device="cpu")),
         mock.patch.object(ModelConfigForExpertLocation, "from_model_config", staticmethod(lambda config: model)),
     ):
         found = expert_location.compute_initial_expert_location_metadata(None, 0)
