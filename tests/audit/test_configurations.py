@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable
 
+import pytest
+
 from moewright.audit.audit_document import audit_document
 from moewright.audit.audit_record import FAILING, Audit
-from moewright.audit.text.document import MOST_STATEMENTS, parse
+from moewright.audit.text.document import parse
 
 MODEL = """# Plan
 
@@ -98,6 +100,7 @@ def test_figures_outside_contested_configurations_are_not_judged() -> None:
     assert verdicts(of(MODEL + text), "memory.experts") == [("", "not checked")]
 
 
-def test_what_is_beyond_the_statements_that_are_read_is_told() -> None:
-    audit = of(MODEL + "\n".join(f"- item {i}" for i in range(MOST_STATEMENTS + 5)))
+def test_what_is_beyond_the_statements_that_are_read_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moewright.audit.text.document.MOST_STATEMENTS", 100)
+    audit = of(MODEL + "\n".join(f"- item {i}" for i in range(105)))
     assert "beyond" in audit.unread[-1].reason

@@ -183,14 +183,14 @@ def test_the_verb(tmp_path):
     for arguments, words in (
         (("serve", ROOT / "examples" / "paper.yaml"), "workload.kind: got forward; expected serving"),
         (("serve", spec, "--engine", "sglan"), "did you mean sglang"),
-        (("serve", spec, "--output", tmp_path / "rows.txt"), "expected .csv"),
+        (("serve", spec, "--output", tmp_path / "rows.pdf"), "expected one of .html"),
         (("run", spec), "got 'serving'"),
     ):
         done = run(*arguments)
         assert done.returncode == 2
         assert words in done.stderr
         assert done.stderr.count("\n") == 1
-    assert not (tmp_path / "rows.txt").exists()
+    assert not (tmp_path / "rows.pdf").exists()
 
 
 def test_the_plan_verb():
