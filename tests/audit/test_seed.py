@@ -68,6 +68,8 @@ def test_premises(found):
         (114, "time.total in all", "impossible", 1.024e-3),
         (118, "arithmetic", "holds", 128e6),
         (118, "throughput.tokens", "impossible", 128e6),
+        (61, "memory.attention per GPU", "wrong", 1e6),
+        (130, "count.modules.attention", "holds", 16),
         (132, "count.modules per GPU", "holds", 8.125),
         (135, "count.modules per GPU", "holds", 8.125),
         (135, "words: exactly", "contradicted", 8.125),

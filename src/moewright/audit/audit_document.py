@@ -19,6 +19,7 @@ from moewright.audit.reading.corrections import accepted, read_premises
 from moewright.audit.reading.document_case import parse_assume, strategies
 from moewright.audit.reading.premises import Premise, keyed_premises, premises_of, told_premises
 from moewright.audit.reading.restated import inferred, judge_premises, judge_strategy
+from moewright.audit.reading.wordings import PARAMETERS
 from moewright.audit.text.clauses import clauses_of
 from moewright.audit.text.document import MOST_STATEMENTS, Document, Statement, parse, read_text
 from moewright.errors import SpecError
@@ -27,7 +28,6 @@ _YAML: Final = (".yaml", ".yml")
 _TOO_MANY: Final = (
     f"it is of a configuration beyond the first {MOST_CONFIGURATIONS}, which are the most that are priced"
 )
-_PARAMETERS: Final = re.compile(r"param|参数", re.IGNORECASE)
 _MEMORY: Final = re.compile(r"memory|bytes?\b|\bsize|\bGB\b|storage|显存", re.IGNORECASE)
 
 
@@ -74,12 +74,14 @@ def audit_document(
     restated = [*judge_premises(here, setting), *judge_strategy(premises, setting, facts.reason, bool(facts.plans))]
     base = Place(View(facts, facts.plan, best), doubts_of(premises, setting), restated, given)
     made: dict[int, Place] = {}
+    stand: list[Place] = []
     for s, _ in said:
         c = places.at(s)
         if c is not None and id(c) not in made:
             reason = c.unpriced or (_TOO_MANY if len(made) >= MOST_CONFIGURATIONS else "")
             made[id(c)] = _unpriced(c, base, reason) if reason else _place(c, assumed, document.file, base)
-    claims_ = judge_document([Said(s, found, made.get(id(places.at(s)), base)) for s, found in said])
+        stand.append(made.get(id(c), base))
+    claims = tuple(judge_document([Said(s, found, place) for (s, found), place in zip(said, stand, strict=True)]))
     shown = tuple(dict((p.field, p) for p in reversed(premises) if "." in p.field).values())[::-1]
     assumptions = tuple(setting.assumed.values())
     variants = tuple(_variant(c, made[id(c)]) for c in places.all() if id(c) in made)
@@ -88,7 +90,7 @@ def audit_document(
         shown,
         assumptions,
         setting.missing,
-        tuple(claims_),
+        claims,
         better,
         unread=unread,
         configurations=tuple(sorted(variants, key=lambda v: v.line)),
@@ -119,4 +121,4 @@ def _variant(c: Configuration, place: Place) -> Variant:
 
 def _counts_parameters(s: Statement) -> bool:
     """Whether the figures of ``s`` are numbers of parameters, so that B is a billion."""
-    return bool(_PARAMETERS.search(s.key)) and not _MEMORY.search(s.key)
+    return bool(PARAMETERS.search(s.key)) and not _MEMORY.search(s.key)

@@ -21,6 +21,15 @@ class Verdict(StrEnum):
     NOT_CHECKED = "not checked"
 
 
+#: verdicts, the worst first
+WORST_FIRST = (
+    Verdict.IMPOSSIBLE,
+    Verdict.WRONG,
+    Verdict.CONTRADICTED,
+    Verdict.UNSUPPORTED,
+    Verdict.NOT_CHECKED,
+    Verdict.HOLDS,
+)
 #: verdicts that fail an audit where nothing else is asked for
 FAILING = (Verdict.WRONG, Verdict.IMPOSSIBLE, Verdict.UNSUPPORTED, Verdict.CONTRADICTED)
 

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from moewright.audit.audit_record import Audit, Better, Claim, Variant, Verdict
+from moewright.audit.audit_record import WORST_FIRST, Audit, Better, Claim, Variant, Verdict
 from moewright.report.blocks import Section, Table, plural
 from moewright.units import format_bytes, format_count, format_quantity, format_seconds
 
 #: a claim's text is shown up to here
 MOST_TEXT: Final = 64
-_ORDER: Final = (
-    Verdict.IMPOSSIBLE,
-    Verdict.WRONG,
-    Verdict.CONTRADICTED,
-    Verdict.UNSUPPORTED,
-    Verdict.NOT_CHECKED,
-    Verdict.HOLDS,
-)
 _HEADINGS: Final = {
     Verdict.IMPOSSIBLE: "Impossible: below a physical bound",
     Verdict.WRONG: "Wrong",
@@ -50,7 +42,7 @@ def audit_sections(a: Audit) -> list[Section]:
         sections.append(Section("Unread", (intro, Table(("line", "text", "why"), rows, (0,)))))
     if a.assumptions or a.missing:
         sections.append(_assumptions(a))
-    for verdict in _ORDER:
+    for verdict in WORST_FIRST:
         mine = [c for c in a.claims if c.verdict is verdict]
         if mine:
             sections.append(Section(f"{_HEADINGS[verdict]} ({len(mine)})", (_table(mine, verdict),)))

@@ -16,7 +16,7 @@ from moewright.audit.reading.document_case import Setting
 from moewright.audit.reading.meaning import Meaning, scopes_named, splits_off, topics_named
 from moewright.audit.reading.premises import Premise
 from moewright.audit.reading.standing import group_of, standing_of
-from moewright.audit.reading.wordings import DENSE_FORMATS, FORMAT
+from moewright.audit.reading.wordings import DENSE_FORMATS, FORMAT, PARAMETERS
 from moewright.audit.text.clauses import Clauses, ends_range
 from moewright.audit.text.numbers import BYTES, COUNT, SECONDS
 from moewright.case.precision import element_bytes
@@ -50,7 +50,6 @@ _ROOM: Final = re.compile(
     r"\bof (?:the |its |an? )?(?:available |usable |total )?[~≈]?$",
     re.IGNORECASE,
 )
-_PARAMETERS: Final = re.compile(r"param|参数", re.IGNORECASE)
 _OF_ALL: Final = re.compile(r"total|model|overall|all\b|whole|param|合计|总|gesamt|active|激活", re.IGNORECASE)
 _OF_ALL_SAID: Final = re.compile(r"\bmodel\b|total|in all\b|模型|总|Modell|gesamt", re.IGNORECASE)
 #: unit of a count that is a figure of the document and no size
@@ -138,14 +137,10 @@ def _in_text(part: Part, claim: Claim, c: Context) -> str:
         return "it is the room that something is said to fit in"
     if before.rstrip()[-1:] in tuple("<>≤≥"):
         return "it is a limit"
-    if s.column and _PARAMETERS.search(s.column) and not _OF_ALL.search(s.row):
+    if s.column and PARAMETERS.search(s.column) and not _OF_ALL.search(s.row):
         return f"it is of {s.row[:40]!r}, a part of the model"
-    own = part.figure.words
-    if (
-        claim.verdict is Verdict.IMPOSSIBLE
-        and "per GPU" in claim.quantity
-        and "gpu" not in scopes_named(f"{own} | {s.key}")
-    ):
+    of_gpu = claim.verdict is Verdict.IMPOSSIBLE and "per GPU" in claim.quantity
+    if of_gpu and "gpu" not in scopes_named(f"{part.figure.words} | {s.key}"):
         return "it may be of all GPUs"
     if _UP_TO.search(before[-40:]):
         return "it is the most or the least of several cases"
@@ -162,8 +157,10 @@ def _of_another(part: Part, meaning: Meaning, c: Context) -> str:
     """Another quantity or scope that the text admits and that the figure is right for."""
     n = part.figure.number
     names = dict.fromkeys((meaning.name, *topics_named(part.figure, part.statement)))
-    counted = part.figure.role == "result" and meaning.name.startswith("count.")
-    scopes = _scopes_near(meaning.explicit, part.statement.text + (" | per GPU" if counted else ""))
+    named = scopes_named(part.statement.text)
+    if part.figure.role == "result" and meaning.name.startswith("count."):
+        named |= {"gpu"}  # what a count is divided to is often a GPU's
+    scopes = _scopes_near(meaning.explicit, named)
     if splits_off(part.figure, part.statement):  # what tensor parallelism leaves of it is said apart
         scopes = [x for x in scopes if "gpu" not in x]
     gpus = c.facts.case.cluster.gpus
@@ -196,11 +193,11 @@ def _close(said: float, right: float) -> bool:
     return abs(said - right) <= CLOSE * abs(right)
 
 
-def _scopes_near(explicit: Scope, text: str) -> list[Scope]:
-    """The scope that is said, what one word less says, and these with what the rest of the sentence names; where none
-    is said, every one."""
+def _scopes_near(explicit: Scope, around: Scope) -> list[Scope]:
+    """The scope that is said, what one word less says, and these with what the rest of the sentence names (``around``);
+    where none is said, every one."""
     near = [explicit, *(explicit - {word} for word in explicit if word != "active")]  # active is never all
-    named = scopes_named(text) if explicit - {"all"} else frozenset(("gpu", "layer", "expert"))
+    named = around if explicit - {"all"} else frozenset(("gpu", "layer", "expert"))
     more = [frozenset(x) for count in range(len(named) + 1) for x in combinations(sorted(named), count)]
     return list(dict.fromkeys(scope | words for scope in near for words in more))
 
@@ -281,7 +278,8 @@ def _of_a_part(meaning: Meaning, claim: Claim) -> str:
     counted = counted or (meaning.name.startswith("count.parameters") and not _OF_ALL_SAID.search(claim.text))
     held = counted or (meaning.name.startswith("memory.") and "per layer" not in claim.quantity)
     less = claim.ratio is not None and claim.ratio < 1 and not meaning.name.endswith(("headroom", "utilization"))
-    if held and less and not meaning.explicit & {"gpu", "all", "expert", "token"}:
+    told = "per GPU" in claim.quantity or meaning.explicit & {"gpu", "all", "expert", "token"}
+    if held and less and not told:
         return "it is not said whether it is of a GPU or of the whole"
     return ""
 

@@ -209,7 +209,7 @@ def _terms(node: Node) -> Iterator[list[Number]]:
 def _figure(p: Part, context: Context, given: Given, setting: Setting) -> Claim | None:
     """The verdict on one figure; None for a premise, an operand without a meaning of its own, or a mere number."""
     n, s = p.figure.number, p.statement
-    if _is_premise(s, n, given) or (s.kind == "heading" and n.dim == COUNT):
+    if (p.figure.role != "result" and _is_premise(s, n, given)) or (s.kind == "heading" and n.dim == COUNT):
         return None
     if p.meaning is None:
         if p.figure.role == "operand" or (n.dim == COUNT and not n.percent) or _is_given(n, setting):

@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Final
 
-from moewright.audit.reading.premises import Premise
+from moewright.audit.reading.premises import Premise, catalogued, catalogued_names
 from moewright.audit.reading.wordings import COMPILED, DERIVED, PER_GPU
 from moewright.audit.text.document import Document, Statement
 from moewright.audit.text.numbers import COUNT, tokens_of
@@ -182,14 +182,7 @@ def _is_named(title: str) -> bool:
     """Whether a title names one of several configurations."""
     if _GENERAL.search(title):
         return False
-    if _NAMED.search(title):
-        return True
-    from moewright.case.catalogue.hardware_catalogue import find_device
-    from moewright.case.catalogue.model_catalogue import find_alias, find_name
-
-    words = re.findall(r"[A-Za-z0-9][\w.]*(?:[-/][\w.]+)*", title[:200], re.ASCII)
-    names = [" ".join(words[i : i + n]) for i in range(len(words)) for n in (3, 2, 1) if i + n <= len(words)]
-    return any(any(c.isdigit() for c in n) and (find_name(n) or find_alias(n) or find_device(n)) for n in names)
+    return bool(_NAMED.search(title)) or any(any(pair) for pair in catalogued_names(title[:200]))
 
 
 def _differ(sections: list[list[Premise]]) -> bool:
@@ -284,9 +277,7 @@ def _cell(name: str, s: Statement) -> Iterator[Premise]:
 
 def _models(name: str, s: Statement) -> Iterator[Premise]:
     """The model that a row or a column is named after."""
-    from moewright.case.catalogue.model_catalogue import find_alias, find_name
-
     plain = re.sub(r"[(\[].*", "", name).strip(" *")
-    model = find_name(plain) or find_alias(plain)
+    model, _ = catalogued(plain)
     if model and any(c.isdigit() for c in plain):
         yield Premise("model.name", model, s.line, s.text, where=s)

@@ -290,21 +290,26 @@ def _words(s: Statement) -> Iterator[Premise]:
 
 def _catalogued(s: Statement) -> Iterator[Premise]:
     """Models and devices of the catalogue, by name."""
-    words = re.findall(r"[A-Za-z0-9][\w.]*(?:[-/][\w.]+)*", s.text[:1000], re.ASCII)
+    for model, device in catalogued_names(s.text[:1000]):
+        if model:
+            yield Premise("model.name", model, s.line, s.text)
+        if device:
+            yield Premise("cluster.device.name", device, s.line, s.text)
+
+
+def catalogued_names(text: str) -> Iterator[tuple[str | None, str | None]]:
+    """(model, device) of the catalogue of every name in ``text``: up to three words, for a device two."""
+    words = re.findall(r"[A-Za-z0-9][\w.]*(?:[-/][\w.]+)*", text, re.ASCII)
     for i in range(len(words)):
         for size in (3, 2, 1):
             name = " ".join(words[i : i + size]).strip(".")
-            if i + size > len(words) or not any(c.isdigit() for c in name):
-                continue
-            model, device = _known(name)
-            if model:
-                yield Premise("model.name", model, s.line, s.text)
-            if device and size < 3:
-                yield Premise("cluster.device.name", device, s.line, s.text)
+            if i + size <= len(words) and any(c.isdigit() for c in name):
+                model, device = catalogued(name)
+                yield model, device if size < 3 else None
 
 
 @lru_cache(4096)
-def _known(name: str) -> tuple[str | None, str | None]:
+def catalogued(name: str) -> tuple[str | None, str | None]:
     """(model, device) of the catalogue that ``name`` is of."""
     from moewright.case.catalogue.hardware_catalogue import find_device
     from moewright.case.catalogue.model_catalogue import find_alias, find_name

@@ -50,6 +50,7 @@ DERIVED: Final = wording(_LIST["marks"]["derived"], ascii_only=False)
 #: what makes FLOPs those of a part of the work, and no rate of a device
 WORK: Final = wording(_LIST["marks"]["work"], ascii_only=False)
 PER_GPU: Final = wording(_LIST["marks"]["per_gpu"], ascii_only=False)
+PARAMETERS: Final = re.compile(r"param|参数", re.IGNORECASE)
 ASIDE: Final = re.compile(r"\([^()]*\)")
 FORMAT: Final = re.compile(r"\b(fp8|fp4|bf16|bfloat16|fp16|fp32|int8|int4|mxfp4|nvfp4)\b", re.IGNORECASE | re.ASCII)
 DENSE_FORMATS: Final = {"bfloat16": "bf16", "fp4": "nvfp4"}

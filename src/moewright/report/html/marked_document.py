@@ -10,17 +10,9 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup, escape
 
-from moewright.audit.audit_record import Audit, Claim, Verdict
+from moewright.audit.audit_record import WORST_FIRST, Audit, Claim
 
 #: of several claims on one piece of text the first of these is its colour
-_WORST: Final = (
-    Verdict.IMPOSSIBLE,
-    Verdict.WRONG,
-    Verdict.CONTRADICTED,
-    Verdict.UNSUPPORTED,
-    Verdict.NOT_CHECKED,
-    Verdict.HOLDS,
-)
 _SHOWN: Final = ("text", "code_inline")
 
 
@@ -103,7 +95,7 @@ def _pieces(text: str, spans: list[tuple[int, int, Claim]]) -> Iterable[tuple[st
 def _wrapped(piece: str, claims: list[Claim]) -> Markup:
     if not claims or not piece.strip():
         return escape(piece)
-    worst = min((c.verdict for c in claims), key=_WORST.index)
+    worst = min((c.verdict for c in claims), key=WORST_FIRST.index)
     why = "\n".join(dict.fromkeys(f"{c.quantity} {c.verdict}: {c.why}" for c in claims))
     kind = str(worst).replace(" ", "-")
     return Markup('<mark class="{}" tabindex="0" data-why="{}" title="{}">{}</mark>').format(kind, why, why, piece)
