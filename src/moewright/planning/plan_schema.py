@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from moewright.case.file.records import shown
 from moewright.case.strategy import Dispatch, Gate, Overlap, Strategy
 from moewright.errors import SpecError
 
@@ -21,7 +22,7 @@ _EXPERTS: Final = {"ep": 1, "tp": 1, "redundant": 0}
 def whole(value: Any, file: str, field: str, least: int = 1, most: int = MOST_GPUS) -> int:
     """``value`` as a whole number from ``least`` to ``most``. Raises SpecError."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise SpecError(f"got {_shown(value)}; expected a whole number from {least} to {most}", file=file, field=field)
+        raise SpecError(f"got {shown(value)}; expected a whole number from {least} to {most}", file=file, field=field)
     return value
 
 
@@ -63,7 +64,7 @@ def check_pass_plan(best: dict[str, Any], file: str) -> None:
         first = error.errors()[0]
         field = ".".join(["best", *(str(x) for x in first["loc"])])[:200]
         expected = first["msg"].replace("Input should be", "expected").replace("Field required", "is missing")
-        got = "" if first["type"] == "missing" else f"got {_shown(first['input'])}; "
+        got = "" if first["type"] == "missing" else f"got {shown(first['input'])}; "
         raise SpecError(f"{got}{expected}", file=file, field=field) from None
     strange = _unknown(best, found.to_dict(), "best")
     if strange:
@@ -102,19 +103,17 @@ def origin_of(found: dict[str, Any], path: Path) -> Path:
     if given is None:
         return path
     if not isinstance(given, str) or not given or len(given) > 4000 or "\0" in given:
-        raise SpecError(f"got {_shown(given)}; expected the path of a file", file=str(path), field="spec_file")
+        raise SpecError(f"got {shown(given)}; expected the path of a file", file=str(path), field="spec_file")
     try:
         origin = Path(given)
         return origin if origin.parent.is_dir() else path.with_name(origin.name or path.name)
     except (OSError, ValueError):
-        raise SpecError(
-            f"got {_shown(given)}; expected the path of a file", file=str(path), field="spec_file"
-        ) from None
+        raise SpecError(f"got {shown(given)}; expected the path of a file", file=str(path), field="spec_file") from None
 
 
 def _mapping(value: Any, file: str, field: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise SpecError(f"got {_shown(value)}; expected a mapping", file=file, field=field)
+        raise SpecError(f"got {shown(value)}; expected a mapping", file=file, field=field)
     return value
 
 
@@ -131,12 +130,4 @@ def _named(value: dict[str, Any], known: set[str], needed: set[str], file: str, 
 
 def _one_of(value: Any, known: list[str], file: str, field: str) -> None:
     if not isinstance(value, str) or value not in known:
-        raise SpecError(f"got {_shown(value)}; expected {' or '.join(known)}", file=file, field=field)
-
-
-def _shown(value: Any) -> str:
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):
-        return "a number of thousands of digits"
-    return text if len(text) <= 60 else f"{text[:57]}..."
+        raise SpecError(f"got {shown(value)}; expected {' or '.join(known)}", file=file, field=field)
