@@ -124,6 +124,14 @@ def test_bad_losses_are_refused(options, message):
         moewright.place(LOADS, slots=21, gpus=7, previous=p.expert_of_slot, **{"previous_gpus": 8, **options})
 
 
+def test_lost_gpus_of_a_file_that_tells_no_gpus_need_their_number(tmp_path):
+    p = moewright.place(LOADS, **SIZES)
+    (tmp_path / "v.json").write_text(engine_file(p, "vllm"))
+    sizes = ["zipf:1.0", "--layers", 3, "--experts", 16, "--slots", 21, "--gpus", 7, "--previous", tmp_path / "v.json"]
+    assert "--lost: needs --previous-gpus" in str(run(*sizes, "--lost", 3).exception)
+    assert run(*sizes, "--lost", 3, "--previous-gpus", 8).exit_code == 0
+
+
 def test_bytes_and_seconds_of_a_migration_by_link():
     # two nodes of two GPUs; GPU 1 gets expert 0 from GPU 0, GPU 2 gets it from the other node, expert 3 from nowhere
     kept = [[[0, 1], [1, 2], [2, 1], [1, 1]]]

@@ -121,7 +121,7 @@ def place(
     ] = None,
 ) -> None:
     """Decide how many replicas each expert gets, and on which GPU each lives."""
-    from moewright.cli.placing.place_request import PlaceRequest, by_name, checked_sizes
+    from moewright.cli.placing.place_request import ByName, PlaceRequest, checked_sizes
 
     engine = form or _format_of(output)
     _needs("--slack", slack, affinity, "--affinity")
@@ -136,7 +136,7 @@ def place(
     _needs("--once", once or None, watch, "--watch")
     number, wide = checked_sizes(slots, gpus, sweep)
     _needs("--width", width, number < wide, "fewer slots than GPUs, which it cuts experts for")
-    names = by_name(layers, experts, correlation, seed)
+    names = ByName(layers, experts, correlation, seed)
     options = {"slots": number, "gpus": wide, "nodes": nodes, "groups": groups, "shares": str(shares), "seed": seed}
     options |= {"moves": moves, "traffic": traffic, "budget": budget, "seconds": seconds, "slack": slack or 0.01}
     request = PlaceRequest(options, model, previous, previous_gpus, lost, gain_at_least, cluster, affinity, names)

@@ -77,11 +77,6 @@ class Placed:
         return rows
 
 
-def by_name(layers: int | None, experts: int | None, correlation: float | None, seed: int) -> ByName:
-    """Sizes of loads by name."""
-    return ByName(layers, experts, correlation, seed)
-
-
 def checked_sizes(slots: int | None, gpus: int | None, sweep: str | None) -> tuple[int, int]:
     """Slots and GPUs. Raises SpecError where one is missing that is needed."""
     if gpus is None:
@@ -154,7 +149,7 @@ class PlaceRequest:
         loads = table.sum(axis=0) if table.ndim == 3 else table
         several = table.ndim == 3 and len(table) > 1
         placed = Placed(found, loads, self.model, options["shares"], _held_out(table, options), several)
-        return self._moved(placed, earlier) if earlier else placed
+        return self._moved(placed, options, earlier) if earlier else placed
 
     def _earlier(self, table: np.ndarray) -> dict[str, Any]:
         """``previous`` and what goes with it, as ``place`` takes them."""
@@ -172,18 +167,21 @@ class PlaceRequest:
                 rows = [rows[i] for i in of_model.positions]
         found: dict[str, Any] = {"previous": rows}
         gpus = self.previous_gpus or read.gpus
-        if gpus is not None and (gpus != self.options["gpus"] or self.lost):
-            found["previous_gpus"] = gpus
-        elif gpus is None and self.lost:
-            found["previous_gpus"] = self.options["gpus"]
-        elif gpus is not None:
+        if gpus is None and self.lost:
+            raise SpecError(
+                f"needs --previous-gpus; {self.previous} does not tell for how many GPUs it was made", field="--lost"
+            )
+        if gpus is not None:
             found["previous_gpus"] = gpus
         if self.lost is not None:
             found["lost"] = _ids(self.lost)
         return found
 
-    def _moved(self, placed: Placed, earlier: dict[str, Any]) -> Placed:
+    def _moved(self, placed: Placed, options: dict[str, Any], earlier: dict[str, Any]) -> Placed:
         """``placed`` with its gain and what it takes to get there; the earlier one where that does not pay."""
+        from moewright.placement.files.earlier import kept_experts, survivors
+        from moewright.placement.migration import migration
+
         p = placed.placement
         before, now = p.before.max(axis=1).sum(), p.gpu_load.max(axis=1).sum()
         gain = float(1 - now / before) if before > 0 else 0.0
@@ -195,28 +193,20 @@ class PlaceRequest:
         if self.gain_at_least is not None and gain < self.gain_at_least:
             from moewright.placement.search.solve import place
 
-            options = self.sized(placed.loads) | {"moves": 0, "previous": rows}
-            return replace(placed, placement=place(placed.loads, **options), gain=gain, kept=True)
-        return replace(placed, gain=None if refit else gain, migration=self._migration(placed, rows, old, earlier))
-
-    def _migration(self, placed: Placed, rows: np.ndarray, old: int, earlier: dict[str, Any]) -> Migration | None:
+            unmoved = place(placed.loads, **{**options, "moves": 0, "previous": rows})
+            return replace(placed, placement=unmoved, gain=gain, kept=True)
         if self.cluster is None:
-            return None
-        from moewright.placement.files.earlier import kept_experts, survivors
-        from moewright.placement.migration import migration
-
-        p, gpus = placed.placement, self.options["gpus"]
-        size = self.sized(placed.loads)["expert_bytes"]
+            return replace(placed, gain=None if refit else gain)
         kept = kept_experts(rows.astype(int), old, survivors(old, gpus, earlier.get("lost", ())))
         after = p.expert_of_slot.reshape(len(rows), gpus, -1)
-        return migration(kept, after, size, self._links())
+        moved = migration(kept, after, options["expert_bytes"], self._links(self.cluster))
+        return replace(placed, gain=None if refit else gain, migration=moved)
 
-    def _links(self) -> Links:
+    def _links(self, cluster: str) -> Links:
         from moewright.case.catalogue.hardware_catalogue import load_cluster
         from moewright.placement.migration import Links
 
-        assert self.cluster is not None
-        found = load_cluster(self.cluster)
+        found = load_cluster(cluster)
         nodes = self.options["nodes"]
         each = self.options["gpus"] // nodes if nodes > 1 else found.gpus_per_node
         return Links(found.node.bandwidth, found.fabric.bandwidth, each)
