@@ -156,6 +156,17 @@ def test_a_reduction_that_is_left_out_is_seen(sizes, skip):
     assert not report.equal
 
 
+def same_loss_backward(w, model, peer):
+    """The loss of some tokens is that of ``peer``; both go backward."""
+    ids = torch.randint(64, (2, 17), generator=torch.Generator().manual_seed(1))
+    ours, _ = loss_of(w, model, ids)
+    logits = peer(ids[:, :-1]).logits
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="sum")
+    assert float(loss.detach()) == pytest.approx(float(ours.detach()), rel=1e-5)
+    ours.backward()
+    loss.backward()
+
+
 def test_the_unsharded_model_is_that_of_transformers():
     """Mixtral of transformers with the same weights: the same loss and gradients."""
     transformers = pytest.importorskip("transformers")
@@ -193,13 +204,7 @@ def test_the_unsharded_model_is_that_of_transformers():
     with torch.no_grad():
         for name, ours in state.items():
             theirs[name].copy_(w[ours].reshape(theirs[name].shape))
-    ids = torch.randint(64, (2, 17), generator=torch.Generator().manual_seed(1))
-    ours, _ = loss_of(w, model, ids)
-    logits = peer(ids[:, :-1]).logits
-    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="sum")
-    assert float(loss.detach()) == pytest.approx(float(ours.detach()), rel=1e-5)
-    ours.backward()
-    loss.backward()
+    same_loss_backward(w, model, peer)
     for name, own in state.items():
         wanted = theirs[name].grad
         assert float((w[own].grad.reshape(wanted.shape) - wanted).abs().max() / wanted.abs().max()) < TOLERANCE
@@ -311,13 +316,7 @@ def test_latent_attention_is_that_of_transformers():
         for name, x in w.items():
             for there, value in pieces(name, x):
                 parameters[f"{there}.weight"].copy_(value)
-    ids = torch.randint(64, (2, 17), generator=torch.Generator().manual_seed(1))
-    ours, _ = loss_of(w, model, ids)
-    logits = peer(ids[:, :-1]).logits
-    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="sum")
-    assert float(loss.detach()) == pytest.approx(float(ours.detach()), rel=1e-5)
-    ours.backward()
-    loss.backward()
+    same_loss_backward(w, model, peer)
     for name, x in w.items():
         for there, value in pieces(name, x.grad):
             wanted = parameters[f"{there}.weight"].grad

@@ -13,19 +13,28 @@ from moewright.run.train.plain import rotated
 Function = Callable[..., Tensor]
 
 
+def _keep_inputs(ctx: Any, function: Function, inputs: tuple[Tensor, ...]) -> Tensor:
+    ctx.function = function
+    ctx.save_for_backward(*inputs)
+    return function(*inputs)
+
+
+def _done_again(ctx: Any, wanted: tuple[bool, ...]) -> tuple[list[Tensor], Tensor]:
+    """The inputs that were kept, with gradients where ``wanted``, and what the function makes of them."""
+    inputs = [x.detach().requires_grad_(w) for x, w in zip(ctx.saved_tensors, wanted, strict=True)]
+    with torch.enable_grad():
+        return inputs, ctx.function(*inputs)
+
+
 class _FromInputs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, function: Function, *inputs: Tensor) -> Tensor:
-        ctx.function = function
-        ctx.save_for_backward(*inputs)
-        return function(*inputs)
+        return _keep_inputs(ctx, function, inputs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         wanted = ctx.needs_input_grad[1:]
-        inputs = [x.detach().requires_grad_(w) for x, w in zip(ctx.saved_tensors, wanted, strict=True)]
-        with torch.enable_grad():
-            out = ctx.function(*inputs)
+        inputs, out = _done_again(ctx, wanted)
         found = iter(torch.autograd.grad(out, [x for x, w in zip(inputs, wanted, strict=True) if w], gradients[0]))
         return None, *(next(found) if w else None for w in wanted)
 
@@ -147,16 +156,12 @@ def cross_entropy(logits: Tensor, target: Tensor, reduce: tuple[Function, Functi
 class _ComputedAgain(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, function: Function, anchor: Tensor | None, *inputs: Tensor) -> Tensor:
-        ctx.function = function
-        ctx.save_for_backward(*inputs)
-        return function(*inputs)
+        return _keep_inputs(ctx, function, inputs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         wanted = ctx.needs_input_grad[2:]
-        inputs = [x.detach().requires_grad_(w) for x, w in zip(ctx.saved_tensors, wanted, strict=True)]
-        with torch.enable_grad():
-            out = ctx.function(*inputs)
+        inputs, out = _done_again(ctx, wanted)
         torch.autograd.backward(out, gradients[0])
         return None, None, *(x.grad if w else None for x, w in zip(inputs, wanted, strict=True))
 
