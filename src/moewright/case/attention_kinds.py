@@ -205,7 +205,6 @@ class CompressedAttention(_Mixer):
 #: products with the state that one token takes, by the rule that updates it: what is read for the update, the
 #: update, and the reading of the output (the delta rules read before they write)
 _PRODUCTS: Final = {"gated_delta": 3, "kda": 3, "lightning": 2, "mamba1": 2, "mamba2": 2, "convolution": 0}
-RULES: Final = tuple(_PRODUCTS)
 
 
 @dataclass(frozen=True, slots=True)

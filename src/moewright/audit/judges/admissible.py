@@ -253,13 +253,7 @@ def _on_doubt(part: Part, meaning: Meaning, claim: Claim, c: Context, doubts: Do
     guessed = [f for f in needs if f in defaults and f in guesses]
     if "model.vocab_size" in defaults and claim.ratio is not None and claim.verdict is Verdict.WRONG:
         larger = claim.ratio < 1 if meaning.name.endswith("headroom") else claim.ratio > 1
-        whole = meaning.name in (
-            "memory.total",
-            "memory.weights",
-            "memory.headroom",
-            "memory.utilization",
-            "compute.total",
-        )
+        whole = meaning.name in _WITH_VOCABULARY
         guessed += ["model.vocab_size"] if larger and whole else []
     if guessed and claim.verdict is Verdict.WRONG:
         return f"the document does not give {', '.join(guessed)}, which it stands on"

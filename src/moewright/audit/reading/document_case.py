@@ -46,7 +46,6 @@ MISSING: Final[dict[str, Any]] = {
     "workload.batch": 256,
     "workload.sequence": 128,
 }
-_CATALOGUED: Final = ("cluster.device.", "cluster.network.", "cluster.gpus_per_node", "model.")
 STRATEGY: Final = ("ep", "etp", "tp", "dp", "pp", "cp", "replicas", "micro_batches", "broadcast")
 FIELDS: Final = (
     *DEFAULTS,

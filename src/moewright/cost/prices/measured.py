@@ -31,8 +31,6 @@ from moewright.cost.work import AttentionScores, Collective, GroupedProducts, Pr
 #: the skew of routing in the tables of experts that is taken: nearest to what models show without balancing
 SKEW = "power_law_1.2"
 _ORIGIN = {"measured": Origin.MEASURED, "interpolated": Origin.INTERPOLATED, "derived": Origin.DERIVED}
-#: share of the roofline at full peaks that figures of experts may not go below: kernels skip what no token chose
-_EXPERTS_FLOOR = 0.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from moewright.doctor.semantics.megatron_strategy import read_strategy
 from moewright.doctor.shell.expansion import MARK
 
 VALIDATE: Final = "Megatron-LM, megatron/training/arguments.py, validate_args (core 0.20)"
-SWIFT: Final = "ms-swift, megatron_args.py: expert_tensor_parallel_size = 1"
 
 
 def read_megatron(values: OptionValues, kind: str, world: int | None) -> EngineReading:

@@ -7,7 +7,7 @@ import json
 from moewright.errors import InfeasibleError
 from moewright.launch.command import Command, shell_word
 from moewright.launch.exporters.engine_export import commands, export_of
-from moewright.launch.front_router import PACKAGES, ROUTERS, needs_router, nginx_router, router_command, trtllm_router
+from moewright.launch.front_router import PACKAGES, needs_router, nginx_router, router_command, trtllm_router
 from moewright.launch.launch_plan import LaunchPlan
 from moewright.launch.servers import Process, processes
 from moewright.launch.targets.bundle import File, header, named_in, required, used_variables, visible_devices
@@ -106,7 +106,3 @@ def health_script(plan: LaunchPlan, base: str, urls: list[str] | None = None) ->
 def served(plan: LaunchPlan) -> str:
     """The name of the model in requests: TensorRT-LLM has the checkpoint's."""
     return plan.settings.checkpoint if plan.engine == "trtllm" else plan.settings.served_name
-
-
-def has_router(plan: LaunchPlan) -> bool:
-    return plan.engine in ROUTERS
