@@ -40,7 +40,18 @@ def test_a_placement_is_read_back_from_every_format(tmp_path, form):
     assert read.gpus == (8 if form in ("moewright", "vllm-ascend") else None)
 
 
-@pytest.mark.parametrize("text", ["{}", '"x"', "[", "{layer_list: [{}]}", '{"phy2log": 3}', '{"layer_list": [3]}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        '"x"',
+        "[",
+        "initial_global_assignments: {a: [1], 3: [2]}",
+        "{layer_list: [{}]}",
+        '{"phy2log": 3}',
+        '{"layer_list": [3]}',
+    ],
+)
 def test_what_is_no_placement_is_one_clear_error(tmp_path, text):
     file = tmp_path / "p.json"
     file.write_text(text)

@@ -58,7 +58,7 @@ def _of(content: Any) -> Earlier | None:
             gpus = content.get("gpus")
             return Earlier(content[field], form, gpus if type(gpus) is int and gpus > 0 else None, field)
     table = content.get("initial_global_assignments")
-    if isinstance(table, dict):
+    if isinstance(table, dict) and all(type(layer) is int for layer in table):
         return Earlier([table[layer] for layer in sorted(table)], "tensorrt-llm")
     if isinstance(content.get("layer_list"), list):
         return _of_ascend(content["layer_list"])
