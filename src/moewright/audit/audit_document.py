@@ -13,10 +13,10 @@ from moewright.audit.judges.admissible import Doubts, doubts_of
 from moewright.audit.judges.better import better_of
 from moewright.audit.judges.document_claims import Given, Place, Said, judge_arithmetic, judge_document
 from moewright.audit.judges.words import View
-from moewright.audit.quantities.readings import facts_of
+from moewright.audit.quantities.readings import Facts, facts_of
 from moewright.audit.reading.configurations import MOST_CONFIGURATIONS, Configuration, Places, configurations_of
 from moewright.audit.reading.corrections import accepted, read_premises
-from moewright.audit.reading.document_case import parse_assume, strategies
+from moewright.audit.reading.document_case import Setting, parse_assume, strategies
 from moewright.audit.reading.premises import Premise, keyed_premises, premises_of, told_premises
 from moewright.audit.reading.restated import inferred, judge_premises, judge_strategy
 from moewright.audit.reading.wordings import PARAMETERS
@@ -66,13 +66,13 @@ def audit_document(
     if document.unread is not None:
         reason = f"it and what follows are beyond the first {MOST_STATEMENTS:,} statements, which are read"
         unread = (*unread, Unread(document.unread.line, document.unread.text, reason))
-    facts = facts_of(setting, *strategies(setting))
+    facts = _facts(setting)
     better, best = better_of(facts)
     every = (*premises, *keyed, *told, *(p for c in places.all() for p in c.premises))
     given: Given = frozenset((p.line, p.value, p.where.column if p.where else None) for p in every)
     here = [p for p in premises if places.at(p.where) is None]
     restated = [*judge_premises(here, setting), *judge_strategy(premises, setting, facts.reason, bool(facts.plans))]
-    base = Place(View(facts, facts.plan, best), doubts_of(premises, setting), restated, given)
+    base = Place(View(facts, facts.plan, best), _doubts(doubts_of(premises, setting), setting, facts), restated, given)
     made: dict[int, Place] = {}
     stand: list[Place] = []
     for s, _ in said:
@@ -97,17 +97,37 @@ def audit_document(
     )
 
 
+def _facts(setting: Setting) -> Facts:
+    """The facts of ``setting``; where its batch divides over no ranks, that of all GPUs when it is of each."""
+    found, reason = strategies(setting)
+    if found or "batch" not in reason:
+        return facts_of(setting, found, reason)
+    w = setting.case.workload
+    spread = replace(w, batch=tuple(b * setting.case.cluster.gpus for b in w.batch))
+    other = replace(setting, case=replace(setting.case, workload=spread))
+    found, _ = strategies(other)
+    return facts_of(other, found, "") if found else facts_of(setting, {}, reason)
+
+
+def _doubts(doubts: Doubts, setting: Setting, facts: Facts) -> Doubts:
+    """``doubts``, with the batch that ``_facts`` took to be of each GPU."""
+    own, taken = setting.case.workload.batch[0], facts.case.workload.batch[0]
+    both = {} if own == taken else {"workload.batch": (own, f"{own} on each GPU")}
+    return Doubts({**both, **doubts.contested})
+
+
 def _place(c: Configuration, assumed: dict[str, object], file: str, base: Place) -> Place:
     """What the claims of ``c`` are judged against; nothing where its premises make no case."""
     try:
         setting, premises, _ = accepted(list(c.premises), assumed, None, file)
     except SpecError as error:
         return _unpriced(c, base, f"the premises of {c.name[:60]!r} make no case: {error.problem}")
-    facts = facts_of(setting, *strategies(setting))
+    facts = _facts(setting)
     restated = list(judge_premises([p for p in premises if p.field in c.own], setting))
     if c.own & {"cluster.gpus", "nodes"} and not c.contested:
         restated += judge_strategy(premises, setting, facts.reason, bool(facts.plans))
-    return Place(View(facts, facts.plan, None, c.name), Doubts(dict(c.contested)), restated, base.given)
+    doubts = _doubts(Doubts(dict(c.contested)), setting, facts)
+    return Place(View(facts, facts.plan, None, c.name), doubts, restated, base.given)
 
 
 def _unpriced(c: Configuration, base: Place, reason: str) -> Place:

@@ -17,6 +17,7 @@ from moewright.audit.judges.words import View, judge_correct, judge_exactly, jud
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.document_case import Setting
 from moewright.audit.reading.meaning import meaning_of
+from moewright.audit.reading.wordings import DENSE_FORMATS, FORMAT
 from moewright.audit.text.clauses import Clauses, Equality
 from moewright.audit.text.document import Statement
 from moewright.audit.text.expressions import Node, Operation, numbers_in
@@ -63,9 +64,23 @@ def judge_document(said: Sequence[Said]) -> list[Claim]:
     by_place: dict[int, list[Said]] = {}
     for x in said:
         by_place.setdefault(id(x.place), []).append(x)
-    claims = [c for mine in by_place.values() for c in _of_place(mine)]
+    formats = _formats(x.statement.text for x in said)
+    claims = [c for mine in by_place.values() for c in _of_place(mine, formats)]
     claims += judge_correct(tuple(x.statement for x in said), claims)
     return sorted(claims, key=lambda c: c.line)
+
+
+#: what is in a format of its own
+_APART: Final = re.compile(
+    r"peak|flops|optimi[sz]er|gradient|master|accumul|dispatch|combine|all-?to-?all|reduc|优化器|梯度|峰值|算力|派发|分发|合并",
+    re.IGNORECASE,
+)
+
+
+def _formats(texts: Iterable[str]) -> tuple[str, ...]:
+    """Formats of elements that ``texts`` name, other than those of gradients, states and what is sent."""
+    named = dict.fromkeys(m[1].lower() for t in texts if not _APART.search(t) for m in FORMAT.finditer(t))
+    return tuple(dict.fromkeys(DENSE_FORMATS.get(x, x) for x in named))
 
 
 def judge_arithmetic(said: Iterable[tuple[Statement, Clauses]]) -> list[Claim]:
@@ -73,10 +88,10 @@ def judge_arithmetic(said: Iterable[tuple[Statement, Clauses]]) -> list[Claim]:
     return [c for s, found in said for c in _arithmetic(s, found.equalities, lambda n: None, lambda n: False)]
 
 
-def _of_place(said: list[Said]) -> list[Claim]:
+def _of_place(said: list[Said], formats: tuple[str, ...]) -> list[Claim]:
     """The claims of one configuration."""
     place = said[0].place
-    setting, context = place.facts.setting, Context(place.facts, place.view.name)
+    setting, context = place.facts.setting, Context(place.facts, place.view.name, formats)
     parts = {
         id(x.statement): [Part(f, x.statement, meaning_of(f, x.statement)) for f in x.clauses.figures] for x in said
     }

@@ -44,10 +44,12 @@ class Stated:
 
 @dataclass(slots=True)
 class Context:
-    """What judging a configuration needs: the facts, its name, and what the document states of its quantities."""
+    """What judging a configuration needs: the facts, its name, the ``formats`` that the document names, and what it
+    states of its quantities."""
 
     facts: Facts
     name: str = ""
+    formats: tuple[str, ...] = ()
     stated: dict[tuple[float, Dim], list[Stated]] = field(default_factory=dict)
     known: dict[tuple[str, Scope], list[Reading]] = field(default_factory=dict)
 

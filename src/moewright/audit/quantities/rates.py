@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from typing import Final
 
 from moewright.audit.quantities.readings import (
@@ -141,11 +142,35 @@ def _operations(plan: Plan, part: str) -> list[tuple[float, float]]:
     return found
 
 
+#: bytes of an element that is sent: that of the model, or one or two
+_SENT: Final = (1.0, 2.0)
+
+
+def _of_token(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
+    """Bytes that a token's routed copies have: top_k × hidden size × bytes of an element, once or there and back."""
+    model, moe = f.case.model, f.case.model.moe
+    ways = {"dispatch": ("dispatch",), "combine": ("combine",)}.get(part, ("dispatch", "combine"))
+    if moe is None or part == "attention":
+        return
+    layers = 1 if "layer" in scope else len(model.moe_layers())
+    own = tuple(element_bytes(getattr(model.precision, way)) for way in ways)
+    needs = ("model.hidden_size", "model.experts.top_k", *(() if layers == 1 else ("model.layers",)))
+    for sizes in dict.fromkeys((own, *product(_SENT, repeat=len(ways)))):
+        size = sum(sizes)
+        how = f"top {moe.top_k} × {model.hidden_size} × {size:g} B ({' and '.join(ways)})"
+        yield Reading(
+            moe.top_k * model.hidden_size * size * layers, how + (f" × {layers} layers" if layers > 1 else ""), needs
+        )
+
+
 def communication(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
     """Bytes that a GPU sends: as the planner counts them, and every routed copy of its tokens, the usual estimate."""
     case, model = f.case, f.case.model
     needs = (*FLOPS, *BYTES, *PLAN)
     moe = model.moe
+    if "token" in scope:
+        yield from _of_token(f, part, scope)
+        return
     for label, p in labelled(f):
         held = model.layers if part in ("total", "attention") else model.moe_layers()
         layers = max(len(held) / p.strategy.pp, 1)

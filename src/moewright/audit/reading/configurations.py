@@ -11,7 +11,7 @@ from typing import Final
 
 from moewright.audit.reading.premises import Premise, catalogued, catalogued_names
 from moewright.audit.reading.wordings import COMPILED, DERIVED, PER_GPU
-from moewright.audit.text.document import Document, Statement
+from moewright.audit.text.document import PLAIN, Document, Statement
 from moewright.audit.text.numbers import COUNT, tokens_of
 
 #: configurations of a document that are priced; what stands under further ones is not judged
@@ -226,7 +226,8 @@ def _rows(document: Document) -> Iterator[Configuration]:
     for group, all_cells in groupby(cells, key=lambda s: s.group):
         table = list(all_cells)
         fields = {s.column: _field(s.column) for s in table}
-        if _MODELS.search(table[0].corner) and len({s.line for s in table}) > 1:
+        told = any(not PLAIN.fullmatch(s.column) for s in table)  # a column that says what is in it
+        if _MODELS.search(table[0].corner) and told and len({s.line for s in table}) > 1:
             yield from (_of_model(row[0].row, list(row)) for row in _lines(table))
             continue
         corner = _field(table[0].corner)

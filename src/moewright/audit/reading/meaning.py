@@ -40,6 +40,12 @@ _BEHIND: Final = re.compile(r"\b(?:per|of|in|for|on|from|to|across|over|at|pro|j
 _BOUND: Final = _MARKS["bound"]
 _TOTAL: Final = _MARKS["total"]
 _SPLIT_OFF: Final = _MARKS["split_off"]
+#: weights and cache, together
+_BOTH: Final = re.compile(
+    r"(?:weights?|权重|Gewichte?)\s*(?:\+|&|plus|and|und|与|和)\s*(?:the )?(?:KV|cache|缓存)|"
+    r"(?:KV|cache|缓存)\S*\s*(?:\+|&|plus|and|und|与|和)\s*(?:the )?(?:weights?|权重|Gewichte?)",
+    re.IGNORECASE,
+)
 _PART: Final = tuple((_MARKS[part], part) for part in ("attention", "experts"))
 
 
@@ -63,6 +69,8 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
         topic = None  # 24.88 M are no experts
     if kind == "count" and figure.number.factor >= 1e6 and re.search(r"activ|param|激活|参数", own, re.IGNORECASE):
         topic = "count.parameters"
+    if kind == "bytes" and topic in ("memory.weights", "memory.kv_cache") and _BOTH.search(f"{own} | {s.key}"):
+        topic = "memory.total"
     if topic is None and kind in ("bytes", "flops") and _TOTAL.search(f"{own} {s.key}"):
         topic = {"bytes": "memory.total", "flops": "compute.total"}[kind]
     if topic is None:
@@ -167,7 +175,9 @@ def _scopes(topic: str, figure: Figure, s: Statement, near: str) -> tuple[Scope,
     """Scopes in order of likelihood: what the figure's own words and key say; with what the headings add; one layer
     where a formula is given that counts no layers."""
     explicit = _explicit(near, topic)
-    above = _explicit(" | ".join(s.path[-2:]), topic) & {"gpu", "layer"}
+    above = _explicit(" | ".join(s.path[-2:]), topic) & {"gpu", "layer", "token"}
+    if not topic.startswith(("communication", "memory.kv")):
+        above -= {"token"}
     whole = bool(_SPLIT_OFF.search(s.value)) and "gpu" not in explicit and not figure.remark
     if "expert" in explicit:
         above -= {"gpu"}

@@ -82,7 +82,7 @@ def told_premises(document: Document) -> list[Premise]:
     """Premises of running text, and words that are premises."""
     found: list[Premise] = []
     for s in document.statements:
-        found += [replace(p, where=s) for p in (*_phrases(s), *_measures(s), *_words(s))]
+        found += [replace(p, where=s) for p in (*_phrases(s), *_named(s), *_measures(s), *_words(s))]
     return found
 
 
@@ -194,9 +194,26 @@ def _computed(tokens: list[Token]) -> bool:
     return any(t.kind in ("eq", "arrow") for t in tokens[1:]) and tokens[0].kind != "eq"
 
 
+_DIGITS: Final = {
+    **{word: i for i, word in enumerate(("two", "three", "four", "five", "six", "seven", "eight"), 2)},
+    **{"nine": 9, "ten": 10, "twelve": 12, "sixteen": 16, "thirty-two": 32, "sixty-four": 64},
+    **{"zwei": 2, "drei": 3, "vier": 4, "sechs": 6, "acht": 8, "zwölf": 12, "sechzehn": 16},
+}
+_IN_WORDS_OF: Final = re.compile(
+    rf"\b({'|'.join(_DIGITS)})(?= (?:(?:of (?:which|them|these)|davon|von denen)\b|"
+    r"(?:routed |active |NVIDIA )?(?:GPUs?|experts?|nodes?|servers?|cards?|[ABHL]\d{2,3}s?|Knoten|Karten|Experten)\b))",
+    re.IGNORECASE,
+)
+
+
+def _in_digits(text: str) -> str:
+    """``text`` with the numbers of GPUs, nodes and experts that it spells in digits."""
+    return _IN_WORDS_OF.sub(lambda m: str(_DIGITS[m[1].lower()]).ljust(len(m[1])), text)
+
+
 def _phrases(s: Statement) -> Iterator[Premise]:
     """Premises inside running text, such as "128 GPUs"; none inside what is worked out."""
-    text, shift = _without_symbols(s.text)
+    text, shift = _without_symbols(_in_digits(s.text))
     for pattern, field in TEXT:
         for m in pattern.finditer(text):
             before, after = text[: m.start(1)].rstrip()[-1:], text[m.end(1) :].lstrip()[:1]
@@ -206,6 +223,9 @@ def _phrases(s: Statement) -> Iterator[Premise]:
             )
             if field.startswith("strategy.") and re.match(r"\s*[×x*·]\s*[A-Za-z-]+", text[m.end(1) :]):
                 worked = False  # TP 4 × PP 8 names its factors
+            clause = re.split(r"[;.](?:\s|$)", text[: m.start(1)])[-1]
+            if field.endswith("intermediate_size") and _ELSEWHERE.search(clause) and not _EXPERTS.search(clause):
+                continue
             if field == "cluster.gpus" and _of_part(text[: m.start(1)], text[m.end() :]):
                 continue
             part = field.startswith("model.") and not field.endswith("size") and PER_GPU.search(s.text)
@@ -214,6 +234,47 @@ def _phrases(s: Statement) -> Iterator[Premise]:
                 at = m.start() + sum(removed for place, removed in shift if place <= m.start())
                 yield Premise(field, int(m[1].replace(",", "")), s.line_of(at, in_text=True), s.text)
                 break
+
+
+#: what ends a piece of an enumeration: 61 layers, hidden size 7168 and a vocabulary of 129,280
+_BETWEEN: Final = re.compile(r"[;()]|,(?!\d{3})|[.:](?=\s|$)|\b(?:and|with|und|mit|sowie|has|have|hat|haben)\b|和|以及")
+#: a size behind its name, or before it
+_NAME_FIRST: Final = re.compile(
+    r"^\W*(?:(?:an?|the|its|each|of|one|ein\w*|der|die|das|de[mnr]|je|its|is|are) )*"
+    r"(?P<name>[^\W\d][^\d=:×÷*+]{1,40}?)\s*(?:\b(?:of|is|are|von|ist|beträgt)\b|[=:为是])?\s*(?P<value>\d[\d,]*)(?P<k>k\b)?\W*$",
+    re.IGNORECASE,
+)
+#: what makes a width that of another part than the experts
+_ELSEWHERE: Final = re.compile(r"\b(?:dense|shared|dicht\w*|vision|draft|mtp)\b|稠密|共享", re.IGNORECASE)
+_EXPERTS: Final = re.compile(r"expert|moe|专家", re.IGNORECASE)
+_OF_MODEL: Final = ("model.",)
+
+
+def _named(s: Statement) -> Iterator[Premise]:
+    """Sizes of a model in an enumeration, each with its name before it: hidden size 7168, expert FFN 2048."""
+    if s.kind == "cell" or PER_GPU.search(s.text):
+        return
+    text, shift = _without_symbols(s.text)
+    at = 0
+    for cut in (*_BETWEEN.finditer(text), None):
+        end = cut.start() if cut else len(text)
+        piece = text[at:end]
+        m = _NAME_FIRST.match(piece)
+        start, at = at, cut.end() if cut else end
+        if not m or text[end : end + 1] == "%" or len(m["name"].split()) > 5:
+            continue
+        name = m["name"].strip().removesuffix(" of").removesuffix(" is").strip()
+        for pattern, field, dims in COMPILED:
+            if not pattern.search(name):
+                continue
+            value = int(m["value"].replace(",", "").strip() or 0) if len(m["value"]) < 12 else 0
+            wide = field == "model.experts.intermediate_size"
+            other = wide and (_ELSEWHERE.search(name) or (not _EXPERTS.search(name) and _ELSEWHERE.search(text)))
+            if field.startswith(_OF_MODEL) and COUNT in dims and value and not other and not DERIVED.search(name):
+                place = start + m.start("value")
+                place += sum(removed for where, removed in shift if where <= place)
+                yield Premise(field, value * (1024 if m["k"] else 1), s.line_of(place, in_text=True), s.text)
+            break
 
 
 #: a symbol that a number is the value of: L = 32 layers

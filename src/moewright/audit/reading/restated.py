@@ -88,7 +88,9 @@ def judge_strategy(premises: list[Premise], setting: Setting, reason: str, price
         told = [p.where for p in sizes if not p.keyed and p.where is not None and p.where.kind != "cell"]
         loose = any(not _given(s.text) for s in told)
         why += "; but it may be put together from several" if loose else ""
-        verdict = Verdict.NOT_CHECKED if several or copies or loose else Verdict.CONTRADICTED
+        batch = "batch" in reason and "strategy" not in reason
+        why += "; but the batch may be that of a GPU" if batch else ""
+        verdict = Verdict.NOT_CHECKED if several or copies or loose or batch else Verdict.CONTRADICTED
         yield Claim(first.line, first.text, "strategy", verdict, why)
     gpus, node = given.get("cluster.gpus"), given.get("cluster.gpus_per_node")
     if gpus and node and gpus.value > node.value and gpus.value % node.value:

@@ -25,7 +25,7 @@ MOST_STATEMENTS: Final = 25_000
 MOST_LINE: Final = 4000
 _KEY: Final = re.compile(r"^\s*(?:[-*•✅✓☑]\s*)?([^:=]{1,60}?)\s*:\s+(.*)$|^\s*([^:=]{1,60}?)\s*:(?=\D)(.*)$")
 #: titles of a column that say nothing of what is in it
-_PLAIN: Final = re.compile(
+PLAIN: Final = re.compile(
     r"(?:values?|figures?|settings?|sizes?|configuration|amount|numbers?|results?|数值|取值|值|配置|设置|)", re.I
 )
 _FORMULA: Final = re.compile(r"formula|calculation|derivation|computation$|公式|计算过程|推导|算式", re.I)
@@ -46,7 +46,7 @@ _RUN_IN: Final = re.compile(r"\s*(?:\*\*|__)([^*_\n]{1,60}?)\.?(?:\*\*|__)\.?\s+
 _RUN: Final = re.compile(r"(\d{40})\d+|([A-Za-z_]{60})\w+")
 _POWERS: Final = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _LATEX: Final = (
-    (re.compile(r"\\(?:text|mathrm|mathbf|operatorname)\{([^{}]*)\}"), r"\1"),
+    (re.compile(r"\\(?:text\w*|math\w+|operatorname|emph)\{([^{}]*)\}"), r"\1"),
     (re.compile(r"\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}"), r"(\1)/(\2)"),
     (re.compile(r"\\times"), "×"),
     (re.compile(r"\\cdot"), "·"),
@@ -54,6 +54,7 @@ _LATEX: Final = (
     (re.compile(r"\\(?:approx|simeq)"), "≈"),
     (re.compile(r"\\(?:to|rightarrow|Rightarrow)"), "→"),
     (re.compile(r"\\(?:left|right|,|;|!|quad)"), ""),
+    (re.compile(r"\\(?=\s)"), ""),
     (re.compile(r"\\%"), "%"),
     (re.compile(r"\^\{([^{}]*)\}"), r"^\1"),
 )
@@ -112,18 +113,51 @@ def parse(text: str, file: str) -> Document:
     """The statements of a Markdown ``text``."""
     from markdown_it import MarkdownIt
 
-    tokens = MarkdownIt("commonmark").enable("table").parse(_with_points(text))
+    tokens = MarkdownIt("commonmark").enable("table").parse(_with_points(_without_latex(text)))
     found = tuple(islice(_statements(tokens), MOST_STATEMENTS + 1))
     unread = found[MOST_STATEMENTS] if len(found) > MOST_STATEMENTS else None
     return Document(file, tuple(text.splitlines()), found[:MOST_STATEMENTS], unread)
+
+
+_SECTION: Final = re.compile(r"^\\((?:sub)*)section\*?\{(.*)\}\s*$")
+_PARAGRAPH: Final = re.compile(r"^\\(?:sub)?paragraph\*?\{([^{}]*)\}")
+
+
+def _without_latex(text: str) -> str:
+    """``text`` with the sections, titled paragraphs and tables of LaTeX written as Markdown, line for line."""
+    if "\\begin{" not in text and "\\section" not in text and "\\paragraph" not in text:
+        return text
+    out: list[str] = []
+    rows = -1  # of the table that the line stands in; -1 outside
+    for line in text.split("\n"):
+        if m := _SECTION.match(line):
+            line = f"{'#' * (len(m[1]) // 3 + 2)} {m[2]}"
+        elif m := _PARAGRAPH.match(line):
+            line = f"**{m[1]}** {line[m.end() :]}"
+        elif line.lstrip().startswith("\\begin{tabular"):
+            line, rows = "", 0
+        elif line.lstrip().startswith("\\end{tabular"):
+            line, rows = "", -1
+        elif rows >= 0 and "&" in line:
+            cells = re.split(r"(?<!\\)&", re.sub(r"\\\\.*$", "", line))
+            line, rows = f"| {' | '.join(c.strip() for c in cells)} |", rows + 1
+            width = len(cells)
+        elif rows >= 0 and re.match(r"\s*\\(?:mid|h|top|bottom)", line):
+            line = {0: "", 1: "|" + "---|" * width if rows else ""}.get(rows, "|" + "  |" * width if rows else "")
+        elif re.match(r"\s*\\(?:begin|end|centering|label)\b", line):
+            line = ""
+        elif m := re.match(r"\s*\\caption\{(.*)\}\s*$", line):
+            line = m[1]
+        out.append(line)
+    return "\n".join(out)
 
 
 def _with_points(text: str) -> str:
     """``text`` with decimal points, where it writes decimal commas: a figure such as 352,3 MB, and none as 352.3 MB."""
     if not _COMMA.search(text) or _POINT.search(text):
         return text
-    text = re.sub(r"(?<![\d.,])\d{1,3}(?:\.\d{3})+(?![\d.])", lambda m: m[0].replace(".", ""), text)
-    return re.sub(r"(?<![\d.,])(\d+),(\d+)(?![\d,])", r"\1.\2", text)
+    text = re.sub(r"(?<![\d.,])\d{1,3}(?:\.\d{3})+(?!\d|[.,]\d)", lambda m: m[0].replace(".", ""), text)
+    return re.sub(r"(?<![\d.,])(\d+),(\d+)(?!\d|,\d)", r"\1.\2", text)
 
 
 def normal(text: str) -> str:
@@ -132,6 +166,8 @@ def normal(text: str) -> str:
     text = re.sub(r"<sup>([^<]*)</sup>", r"^\1", text)
     text = re.sub(r"<[^<>]{0,40}>", " ", text) if re.search(r"</|<br|<b>|<i>|<sub>", text) else text
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda m: "^" + m[0].translate(_POWERS), text)
+    text = text.replace("{,}", ",")
+    text = re.sub(r"\b(Mrd|Mio|Bio|ca)\.(?=\s|$|[,;:)])", r"\1", text)
     text = unicodedata.normalize("NFKC", text).replace("−", "-").replace("–", "-").replace("—", ", ")
     if "\\" in text:
         for pattern, plain in _LATEX:
@@ -187,7 +223,7 @@ def _statements(tokens: list[Token]) -> Iterator[Statement]:
             group += 1
             above = (*(h[1] for h in headings), *filter(None, items))
             for offset, raw in enumerate(token.content.splitlines(), 1 if kind == "fence" else 0):
-                yield from _made(normal(raw).lstrip("-*•# "), first + offset, above, "code", group)
+                yield from _made(normal(_with_key(raw)).lstrip("-*•# "), first + offset, above, "code", group)
         elif kind == "inline" and in_cell:
             row.append((normal(token.content), first))
         elif kind == "inline":
@@ -207,6 +243,16 @@ def _statements(tokens: list[Token]) -> Iterator[Statement]:
                     headings.append((level, text))
                 elif items and not items[-1]:
                     items[-1] = text[:200]
+
+
+#: a line of code that is a name and, some way off, its value
+_ALIGNED: Final = re.compile(r"^\s*([A-Za-z][^=:|{}\[\]<>;\"']{1,40}?)(?: {2,}|\t+)(?==?\s*[~≈]?[\d(.].*)(.+)$")
+
+
+def _with_key(raw: str) -> str:
+    """A line of code as ``key: value``, where it is a name and a value in two columns."""
+    found = _ALIGNED.match(raw)
+    return f"{found[1].strip()}: {found[2]}" if found and not re.search(r"\d\s*$", found[1]) else raw
 
 
 def _sentences(content: str, split: bool) -> Iterator[tuple[str, int, tuple[int, ...]]]:
@@ -247,7 +293,7 @@ def _row(header: list[str], row: list[tuple[str, int]], path: tuple[str, ...], g
             continue
         cell = _in_unit(cell, title, name)
         cell, formula = (f"{formula} = {cell}", "") if formula else (cell, "")
-        plain = _PLAIN.fullmatch(title)
+        plain = PLAIN.fullmatch(title)
         key = name if plain else f"{name} | {title}"
         if cell:
             corner = header[0] if header else ""

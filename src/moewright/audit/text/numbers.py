@@ -109,7 +109,8 @@ _UNIT: Final = re.compile(
 )
 _RATE: Final = re.compile(
     r"\s?(?P<what>(?:tokens?|tok|sequences?|seqs?|samples?|requests?|req|prompts?|"
-    r"queries)\s?(?:/\s?(?P<per>ms|µs|μs|us|min(?:ute)?|h(?:our)?|s(?:ec(?:ond)?)?)\b|per second\b|每秒)"
+    r"queries)\s?(?:/\s?(?P<per>ms|µs|μs|us|min(?:ute)?|h(?:our)?|s(?:ec(?:ond)?)?)\b|"
+    r"(?:per|an?|each|every|pro|je) (?:second|Sekunde)\b|每秒)"
     r"|(?:个\s?)?(?:tokens?|序列|请求)\s?/\s?(?:秒|s)|tps\b)",
     re.IGNORECASE,
 )
