@@ -78,7 +78,6 @@ def test_billions_of_parameters_are_no_bytes():
 @pytest.mark.parametrize(
     "text",
     [
-        "EP 8 × expert-DP 4 = 32 GPUs",
         "64 sequences of 4,096 tokens = 262,144 tokens",
         "160 experts = 7.55 GB",
         "$32 / (31.8k × 3600) = $0.28 per million tokens",
@@ -87,6 +86,12 @@ def test_billions_of_parameters_are_no_bytes():
 )
 def test_what_is_no_whole_equation_is_not_evaluated(text):
     assert not [c for c in judged(f"- {text}\n") if c.quantity == "arithmetic"]
+
+
+@pytest.mark.parametrize(("gpus", "verdict"), [(32, "holds"), (64, "wrong")])
+@pytest.mark.parametrize("sizes", ["EP 8 × expert-DP 4", "TP=4 x PP 2 x DP4", "TP8 × DP4"])
+def test_products_of_named_sizes(sizes, gpus, verdict):
+    assert [c.verdict for c in judged(f"- {sizes} = {gpus} GPUs\n") if c.quantity == "arithmetic"] == [verdict]
 
 
 @pytest.mark.parametrize(("written", "verdict"), [("352,3", "holds"), ("704,6", "wrong")])

@@ -264,6 +264,8 @@ def _on_doubt(part: Part, meaning: Meaning, claim: Claim, c: Context, doubts: Do
     mixed = meaning.name in ("memory.weights", "memory.total") and claim.verdict is Verdict.WRONG
     if mixed and claim.ratio is not None and MIXED[0] < claim.ratio < MIXED[1]:
         return "formats of single tensors, copies of experts or padding may make the difference"
+    if meaning.name == "compute.delivered" and "cluster.device.mfu" not in c.facts.setting.given:
+        return "what share of its peak a device reaches is not given"
     if guessed and claim.verdict is Verdict.WRONG:
         return f"the document does not give {', '.join(guessed)}, which it stands on"
     if claim.verdict is Verdict.WRONG and meaning.name.startswith(_ESTIMATED) and meaning.name != "time.bound":

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from moewright.audit.audit_record import Verdict
 from moewright.audit.text.clauses import Equality, Split
 from moewright.audit.text.expressions import Node, Operation, Value, evaluate, numbers_in
-from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP, FLOP_RATE, NAMES, PER_SECOND, Dim, Number
+from moewright.audit.text.numbers import (
+    BYTE_RATE,
+    BYTES,
+    COUNT,
+    FLOP,
+    FLOP_RATE,
+    NAMES,
+    PER_SECOND,
+    Dim,
+    Number,
+    in_billions,
+)
 from moewright.units import format_quantity
 
 #: what ≈ and ~ allow
@@ -18,6 +29,9 @@ LOOSE: Final = 0.02
 #: half of the last place of a figure of one digit is much: no more than this is taken for rounding
 COARSE: Final = 0.1
 _POWERS: Final = tuple(base**k for base in (1000.0, 1024.0) for k in (-4, -3, -2, -1, 1, 2, 3, 4))
+
+#: bytes of an element
+_ELEMENTS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 DimOf = Callable[[Number], Dim | None]
 
@@ -35,7 +49,53 @@ class Outcome:
 
 def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) -> Outcome | None:
     """Evaluate both sides of ``e`` within the rounding they show. None where they cannot be compared, as for a
-    division by zero."""
+    division by zero, or where a factor may be meant that is not written."""
+    outcome = _evaluated(e, dim_of, exact)
+    if outcome is None or outcome.verdict is not Verdict.WRONG:
+        return outcome
+    if (other := _in_billions(e)) is not None:  # 8.24 B may be bytes or billions
+        again = _evaluated(other, dim_of, exact)
+        if again is None or again.verdict is not Verdict.WRONG:
+            return again
+    return None if _implied(e, outcome) else outcome
+
+
+def _in_billions(e: Equality) -> Equality | None:
+    """``e`` with each bare B as 10⁹; None where it has none."""
+
+    def billions(node: Node) -> Node:
+        if isinstance(node, Operation):
+            return replace(node, left=billions(node.left), right=billions(node.right))
+        bare = node.dim == BYTES and node.factor == 1 and node.text.endswith("B") and node.value not in _ELEMENTS
+        return in_billions(node) if bare else node
+
+    other = replace(e, left=billions(e.left), right=billions(e.right))
+    return other if (other.left, other.right) != (e.left, e.right) else None
+
+
+#: how far off a result may be that is a slip of the pen
+NEAR: Final = 3.0
+
+
+def _implied(e: Equality, o: Outcome) -> bool:
+    """Whether words beside the numbers may mean a factor that is not written: 64 experts × 40 layers → 70 B. What is
+    off by a power of 10 or 1024, by a small number or by one of the factors is a slip."""
+    numbers = list(numbers_in(e.left))
+    if not o.computed or not o.claimed or not (e.text.count("→") or any(n.noun for n in numbers)):
+        return False
+    ratio = abs(o.claimed / o.computed)
+    ratio = max(ratio, 1 / ratio)
+    last = list(numbers_in(e.right))[-1]
+    room = max(last.slack, 0.03)
+    whole = [
+        *(float(x) for x in range(2, 17)),
+        *(abs(n.value) for n in numbers if n.value),
+        *(10.0**k for k in range(1, 7)),
+    ]
+    return ratio > NEAR and not any(abs(ratio / x - 1) <= room for x in (*whole, *_POWERS) if x > 1)
+
+
+def _evaluated(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) -> Outcome | None:
 
     def spread(n: Number) -> float:
         return 0.0 if exact(n) else min(n.half, COARSE * abs(n.value))

@@ -181,7 +181,7 @@ def _valued(field: str, n: Number | None, s: Statement) -> Iterator[Premise]:
     if share and not 0 < value <= 1:
         return
     if not share and n.dim == COUNT:
-        if n.percent or value != int(value) or not value:
+        if n.percent or value != int(value) or not value or (field.startswith("model.") and n.factor >= 1e6):
             return
         value = int(value)
     if field == "cluster.device.memory" and value < 4e9:
@@ -217,7 +217,7 @@ def _phrases(s: Statement) -> Iterator[Premise]:
     for pattern, field in TEXT:
         for m in pattern.finditer(text):
             before, after = text[: m.start(1)].rstrip()[-1:], text[m.end(1) :].lstrip()[:1]
-            worked = m.start() == m.start(1) and before in tuple("=×÷/*+→≈.-")
+            worked = m.start() == m.start(1) and before in tuple("=×÷/*+→≈.-·")
             worked = worked or (
                 m.end() == m.end(1) and bool(after in tuple("×÷/*+=→≈%^") or re.match(r"\.\d", text[m.end(1) :]))
             )

@@ -17,6 +17,8 @@ _NOUNS: Final = re.compile(
     r"positions?|cards?|devices?|deep|wide|long|slots?|replicas?|[\u4e00-\u9fff]+)$",
     re.IGNORECASE,
 )
+#: of a number before "=" with nothing else, what is no thing that is told in another way
+_NUMBER_NOUN: Final = re.compile(r"(?:bytes?|elements?|params?|parameters?|tokens?|total)$", re.IGNORECASE)
 _SYMBOL: Final = re.compile(r"(?:^|\s|/)(?:[A-Za-z]{1,2}|[EDTPC]P|batch|size|top_?k)$")
 
 
@@ -184,14 +186,18 @@ def _clause(tokens: list[Token], text: str, found: Clauses, main: Number | None,
         sign, right_tokens = parts[i]
         left = _left(parts[i - 1][1], first=i == 1)
         right, end = prefix(right_tokens)
-        if left is not None and right is not None and _renamed(left, right):
+        if left is not None and right is not None and _renamed(left, right, sign):
             operands[next(numbers_in(left)).at] = (
                 None  # 1 expert = 3 × …: what the rest is of, and no number of experts
             )
             continue
         if left is None or right is None or _goes_on(right_tokens, end) or _of_many(right):
             continue
+        if sign == "→" and isinstance(right, Operation):  # 50 ms → 128 / 0.05 s: what follows
+            continue
         if sign == "→" and isinstance(left, Number) and isinstance(right, Number):
+            if _sized(parts[i - 1][1], left):  # EP 128 → 2 experts
+                continue
             found.splits.append(Split(left, right, _span(text, left, right)))
         else:
             loose = sign in "≈≃"
@@ -241,6 +247,15 @@ def _in_expression(tokens: list[Token], token: Token) -> bool:
     )
 
 
+_SIZE_NAME: Final = re.compile(r"(?:E?[TD]P|[EPCS]P)$", re.IGNORECASE)
+
+
+def _sized(tokens: list[Token], n: Number) -> bool:
+    """Whether ``n`` is a parallel size, by the name before it."""
+    before = [t for t in tokens if t.at < n.at and t.kind != "eq"]
+    return bool(before) and before[-1].kind == "word" and bool(_SIZE_NAME.fullmatch(before[-1].text))
+
+
 def _left(tokens: list[Token], first: bool) -> Node | None:
     """The expression before a sign, unless the words before it name what is given a value."""
     node = suffix(tokens)
@@ -287,7 +302,7 @@ def _of_many(node: Node) -> bool:
     return any(re.match(r"per (?:a )?(?:million|thousand|billion|mille)\b", n.noun) for n in numbers_in(node))
 
 
-def _renamed(left: Node, right: Node) -> bool:
+def _renamed(left: Node, right: Node, sign: str) -> bool:
     """``160 experts = 7.55 GB``, ``25% = 120 tokens/s``: a lone number that is told in another unit is no side of an
     equation."""
     if not isinstance(left, Number):
@@ -299,6 +314,10 @@ def _renamed(left: Node, right: Node) -> bool:
         return True
     if left.dim == COUNT and left.noun and isinstance(right, Operation):  # 8 experts = 8 × 2,099,712
         return True
+    if left.dim == COUNT and left.noun and sign != "→" and not _NUMBER_NOUN.match(left.noun):  # 8 of them = 151 M
+        return True
+    if left.dim != COUNT and all(n.dim == COUNT and not n.percent for n in others) and left.factor != 1:
+        return True  # 8 × 16 H100 80 GB = 128
     return left.dim == COUNT and bool(left.noun) and any(n.dim != COUNT for n in others)
 
 

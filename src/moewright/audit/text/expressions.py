@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
@@ -46,6 +47,7 @@ def numbers_in(node: Node) -> Iterator[Number]:
 def fold(tokens: list[Token]) -> list[Token]:
     """Words behind a number become its noun (with units such as expert/layer); numbers keep the rest; ``4-8 GB`` is a
     range and no difference."""
+    tokens = _without_names(tokens)
     tokens = [replace(t, kind="stop") if _is_range(tokens, i) else t for i, t in enumerate(tokens)]
     out: list[Token] = []
     i = 0
@@ -69,6 +71,34 @@ def fold(tokens: list[Token]) -> list[Token]:
                 break
             i += 1
         out.append(replace(token, number=replace(token.number, noun=" ".join(words).replace(" / ", "/"))))
+    return out
+
+
+#: names of parallel sizes, which stand before a factor
+_SIZE: Final = re.compile(r"(?:expert[- ]?)?(?:E?[TD]P|[EPCS]P|MP|VPP|replicas?)(?P<value>\d{1,5})?", re.IGNORECASE)
+
+
+def _without_names(tokens: list[Token]) -> list[Token]:
+    """``tokens`` without the names of sizes in a product: TP 4 × PP=8 × DP16 is 4 × 8 × 16."""
+    out: list[Token] = []
+    i = 0
+    while i < len(tokens):
+        named = _SIZE.fullmatch(tokens[i].text) if tokens[i].kind == "word" else None
+        sign = 1 if named and i + 1 < len(tokens) and tokens[i + 1].kind == "eq" else 0
+        at = i if named and named["value"] else i + 1 + sign
+        number = tokens[at].kind == "number" if named and not named["value"] and at < len(tokens) else bool(named)
+        behind = tokens[at + 1] if at + 1 < len(tokens) else None
+        product = (out and out[-1].kind == "op") or (behind is not None and behind.kind == "op" and behind.text == "×")
+        if named and number and product and (named["value"] or at < len(tokens)):
+            token = tokens[at]
+            if named["value"]:
+                value = number_at(named["value"], 0)
+                token = replace(token, kind="number", number=value and replace(value, at=token.at, text=token.text))
+            out.append(token)
+            i = at + 1
+            continue
+        out.append(tokens[i])
+        i += 1
     return out
 
 

@@ -100,8 +100,8 @@ _UNIT: Final = re.compile(
     rf"|(?P<bytes>[KMGTPE]i?|k)?(?:B(?:ytes?)?|bytes?)(?P<bytesec>{_SECOND})?(?![A-Za-z])"
     rf"|(?P<zh>[KMGT])?字节"
     r"|(?P<time>ns|us|µs|μs|μS|uS|ms|mS|s|secs?|seconds?|minutes?|min|hours?|microseconds?|"
-    r"milliseconds?)(?![A-Za-z/])"
-    r"|(?P<zhtime>微秒|毫秒|纳秒|秒)"
+    r"milliseconds?|hrs?|days?|weeks?|Sekunden?|Minuten?|Stunden?|Tagen?)(?![A-Za-z/])"
+    r"|(?P<zhtime>微秒|毫秒|纳秒|秒|分钟|小时|天)"
     r"|(?P<percent>%|percent\b)"
     r"|(?P<count>[KMBTk](?![A-Za-z])|万|亿|thousand\b|million\b|billion\b|trillion\b|"
     r"Mio\b|Millionen\b|Mrd\b|Milliarden\b|Billionen\b)"
@@ -142,6 +142,14 @@ _TIMES: Final = {
     "毫秒": 1e-3,
     "纳秒": 1e-9,
     "秒": 1.0,
+    "分钟": 60.0,
+    "小时": 3600.0,
+    "天": 86400.0,
+    **dict.fromkeys(("hr", "hrs", "Stunde", "Stunden"), 3600.0),
+    **dict.fromkeys(("Minute", "Minuten"), 60.0),
+    **dict.fromkeys(("Sekunde", "Sekunden"), 1.0),
+    **dict.fromkeys(("day", "days", "Tage", "Tagen"), 86400.0),
+    **dict.fromkeys(("week", "weeks"), 604800.0),
 }
 _BIG: Final = {"mega": 1e6, "giga": 1e9, "tera": 1e12, "peta": 1e15}
 _WORD: Final = re.compile(r"[A-Za-z_À-ÖØ-öø-ɏα-ωΑ-Ω][\w']*(?:-\w+)*|[\u4e00-\u9fff]+")
@@ -207,7 +215,7 @@ def _between(found: list[Token], text: str, at: int) -> bool:
     """An x that stands for ×: behind a number or a bracket, before a number or a bracket."""
     ahead = text[at + 1 :].lstrip()
     factor = ahead[:1].isdigit() or ahead[:1] == "("
-    if not found or not (factor or re.match(r"E?[TDPC]P[ =]?\d", ahead)):
+    if not found or not (factor or re.match(r"(?:expert[- ]?)?(?:E?[TD]P|[EPCS]P)[ =]?\d", ahead)):
         return False
     if found[-1].kind in ("number", "close"):
         return True
@@ -266,7 +274,7 @@ def _is_byte(unit: str, n: Number, text: str, end: int) -> bool:
     """A bare B: bytes behind a space or a size of an element; else 10⁹, as in 671B parameters."""
     if re.match(r"\s?(?:total |active |activated )?(?:param|tokens?\b|参数)", text[end:], re.IGNORECASE):
         return False
-    if n.value != int(n.value) and n.value > _WIDEST:  # no fraction of a byte
+    if n.value * 4 != int(n.value * 4) or (n.value != int(n.value) and n.value > _WIDEST):  # no fraction of a byte
         return False
     return unit[0].isspace() or n.value in (0.5, 1.0, 2.0, 4.0)
 
