@@ -1,0 +1,514 @@
+"""Relations between the columns, or the rows, of a table: what holds in all of them but one is wrong in that one."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Final
+
+from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.judges.figures import unit_of
+from moewright.audit.text.clauses import Clauses
+from moewright.audit.text.document import Statement
+from moewright.audit.text.numbers import BYTES, COUNT, SECONDS, Number, tokens_of
+from moewright.units import format_quantity
+
+#: rows and columns of a table that are compared
+MOST_LINES: Final = 60
+MOST_ACROSS: Final = 16
+#: parts of a sum
+MOST_PARTS: Final = 8
+#: agreement within more than this share is no support of a relation
+CLOSE: Final = 0.02
+#: what a figure that is told roughly may be off
+LOOSE: Final = 0.05
+#: a whole number below this is a count such as layers or ranks have, and agrees by chance
+SMALL: Final = 1000
+_TOTAL: Final = re.compile(r"\btotal\b|\bsum|\bsumme\b|gesamt|合计|总计|总和|\ball\b|overall|altogether", re.IGNORECASE)
+#: a title of a column (or row) that is the sum of those before it
+_SUM: Final = re.compile(r"\btotal\b|\bsum\b|\bsumme\b|合计|总计|总和", re.IGNORECASE)
+_THOUSANDS: Final = (1.0, *(1000.0**k for k in (-4, -3, -2, -1, 1, 2, 3, 4)))
+_POWERS: Final = (1.0, *(base**k for base in (1000.0, 1024.0) for k in (-4, -3, -2, -1, 1, 2, 3, 4)))
+#: memory of cards (bytes) that a share may be of
+_CARDS: Final = tuple(1e9 * x for x in (16, 24, 32, 40, 48, 64, 80, 94, 96, 128, 141, 144, 180, 186, 192, 256, 288))
+_SLIPS: Final = (10.0, 100.0, 1000.0, 1024.0)
+_PART_SLIPS: Final = tuple(x for s in (2.0, *_SLIPS) for x in (s, 1 / s))
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """The main number of a cell, and the words around it that are no number."""
+
+    statement: Statement
+    number: Number
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table, or its transpose: ``cells`` by row and title; ``totals``: the rows that are totals of others.
+    ``across``: a transpose, whose rows are the columns that the reader sees."""
+
+    titles: tuple[str, ...]
+    cells: tuple[dict[str, Cell], ...]
+    totals: frozenset[int]
+    across: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """``told`` in words; ``result`` and ``others`` are titles. ``bounds(row)``: what the result is by the others, from
+    least to most, SI; ``holds``: rows that it agrees with; ``odd``: the one that it fails in, if there is one."""
+
+    told: str
+    result: str
+    others: tuple[str, ...]
+    bounds: Callable[[dict[str, Cell]], tuple[float, float]]
+    holds: frozenset[int]
+    odd: int | None
+    sums: bool = False
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Rows in which a relation is seen, holds without showing it, and fails."""
+
+    seen: list[int] = field(default_factory=list)
+    holds: list[int] = field(default_factory=list)
+    odd: list[int] = field(default_factory=list)
+
+
+def judge_columns(said: Iterable[tuple[Statement, Clauses]], claims: Sequence[Claim]) -> list[Claim]:
+    """A verdict on every cell that alone breaks a relation of its table. ``claims``: what is judged already; a figure
+    that it has a verdict of gets no other."""
+    tables: dict[int, list[Cell]] = {}
+    written: list[Number] = []
+    for s, found in said:
+        written += (f.number for f in found.figures)
+        if s.kind == "cell" and (cell := _cell(s, found)) is not None:
+            tables.setdefault(s.group, []).append(cell)
+    settled = {(c.line, c.claimed) for c in claims if c.verdict is not Verdict.NOT_CHECKED}
+    out: dict[tuple[int, float | None], Claim] = {}
+    for cells in tables.values():
+        for grid in _grids(cells):
+            for c in _of_grid(grid, written):
+                if (c.line, c.claimed) not in settled:
+                    out.setdefault((c.line, c.claimed), c)
+    return list(out.values())
+
+
+def _cell(s: Statement, found: Clauses) -> Cell | None:
+    """The main number of a cell: the last side of an equality, else the one number it has outside brackets."""
+    figures = [f for f in found.figures if not f.remark]
+    results = [f for f in figures if f.role == "result"]
+    if results:
+        n = results[-1].number
+    elif figures and all(f.role == "lone" for f in figures):
+        n = figures[0].number
+    else:
+        return None
+    if not n.value or not math.isfinite(n.value) or (n.value < 0):
+        return None
+    behind = s.value[n.at + len(n.text) :]
+    before = "" if results else s.value[: n.at]
+    words = " ".join(t.text.lower() for t in tokens_of(re.sub(r"\([^()]*\)", " ", before + " " + behind)))
+    return Cell(s, n, re.sub(r"[~≈]", "", words).strip())
+
+
+def _grids(cells: list[Cell]) -> Iterator[Grid]:
+    """The table, and its transpose where its columns are alike."""
+    rows: dict[int, dict[str, Cell]] = {}
+    doubled: set[str] = set()
+    for c in cells:
+        row = rows.setdefault(c.statement.line, {})
+        if c.statement.column in row:
+            doubled.add(c.statement.column)
+        row[c.statement.column] = c
+    names = {line: next(iter(row.values())).statement.row for line, row in rows.items()}
+    lines = list(rows)[:MOST_LINES]
+    titles = tuple(t for t in dict.fromkeys(c.statement.column for c in cells) if t not in doubled)[:MOST_ACROSS]
+    if len(lines) >= 2 and len(titles) >= 2:
+        totals = frozenset(i for i, line in enumerate(lines) if _TOTAL.search(names[line]))
+        yield Grid(titles, tuple({t: rows[x][t] for t in titles if t in rows[x]} for x in lines), totals, False)
+    if len(lines) < 3 or len(titles) < 2:
+        return
+    named = [f"{names[line]}\0{line}" for line in lines][: MOST_ACROSS * 2]
+    turned = tuple({n: rows[x][t] for n, x in zip(named, lines, strict=False) if t in rows[x]} for t in titles)
+    totals = frozenset(i for i, t in enumerate(titles) if _TOTAL.search(t))
+    yield Grid(tuple(named), turned, totals, True)
+
+
+def _of_grid(grid: Grid, written: list[Number]) -> Iterator[Claim]:
+    """The verdicts of a table: of each row in which relations fail, the one cell that they have in common."""
+    relations = [*_products(grid), *_sums(grid), *_ratios(grid, written)]
+    broken: dict[int, list[Relation]] = {}
+    for r in relations:
+        if r.odd is not None:
+            broken.setdefault(r.odd, []).append(r)
+    for row, failing in broken.items():
+        right = {t for r in relations if row in r.holds for t in (r.result, *r.others)}
+        common = set.intersection(*({r.result, *r.others} for r in failing))
+        suspects = [t for t in grid.titles if t in common and t not in right]
+        for r in failing:
+            if r.result in suspects:
+                yield _claim(grid, r, row)
+                break
+        else:
+            if len(suspects) == 1:
+                yield _blamed(grid, failing[0], row, suspects[0])
+
+
+def _claim(grid: Grid, r: Relation, row: int) -> Claim:
+    """The verdict on the result of a relation, or on the one part of a sum that a usual slip explains."""
+    slips = [(t, k) for t in r.others for k in _PART_SLIPS if r.sums and _is_right_with(grid.cells[row], r, t, k)]
+    if len(slips) == 1:
+        return _blamed(grid, r, row, slips[0][0])
+    cell = grid.cells[row][r.result]
+    low, high = r.bounds(grid.cells[row])
+    value, n, s = (low + high) / 2, cell.number, cell.statement
+    unit = unit_of(n)
+    where = "columns" if grid.across else "rows"
+    why = f"in the other {where} {r.told}; here that is {format_quantity(value, unit)}"
+    return Claim(s.line, s.text, "table", Verdict.WRONG, why, n.value, value, unit=unit)
+
+
+def _is_right_with(row: dict[str, Cell], r: Relation, title: str, k: float) -> bool:
+    """Whether a sum is right with the part ``title`` ``k`` times as large."""
+    part = row[title].number
+    more = part.value * (k - 1)
+    low, high = r.bounds(row)
+    return _verdict(row[r.result].number, low + more, high + more) == "seen"
+
+
+def _blamed(grid: Grid, r: Relation, row: int, title: str) -> Claim:
+    """The verdict on a cell that is not the result of the relation it breaks."""
+    cell = grid.cells[row][title]
+    low, high = r.bounds(grid.cells[row])
+    n, s = cell.number, cell.statement
+    where = "columns" if grid.across else "rows"
+    result = grid.cells[row][r.result].number
+    by = format_quantity((low + high) / 2, unit_of(result))
+    why = f"in the other {where} {r.told}; here that is {by} with {n.text}, and {result.text} is written"
+    return Claim(s.line, s.text, "table", Verdict.WRONG, why, n.value, None, unit=unit_of(n))
+
+
+def _alike(grid: Grid, titles: Sequence[str]) -> list[int]:
+    """Rows that have all of ``titles``, with the words that most rows have in those cells."""
+    usual = {t: _usual(row[t].words for row in grid.cells if t in row) for t in titles}
+    rows = [i for i, row in enumerate(grid.cells) if all(t in row and row[t].words == usual[t] for t in titles)]
+    if grid.across:  # columns that are told in other units are no options
+        kinds = Counter(_kind(grid.cells[i][titles[0]].number) for i in rows)
+        rows = [i for i in rows if _kind(grid.cells[i][titles[0]].number) == kinds.most_common(1)[0][0]]
+    return rows
+
+
+def _kind(n: Number) -> tuple[object, bool]:
+    return n.dim, n.percent
+
+
+def _usual(words: Iterable[str]) -> str:
+    return Counter(words).most_common(1)[0][0]
+
+
+def _name(title: str) -> str:
+    return f"'{title.partition(chr(0))[0][:60]}'"
+
+
+def _half(n: Number, result: bool = False) -> float:
+    """Half of what rounding leaves of ``n``; a count is exact, unless it may be a rounded result."""
+    room = LOOSE * n.value if n.approx else 0.0
+    exact = n.whole and n.dim == COUNT and not result
+    return max(room, 0.0 if exact and n.value < SMALL else n.half)
+
+
+def _digits(n: Number) -> int:
+    """Significant digits as written."""
+    text = re.sub(r"[~≈≃约\s]", "", n.text)
+    found = re.match(r"[\d,]*\.?\d*", text)
+    digits = (found[0] if found else "").replace(",", "")
+    if "." in digits:
+        return len(digits.replace(".", "").lstrip("0"))
+    return len(digits.lstrip("0")) if n.percent or n.dim != COUNT else len(digits.strip("0"))
+
+
+def _power_of_two(n: Number) -> bool:
+    return n.whole and n.value == int(n.value) and (int(n.value) & (int(n.value) - 1)) == 0
+
+
+def _small(numbers: Iterable[Number]) -> bool:
+    return all(n.whole and n.dim == COUNT and n.value < SMALL for n in numbers)
+
+
+def _verdict(said: Number, low: float, high: float) -> str:
+    """Whether ``said`` is between ``low`` and ``high`` within rounding (``seen`` where closely), or ``odd``."""
+    halfway = (low + high) / 2
+    for value in dict.fromkeys((said.value, said.binary)):
+        half = _half(said, True) * (value / said.value)
+        room = half + (high - low) / 2
+        if abs(value - halfway) <= room * (1 + 1e-6) + 1e-9 * abs(value):
+            return "seen" if room <= CLOSE * abs(value) else "holds"
+    room = _half(said, True) + (high - low) / 2
+    return "odd" if abs(said.value - halfway) > 2 * room and abs(said.value / halfway - 1) > 2e-3 else "holds"
+
+
+def _established(
+    grid: Grid, rows: Sequence[int], tally: _Tally, needed: int, distinct: Callable[[dict[str, Cell]], object]
+) -> bool:
+    """Whether enough rows that differ show the relation, and one at most breaks it."""
+    if len(tally.odd) > 1 or len(rows) < 3 - (needed < 2):
+        return False
+    return len({distinct(grid.cells[i]) for i in tally.seen}) >= needed
+
+
+def _products(grid: Grid) -> Iterator[Relation]:
+    """c = a × b of any three columns; the last of them is the result in words."""
+    for three in combinations(grid.titles, 3):
+        rows = [i for i in _alike(grid, three) if i not in grid.totals]
+        if len(rows) < 3:
+            continue
+        for product in three:
+            a, b = (t for t in three if t != product)
+            yield from _product(grid, rows, product, a, b, three[2])
+
+
+def _product(grid: Grid, rows: list[int], product: str, a: str, b: str, result: str) -> Iterator[Relation]:
+    x, y, z = (grid.cells[rows[0]][t].number for t in (a, b, product))
+    fits = x.dim.times(y.dim) == z.dim and not (x.percent or y.percent or z.percent)
+    bare = any(n.dim == COUNT or n.either for n in (x, y, z))
+    if not fits and not bare:
+        return
+    scales: tuple[float, ...] = _POWERS if any(n.dim == BYTES for n in (x, y, z)) else _THOUSANDS
+    if fits and z.dim != COUNT:
+        scales = (1.0,)
+    ratios = [grid.cells[i][product].number.value / _times(grid.cells[i], a, b) for i in rows]
+    for scale in scales:
+        if sum(abs(r / scale - 1) < 0.08 for r in ratios) < 2:
+            continue
+
+        def bounds(row: dict[str, Cell], k: float = scale) -> tuple[float, float]:
+            if result == product:
+                return _span(row[a].number, row[b].number, k)
+            other = a if result == b else b
+            return _quotient(row[product].number, row[other].number, k)
+
+        tally = _Tally()
+        for i in rows:
+            row = grid.cells[i]
+            numbers = [row[t].number for t in (a, b, product)]
+            verdict = _verdict(row[result].number, *bounds(row))
+            trivial = any(n.value in (0.0, 1.0) for n in numbers) or all(_power_of_two(n) for n in numbers)
+            trivial |= min(_digits(numbers[2]), _digits(row[result].number)) < 2
+            trivial |= _digits(numbers[0]) + _digits(numbers[1]) < 3
+            if verdict == "odd":
+                tally.odd.append(i)
+            else:
+                tally.holds.append(i)
+                if verdict == "seen" and not trivial:
+                    tally.seen.append(i)
+        small = all(_small(grid.cells[i][t].number for t in (a, b, product)) for i in rows)
+        if not _established(
+            grid, rows, tally, 3 if small else 2, lambda row: (row[a].number.value, row[b].number.value)
+        ):
+            continue
+        if result == product:
+            told = f"{_name(product)} is {_name(a)} × {_name(b)}"
+        else:
+            told = f"{_name(result)} is {_name(product)} / {_name(a if result == b else b)}"
+        others = tuple(t for t in (a, b, product) if t != result)
+        if any(_is_chance([grid.cells[i][t].number for i in tally.seen]) for t in others):
+            continue
+        odd = tally.odd[0] if tally.odd else None
+        if odd is not None and (small or len(tally.seen) < 3):
+            astray = grid.cells[odd][product].number.value / _times(grid.cells[odd], a, b) / scale
+            if _whole(astray, max(1e-3, grid.cells[odd][result].number.slack)):
+                continue  # a factor that the table does not show, as of another format or degree
+        yield Relation(told, result, others, bounds, frozenset(tally.holds), odd)
+
+
+def _is_chance(numbers: Sequence[Number]) -> bool:
+    """Whether ``numbers`` are one factor of one digit, which much is."""
+    return len({n.value for n in numbers}) == 1 and _digits(numbers[0]) < 2
+
+
+def _times(row: dict[str, Cell], a: str, b: str) -> float:
+    return row[a].number.value * row[b].number.value
+
+
+def _span(a: Number, b: Number, scale: float) -> tuple[float, float]:
+    ha, hb = _half(a), _half(b)
+    return (a.value - ha) * (b.value - hb) * scale, (a.value + ha) * (b.value + hb) * scale
+
+
+def _quotient(a: Number, b: Number, scale: float) -> tuple[float, float]:
+    ha, hb = _half(a), min(_half(b), 0.5 * b.value)
+    return (a.value - ha) / (b.value + hb) / scale, (a.value + ha) / (b.value - hb) / scale
+
+
+def _whole(ratio: float, room: float = 1e-3) -> bool:
+    """Whether ``ratio`` or its inverse is a whole number that is no usual slip."""
+    r = max(ratio, 1 / ratio) if ratio > 0 else 0.0
+    return r >= 1.5 and abs(r - round(r)) <= room * r and not any(abs(r / s - 1) <= room for s in _SLIPS)
+
+
+def _sums(grid: Grid) -> Iterator[Relation]:
+    """c = a + b (+ d …), of columns that stand together before it."""
+    for at, result in enumerate(grid.titles):
+        before = grid.titles[:at]
+        for start in range(len(before)):
+            for end in range(start + 2, min(len(before), start + MOST_PARTS) + 1):
+                yield from _sum(grid, before[start:end], result, end == len(before))
+
+
+def _sum(grid: Grid, parts: tuple[str, ...], result: str, adjoining: bool) -> Iterator[Relation]:
+    rows = [i for i in _alike(grid, (result, *parts)) if i not in grid.totals]
+    if len(rows) < 2:
+        return
+    first = grid.cells[rows[0]]
+    if any(
+        _kind(row[t].number) != _kind(first[result].number) for i in rows for row in (grid.cells[i],) for t in parts
+    ):
+        return
+    titled = adjoining and bool(_SUM.search(result)) and not any(_SUM.search(t) for t in parts)
+
+    def bounds(row: dict[str, Cell]) -> tuple[float, float]:
+        numbers = [row[t].number for t in parts]
+        middle, room = sum(n.value for n in numbers), sum(_half(n) for n in numbers)
+        return middle - room, middle + room
+
+    tally = _Tally()
+    for i in rows:
+        row = grid.cells[i]
+        n = row[result].number
+        verdict = _verdict(n, *bounds(row))
+        room = _half(n, True) + sum(_half(row[t].number) for t in parts)
+        telling = sum(row[t].number.value > 2 * room for t in parts) >= 2 and _digits(n) >= 2
+        if verdict == "odd":
+            tally.odd.append(i)
+        else:
+            tally.holds.append(i)
+            if verdict == "seen" and telling:
+                tally.seen.append(i)
+    small = all(_small(grid.cells[i][t].number for t in (result, *parts)) for i in rows)
+    needed = 3 if small else 1 if titled else 2
+    if not _established(grid, rows, tally, needed, lambda row: tuple(row[t].number.value for t in parts)):
+        return
+    odd = tally.odd[0] if tally.odd else None
+    if odd is not None:
+        row = grid.cells[odd]
+        most = max(row[t].number.value for t in parts)
+        n = row[result].number
+        if n.dim == SECONDS and most * 0.99 <= n.value < sum(row[t].number.value for t in parts):
+            return  # what overlaps takes less than its parts
+    told = f"{_name(result)} is {' + '.join(_name(t) for t in parts)}"
+    yield Relation(told, result, parts, bounds, frozenset(tally.holds), odd, sums=True)
+
+
+def _ratios(grid: Grid, written: list[Number]) -> Iterator[Relation]:
+    """c = k × a with one k: shares of one whole, or what is so much a piece."""
+    for a in grid.titles:
+        for result in grid.titles:
+            if result != a:
+                yield from _ratio(grid, a, result, written)
+
+
+def _ratio(grid: Grid, a: str, result: str, written: list[Number]) -> Iterator[Relation]:
+    rows = _alike(grid, (a, result))
+    percent = all(grid.cells[i][result].number.percent for i in rows)
+    first, at = (grid.titles.index(t) for t in (a, result))
+    if any(grid.cells[i][a].number.percent for i in rows) or (not percent and first > at):
+        return
+    if not percent:
+        rows = [i for i in rows if i not in grid.totals]
+    sized = percent and all(grid.cells[i][a].number.dim == BYTES for i in rows)
+    told_whole = _whole_of(result) if percent else None
+    needed = (1 if told_whole else 2) if sized else 3
+    if len(rows) < needed + 1:
+        return
+    ranges = {i: _quotient(grid.cells[i][result].number, grid.cells[i][a].number, 1.0) for i in rows}
+    fitting = _meeting(ranges, None if told_whole is None or not sized else 1 / told_whole)
+    odd_rows = [i for i in rows if i not in fitting]
+    if len(odd_rows) > 1:
+        return
+    close = [i for i in fitting if _is_close(ranges[i]) and _digits(grid.cells[i][result].number) >= 2]
+    if len({grid.cells[i][a].number.value for i in close}) < needed:
+        return
+    if len({grid.cells[i][result].number.value for i in close}) < needed:
+        return
+    low, high = max(ranges[i][0] for i in fitting), min(ranges[i][1] for i in fitting)
+    k = 1 / told_whole if told_whole is not None and sized else (low + high) / 2
+    odd = odd_rows[0] if odd_rows else None
+    if odd is not None and not _is_astray(grid, a, result, odd, k, ranges, written, bool(told_whole)):
+        return
+    spread = (high - low) / 2 / k if not told_whole else 0.0
+
+    def bounds(row: dict[str, Cell]) -> tuple[float, float]:
+        n = row[a].number
+        room = _half(n) + spread * n.value
+        return (n.value - room) * k, (n.value + room) * k
+
+    if percent and sized:
+        told = f"{_name(result)} is {_name(a)} / {format_quantity(1 / k, 'bytes')}"
+    else:
+        told = f"{_name(result)} is {k:.4g} × {_name(a)}"
+    yield Relation(told, result, (a,), bounds, frozenset(fitting), odd)
+
+
+def _whole_of(title: str) -> float | None:
+    """The bytes that a title says its shares are of: 80 GB."""
+    sizes = [t.number.value for t in tokens_of(title) if t.number is not None and t.number.dim == BYTES]
+    return sizes[0] if len(sizes) == 1 and sizes[0] >= 1e9 else None
+
+
+def _is_close(span: tuple[float, float]) -> bool:
+    return span[1] - span[0] <= 2 * CLOSE * 2 * abs(span[0] + span[1]) / 2
+
+
+def _meeting(ranges: dict[int, tuple[float, float]], k: float | None) -> list[int]:
+    """The rows whose ranges have one factor in common, as many as do: ``k`` where it is told."""
+    best: list[int] = []
+    marks = [k] if k is not None else [x for span in ranges.values() for x in span]
+    for mark in marks:
+        found = [i for i, (low, high) in ranges.items() if low * (1 - 1e-9) <= mark <= high * (1 + 1e-9)]
+        if len(found) > len(best):
+            best = found
+    return best
+
+
+def _is_astray(
+    grid: Grid,
+    a: str,
+    result: str,
+    odd: int,
+    k: float,
+    ranges: dict[int, tuple[float, float]],
+    written: list[Number],
+    told: bool,
+) -> bool:
+    """Whether the odd row is clearly off, and by nothing that another whole or another piece would explain."""
+    row = grid.cells[odd]
+    low, high = ranges[odd]
+    middle = (low + high) / 2
+    if abs(middle - k) <= (high - low) or abs(middle / k - 1) <= 5e-3:
+        return False
+    n = row[result].number
+    room = max((high - low) / 2 / middle, 2e-3)
+    if n.percent:
+        if told:
+            return True
+        wholes = [x.value for x in written if x.dim == BYTES and "." not in x.text and x.value >= 1e9]
+        if len({w for w in wholes if w in _CARDS}) > 1:
+            return False  # the columns may be of different cards
+        scale = 1.0 if row[a].number.dim == BYTES else 1e-9
+        return not any(abs(1 / middle / (w * scale) - 1) <= room for w in (*wholes, *_CARDS))
+    if _whole(middle / k, room) or "(" in row[result].statement.row or "," in row[result].statement.row:
+        return False
+    pieces = [x.value / x.factor for x in written if x.value]
+    return not any(
+        abs(piece * scale / middle - 1) <= room or abs(piece * scale * middle - 1) <= room
+        for piece in pieces
+        for scale in _POWERS
+    )
