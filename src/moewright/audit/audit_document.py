@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from moewright.audit.audit_record import Audit, Unread, Variant
+from moewright.audit.audit_record import Audit, Claim, Unread, Variant
 from moewright.audit.judges.admissible import Doubts, doubts_of
+from moewright.audit.judges.assignments import judge_assignments
 from moewright.audit.judges.better import better_of
 from moewright.audit.judges.document_claims import Given, Place, Said, judge_arithmetic, judge_document
 from moewright.audit.judges.words import View
@@ -57,8 +58,12 @@ def audit_document(
     keyed, told = ([], []) if own is not None else (keyed_premises(document), told_premises(document))
     premises = premises_of(keyed, told) if own is None else list(own)
     premises += inferred(said, premises) if own is None else []
+    assigned = judge_assignments(document.statements, document.lines)
+    for s, found in said:
+        if s.line in assigned.lines:
+            found.equalities.clear()  # they are judged as what they are, code
     if not any(p.field.startswith(("model.", "strategy.", "cluster.")) for p in premises) and not spec:
-        claims = tuple(judge_arithmetic(said))
+        claims = _by_line(judge_arithmetic(said), assigned.claims)
         note = "" if claims else "nothing to check: no premise of a strategy and no claim was found"
         return Audit(document.file, (), (), (), claims, None, note)
     places = configurations_of(document, keyed + told) if spec is None else Places({}, {}, {})
@@ -81,7 +86,8 @@ def audit_document(
             reason = c.unpriced or (_TOO_MANY if len(made) >= MOST_CONFIGURATIONS else "")
             made[id(c)] = _unpriced(c, base, reason) if reason else _place(c, assumed, document.file, base)
         stand.append(made.get(id(c), base))
-    claims = tuple(judge_document([Said(s, found, place) for (s, found), place in zip(said, stand, strict=True)]))
+    judged = judge_document([Said(s, found, place) for (s, found), place in zip(said, stand, strict=True)])
+    claims = _by_line(judged, assigned.claims)
     shown = tuple(dict((p.field, p) for p in reversed(premises) if "." in p.field).values())[::-1]
     assumptions = tuple(setting.assumed.values())
     variants = tuple(_variant(c, made[id(c)]) for c in places.all() if id(c) in made)
@@ -95,6 +101,10 @@ def audit_document(
         unread=unread,
         configurations=tuple(sorted(variants, key=lambda v: v.line)),
     )
+
+
+def _by_line(*claims: Iterable[Claim]) -> tuple[Claim, ...]:
+    return tuple(sorted((c for some in claims for c in some), key=lambda c: c.line))
 
 
 def _facts(setting: Setting) -> Facts:
