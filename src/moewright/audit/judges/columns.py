@@ -500,10 +500,13 @@ def _is_astray(
         if told:
             return True
         wholes = [x.value for x in written if x.dim == BYTES and "." not in x.text and x.value >= 1e9]
+        scale = 1.0 if row[a].number.dim == BYTES else 1e-9
+        sizes = [w * scale for w in (*wholes, *_CARDS)]
+        if not any(abs(1 / k / w - 1) <= room for w in sizes):
+            return True  # shares of something other than a card
         if len({w for w in wholes if w in _CARDS}) > 1:
             return False  # the columns may be of different cards
-        scale = 1.0 if row[a].number.dim == BYTES else 1e-9
-        return not any(abs(1 / middle / (w * scale) - 1) <= room for w in (*wholes, *_CARDS))
+        return not any(abs(1 / middle / w - 1) <= room for w in sizes)
     if _whole(middle / k, room) or "(" in row[result].statement.row or "," in row[result].statement.row:
         return False
     pieces = [x.value / x.factor for x in written if x.value]

@@ -5,22 +5,40 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations, product
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.judges.figures import unit_of
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.meaning import Meaning
 from moewright.audit.text.clauses import Figure, ends_range
 from moewright.audit.text.document import Statement
-from moewright.audit.text.numbers import BYTES, FLOP, SECONDS, Number
+from moewright.audit.text.numbers import BYTES, COUNT, FLOP, SECONDS, Number
 from moewright.units import format_quantity
 
 _TOTAL: Final = re.compile(
-    r"\btotal\b|\bsum\b|overall|altogether|合计|总(?:计|和|量|显存|内存|通信|延迟)?", re.IGNORECASE
+    r"\btotal\b|\bsum\b|\bsumme\b|\binsgesamt\b|\bzusammen\b|\btogether\b|overall|altogether|合计|总(?:计|和|量|显存|内存|通信|延迟)?",
+    re.IGNORECASE,
 )
+#: a row that is of one piece of what others are of, or of some of it
+_PIECE: Final = re.compile(
+    r"(?:\b(?:per|each|every|an?|je|pro)\s|/\s?|每个?)(?:token|tok\b|layer|expert|instance|sequence|head|Schicht|Expert|token|层|专家)|"
+    r"\bone\b|\bsingle\b|单[个层]|, (?:one|a) |\bof a layer\b|\bactive\b|\bactivated\b|激活|\baktiv",
+    re.IGNORECASE,
+)
+#: a row that may be the sum of those before it
+_SUBTOTAL: Final = re.compile(r"\bweights\b|\bmodel state|Gewichte|权重|subtotal|小计", re.IGNORECASE)
+#: parameters are counted in these
+_MILLION: Final = 1e6
+#: units that differ by more than this are no parts of one total
+_FAMILY: Final = 5e3
 #: parts of a list that can be enumerated
 MOST_PARTS: Final = 8
+#: figures of one row, each so many times, that are tried
+MOST_OPTIONS: Final = 4
+#: a factor is told from others where rounding leaves no more of the total than this
+_SURE: Final = 0.02
 #: figures before a total among which its parts are looked for
 MOST_BEFORE: Final = 200
 
@@ -35,26 +53,138 @@ class Part:
 
 
 def judge_sums(parts: Sequence[Part], f: Facts) -> Iterator[Claim]:
-    """A verdict for every total that stands in a list or table below parts of its own dimension and kind."""
+    """A verdict for every total that stands in a list, table or block of code below parts of its own dimension and
+    kind; on one of its parts, where that alone is off by a usual factor."""
     lists: dict[tuple[int, tuple[str, ...]], list[Part]] = {}
+    blamed: set[tuple[int, str]] = set()
     for total in parts:
         before = lists.setdefault((total.statement.group, total.statement.path), [])
         before.append(total)
-        n, s = total.figure.number, total.statement
-        if n.dim not in (BYTES, SECONDS, FLOP) or total.figure.remark or total.figure.role == "operand":
-            continue
-        if not _TOTAL.search(s.key or total.figure.words) or s.kind not in ("item", "cell"):
-            continue
-        if total.figure.formula:  # it says itself what it is the sum of
+        if not _is_total(total, before[-MOST_BEFORE:-1]):
             continue
         siblings = [p for p in before[-MOST_BEFORE:-1] if _is_sibling(p, total)]
         if any(ends_range(p.statement.value, p.figure.number) for p in siblings):
             continue  # what may be anything adds up to anything
         alike = [p for p in siblings if _is_alike(p, total)]
         chosen = [p for p in alike if p is _foremost(p, alike, total)]
-        judged = [_judged(total, rows, f) for rows in map(_rows, (chosen, siblings)) if 2 <= len(rows) <= MOST_PARTS]
+        readings = [_rows(x) for x in (chosen, siblings)]
+        readings += [shorter for rows in readings for shorter in _collapsed(rows)]
+        readings += [_rows([p for p in rows if not _is_piece(p)]) for rows in (chosen, siblings)]
+        judged = [_judged(total, rows, f) for rows in readings if 2 <= len(rows) <= MOST_PARTS]
         if judged and chosen:
-            yield next((c for c in judged if c.verdict is Verdict.HOLDS), judged[0])
+            right = next((c for c in judged if c.verdict is Verdict.HOLDS), None)
+            claim = right or _failing(total, chosen, judged[0], f)
+            if claim is not None and (claim.line, claim.text) not in blamed:
+                yield claim
+            if claim is not None and claim.verdict is Verdict.WRONG:
+                blamed.add((claim.line, claim.text))
+
+
+def _is_total(total: Part, before: Sequence[Part]) -> bool:
+    """Whether a figure is the one of its statement that is said to be a total, and does not say itself of what."""
+    n, s = total.figure.number, total.statement
+    if not (n.dim in (BYTES, SECONDS, FLOP) or _counts(n)) or total.figure.remark or total.figure.formula:
+        return False
+    if s.kind not in ("item", "cell", "code") or not _TOTAL.search(s.key or total.figure.words):
+        return False
+    if any(p.statement is s and p.figure.number.dim == n.dim for p in before):
+        return False  # 3.16 GB = 3.95% of 80 GB
+    return total.figure.role != "operand" or bool(re.match(r"\s*[=≈]\s*[\d.]+\s?%", s.value[n.at + len(n.text) :]))
+
+
+def _counts(n: Number) -> bool:
+    """Whether ``n`` counts parameters."""
+    return n.dim == COUNT and n.factor >= _MILLION and not n.percent
+
+
+def _is_piece(p: Part) -> bool:
+    return bool(_PIECE.search(p.statement.key or p.statement.text))
+
+
+def _failing(total: Part, chosen: list[Part], claim: Claim, f: Facts) -> Claim | None:
+    """The verdict where no reading adds up: on the one part that a usual factor makes right, on the total, or none
+    where what stands before it may be no parts of it."""
+    n = total.figure.number
+    rows = _rows(chosen)
+    exact = next(_collapsed(rows), None)
+    if exact is not None:
+        rows, claim = exact, _judged(total, exact, f)
+    if not 2 <= len(rows) <= MOST_PARTS:
+        return None
+    slipped = _slipped(total, rows, f)
+    if len(slipped) == 1:
+        return None if _is_piece(slipped[0][0]) else _blamed(total, *slipped[0])
+    values = [row[0].figure.number for row in rows]
+    if sum(1 / _FAMILY < x.factor / n.factor < _FAMILY for x in values) < 2:
+        return None
+    if claim.computed is None or not n.value or not 0.5 <= claim.computed / n.value <= 2:
+        return None
+    if exact is None and any(_SUBTOTAL.search(row[0].statement.key) for row in rows[2:]):
+        return None  # of what stands before it, or a part beside that
+    if _counts(n):
+        most = sum(x.value for x in values) > n.value
+        subsets = (c for size in range(2, len(values)) for c in combinations(values, size))
+        near = any(abs(sum(x.value for x in c) - n.value) <= n.half + sum(x.half for x in c) for c in subsets)
+        if not most or near or any(_is_piece(p) for p in chosen):
+            return None  # a list may leave parts out, and tell some twice
+    return claim
+
+
+def _collapsed(rows: list[list[Part]]) -> Iterator[list[list[Part]]]:
+    """``rows`` with a subtotal in place of the rows before it that it is the sum of."""
+    for i in range(len(rows) - 1, 1, -1):
+        n = rows[i][0].figure.number
+        for start in range(i - 1):
+            numbers = [row[0].figure.number for row in rows[start:i]]
+            if abs(sum(x.value for x in numbers) - n.value) <= (n.half + sum(x.half for x in numbers)) * (1 + 1e-9):
+                yield rows[:start] + rows[i:]
+
+
+def _slipped(total: Part, rows: list[list[Part]], f: Facts) -> list[tuple[Part, str, float]]:
+    """The parts that a usual factor, each, would make the total right with."""
+    n = total.figure.number
+    layers = len(f.case.model.layers)
+    factors = {"1000": 1e3, "1024": 1024.0, "10": 10.0, "2": 2.0, f"{layers} layers": float(layers)}
+    if f.case.model.moe is not None:
+        experts, sparse = f.case.model.moe.experts, len(f.case.model.moe_layers())
+        factors[f"{sparse} layers"] = float(sparse)
+        factors[f"{experts} experts"] = float(experts)
+    if f.plan is not None and f.plan.strategy.pp > 1:
+        staged = layers // f.plan.strategy.pp
+        factors[f"{staged} layers of a stage"] = float(staged)
+    numbers = [row[0].figure.number for row in rows if len(row) == 1]
+    if len(numbers) < len(rows) or not n.value:
+        return []
+    found = []
+    for row in rows:
+        x = row[0].figure.number
+        rest = [y for y in numbers if y is not x]
+        for name, k in factors.items():
+            for sign, factor in (("×", k), ("/", 1 / k)):
+                value = sum(y.value for y in rest) + x.value * factor
+                room = n.half + sum(y.half for y in rest) + x.half * factor
+                if k > 1 and abs(value - n.value) <= room * (1 + 1e-9) and room <= _SURE * n.value:
+                    found.append((row[0], f"{x.text} {sign} {name}", x.value * factor))
+                    break
+            else:
+                continue
+            break
+    return found
+
+
+def _blamed(total: Part, part: Part, how: str, value: float) -> Claim:
+    """The verdict on a part that is off by a usual factor."""
+    n, s = part.figure.number, part.statement
+    unit = _unit(n)
+    why = (
+        f"the total of line {total.statement.line}, {total.figure.number.text}, is right with "
+        f"{format_quantity(value, unit)} = {how}"
+    )
+    return Claim(s.line, s.text, "sum", Verdict.WRONG, why, n.value, value, unit=unit)
+
+
+def _unit(n: Number) -> str:
+    return "FLOPs" if n.dim == FLOP else unit_of(n)
 
 
 def _rows(parts: list[Part]) -> list[list[Part]]:
@@ -84,6 +214,7 @@ def _is_sibling(p: Part, total: Part) -> bool:
         and s.line != t.line
         and s.key.partition(" | ")[2] == t.key.partition(" | ")[2]
         and p.figure.number.dim == total.figure.number.dim
+        and (p.figure.number.dim != COUNT or (p.figure.number.factor > 1 and not p.figure.number.percent))
         and p.figure.role != "operand"
         and not p.figure.remark
         and not _TOTAL.search(s.key or p.figure.words)
@@ -116,12 +247,22 @@ def _times(p: Part, total: Part, f: Facts) -> list[float]:
     return list(dict.fromkeys(found))
 
 
+def _options(row: list[Part], total: Part, f: Facts) -> list[tuple[tuple[Number, float], ...]]:
+    """What a row may add to the total: one of its figures, so many times, or all of them."""
+    found: list[tuple[tuple[Number, float], ...]] = []
+    found += [((p.figure.number, t),) for p in row for t in _times(p, total, f)][:MOST_OPTIONS]
+    if len(row) > 1:
+        found.append(tuple((p.figure.number, 1.0) for p in row))
+    return found
+
+
 def _judged(total: Part, rows: list[list[Part]], f: Facts) -> Claim:
     n, s = total.figure.number, total.statement
-    unit = "FLOPs" if n.dim == FLOP else "bytes" if n.dim == BYTES else "seconds"
-    options = [[(p.figure.number, t) for p in row for t in _times(p, total, f)][:4] for row in rows]
+    unit = _unit(n)
+    options = [_options(row, total, f) for row in rows]
     best: tuple[float, float, str] | None = None
-    for chosen in product(*options):
+    for together in product(*options):
+        chosen = [x for some in together for x in some]
         for binary in (False, True):
             value = sum(_value(x, binary) * t for x, t in chosen)
             room = sum(x.half * t for x, t in chosen if not x.whole)

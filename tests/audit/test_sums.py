@@ -1,0 +1,54 @@
+"""Totals of lists, tables and blocks of code, and the part that makes one wrong."""
+
+import pytest
+
+from moewright.audit.audit_document import audit_document
+from moewright.audit.text.document import parse
+
+MODEL = """# Plan
+
+- 48 layers, hidden size 4096, 32 query heads, 4 KV heads, head dim 128
+- 96 experts per layer, top-6, expert intermediate size 2304, vocabulary 100,000
+- 48 H100 80 GB
+"""
+
+
+def sums(*lines):
+    text = MODEL + "\n## Rest\n\n" + "\n".join(lines) + "\n"
+    claims = audit_document(parse(text, "t.md"), {}, None).claims
+    return [(c.line - 8, str(c.verdict)) for c in claims if c.quantity == "sum"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("- buffers: 5.11 GB", "- tables: 11.41 GB", "- a: 1.19 GB; b: 3.71 GB", "- sum: 21.42 GB"),
+        ("- buffers: 5.11 GB", "- tables: 11.41 GB", "- sum: 16.52 GB = 20.7% of 80 GB"),
+        ("```", "buffers    6.75 GiB", "tables    0.25 GiB", "model state  7.00 GiB", "pool  12.00 GiB", "sum  19.00 GiB", "```"),
+        ("- routed: 130.46 B", "- shared: 1.36 B", "- mixing: 1.81 B", "- in total: 133.63 B"),
+    ],
+)  # fmt: skip
+def test_a_total_is_the_sum_of_its_parts(lines):
+    assert [v for _, v in sums(*lines)] == ["holds"]
+
+
+def test_a_total_that_is_no_sum_is_contradicted():
+    lines = ("- buffers: 5.11 GB", "- tables: 11.41 GB", "- pool: 2.55 GB", "- sum: 15.07 GB")
+    assert sums(*lines) == [(4, "contradicted")]
+
+
+@pytest.mark.parametrize("part", ["396 MB", "9.51 GB", "190.2 GB", "19.02 MB"])
+def test_the_one_part_that_a_usual_factor_makes_right_is_wrong(part):
+    lines = (f"- buffers: {part}", "- tables: 11.43 GB", "- pool: 2.57 GB", "- sum: 33.02 GB", "- together: 33.02 GB")
+    assert sums(*lines) == [(1, "wrong")]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("- weights of a stage: 4.20 GB", "- other: 4.58 GB", "- cache per token: 92 KiB", "- cache in total: 61.74 GB"),
+        ("- one expert: 28.31 M", "- experts per layer: 2.718 B", "- experts: 130.5 B", "- mixing: 1.81 B", "- total: 135.0 B"),
+    ],
+)  # fmt: skip
+def test_unlike_rows_are_no_parts(lines):
+    assert sums(*lines) == []
