@@ -82,6 +82,8 @@ def test_the_one_row_that_breaks_a_relation_is_wrong(head, rows, line, right):
         (OPTIONS, ["| compute | 10.2 ms | 11.4 ms | 12.1 ms |", "| network | 4.1 ms | 5.2 ms | 6.3 ms |", "| step | 14.3 ms | 16.6 ms | 13.5 ms |"]),
         # another format
         (OPTIONS, ["| dispatch (MB) | 33.6 | 67.1 | 67.1 |", "| tokens per expert | 512 | 1,024 | 2,048 |", "| combine (MB) | 67.1 | 67.1 | 67.1 |"]),
+        # a row that says how it differs
+        ("| Cluster | GPUs | Price each | Price |", ["| own | 32 | 2.10 | 67.20 |", "| rented | 48 | 2.60 | 124.80 |", "| rented, 20% off | 64 | 2.60 | 133.12 |"]),
         # powers of two
         ("| Option | TP | DP | GPUs |", ["| A | 2 | 8 | 16 |", "| B | 4 | 8 | 32 |", "| C | 4 | 8 | 64 |"]),
     ],

@@ -36,6 +36,7 @@ _POWERS: Final = (1.0, *(base**k for base in (1000.0, 1024.0) for k in (-4, -3, 
 #: memory of cards (bytes) that a share may be of
 _CARDS: Final = tuple(1e9 * x for x in (16, 24, 32, 40, 48, 64, 80, 94, 96, 128, 141, 144, 180, 186, 192, 256, 288))
 _SLIPS: Final = (10.0, 100.0, 1000.0, 1024.0)
+_QUALIFIED: Final = re.compile(r"[(,;+%]|\bwith(?:out)?\b|\bmit\b|\bohne\b")
 _PART_SLIPS: Final = tuple(x for s in (2.0, *_SLIPS) for x in (s, 1 / s))
 
 
@@ -62,7 +63,8 @@ class Grid:
 @dataclass(frozen=True, slots=True)
 class Relation:
     """``told`` in words; ``result`` and ``others`` are titles. ``bounds(row)``: what the result is by the others, from
-    least to most, SI; ``holds``: rows that it agrees with; ``odd``: the one that it fails in, if there is one."""
+    least to most, SI; ``holds``: rows that it agrees with; ``odd``: the one that it fails in, if there is one;
+    ``titled``: the titles alone say that it holds."""
 
     told: str
     result: str
@@ -71,6 +73,7 @@ class Relation:
     holds: frozenset[int]
     odd: int | None
     sums: bool = False
+    titled: bool = False
 
 
 @dataclass(slots=True)
@@ -147,7 +150,7 @@ def _of_grid(grid: Grid, written: list[Number]) -> Iterator[Claim]:
     relations = [*_products(grid), *_sums(grid), *_ratios(grid, written)]
     broken: dict[int, list[Relation]] = {}
     for r in relations:
-        if r.odd is not None:
+        if r.odd is not None and (r.titled or not _is_set_apart(grid, r)):
             broken.setdefault(r.odd, []).append(r)
     for row, failing in broken.items():
         right = {t for r in relations if row in r.holds for t in (r.result, *r.others)}
@@ -160,6 +163,19 @@ def _of_grid(grid: Grid, written: list[Number]) -> Iterator[Claim]:
         else:
             if len(suspects) == 1:
                 yield _blamed(grid, failing[0], row, suspects[0])
+
+
+def _is_set_apart(grid: Grid, r: Relation) -> bool:
+    """Whether the name of the odd row says how it differs, as those of the others do not: ``C (offload)``."""
+    assert r.odd is not None
+    return bool(_QUALIFIED.search(_named(grid, r.odd, r))) and not any(
+        _QUALIFIED.search(_named(grid, i, r)) for i in r.holds
+    )
+
+
+def _named(grid: Grid, row: int, r: Relation) -> str:
+    s = grid.cells[row][r.result].statement
+    return s.column if grid.across else s.row
 
 
 def _claim(grid: Grid, r: Relation, row: int) -> Claim:
@@ -404,7 +420,7 @@ def _sum(grid: Grid, parts: tuple[str, ...], result: str, adjoining: bool) -> It
         if n.dim == SECONDS and most * 0.99 <= n.value < sum(row[t].number.value for t in parts):
             return  # what overlaps takes less than its parts
     told = f"{_name(result)} is {' + '.join(_name(t) for t in parts)}"
-    yield Relation(told, result, parts, bounds, frozenset(tally.holds), odd, sums=True)
+    yield Relation(told, result, parts, bounds, frozenset(tally.holds), odd, True, titled)
 
 
 def _ratios(grid: Grid, written: list[Number]) -> Iterator[Relation]:
@@ -454,7 +470,7 @@ def _ratio(grid: Grid, a: str, result: str, written: list[Number]) -> Iterator[R
         told = f"{_name(result)} is {_name(a)} / {format_quantity(1 / k, 'bytes')}"
     else:
         told = f"{_name(result)} is {k:.4g} × {_name(a)}"
-    yield Relation(told, result, (a,), bounds, frozenset(fitting), odd)
+    yield Relation(told, result, (a,), bounds, frozenset(fitting), odd, titled=told_whole is not None)
 
 
 def _whole_of(title: str) -> float | None:

@@ -31,6 +31,8 @@ _PIECE: Final = re.compile(
 _SUBTOTAL: Final = re.compile(r"\bweights\b|\bmodel state|Gewichte|权重|subtotal|小计", re.IGNORECASE)
 #: parameters are counted in these
 _MILLION: Final = 1e6
+#: a title with a unit of what may be added
+_MEASURED: Final = re.compile(r"[(\[](?:[KMGT]i?B|Mrd|Mio|[MBG]|[mµμ]?s|billions?|millions?|[TP]?FLOPs?)\.?[)\]]")
 #: units that differ by more than this are no parts of one total
 _FAMILY: Final = 5e3
 #: parts of a list that can be enumerated
@@ -83,7 +85,7 @@ def judge_sums(parts: Sequence[Part], f: Facts) -> Iterator[Claim]:
 def _is_total(total: Part, before: Sequence[Part]) -> bool:
     """Whether a figure is the one of its statement that is said to be a total, and does not say itself of what."""
     n, s = total.figure.number, total.statement
-    if not (n.dim in (BYTES, SECONDS, FLOP) or _counts(n)) or total.figure.remark or total.figure.formula:
+    if not (n.dim in (BYTES, SECONDS, FLOP) or _counts(total)) or total.figure.remark or total.figure.formula:
         return False
     if s.kind not in ("item", "cell", "code") or not _TOTAL.search(s.key or total.figure.words):
         return False
@@ -92,9 +94,14 @@ def _is_total(total: Part, before: Sequence[Part]) -> bool:
     return total.figure.role != "operand" or bool(re.match(r"\s*[=≈]\s*[\d.]+\s?%", s.value[n.at + len(n.text) :]))
 
 
-def _counts(n: Number) -> bool:
-    """Whether ``n`` counts parameters."""
-    return n.dim == COUNT and n.factor >= _MILLION and not n.percent
+def _counts(p: Part) -> bool:
+    """Whether a figure counts parameters, or is a bare decimal in a column that names a unit."""
+    n, s = p.figure.number, p.statement
+    if n.dim != COUNT or n.percent:
+        return False
+    if n.factor >= _MILLION:
+        return True
+    return s.kind == "cell" and n.factor == 1 and not n.whole and bool(_MEASURED.search(f"{s.column}\n{s.path[-1:]}"))
 
 
 def _is_piece(p: Part) -> bool:
@@ -121,7 +128,7 @@ def _failing(total: Part, chosen: list[Part], claim: Claim, f: Facts) -> Claim |
         return None
     if exact is None and any(_SUBTOTAL.search(row[0].statement.key) for row in rows[2:]):
         return None  # of what stands before it, or a part beside that
-    if _counts(n):
+    if _counts(total):
         most = sum(x.value for x in values) > n.value
         subsets = (c for size in range(2, len(values)) for c in combinations(values, size))
         near = any(abs(sum(x.value for x in c) - n.value) <= n.half + sum(x.half for x in c) for c in subsets)
@@ -214,7 +221,7 @@ def _is_sibling(p: Part, total: Part) -> bool:
         and s.line != t.line
         and s.key.partition(" | ")[2] == t.key.partition(" | ")[2]
         and p.figure.number.dim == total.figure.number.dim
-        and (p.figure.number.dim != COUNT or (p.figure.number.factor > 1 and not p.figure.number.percent))
+        and (p.figure.number.dim != COUNT or (p.figure.number.factor > 1 and not p.figure.number.percent) or _counts(p))
         and p.figure.role != "operand"
         and not p.figure.remark
         and not _TOTAL.search(s.key or p.figure.words)
