@@ -12,6 +12,7 @@ from moewright.audit.audit_record import Audit, Claim, Unread, Variant
 from moewright.audit.judges.admissible import Doubts, doubts_of
 from moewright.audit.judges.assignments import judge_assignments
 from moewright.audit.judges.better import better_of
+from moewright.audit.judges.columns import judge_columns
 from moewright.audit.judges.document_claims import Given, Place, Said, judge_arithmetic, judge_document
 from moewright.audit.judges.words import View
 from moewright.audit.quantities.readings import Facts, facts_of
@@ -21,7 +22,7 @@ from moewright.audit.reading.document_case import Setting, parse_assume, strateg
 from moewright.audit.reading.premises import Premise, keyed_premises, premises_of, told_premises
 from moewright.audit.reading.restated import inferred, judge_premises, judge_strategy
 from moewright.audit.reading.wordings import PARAMETERS
-from moewright.audit.text.clauses import clauses_of
+from moewright.audit.text.clauses import Clauses, clauses_of
 from moewright.audit.text.document import MOST_STATEMENTS, Document, Statement, parse, read_text
 from moewright.errors import SpecError
 
@@ -63,7 +64,7 @@ def audit_document(
         if s.line in assigned.lines:
             found.equalities.clear()  # they are judged as what they are, code
     if not any(p.field.startswith(("model.", "strategy.", "cluster.")) for p in premises) and not spec:
-        claims = _by_line(judge_arithmetic(said), assigned.claims)
+        claims = _with_tables(said, (*judge_arithmetic(said), *assigned.claims))
         note = "" if claims else "nothing to check: no premise of a strategy and no claim was found"
         return Audit(document.file, (), (), (), claims, None, note)
     places = configurations_of(document, keyed + told) if spec is None else Places({}, {}, {})
@@ -87,7 +88,7 @@ def audit_document(
             made[id(c)] = _unpriced(c, base, reason) if reason else _place(c, assumed, document.file, base)
         stand.append(made.get(id(c), base))
     judged = judge_document([Said(s, found, place) for (s, found), place in zip(said, stand, strict=True)])
-    claims = _by_line(judged, assigned.claims)
+    claims = _with_tables(said, (*judged, *assigned.claims))
     shown = tuple(dict((p.field, p) for p in reversed(premises) if "." in p.field).values())[::-1]
     assumptions = tuple(setting.assumed.values())
     variants = tuple(_variant(c, made[id(c)]) for c in places.all() if id(c) in made)
@@ -103,8 +104,9 @@ def audit_document(
     )
 
 
-def _by_line(*claims: Iterable[Claim]) -> tuple[Claim, ...]:
-    return tuple(sorted((c for some in claims for c in some), key=lambda c: c.line))
+def _with_tables(said: list[tuple[Statement, Clauses]], claims: tuple[Claim, ...]) -> tuple[Claim, ...]:
+    """``claims`` and those of tables, whose rows and columns may be of several configurations, by their lines."""
+    return tuple(sorted((*claims, *judge_columns(said, claims)), key=lambda c: c.line))
 
 
 def _facts(setting: Setting) -> Facts:

@@ -9,7 +9,6 @@ from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.judges.admissible import WIDEST, Doubts, admitted, not_checked
-from moewright.audit.judges.columns import judge_columns
 from moewright.audit.judges.equalities import Outcome, judge_equality, judge_split
 from moewright.audit.judges.figures import Context, Stated, judge_figure, unit_of
 from moewright.audit.judges.formats import judge_formats
@@ -67,7 +66,6 @@ def judge_document(said: Sequence[Said]) -> list[Claim]:
         by_place.setdefault(id(x.place), []).append(x)
     formats = _formats(x.statement.text for x in said)
     claims = [c for mine in by_place.values() for c in _of_place(mine, formats)]
-    claims += judge_columns([(x.statement, x.clauses) for x in said], claims)
     claims += judge_correct(tuple(x.statement for x in said), claims)
     return sorted(claims, key=lambda c: c.line)
 
@@ -87,9 +85,7 @@ def _formats(texts: Iterable[str]) -> tuple[str, ...]:
 
 def judge_arithmetic(said: Iterable[tuple[Statement, Clauses]]) -> list[Claim]:
     """Arithmetic alone, where no premise of a strategy is known."""
-    every = list(said)
-    claims = [c for s, found in every for c in _arithmetic(s, found.equalities, lambda n: None, lambda n: False)]
-    return sorted((*claims, *judge_columns(every, claims)), key=lambda c: c.line)
+    return [c for s, found in said for c in _arithmetic(s, found.equalities, lambda n: None, lambda n: False)]
 
 
 def _of_place(said: list[Said], formats: tuple[str, ...]) -> list[Claim]:
