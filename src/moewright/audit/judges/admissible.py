@@ -15,6 +15,7 @@ from moewright.audit.quantities.readings import PLAN, Scope
 from moewright.audit.reading.document_case import Setting
 from moewright.audit.reading.meaning import Meaning, scopes_named, splits_off, topics_named
 from moewright.audit.reading.premises import Premise
+from moewright.audit.reading.restated import known_sizes
 from moewright.audit.reading.standing import group_of, standing_of
 from moewright.audit.reading.wordings import DENSE_FORMATS, FORMAT, PARAMETERS
 from moewright.audit.text.clauses import Clauses, ends_range
@@ -44,6 +45,10 @@ _OF_PREFILL: Final = re.compile(r"\bttft\b|first token|prefill|预填充", re.IG
 _OF_DECODE: Final = re.compile(r"\btpot\b|\bitl\b|inter-token|per (?:output )?token|decod|解码", re.IGNORECASE)
 _UP_TO: Final = re.compile(
     r"\b(?:up to|as (?:much|many|low|high|little) as|peaks? at|bis zu)\b|最高|高达", re.IGNORECASE
+)
+_FRACTION: Final = re.compile(
+    r"\b(?:half|halves|third|quarter|fifth|sixth|eighths?|sixteenth)\b|\b(?:Hälfte|Drittel|Viertel|Achtel)\b|一半|三分之|四分之|八分之",
+    re.IGNORECASE,
 )
 #: what stands behind is a capacity
 _ROOM: Final = re.compile(
@@ -97,6 +102,10 @@ def doubts_of(premises: list[Premise], setting: Setting) -> Doubts:
         if p.field == "model.layers" and p.value in parts and p.value != len(model.layers):
             continue
         values.setdefault(p.field, {})[p.value] = None
+    if "model.name" in setting.given:  # a value that is not the model's is of a part of it
+        for field, right in known_sizes(setting).items():
+            if right in values.get(field, {}):
+                values[field] = {right: None}
     contested = {f: tuple(v) for f, v in values.items() if len(v) > 1 and f != "model.experts.gated"}
     return Doubts(contested)
 
@@ -144,6 +153,8 @@ def _in_text(part: Part, claim: Claim, c: Context) -> str:
     of_gpu = claim.verdict is Verdict.IMPOSSIBLE and "per GPU" in claim.quantity
     if of_gpu and "gpu" not in scopes_named(f"{part.figure.words} | {s.key}"):
         return "it may be of all GPUs"
+    if _FRACTION.search(s.text) and part.meaning is not None and part.meaning.name.startswith(("count.", "memory.")):
+        return "the sentence speaks of a fraction"
     if _UP_TO.search(before[-40:]):
         return "it is the most or the least of several cases"
     if n.approx and claim.computed and abs(n.value / claim.computed - 1) <= ROUGHLY:
@@ -213,7 +224,7 @@ def _derived(part: Part, found: Clauses, claim: Claim, c: Context) -> str:
     judged = judge_equality(own, lambda n: None, lambda n: n.whole) if own is not None else None
     if judged is None or judged.verdict is not Verdict.HOLDS:
         return ""
-    if not meaning.certain:
+    if not meaning.certain or meaning.name == "count.tokens":
         return "its own formula holds, and what the result is of is not said beside it"
     others = [x for x in figure.formula if x.dim == figure.number.dim and (x.dim != COUNT or x.factor >= _LARGE)]
     others = [
@@ -270,6 +281,11 @@ def _on_doubt(part: Part, meaning: Meaning, claim: Claim, c: Context, doubts: Do
         return f"the document does not give {', '.join(guessed)}, which it stands on"
     if claim.verdict is Verdict.WRONG and meaning.name.startswith(_ESTIMATED) and meaning.name != "time.bound":
         return "a time is estimated, not derived: the two are shown side by side"
+    kind = c.facts.setting.given.get("workload.kind")
+    aside = kind is not None and kind.value == "decode" and kind.where is not None and kind.where.kind == "prose"
+    loose = part.statement.kind == "prose" and not part.statement.key and (aside or bool(group_of(claim.text)))
+    if claim.verdict is Verdict.IMPOSSIBLE and meaning.name.startswith(("time.", "throughput.")) and loose:
+        return "of which pass it is, and over which ranks, is not said beside it"
     if claim.verdict is Verdict.IMPOSSIBLE and meaning.name.startswith("time.") and _other_time(claim, c):
         return "it may be of a part of the pass"
     if not meaning.certain and claim.verdict is Verdict.WRONG:

@@ -67,7 +67,11 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
     topic = _topic(kind, levels)
     if topic and topic.startswith(_WHOLE) and not _is_whole(figure.number):
         topic = None  # 24.88 M are no experts
-    if kind == "count" and figure.number.factor >= 1e6 and re.search(r"activ|param|激活|参数", own, re.IGNORECASE):
+    if (
+        kind == "count"
+        and figure.number.factor >= 1e6
+        and re.search(r"activ|param|激活|参数", f"{own} {s.key}", re.IGNORECASE)
+    ):
         topic = "count.parameters"
     if kind == "bytes" and topic in ("memory.weights", "memory.kv_cache") and _BOTH.search(f"{own} | {s.key}"):
         topic = "memory.total"

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Final
 
 from moewright.audit.reading.wordings import (
@@ -144,12 +145,16 @@ def _keyed(s: Statement) -> Iterator[Premise]:
         return
     tokens = tokens_of(s.value)
     numbers = [t for t in tokens if t.number is not None]
-    if not numbers or _computed(tokens):
+    if not numbers or _computed(tokens) or _GLUED.search(s.value):
         return
+    title = s.column if s.kind == "cell" else ""
+    titled = next((field for pattern, field, _ in COMPILED if title and pattern.search(title)), "")
     for pattern, field, dims in COMPILED:
         if not pattern.search(key):
             continue
-        if field == "cluster.device.flops" and WORK.search(key):
+        if (field == "cluster.device.flops" and WORK.search(key)) or (titled and titled != field):
+            return
+        if field.startswith("strategy.") and _OF_GROUP.search(key):
             return
         if field.startswith("model.") and PER_GPU.search(s.key):
             return
@@ -163,6 +168,9 @@ def _keyed(s: Statement) -> Iterator[Premise]:
         return
 
 
+#: sizes with their names, each of which the phrases of running text read
+_GLUED: Final = re.compile(r"\b(?:E?[TD]P|[EPC]P)\d")
+_OF_GROUP: Final = re.compile(r"token|group|组|Gruppe|batch|per |pro |je |每", re.IGNORECASE)
 _SIZE_WORD: Final = re.compile(r"\b[ETDPC]P\s*[=:]?\s*$")
 
 
@@ -191,6 +199,9 @@ def _valued(field: str, n: Number | None, s: Statement) -> Iterator[Premise]:
 
 def _computed(tokens: list[Token]) -> bool:
     """A value that is worked out, not given."""
+    behind = next((b for a, b in pairwise(tokens) if a.kind == "number"), None)
+    if behind is not None and behind.kind == "op":
+        return True
     return any(t.kind in ("eq", "arrow") for t in tokens[1:]) and tokens[0].kind != "eq"
 
 

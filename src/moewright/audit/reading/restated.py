@@ -37,7 +37,7 @@ _COMPARED: Final = (
 
 def judge_premises(premises: list[Premise], setting: Setting) -> Iterator[Claim]:
     """Premises that differ from where they were given first, and sizes that differ from a named model's."""
-    known = _known(setting) if "model.name" in setting.given or setting.from_spec else {}
+    known = known_sizes(setting) if "model.name" in setting.given or setting.from_spec else {}
     if setting.from_spec:
         w = setting.case.workload
         known |= {"cluster.gpus": setting.case.cluster.gpus, "workload.sequence": w.sequence}
@@ -148,7 +148,8 @@ def _product(premises: list[Premise], given: dict[str, Premise]) -> Iterator[Cla
     yield Claim(last.line, last.text, "strategy", Verdict.CONTRADICTED, why, gpus.value, whole, unit="a plain number")
 
 
-def _known(setting: Setting) -> dict[str, Any]:
+def known_sizes(setting: Setting) -> dict[str, Any]:
+    """Fields that the model of ``setting`` settles, with their values."""
     model = setting.case.model
     attention = model.layers[0].attention
     found: dict[str, Any] = {"model.layers": len(model.layers), "model.hidden_size": model.hidden_size}

@@ -16,7 +16,7 @@ LANGUAGES: Final = ("any", "en", "zh", "de")
 
 @lru_cache
 def word_list(name: str) -> Mapping[str, Any]:
-    """The word list ``name``: premises, quantities, claims or standings."""
+    """The word list ``name``: premises, quantities, claims, standings or links."""
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     text = (files("moewright.audit") / "words" / f"{name}.yaml").read_text(encoding="utf-8")
     found: Mapping[str, Any] = yaml.load(text, loader)
@@ -28,3 +28,9 @@ def wording(entry: Mapping[str, Any], ascii_only: bool = True) -> re.Pattern[str
     its ASCII letters do, as between Latin and Chinese."""
     parts: Sequence[str] = [x for language in LANGUAGES for x in entry.get(language, ())]
     return re.compile("|".join(parts), re.IGNORECASE | (re.ASCII if ascii_only else re.NOFLAG))
+
+
+def words_of(name: str) -> frozenset[str]:
+    """The words of an entry of the list of links, of every language."""
+    entry = word_list("links")["links"][name]
+    return frozenset(word for language in LANGUAGES for word in entry.get(language, ()))

@@ -1,0 +1,171 @@
+"""The figures of a document in their order, for judges that hold one beside others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Final
+
+from moewright.audit.text.clauses import Clauses, Figure
+from moewright.audit.text.document import Statement
+from moewright.audit.text.expressions import numbers_in
+from moewright.audit.text.numbers import BYTES, COUNT, Dim, Number, tokens_of
+
+#: what an approximate figure may be off
+ABOUT: Final = 0.05
+#: half of the last place of a figure of one digit is much: no more than this share is taken for rounding
+COARSE: Final = 0.1
+#: a count that is a figure, of parameters or tokens, and no number of things
+LARGE: Final = 1e6
+#: figures of one dimension that are looked at
+MOST_FIGURES: Final = 400
+
+Range = tuple[float, float]
+
+
+def ranges(n: Number) -> tuple[Range, ...]:
+    """What ``n`` may be as it is written: from and to, where K, M, G are powers of 1000 and, of bytes, of 1024."""
+    found = []
+    for value in dict.fromkeys((n.value, n.binary)):
+        half = n.half * (value / n.value if n.value else 1.0)
+        half = max(half, ABOUT * value) if n.approx else min(half, COARSE * value)
+        if n.whole and n.dim == COUNT and not n.approx:
+            half = 0.0
+        found.append((value - half, value + half))
+    return tuple(found)
+
+
+def meet(a: Iterable[Range], b: Iterable[Range], slack: float = 2e-3) -> bool:
+    """Whether any of the ranges ``a`` and ``b`` meet; ``slack``: of what they were worked out from."""
+    other = list(b)
+    return any(x[0] <= y[1] * (1 + slack) and y[0] <= x[1] * (1 + slack) for x in a for y in other)
+
+
+def times(a: Iterable[Range], b: Iterable[Range]) -> tuple[Range, ...]:
+    """Products of positive ranges."""
+    other = list(b)
+    return tuple((x[0] * y[0], x[1] * y[1]) for x in a for y in other)
+
+
+def over(a: Iterable[Range], b: Iterable[Range]) -> tuple[Range, ...]:
+    """Quotients of positive ranges."""
+    other = [y for y in b if y[0] > 0]
+    return tuple((x[0] / y[1], x[1] / y[0]) for x in a for y in other)
+
+
+#: factors that a slip of the pen leaves, and what they are called
+_SLIPS: Final = (
+    *((1000.0**k, f"1000{'' if k == 1 else f'^{k}'}") for k in (1, 2, 3)),
+    *((1024.0**k, f"1024{'' if k == 1 else f'^{k}'}") for k in (1, 2, 3)),
+    *((float(k), str(k)) for k in (10, 100, 2, 4, 8)),
+)
+
+
+def slip(ratio: float, room: float, more: Iterable[tuple[float, str]] = ()) -> str:
+    """The usual slip that makes a figure ``ratio`` times what it should be, within ``room`` of it, or an empty text;
+    ``more``: factors, with their names, that may have been forgotten."""
+    if ratio <= 0:
+        return ""
+    for factor, name in chain(more, _SLIPS):
+        for value, told in ((factor, f"{name} times too large"), (1 / factor, f"{name} times too small")):
+            if factor > 1 and abs(ratio / value - 1) <= room:
+                return told
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A figure with the statement, of number ``index``, that it stands in."""
+
+    index: int
+    statement: Statement
+    figure: Figure
+
+    @property
+    def number(self) -> Number:
+        return self.figure.number
+
+    @property
+    def line(self) -> int:
+        return self.statement.line_of(self.number.at)
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Every figure of a document: by statement, and by dimension. ``counts``: the whole numbers of things that it
+    names."""
+
+    statements: Sequence[Statement]
+    entries: list[list[Entry]] = field(default_factory=list)
+    by_dim: dict[Dim, list[Entry]] = field(default_factory=dict)
+    counts: dict[int, None] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, said: Iterable[tuple[Statement, Clauses]]) -> Ledger:
+        """The ledger of the statements ``said``."""
+        pairs = list(said)
+        found = cls([s for s, _ in pairs])
+        for index, (s, clauses) in enumerate(pairs):
+            results = {e.right.at: tuple(numbers_in(e.left)) for e in clauses.equalities if isinstance(e.right, Number)}
+            mine = [
+                Entry(
+                    index, s, replace(f, role="result", formula=results[f.number.at]) if f.number.at in results else f
+                )
+                for f in sorted(clauses.figures, key=lambda f: f.number.at)
+            ]
+            found.entries.append(mine)
+            told = (t.number for t in tokens_of(s.key) if t.number is not None) if s.kind in ("prose", "item") else ()
+            keyed = [Entry(index, s, Figure(replace(n, at=n.at - len(s.key) - 2), "lone", s.key)) for n in told]
+            mine[:0] = [e for e in keyed if is_amount(e.number)]
+            for e in mine:
+                n = e.number
+                if n.dim == COUNT and n.whole and 1 < n.value < LARGE:
+                    found.counts[int(n.value)] = None
+                elif not n.percent and (n.dim != COUNT or n.value >= LARGE) and n.value > 0:
+                    found.by_dim.setdefault(n.dim, []).append(e)
+        return found
+
+    def before(self, index: int, back: int = 3) -> Iterator[Entry]:
+        """Figures of the ``back`` statements before number ``index`` under the same headings, the last first; in a
+        table those of the same column."""
+        here = self.statements[index]
+        seen = 0
+        for i in range(index - 1, max(-1, index - 40), -1):
+            s = self.statements[i]
+            if s.kind == "heading" or seen == back:
+                return
+            if here.kind == "cell" and (s.kind != "cell" or s.group != here.group or s.column != here.column):
+                continue
+            if s.kind == "cell" and here.kind != "cell":
+                return
+            seen += 1
+            yield from reversed(self.entries[i])
+
+    def alike(self, dim: Dim, value: float = 0.0) -> list[Entry]:
+        """Figures of dimension ``dim``; of a count only those that are as large as figures are."""
+        return self.by_dim.get(dim, [])[:MOST_FIGURES]
+
+
+def is_amount(n: Number) -> bool:
+    """Whether ``n`` is a figure with a unit, or a large count, and no number of things, no share."""
+    return (
+        not n.percent
+        and n.value > 0
+        and (n.dim != COUNT or n.value >= LARGE)
+        and not (n.dim == BYTES and n.factor == 1 and n.value <= 16)
+    )
+
+
+def span_between(s: Statement, first: Number, second: Number) -> str:
+    """The text of ``s`` between two of its numbers."""
+    return s.value[first.at + len(first.text) : second.at]
+
+
+_WORD: Final = re.compile(r"[^\W\d_]+")
+
+
+def words(text: str) -> list[str]:
+    """The words of ``text``."""
+    return _WORD.findall(text)

@@ -1,0 +1,185 @@
+"""Figures of a token that a usual slip makes wrong: a cache counted with the query heads, a dispatch without top-k."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.judges.ledger import Entry, Ledger, is_amount, meet, ranges
+from moewright.audit.quantities.readings import Facts
+from moewright.audit.reading.wordings import DENSE_FORMATS, FORMAT
+from moewright.audit.text.numbers import BYTES, COUNT
+from moewright.case.attention_kinds import LatentAttention, SoftmaxAttention
+from moewright.case.precision import element_bytes
+from moewright.units import format_quantity
+
+_CACHE: Final = re.compile(r"\bkv\b|\bcache|key[/ -]value|keys and values|缓存", re.IGNORECASE)
+_SENT: Final = re.compile(r"dispatch|combin|all-?to-?all|a2a\b|分发|派发|合并|verschickt|verteilt", re.IGNORECASE)
+#: another cache, or another way to send, than the plan's
+_OTHER: Final = re.compile(
+    r"\bMHA\b|multi-head attention|uncompress|without|\bnaive|\binstead|\bvs\b|versus|compar|"
+    r"would|if every|unkomprimiert|ohne|statt|未压缩|对比|相比|朴素",
+    re.IGNORECASE,
+)
+#: what is sent once, or is one copy of it
+_ONCE: Final = re.compile(
+    r"\bcop(?:y|ies)|unique|dedup|per (?:destination|expert|node|rank|copy|peer)|each (?:copy|expert|destination|way)|"
+    r"vector|hidden state|activation|payload|one expert|broadcast|all-?gather|at least|dense|一份|每份|副本|向量|Kopie",
+    re.IGNORECASE,
+)
+#: bytes of an element
+_ELEMENTS: Final = (1.0, 2.0)
+_USUAL: Final = ("bf16", "fp16", "fp8", "int8", "nvfp4", "mxfp4")
+#: parts that a token's cache may be divided into
+_PARTS: Final = tuple(range(1, 17))
+
+
+FactsAt = Callable[[int, tuple[str, ...]], Facts | None]
+#: fields that the verdicts stand on
+_OF_CACHE: Final = ("model.layers", "model.attention.heads", "model.attention.kv_heads", "model.attention.head_dim")
+_OF_SENT: Final = ("model.hidden_size", "model.experts.count", "model.experts.top_k")
+
+
+@dataclass(frozen=True, slots=True)
+class Slips:
+    """Bytes of a layer by element: ``right``, and what is ``wrong`` with the name of the slip."""
+
+    right: tuple[float, ...]
+    wrong: tuple[tuple[float, str], ...]
+    layers: tuple[int, ...]
+
+
+def judge_model_slips(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on every figure of a token's cache, and of what is dispatched, that is what a usual slip makes of it and
+    nothing that it may rightly be; ``facts_at``: the facts of a statement by its number, None where they do not tell."""
+    for index, entries in enumerate(ledger.entries):
+        s = ledger.statements[index]
+        amounts = [e for e in entries if e.number.dim == BYTES and e.figure.role != "operand" and is_amount(e.number)]
+        if not amounts or s.kind == "heading":
+            continue
+        before = ledger.statements[index - 1] if index and s.kind == "prose" else None
+        above = " | ".join((s.text, *s.path[-1:], before.text if before is not None and before.path == s.path else ""))
+        for judge, topic, needs in ((_cache, _CACHE, _OF_CACHE), (_sent, _SENT, _OF_SENT)):
+            facts = facts_at(index, needs) if topic.search(above) and not _OTHER.search(s.text) else None
+            if facts is not None:
+                for e in amounts:
+                    claim = judge(e, facts, ledger)
+                    if claim is not None:
+                        yield e, claim
+
+
+def cache_slips(facts: Facts) -> Slips | None:
+    """The bytes of a layer's cache of a token, and those with the query heads, or with the heads of an attention that
+    is compressed; None for what has neither, or for a model whose layers differ."""
+    kinds = {(type(layer.attention), layer.attention.token_bytes(1.0)) for layer in facts.case.model.layers}
+    attention = facts.case.model.layers[0].attention
+    if len(kinds) != 1:
+        return None
+    right = tuple(attention.token_bytes(x) for x in _ELEMENTS)
+    layers = (1, len(facts.case.model.layers))
+    if isinstance(attention, LatentAttention):
+        widths = (attention.nope_dim + attention.rope_dim + attention.value_dim, 2 * attention.value_dim)
+        told = f"keys and values of all {attention.heads} heads; MLA keeps {attention.kv_rank} + {attention.rope_dim} values"
+        return Slips(right, tuple((attention.heads * w * x, told) for w in widths for x in _ELEMENTS), layers)
+    if isinstance(attention, SoftmaxAttention) and attention.kv_heads < attention.heads:
+        width = attention.head_dim + attention.v_dim
+        told = f"keys and values of {attention.heads} query heads; there are {attention.kv_heads} KV heads"
+        return Slips(right, tuple((attention.heads * width * x, told) for x in _ELEMENTS), layers)
+    return None
+
+
+def _cache(e: Entry, facts: Facts, ledger: Ledger) -> Claim | None:
+    slips = cache_slips(facts)
+    if slips is None or e.number.slack > 0.03:
+        return None
+    said = ranges(e.number)
+    if (one := _of_one_layer(e, slips, ledger)) is not None:
+        return one
+    for right in slips.right:
+        if any(meet(said, ((right * n / p, right * n / p),)) for n in slips.layers for p in _PARTS):
+            return None
+    for wrong, told in slips.wrong:
+        for n in slips.layers:
+            if meet(said, ((wrong * n, wrong * n),), 1e-3):
+                right = next(r for (w, _), r in zip(slips.wrong, slips.right * 2, strict=False) if w == wrong) * n
+                return _wrong(e, f"{told}, which is {format_quantity(right, 'bytes')}", right)
+    return None
+
+
+_LAYER: Final = re.compile(r"layer|层|Schicht|stage|Stufe|\bL\b", re.IGNORECASE)
+_TOKEN: Final = re.compile(r"token|Token", re.IGNORECASE)
+
+
+def _of_one_layer(e: Entry, slips: Slips, ledger: Ledger) -> Claim | None:
+    """A verdict on a figure that is said to be a token's, is what one layer keeps of it, and of which the document tells
+    nowhere what all layers keep."""
+    s = e.statement
+    near = [s, *ledger.statements[max(0, e.index - 2) : e.index], *ledger.statements[e.index + 1 : e.index + 3]]
+    layered = any(_LAYER.search(x.text) for x in near if x.path == s.path) or _LAYER.search(" ".join(s.path[-1:]))
+    if layered or not _TOKEN.search(f"{s.key} | {s.value}") or slips.layers[-1] < 2 or not e.figure.formula:
+        return None
+    said = ranges(e.number)
+    for x in slips.right:
+        if meet(said, ((x, x),), 1e-3):
+            whole = x * slips.layers[-1]
+            stated = [ranges(y.number) for y in ledger.alike(BYTES)]
+            if any(meet(y, ((whole / p, whole / p),), 2e-3) for y in stated for p in _PARTS):
+                return None
+            why = f"that is what one layer keeps of a token; all {slips.layers[-1]} keep {format_quantity(whole, 'bytes')}"
+            return _wrong(e, why, whole)
+    return None
+
+
+def _sent(e: Entry, facts: Facts, ledger: Ledger) -> Claim | None:
+    model, moe = facts.case.model, facts.case.model.moe
+    s = e.statement
+    if moe is None or moe.top_k < 2 or e.number.slack > 0.03 or _ONCE.search(s.text):
+        return None
+    said, hidden = ranges(e.number), model.hidden_size
+    factors = [n.value for n in e.figure.formula if n.dim == COUNT]
+    if e.figure.formula and (hidden not in factors or moe.top_k in factors):
+        return None
+    here = [x.number.value for x in ledger.entries[e.index] if x.number.whole and x.number.value > 1]
+    tokens = [1.0, *(t for t in here if t not in (hidden, moe.top_k))]
+    layers = (1.0, float(len(model.moe_layers())))
+    elements = _elements(e)
+    tp = facts.setting.given.get("strategy.tp")
+    parts = (1,) if e.figure.formula or tp is None else (1, tp.value)
+    for t in tokens if e.figure.formula else (*tokens, *map(float, ledger.counts)):
+        for x in elements if len(elements) == 1 else (*elements, 3.0):
+            right = t * hidden * moe.top_k * x
+            if any(meet(said, ((right * n / p, right * n / p),), 1e-3) for p in parts for n in layers):
+                return None
+    named = re.search(r"token", f"{s.text} {' '.join(s.path[-1:])}", re.IGNORECASE)
+    for t in tokens if e.figure.formula or named else ():
+        for x in elements:
+            once = t * hidden * x
+            if not meet(said, ((once, once),), 1e-3):
+                continue
+            right = once * moe.top_k
+            if any(
+                meet(ranges(y.number), ((right * n, right * n),), 2e-3) for y in ledger.alike(BYTES) for n in layers
+            ):
+                return None  # it is one copy, and what all have is told too
+            told = f"one copy of {'a token' if t == 1 else f'{t:,.0f} tokens'}; top {moe.top_k} makes"
+            return _wrong(e, f"{told} {format_quantity(right, 'bytes')}", right)
+    return None
+
+
+def _elements(e: Entry) -> tuple[float, ...]:
+    """Bytes of an element, as the formula or the text of ``e`` tells them, else the usual ones."""
+    told = [n.value for n in e.figure.formula if n.dim == BYTES and n.value in (0.5, 1.0, 2.0, 4.0)]
+    bare = [n.value for n in e.figure.formula if n.dim == COUNT and n.value in (1.0, 2.0)]
+    named = [x for x in FORMAT.findall(e.statement.text) if DENSE_FORMATS.get(x.lower(), x.lower()) in _USUAL]
+    if told or len(bare) == 1:
+        return ((told or bare)[0],)
+    if len(set(named)) == 1:
+        return (element_bytes(DENSE_FORMATS.get(named[0].lower(), named[0].lower())),)
+    return _ELEMENTS
+
+
+def _wrong(e: Entry, why: str, right: float) -> Claim:
+    return Claim(e.line, e.statement.text, "slip", Verdict.WRONG, why, e.number.value, right, unit="bytes")

@@ -1,0 +1,141 @@
+"""Figures of all layers, or of all GPUs, against the figure of one that is told nearby."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.judges.ledger import Entry, Ledger, Range, is_amount, meet, ranges, slip, times
+from moewright.audit.judges.model_slips import FactsAt
+from moewright.audit.text.clauses import ends_range
+from moewright.audit.text.numbers import BYTES, COUNT, FLOP, NAMES, SECONDS
+from moewright.units import format_quantity
+
+#: so many layers, GPUs or users that a figure is of, all together
+_ALL: Final = re.compile(
+    r"(?:\b(?:over|across|in|for|on|from|through|with|at|über|für|auf|bei|mit)\s+(?:all |the |its |these |those |allen? |die |den )*|"
+    r"\ball (?:the |of the )?|\bthe |\balle[nr]? |[×x*·]\s*|^|[,;(]\s*)"
+    r"(?P<count>\d[\d,]*)\s+(?:\w+[ -]){0,2}?(?P<what>layers?|Schichten|GPUs|cards|Karten|boxes|nodes|servers|groups|"
+    r"replicas|stages|experts|users|conversations|sequences|requests|tokens?)\b|(?P<zh>\d+)\s*(?:个|张|台)?\s*(?:层|卡)|"
+    r"(?P<whole>(?:across|over|for|in|through) (?:the )?(?:whole|entire|full) (?:model|stack|network)|all layers|"
+    r"(?:in |über )?alle[nr]? Schichten|整个模型|所有层|全部层|各层合计)",
+    re.IGNORECASE,
+)
+#: words that make what follows a figure of all of them
+_TOGETHER: Final = re.compile(
+    r"\bwith\b|makes|together|in all|in total|\ball\b|altogether|\bsum\b|amount|\bover\b|across|→|=|that is|makes|make up|come to|"
+    r"comes to|hold|store|need|take|zusammen|insgesamt|合计|共|总|[:：]",
+    re.IGNORECASE,
+)
+#: what stands behind the figure that it is said of
+_BEHIND: Final = re.compile(r"over|across|for|in|through|all|über|in allen|für", re.IGNORECASE)
+#: two of what is told nearby: both directions, keys and values
+_BOTH: Final = re.compile(
+    r"\bboth\b|\band combine|dispatch and|K and V|twice|each way|round trip|forward and|beide|hin und|"
+    r"双向|两者|来回|doppelt|\btwo\b",
+    re.IGNORECASE,
+)
+#: figures of one that are looked at
+MOST_NEAR: Final = 6
+
+
+def judge_multiples(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on every figure that is said to be of so many layers, GPUs or users: a multiple, or a part, of a figure
+    of the document, or by a usual slip of none."""
+    for index, entries in enumerate(ledger.entries):
+        s = ledger.statements[index]
+        if s.kind == "heading":
+            continue
+        for m in _ALL.finditer(s.value):
+            facts = facts_at(index, ("model.layers",)) if m["whole"] else None
+            if m["whole"]:
+                count = len(facts.case.model.layers) if facts is not None else 0
+            else:
+                count = int((m["count"] or m["zh"]).replace(",", ""))
+            if count < 2:
+                continue
+            e = _told(m, entries, s.value)
+            if e is None or e.figure.role == "operand" or _worked_out(e) or ends_range(s.value, e.number):
+                continue
+            if e.number.dim not in (BYTES, FLOP, SECONDS, COUNT):
+                continue
+            claim = _judged(e, count, m.start(), entries, ledger)
+            if claim is not None:
+                yield e, claim
+
+
+def _told(m: re.Match[str], entries: list[Entry], text: str) -> Entry | None:
+    """The figure that is of what ``m`` counts: right before it (128 KiB across the whole model), or behind it."""
+    for e in entries:
+        end = e.number.at + len(e.number.text)
+        if (
+            _BEHIND.match(m[0])
+            and 0 <= m.start() - end <= 2
+            and not text[end : m.start()].strip()
+            and is_amount(e.number)
+        ):
+            return e
+    e = next((x for x in entries if x.number.at >= m.end() and is_amount(x.number)), None)
+    if e is None:
+        return None
+    between = text[m.end() : e.number.at]
+    if len(between) > 60 or re.search(r"\d|[;.|]", between) or not _TOGETHER.search(m[0] + between):
+        return None
+    return e
+
+
+def _worked_out(e: Entry) -> bool:
+    """Whether the figure is the result of arithmetic that is written out."""
+    return len(e.figure.formula) > 1
+
+
+def _judged(e: Entry, count: int, at: int, entries: list[Entry], ledger: Ledger) -> Claim | None:
+    n, s = e.number, e.statement
+    said = ranges(n)
+    unit = NAMES.get(n.dim, "")
+    every = [x for x in ledger.alike(n.dim) if not (x.index == e.index and x.number.at == n.at)]
+    many: tuple[Range, ...] = ((float(count), float(count)),)
+    for x in every:
+        if meet(said, times(ranges(x.number), many)):
+            why = f"{x.number.text} × {count}"
+            return Claim(e.line, s.text, "multiple", Verdict.HOLDS, why, n.value, x.number.value * count, unit=unit)
+    near = [x for x in reversed(entries) if x.number.at < at and x.number.at != n.at] + list(ledger.before(e.index, 3))
+    near = [x for x in near if x.number.dim == n.dim and is_amount(x.number)][:MOST_NEAR]
+    if not near or _explained(said, count, every, near, ledger.entries[e.index]):
+        return None
+    for x in near:
+        whole = x.number.value * count
+        ratio = n.value / whole
+        room = n.slack + x.number.slack + 5e-3
+        if n.slack > 0.02 or room > 0.03 or (x is not near[0] and x.index != e.index):
+            continue
+        found = slip(ratio, room, ((float(count), f"the {count}"),))
+        if _BOTH.search(s.text) and any(abs(ratio / twice - 1) <= room for twice in (2.0, 0.5)):
+            return None
+        direct = x is near[0] and x.index >= e.index - 1 and 0.6 < ratio < 1.6
+        if found or direct:
+            why = f"{x.number.text} × {count} is {format_quantity(whole, unit)}"
+            why += f": {found}" if found else ""
+            return Claim(e.line, s.text, "multiple", Verdict.WRONG, why, n.value, whole, unit=unit)
+    return None
+
+
+def _explained(said: tuple[Range, ...], count: int, every: list[Entry], near: list[Entry], here: list[Entry]) -> bool:
+    """Whether a figure may follow otherwise: as another figure, sum or part of the document."""
+    sizes = [x.number.value for x in here if x.number.whole and x.number.dim == COUNT and 2 < x.number.value <= 4096]
+    if any(meet(said, ranges(x.number)) for x in every if x not in near):
+        return True
+    nearby = [ranges(x.number) for x in near]
+    for mine in nearby:
+        for size in sizes:
+            for factor in (size, 1 / size, size * count, count / size):
+                if factor not in (1.0, float(count)) and meet(said, times(mine, ((factor, factor),))):
+                    return size != float(count) or factor not in (1.0,)
+    for i, a in enumerate(nearby):
+        for b in nearby[i + 1 :]:
+            both = tuple((x[0] + y[0], x[1] + y[1]) for x, y in zip(a, b, strict=False))
+            if meet(said, both) or meet(said, times(both, ((float(count), float(count)),))):
+                return True
+    return False

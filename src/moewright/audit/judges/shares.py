@@ -1,0 +1,216 @@
+"""Percentages against the figures that they are shares of: ``32.9B active (3.2%)`` of 1.026T."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.judges.ledger import Entry, Ledger, Range, is_amount, meet, over, ranges, span_between, words
+from moewright.audit.reading.word_lists import words_of
+from moewright.audit.text.clauses import ends_range
+from moewright.audit.text.numbers import BYTES, COUNT, NAMES, Number
+
+#: a change, a rate of something else or an aim: no share of a figure beside it
+_OTHER: Final = re.compile(
+    r"faster|slower|\bmore\b|\bless\b|fewer|higher|lower|cheaper|better|worse|\bsav|reduc|improv|increas|decreas|"
+    r"overhead|ahead|speed|gain|\bMFU\b|efficien|bubble|reserv|hit rate|accept|headroom|margin|spare|\bfree\b|\bleft\b|"
+    r"remain|utili[sz]|peak|overlap|hidden|cross|leav|sparsity|dropp|target|threshold|at least|at most|up to|over "
+    r"\d|提升|降低|节省|利用率|效率|气泡|剩余|空闲|预留|余量|冗余|schneller|günstiger|mehr|weniger|Auslastung|gespart|"
+    r"Reserve|frei|verlassen|übrig|verbleib",
+    re.IGNORECASE,
+)
+#: what may stand between a figure and its share
+_LINK: Final = words_of("figure_and_share")
+#: what may stand in a bracket with a share
+_OF: Final = words_of("share_of_whole")
+_FIXED: Final = re.compile(
+    r"^\s*(?:of|von|der|des|out of|×)\s+(?:the |its |a |an |each |one )?(?:full |total )?[~≈]?$", re.I
+)
+
+
+def judge_shares(ledger: Ledger, capacity: float | None) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on every percentage that stands behind a figure, as its share of another figure of the document or of
+    ``capacity`` (bytes of a GPU): wrong where it is the share of none."""
+    for entries in ledger.entries:
+        for i, e in enumerate(entries):
+            if not e.number.percent or e.figure.role != "lone" or ends_range(e.statement.value, e.number):
+                continue
+            part = _part(entries, i)
+            if part is None or _is_other(e, part):
+                continue
+            claim = _judged(e, part, entries, i, ledger, capacity)
+            if claim is not None:
+                yield e, claim
+
+
+def judge_factors(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on every product in which a percentage that stands beside it is taken for a plain factor:
+    40 × 989 TFLOPS at 40%."""
+    for index, entries in enumerate(ledger.entries):
+        around = [x for near in ledger.entries[max(0, index - 1) : index + 1] for x in near]
+        percent = {round(100 * x.number.value, 6) for x in around if x.number.percent}
+        for e in entries:
+            n, formula = e.number, e.figure.formula
+            whole = [x for x in formula if x.dim == COUNT and x.whole and x.value in percent and not x.noun]
+            amount = [x for x in formula if x not in whole and x.value * (whole[0].value if whole else 0) > 0]
+            if len(formula) != 2 or len(whole) != 1 or len(amount) != 1 or n.percent or not amount[0].value:
+                continue
+            factor = n.value / amount[0].factor / amount[0].value * amount[0].factor
+            factor = factor if amount[0].dim == n.dim else n.value / n.factor / amount[0].value
+            if abs(factor / whole[0].value - 1) < 0.02:
+                right = n.value / 100
+                why = f"{whole[0].text}% of {amount[0].text} is a hundredth of that"
+                unit = NAMES.get(n.dim, "")
+                yield e, Claim(e.line, e.statement.text, "share", Verdict.WRONG, why, n.value, right, unit=unit)
+
+
+#: who has a share, and of what
+_CARD: Final = re.compile(
+    r"^\s*(?:of (?:an?|each|the|one|every) (?:\w+[ -])?(?:card|GPU|device|HBM|VRAM|memory|capacity)|(?:einer|der|jeder) "
+    r"(?:Karte|GPU)|des (?:Speichers|Grafikspeichers)|(?:的)?显存)",
+    re.IGNORECASE,
+)
+_ALL: Final = re.compile(
+    r"^\s*(?:of (?:all |the )*(?:total )?(?:model(?:'s)? )?(?:parameters|params|weights)|aller Parameter|der Parameter|"
+    r"(?:的)?(?:总)?参数)",
+    re.IGNORECASE,
+)
+_SUBJECTS: Final = (
+    (re.compile(r"expert|专家", re.IGNORECASE), "experts"),
+    (re.compile(r"attention|注意力", re.IGNORECASE), "attention"),
+    (re.compile(r"weights|Gewichte|权重", re.IGNORECASE), "weights"),
+    (re.compile(r"\bKV\b|cache|缓存", re.IGNORECASE), "cache"),
+)
+#: bytes of usual GPUs, in GB
+_CARDS: Final = (24, 32, 40, 48, 64, 80, 94, 96, 141, 180, 192, 288)
+
+
+def judge_subjects(
+    ledger: Ledger, capacity: float | None, model_at: Callable[[int], Mapping[str, tuple[float, ...]]]
+) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on every percentage of a GPU's memory, or of all parameters, of which only the subject is told:
+    ``experts hold 97.4% of all parameters``. ``model_at``: what shares of its parameters the model has."""
+    for index, entries in enumerate(ledger.entries):
+        for i, e in enumerate(entries):
+            s = e.statement
+            behind = s.value[e.number.at + len(e.number.text) :]
+            if not e.number.percent or e.figure.role != "lone" or ends_range(s.value, e.number):
+                continue
+            if _part(entries, i) is not None or _OTHER.search(s.text):
+                continue
+            before = re.split(r"[,;.](?!\d)", s.value[: e.number.at])[-1]
+            topics = [name for pattern, name in _SUBJECTS if pattern.search(before)]
+            if len(topics) != 1:
+                continue
+            said = ((e.number.value - e.number.half, e.number.value + e.number.half),)
+            if _ALL.match(behind) and topics[0] in ("experts", "attention"):
+                rights = model_at(index).get(topics[0], ())
+                counts = [ranges(x.number) for x in ledger.alike(COUNT)]
+                told = any(meet(said, over(a, b)) for a in counts for b in counts if a is not b)
+                if rights and not told and not any(meet(said, ((r, r),), 5e-3) for r in rights):
+                    why = f"of the model's parameters {topics[0]} have {rights[0]:.1%}"
+                    text = s.text
+                    yield e, Claim(e.line, text, "share", Verdict.WRONG, why, e.number.value, rights[0], unit="share")
+            elif _CARD.match(behind) and capacity:
+                claim = _of_card(e, topics[0], said, capacity, ledger)
+                if claim is not None:
+                    yield e, claim
+
+
+def _of_card(e: Entry, topic: str, said: tuple[Range, ...], capacity: float, ledger: Ledger) -> Claim | None:
+    amounts = ledger.alike(BYTES)
+    whole = ranges(_bytes(capacity))
+    if any(meet(said, over(ranges(x.number), whole)) for x in amounts):
+        return None
+    pattern = next(p for p, name in _SUBJECTS if name == topic)
+    for x in amounts:
+        if not pattern.search(f"{x.statement.key} {x.figure.words}"):
+            continue
+        right = x.number.value / capacity
+        cards = [(c * 1e9 / capacity, f"that is the share of {c} GB;") for c in _CARDS if c * 1e9 != capacity]
+        for factor, told in (
+            *((1 / c, t) for c, t in cards),
+            (10.0, "10 times too large:"),
+            (0.1, "10 times too small:"),
+        ):
+            if meet(said, ((right * factor, right * factor),), x.number.slack + 1e-3):
+                why = f"{told} {x.number.text} of {capacity / 1e9:g} GB is {right:.1%}"
+                text = e.statement.text
+                return Claim(e.line, text, "share", Verdict.WRONG, why, e.number.value, right, unit="share")
+    return None
+
+
+def _part(entries: list[Entry], i: int) -> Entry | None:
+    """The figure that a share is told of: it stands right before it, or before the bracket that it stands in."""
+    e = entries[i]
+    if i == 0 or not is_amount(entries[i - 1].number) or entries[i - 1].figure.role == "operand":
+        return None
+    before = entries[i - 1]
+    between = span_between(e.statement, before.number, e.number)
+    if len(between) > 40 or re.search(r"[.;|→+*×/]|\d", between.replace("i.e.", "").replace("d.h.", "")):
+        return None
+    said = [w.lower() for w in words(between)]
+    if "(" in between:
+        inside = between.partition("(")[2]
+        outside = [w.lower() for w in words(between.partition("(")[0])]
+        bracket = e.statement.value[e.number.at + len(e.number.text) :].partition(")")[0]
+        inner = [w.lower() for w in (*words(inside), *words(bracket))]
+        return before if set(inner) <= _OF | _LINK and len(outside) <= 4 else None
+    return before if set(said) <= _LINK else None
+
+
+def _is_other(e: Entry, part: Entry) -> bool:
+    """Whether the words around say that it is no share of a whole."""
+    s = e.statement
+    start = max(0, part.number.at - 30)
+    end = e.number.at + len(e.number.text)
+    return bool(_OTHER.search(s.value[start : end + 30]) or _OTHER.search(s.key))
+
+
+def _judged(
+    e: Entry, part: Entry, entries: list[Entry], i: int, ledger: Ledger, capacity: float | None
+) -> Claim | None:
+    said: tuple[Range, ...] = ((e.number.value - e.number.half, e.number.value + e.number.half),)
+    if e.number.approx:
+        said = ((0.95 * said[0][0], 1.05 * said[0][1]),)
+    mine = ranges(part.number)
+    line, unit = e.line, "share"
+    fixed = _fixed(e, entries, i, part.number)
+    alike = [fixed] if fixed is not None else [x.number for x in ledger.alike(part.number.dim) if x is not part]
+    if part.number.dim == BYTES and capacity and fixed is None:
+        alike.append(_bytes(capacity))
+    for whole in alike:
+        got = over(mine, ranges(whole))
+        if meet(said, got) or meet(said, tuple((1 - b, 1 - a) for a, b in got)):
+            why = f"{part.number.text} of {whole.text}"
+            return Claim(line, e.statement.text, "share", Verdict.HOLDS, why, e.number.value, _middle(got), unit=unit)
+    larger = [n for n in alike if n.value > part.number.value]
+    if not larger or e.number.value > 1:
+        return None
+    nearest = min(larger, key=lambda n: abs(part.number.value / n.value - e.number.value))
+    right = part.number.value / nearest.value
+    if fixed is None:
+        why = f"{part.number.text} is that share of no figure of the document; nearest is {right:.3g} of {nearest.text}"
+        why = why.replace(f"{right:.3g} of", f"{right:.1%} of")
+    else:
+        why = f"{part.number.text} of {fixed.text} is {right:.2%}"
+    return Claim(line, e.statement.text, "share", Verdict.WRONG, why, e.number.value, right, unit=unit)
+
+
+def _fixed(e: Entry, entries: list[Entry], i: int, part: Number) -> Number | None:
+    """The figure of which the share is said to be, right behind it: 3.95% of 80 GB."""
+    if i + 1 >= len(entries):
+        return None
+    after = entries[i + 1].number
+    near = _FIXED.match(span_between(e.statement, e.number, after))
+    return after if near and after.dim == part.dim and is_amount(after) else None
+
+
+def _bytes(value: float) -> Number:
+    return Number(f"{value / 1e9:g} GB", value, value / 1e9 * 2**30, 0.0, BYTES)
+
+
+def _middle(found: tuple[Range, ...]) -> float:
+    return (found[0][0] + found[0][1]) / 2

@@ -1,0 +1,105 @@
+"""Numbers of experts and heads that a GPU has, against the model's and the sizes that they are divided by."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.judges.ledger import Entry, Ledger
+from moewright.audit.judges.model_slips import FactsAt
+from moewright.audit.quantities.readings import Facts
+from moewright.audit.text.numbers import COUNT
+from moewright.case.attention_kinds import LatentAttention, SoftmaxAttention
+
+#: fields that the verdicts stand on
+_NEEDS: Final = ("model.layers", "model.attention.heads", "model.attention.kv_heads", "strategy.tp", "strategy.pp")
+_GPU: Final = re.compile(
+    r"(?:\b(?:per|each|every|an?|one|pro|je|jede[rmsn]?)\s+(?:\w+[ -])?(?:GPU|card|device|rank|Karte)\b|/\s?GPU|每(?:张|个)?\s?(?:卡|GPU)|"
+    r"单卡)",
+    re.IGNORECASE,
+)
+#: another number of heads or experts than that of a GPU
+_APART: Final = re.compile(
+    r"\bvs\b|instead|if |would|could|redundan|shared|冗余|共享|stage|node|group|box|server|节点|geteilt|TP[ =]?1\b",
+    re.IGNORECASE,
+)
+_KV: Final = re.compile(r"^(?:kv|key[- /]+value|KV-)[ -]?(?:heads?|k(?:ö|oe)pfe?)|^个?\s?KV\s?头", re.IGNORECASE)
+_QUERY: Final = re.compile(
+    r"^(?:query|q|attention|query-|attention-)[ -]?(?:heads?|k(?:ö|oe)pfe?)|^个?\s?(?:查询|注意力)头", re.IGNORECASE
+)
+#: experts of a layer, and of all layers
+_LAYER: Final = re.compile(
+    r"(?P<one>\d[\d,]*)\s+(?:routed )?(?:experts?|Experten)\s+(?:per|in each|in every|a|je|pro|of each|of every)\s+(?:MoE[- ])?"
+    r"(?:layer|Schicht)[^.;\d]{0,40}?[^\d.;]"
+    r"(?P<all>\d[\d,]*)(?:\s+(?:experts?|Experten|instances))?\s*(?:in all\b|over (?:all |the )?(?:\d+ )?layers|across|in total|overall|insgesamt)",
+    re.IGNORECASE,
+)
+_OVER: Final = re.compile(
+    r"(?P<one>\d[\d,]*)\s+(?:Experten|experts?)\s+(?:je|pro|per|a)\s+(?:Schicht|layer)[^.;\d]{0,20}(?:über alle|in allen|over all|across all|in all)[^.;\d]{0,24}"
+    r"(?P<all>\d[\d,]*)\s+(?:Experten|experts?)",
+    re.IGNORECASE,
+)
+
+
+def judge_split_counts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on every number of heads of a GPU, which tensor parallelism must leave of the model's, and on experts of
+    all layers beside those of one."""
+    for index, entries in enumerate(ledger.entries):
+        s = ledger.statements[index]
+        facts = facts_at(index, _NEEDS) if entries else None
+        if facts is None or s.kind == "heading":
+            continue
+        yield from _layers(entries, facts)
+        scope = " | ".join((s.text, *s.path[-1:]))
+        tp = facts.setting.given.get("strategy.tp")
+        if tp is None or not _GPU.search(scope) or _APART.search(s.text) or "->" in s.value or "→" in s.value:
+            continue
+        attention = facts.case.model.layers[0].attention
+        for e in entries:
+            if e.number.dim != COUNT or not e.number.whole or e.figure.role == "operand" or e.figure.formula:
+                continue
+            behind = s.value[e.number.at + len(e.number.text) :].lstrip(" -")
+            whole = 0
+            if _QUERY.match(behind):
+                whole = attention.heads
+            elif (
+                _KV.match(behind)
+                and isinstance(attention, SoftmaxAttention)
+                and not isinstance(attention, LatentAttention)
+            ):
+                whole = attention.kv_heads
+            if not whole:
+                continue
+            right = max(1, whole // tp.value)
+            found = int(e.number.value)
+            if found == right:
+                verdict, why = Verdict.HOLDS, f"{whole} / tp {tp.value}"
+            elif found in (whole, whole * 2, right * 2, right // 2) or whole % found == 0:
+                verdict, why = Verdict.WRONG, f"{whole} / tp {tp.value} is {right}"
+            else:
+                continue
+            yield e, Claim(e.line, s.text, "count.heads per GPU", verdict, why, found, right, unit="a plain number")
+
+
+def _layers(entries: list[Entry], facts: Facts) -> Iterator[tuple[Entry, Claim]]:
+    """Experts of all layers beside those of one."""
+    s = entries[0].statement
+    m = _LAYER.search(s.value) or _OVER.search(s.value)
+    given = facts.setting.given
+    if m is None or not ({"model.layers", "model.name"} & set(given)):
+        return
+    model = facts.case.model
+    one, said = int(m["one"].replace(",", "")), int(m["all"].replace(",", ""))
+    e = next((x for x in entries if x.number.at == m.start("all")), None)
+    numbers = {int(x.number.value) for x in entries if x.number.whole and x.number.dim == COUNT}
+    layers = {len(model.moe_layers()), len(model.layers), *(n for n in numbers if n not in (one, said))}
+    if e is None or any(one * n == said for n in layers if n):
+        return
+    stages = facts.setting.given.get("strategy.pp")
+    if stages is not None and any(one * n == said * stages.value for n in layers):
+        return
+    right = one * len(model.moe_layers())
+    why = f"{one} × {len(model.moe_layers())} layers is {right:,}"
+    yield e, Claim(e.line, s.text, "count.experts", Verdict.WRONG, why, said, right, unit="a plain number")

@@ -1,0 +1,122 @@
+"""Seconds that bytes take at a rate of bytes, or FLOPs at a rate of FLOPs, against the amounts that are told nearby."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import chain
+from typing import Final
+
+from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.judges.ledger import Entry, Ledger, is_amount, meet, ranges, slip, span_between, times, words
+from moewright.audit.reading.word_lists import words_of
+from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP, FLOP_RATE, SECONDS, Dim
+from moewright.units import format_quantity
+
+#: what stands before a rate at which something happens
+_AT: Final = re.compile(
+    r"(?:\b(?:at|over|with|bei|mit|by)|@|/|÷|以|按)\s*(?:about |some |the |roughly |~|≈)*$", re.IGNORECASE
+)
+#: what may stand between a time and the rate, or the reverse
+_LINK: Final = words_of("time_and_rate")
+#: numbers of a rate that is no link's and no device's own
+MOST_NEAR: Final = 8
+
+
+def judge_transfers(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on every time that stands beside a rate, where its product with the rate is, or by a usual slip is not,
+    an amount of the document."""
+    for entries in ledger.entries:
+        for i, e in enumerate(entries):
+            formula = {n.dim for n in e.figure.formula}
+            whole = formula & {BYTE_RATE, FLOP_RATE} and formula & {BYTES, FLOP}  # its own arithmetic is judged
+            if e.number.dim != SECONDS or e.figure.role == "operand" or whole:
+                continue
+            rate = _rate(entries, i)
+            if rate is not None:
+                claim = _judged(e, rate, ledger)
+                if claim is not None:
+                    yield e, claim
+
+
+def _rate(entries: list[Entry], i: int) -> Entry | None:
+    """The only rate of the statement, where it is the one that the time is worked out with."""
+    e = entries[i]
+    rates = [x for x in entries if _work(x) is not None]
+    times_ = [x for x in entries if x.number.dim == SECONDS]
+    if len(rates) != 1 or len(times_) != 1:
+        near = [x for x in entries[max(0, i - 1) : i + 2] if _work(x) is not None]
+        if len(near) != 1:
+            return None
+        rates = near
+    rate = rates[0]
+    first, second = sorted((e, rate), key=lambda x: x.number.at)
+    s = e.statement
+    if not _AT.search(s.value[: rate.number.at]):
+        return None
+    between = re.sub(r"\([^()]*\)", " ", span_between(s, first.number, second.number))
+    if re.search(r"[;|]|\d", between) or len(between) > 60:
+        return None
+    return rate if {w.lower() for w in words(between)} <= _LINK else None
+
+
+def _work(e: Entry) -> Dim | None:
+    """The dimension of what a rate moves, None for what is no rate."""
+    n = e.number
+    if n.dim == BYTE_RATE:
+        return BYTES
+    return FLOP if n.dim == FLOP_RATE or (n.dim == FLOP and n.either) else None
+
+
+def _judged(e: Entry, rate: Entry, ledger: Ledger) -> Claim | None:
+    dim = _work(rate)
+    assert dim is not None
+    moved = times(ranges(e.number), ranges(rate.number))
+    amounts = (
+        [x for x in ledger.alike(dim) if x is not rate and not x.number.either] if dim == FLOP else ledger.alike(dim)
+    )
+    unit = "seconds"
+    for x in amounts:
+        if meet(moved, ranges(x.number)):
+            why = f"{x.number.text} at {rate.number.text}"
+            return Claim(e.line, e.statement.text, "time", Verdict.HOLDS, why, e.number.value, None, unit=unit)
+    around = [x for nearby in ledger.entries[max(0, e.index - 2) : e.index + 1] for x in nearby]
+    counts = [x.number.value for x in around if x.number.whole and x.number.dim == COUNT and x.number.value <= 4096]
+    shares = [
+        x.number.value for near in ledger.entries[max(0, e.index - 3) : e.index + 1] for x in near if x.number.percent
+    ]
+    near = [
+        x
+        for x in chain(
+            reversed([y for y in ledger.entries[e.index] if y.number.at < max(e.number.at, rate.number.at)]),
+            ledger.before(e.index, 2),
+        )
+        if x.number.dim == dim and x is not rate and is_amount(x.number) and not (dim == FLOP and x.number.either)
+    ][:MOST_NEAR]
+    for x in near:
+        mine = ranges(x.number)
+        for part in chain(counts, shares, (1 - s for s in shares)):
+            if part > 0 and (
+                meet(moved, times(mine, ((part, part),))) or meet(moved, times(mine, ((1 / part, 1 / part),)))
+            ):
+                return None
+    for i, a in enumerate(near):
+        for b in near[i:]:
+            both = [(x[0] + y[0], x[1] + y[1]) for x, y in zip(ranges(a.number), ranges(b.number), strict=False)]
+            if meet(moved, both):
+                return None
+    if not near:
+        return None
+    value = e.number.value * rate.number.value
+    x = near[0]
+    room = e.number.slack + rate.number.slack + x.number.slack + 0.01
+    ratio = value / x.number.value
+    last = x.index == e.index or (x.index == e.index - 1 and x.statement.path == e.statement.path)
+    only = len([y for y in near if y.index == x.index]) == 1
+    found = slip(ratio, room)
+    if not found and not (last and only and 0.4 < ratio < 2.5):
+        return None
+    right = x.number.value / rate.number.value
+    why = f"{x.number.text} at {rate.number.text} take {format_quantity(right, 'seconds')}"
+    why += f": {found}" if found else ""
+    return Claim(e.line, e.statement.text, "time", Verdict.WRONG, why, e.number.value, right, unit=unit)
