@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from moewright.case.huggingface.fields import Fields
@@ -96,13 +97,18 @@ class Names:
 
     def match(self, module: str) -> bool:
         """Whether ``module``, or a module it lies in, is of the set."""
-        parts = module.split(".")
-        runs = (".".join(parts[a:b]) for a in range(len(parts)) for b in range(a + 1, len(parts) + 1))
         return (
-            any(run in self.exact for run in runs)
+            not self.exact.isdisjoint(_runs(module))
             or bool(self.wild and self.wild.fullmatch(module))
             or any(pattern.match(module) for pattern in self.regular)
         )
+
+
+@lru_cache(maxsize=1 << 14)  # every scheme of a checkpoint asks for the same modules
+def _runs(module: str) -> tuple[str, ...]:
+    """The parts of a dotted name that stand together, each as one name: of ``a.b``, ``a``, ``a.b`` and ``b``."""
+    parts = module.split(".")
+    return tuple(".".join(parts[a:b]) for a in range(len(parts)) for b in range(a + 1, len(parts) + 1))
 
 
 def expression(text: str, fields: Fields, name: str) -> re.Pattern[str]:
