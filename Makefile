@@ -14,10 +14,11 @@ plan: $(VENV)/installed
 run: $(VENV)/installed-run
 	$(BIN)/moewright run examples/paper-128-ranks.yaml
 
+test: export PYTHONDONTWRITEBYTECODE :=  # a start of the command reads what the one before compiled
 test: $(VENV)/installed-test
 	$(BIN)/ruff check src tests benchmarks docs
 	$(BIN)/ruff format --check --quiet src tests benchmarks docs
-	$(BIN)/mypy
+	$(BIN)/python tests/kernels.py & $(BIN)/mypy && wait
 	$(BIN)/pytest -n 2 --cov --cov-report= --cov-fail-under=$(COVERED)
 
 lint: $(VENV)/installed-test

@@ -137,7 +137,7 @@ def test_a_section_there_and_back(spec):
 COUNTS = st.integers(1, 4000).flatmap(lambda n: st.sampled_from([str(n), f"{n}k", f"{n}Ki"]))
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(COUNTS, COUNTS, st.none() | st.sampled_from(["dp8 ep8", "tp8"]), st.none() | st.just("50 ms"))
 def test_a_commented_spec_reads_as_what_it_was_made_of(inputs, outputs, strategy, tpot):
     options = CaseOptions(

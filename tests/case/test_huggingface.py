@@ -436,7 +436,7 @@ def mutated(draw, node):
     return draw(JUNK)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_mutated_configs_read_or_raise_spec_error(data):
     config = data.draw(st.sampled_from(MUTABLE))

@@ -1,19 +1,14 @@
 """Whatever is given, the doctor answers or says in one line what it cannot read."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from command import moewright
 from moewright.doctor.diagnose import Diagnosis, Question, diagnose
 from moewright.errors import SpecError
-
-ROOT = Path(__file__).parents[2]
 
 PIECES = st.sampled_from(
     [
@@ -96,16 +91,8 @@ def test_any_manifest_is_diagnosed_or_refused(tree):
             assert str(error).strip()
 
 
-def doctor(*arguments, folder=None):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1"}
-    return subprocess.run(
-        [sys.executable, "-m", "moewright", "doctor", *arguments],
-        capture_output=True,
-        text=True,
-        env=environment,
-        cwd=folder,
-        check=False,
-    )
+def doctor(*arguments):
+    return moewright("doctor", *arguments, HF_HUB_OFFLINE="1")
 
 
 def test_files_that_are_none_are_refused_in_one_line(tmp_path):

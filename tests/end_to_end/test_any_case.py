@@ -85,7 +85,7 @@ def specs(draw):
     return raw
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(specs())
 def test_any_case_is_planned_and_proven(raw):
     try:

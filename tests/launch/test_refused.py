@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from command import moewright
 from moewright.case.case import Case
 from moewright.case.file.load import case_of
 from moewright.case.strategy import AttentionParallel, Dispatch, ExpertParallel, Overlap, Strategy
@@ -136,19 +135,15 @@ def test_a_matrix_has_a_row_a_plan() -> None:
     assert len({row[0].plan for row in rows}) == len(rows)
 
 
-def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "moewright", *words], capture_output=True, text=True, timeout=300)
-
-
 def test_the_command_refuses_with_the_nearest_and_takes_it(tmp_path: Path) -> None:
     path = tmp_path / "spec.json"
     path.write_text(json.dumps(spec(BOTH_WAYS)))
-    done = run("launch", str(path), "--engine", "vllm", "--no-tables")
+    done = moewright("launch", str(path), "--engine", "vllm", "--no-tables")
     assert done.returncode == 3
     assert len(done.stderr.splitlines()) == 1
     assert "the nearest that it can" in done.stderr
     assert "--nearest" in done.stderr
-    taken = run("launch", str(path), "--engine", "vllm", "--no-tables", "--nearest", "--json")
+    taken = moewright("launch", str(path), "--engine", "vllm", "--no-tables", "--nearest", "--json")
     assert taken.returncode == 0, taken.stderr
     made = json.loads(taken.stdout)
     assert made["layout"]["ep"] in (1, 16)
@@ -170,7 +165,7 @@ def test_the_command_refuses_with_the_nearest_and_takes_it(tmp_path: Path) -> No
 def test_bad_input_is_one_line(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
     path = tmp_path / "spec.json"
     path.write_text(json.dumps(spec("{attention: {tp: 16}, experts: {ep: 16}}")))
-    done = run("launch", str(path), *words)
+    done = moewright("launch", str(path), *words)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert said in done.stderr
@@ -179,10 +174,10 @@ def test_bad_input_is_one_line(words: tuple[str, ...], said: str, tmp_path: Path
 def test_a_plans_json_is_launched_as_planned(tmp_path: Path) -> None:
     path, plan = tmp_path / "spec.json", tmp_path / "plan.json"
     path.write_text(json.dumps(spec()))
-    done = run("plan", str(path), "--no-tables", "--json")
+    done = moewright("plan", str(path), "--no-tables", "--json")
     plan.write_text(done.stdout)
     best = json.loads(done.stdout)["best"]
-    made = json.loads(run("launch", str(plan), "--no-tables", "--json").stdout)
+    made = json.loads(moewright("launch", str(plan), "--no-tables", "--json").stdout)
     assert made["name"] == best["name"]
     s = best["strategy"]
     assert made["layout"]["attn_dp"] == s["attention"]["dp"]

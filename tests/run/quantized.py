@@ -156,7 +156,7 @@ def eight():
 
 def of_seeds(c, plan):
     """An honest run is verified whatever it is fed with; one with a scale that is wrong by a hundredth is not."""
-    for seed in range(3):
+    for seed in range(2):
         report = run(c, plan, Options(timeout=60, seed=seed, fp8="on")).report
         assert report.verified, (seed, report.failures)
         assert report.max_error <= 1e-4 * report.max_logit

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import command
+
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 from run.families import model
@@ -137,24 +139,33 @@ def test_a_truncated_file_and_a_missing_tensor(folder, tmp_path):
     assert not (tmp_path / "profile").exists()
 
 
-def test_a_world_of_another_size(folder):
+def test_a_world_of_another_size(folder, tmp_path):
+    unmeasured = {k: v for k, v in ENVIRONMENT.items() if not k.startswith("COVERAGE")}  # torch starts for every rank
+    (tmp_path / "model").symlink_to(folder / "model")
+    spec = (
+        SPEC.replace("MODEL", "model").replace("gpus: 4", "gpus: 2").replace("tp: 2", "tp: 1").replace("ep: 4", "ep: 2")
+    )
+    (tmp_path / "spec.yaml").write_text(spec)
+    planned = command.moewright("plan", "spec.yaml", "--json", "--output", "plan.json", cwd=tmp_path)
+    assert planned.returncode == 0, planned.stderr
+
     def launched(ranks, *arguments):
-        command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), "-m", "moewright.run"]
+        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
         return subprocess.run(
-            [sys.executable, *command, *arguments],
-            capture_output=True, text=True, cwd=folder, env=ENVIRONMENT, timeout=180, check=False,
+            [sys.executable, *torchrun, "-m", "moewright.run", *arguments],
+            capture_output=True, text=True, cwd=tmp_path, env=unmeasured, timeout=180, check=False,
         )  # fmt: skip
 
-    done = launched(3, "plan.json")
+    done = launched(2, folder / "plan.json")
     assert done.returncode != 0
     assert done.stderr.count("moewright: ") == 1
-    assert "moewright: the plan is for 4 ranks, but torchrun launched 3\n" in done.stderr
-    done = launched(4, "plan.json", "--json", "--generate", "3")
+    assert "moewright: the plan is for 4 ranks, but torchrun launched 2\n" in done.stderr
+    done = launched(2, "plan.json", "--json", "--generate", "3")
     assert done.returncode == 0, done.stderr[-3000:]
     report = json.loads(done.stdout)
     assert report["verified"]
-    assert report["ranks"] == 4
-    forked = json.loads(moewright(folder, "run", "plan.json", "--json", "--generate", "3").stdout)
+    assert report["ranks"] == 2
+    forked = json.loads(moewright(tmp_path, "run", "plan.json", "--json", "--generate", "3").stdout)
     assert forked["generation"]["tokens"] == report["generation"]["tokens"]
     assert forked["collectives"] == report["collectives"]
 
@@ -193,7 +204,7 @@ def test_wrong_arguments(folder, arguments, says):
 
         if torch.cuda.is_available():
             pytest.skip("this machine has a CUDA device")
-    done = moewright(folder, "run", "spec.yaml", *arguments)
+    done = command.moewright("run", "spec.yaml", *arguments, cwd=folder)  # refused before any rank is forked
     assert done.returncode == (4 if "cuda" in arguments else 2)
     assert says in one_line(done.stderr)
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("family", ["mixtral", "qwen3_moe", "deepseek_v3", "gpt_oss", "qwen2_moe"])
 def test_logits_and_greedy_tokens(family):
-    script("truth.py", family, "8")
+    script("truth.py", family, "5")
 
 
 @pytest.mark.parametrize("form", ["fp8", "mxfp4", "eight"])
@@ -24,11 +24,12 @@ def test_quantized_folders(form):
 
 
 def script(name, *arguments):
+    unmeasured = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}  # half the time would be its
     done = subprocess.run(
         [sys.executable, str(HERE / name), *arguments],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(HERE.parents[1] / "src")},
+        env={**unmeasured, "PYTHONPATH": str(HERE.parents[1] / "src")},
         timeout=400,
         check=False,
     )

@@ -68,7 +68,7 @@ def check(plan: ServingPlan) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(specs())
 def test_the_best_is_not_beaten_on_its_page(c):
     try:
@@ -78,7 +78,7 @@ def test_the_best_is_not_beaten_on_its_page(c):
 
 
 @pytest.mark.slow
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(specs(apart=True))
 def test_the_best_pools_are_not_beaten_on_their_page(c):
     try:
@@ -131,11 +131,11 @@ def test_no_pools_are_better_by_more_than_three_per_cent(engine, lengths, limits
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["vllm", "sglang", "trtllm"])
-def test_no_strategy_is_better_by_more_than_three_per_cent(engine):
+@pytest.mark.parametrize(("engine", "concurrency"), [("vllm", [8, 128]), ("sglang", [8]), ("trtllm", [8])])
+def test_no_strategy_is_better_by_more_than_three_per_cent(engine, concurrency):
     """Brute force: every strategy at every concurrency, simulated."""
     goal = {"objective": "throughput", "limits": {"ttft": "400 ms", "tpot": "9 ms"}}
-    c = case(gpus=4, goal=goal, engine=engine, concurrency=[8, 128], input={"uniform": 1024}, output=512)
+    c = case(gpus=4, goal=goal, engine=engine, concurrency=concurrency, input={"uniform": 1024}, output=512)
     plan, trials = plan_serving(c), Trials(c, None)
     runs = [trials.run(x) for x in every_choice(c)[0]]
     best = max((x for x in runs if plan.within(x) and x.holds), key=lambda x: x.seen.of_cluster)
@@ -205,19 +205,19 @@ def served_specs(many: int):
 
 @pytest.mark.slow
 def test_the_steady_state_agrees_with_the_simulation():
-    """Of 24 drawn specs: TPOT within 15 % and TTFT within 35 % in nine of ten, and none twice as far."""
+    """Of 16 drawn specs: TPOT within 15 % and TTFT within 35 % in nine of ten, and none twice as far."""
     tpot, ttft = [], []
-    for c in served_specs(24):
+    for c in served_specs(16):
         w, engine, s = workers_of(c, c.strategy, engine_of(c)), engine_of(c), c.serving
         (clients,) = s.concurrency
         ranks = w.strategy.replicas * w.strategy.attention.dp
         if held_load(w.model, s, engine) * ranks < clients:
             continue
-        o = simulate(replace(c, serving=replace(s, requests=max(200, 5 * clients))))
+        o = simulate(replace(c, serving=replace(s, requests=max(100, 5 * clients))))
         state = steady_state(w.model, s, engine, np.array(clients / ranks))
         tpot.append(abs(float(state.tpot[0]) / o.tpot.mean - 1))
         ttft.append(abs(float(state.ttft[0]) / o.ttft.mean - 1))
-    assert len(tpot) >= 18
+    assert len(tpot) >= 12
     assert np.quantile(tpot, 0.9) < 0.15
     assert np.quantile(ttft, 0.9) < 0.35
     assert max(tpot) < 0.30

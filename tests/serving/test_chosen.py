@@ -1,12 +1,11 @@
 """What is served where a spec leaves it open, limits and rates that are missed, and what in flight is made of."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from command import moewright
 from moewright.case.file.load import case_of, load
 from moewright.errors import SpecError
 from moewright.report.serving_pages.serve_page import serve_sections
@@ -262,25 +261,12 @@ def test_a_trace_row_without_a_column(tmp_path):
     ],
 )
 def test_tables_of_a_plan(arguments, words):
-    done = subprocess.run(
-        [sys.executable, "-m", "moewright", "plan", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT / "src"), "PATH": ""},
-        check=False,
-    )
+    done = moewright("plan", *arguments, cwd=ROOT)
     assert done.returncode == 2
     assert words in done.stderr
 
 
 def test_a_plan_by_the_roofline_alone():
-    done = subprocess.run(
-        [sys.executable, "-m", "moewright", "plan", "examples/serve-gpt-oss.yaml", "--no-tables"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT / "src"), "PATH": ""},
-        check=True,
-    )
+    done = moewright("plan", "examples/serve-gpt-oss.yaml", "--no-tables", cwd=ROOT)
+    assert done.returncode == 0, done.stderr
     assert "steps priced by roofline" in " ".join(done.stdout.split())

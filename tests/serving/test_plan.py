@@ -1,14 +1,13 @@
 """The steady state against the simulator, and plans for serving."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cases import value
+from command import moewright
 from moewright.case.file.load import case_of, load
 from moewright.errors import InfeasibleError, SpecError
 from moewright.serving.engines.deployment import engine_of, workers_of
@@ -75,7 +74,7 @@ def test_a_cache_that_does_not_hold_it_is_shown_with_what_it_holds():
 
 def test_what_the_simulation_finds_too_slow_is_not_the_best():
     lengths = {"input": {"uniform": 1024}, "output": {"uniform": 1024}}
-    sizes = [1, 4, 16, 64, 256]
+    sizes = [16, 256]
     free = plan_serving(case(goal={"objective": "throughput"}, concurrency=sizes, **lengths)).best
     limit = 0.99 * free.simulation.ttft.mean
     plan = plan_serving(case(goal={"objective": "throughput", "limits": {"ttft": limit}}, concurrency=sizes, **lengths))
@@ -87,7 +86,7 @@ def test_what_the_simulation_finds_too_slow_is_not_the_best():
 
 def test_prefill_and_decode_apart():
     goal = {"objective": "throughput", "limits": {"tpot": "30 ms", "ttft": "2 s"}}
-    c = case(gpus=8, goal=goal, concurrency="auto", input=2048, output=256, disaggregated={})
+    c = case(gpus=8, goal=goal, concurrency="auto", input=2048, output=64, disaggregated={})
     found = plan_serving(c)
     best = found.best
     assert len(best.strategies) == 2
@@ -98,7 +97,7 @@ def test_prefill_and_decode_apart():
     assert [p.phase for p in o.pools] == ["prefill", "decode"]
     assert o.tpot.mean == pytest.approx(best.tpot, rel=0.25)
     # by hand: what the slower pool allows
-    assert best.rate * 256 / sum(best.gpus) == pytest.approx(best.output_per_gpu)
+    assert best.rate * 64 / sum(best.gpus) == pytest.approx(best.output_per_gpu)
 
 
 @pytest.mark.parametrize(
@@ -160,15 +159,7 @@ def test_traces(tmp_path):
 
 
 def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "moewright", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT / "src"), "PATH": ""},
-        timeout=120,
-        check=False,
-    )
+    return moewright(*arguments, cwd=ROOT)
 
 
 def test_the_verb(tmp_path):
@@ -193,8 +184,10 @@ def test_the_verb(tmp_path):
     assert not (tmp_path / "rows.pdf").exists()
 
 
-def test_the_plan_verb():
-    done = run("plan", ROOT / "examples" / "serve-deepseek-v3-h200.yaml", "--json")
+def test_the_plan_verb(tmp_path):
+    spec = (ROOT / "examples" / "serve-deepseek-v3-h200.yaml").read_text()
+    (tmp_path / "spec.yaml").write_text(spec.replace("[1, 4, 16, 64, 256, 1024]", "16"))
+    done = run("plan", tmp_path / "spec.yaml", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout)
     assert found["workload"]["kind"] == "serving"
