@@ -69,6 +69,8 @@ _WITH_VOCABULARY: Final = (
     "memory.utilization",
     "compute.total",
 )
+#: quantities of a pass, of which a document may mean another
+_OF_WORK: Final = ("compute.total", "compute.attention", "compute.experts", "time.total", "time.compute", "throughput.")
 #: bytes of an element without its scales
 _NOMINAL: Final = (0.5, 1.0, 2.0, 4.0)
 #: what nobody may guess in order to accuse
@@ -116,6 +118,8 @@ def admitted(claim: Claim, part: Part, found: Clauses, c: Context, doubts: Doubt
         return not_checked(claim, open_)
     if claim.verdict not in (Verdict.WRONG, Verdict.IMPOSSIBLE) or part.meaning is None:
         return claim
+    if claim.verdict is Verdict.WRONG and _by_thousands(part, claim) and not _in_text(part, claim, c):
+        return claim
     reason = (
         _in_text(part, claim, c)
         or _of_another(part, part.meaning, c)
@@ -124,6 +128,15 @@ def admitted(claim: Claim, part: Part, found: Clauses, c: Context, doubts: Doubt
         or _on_doubt(part, part.meaning, claim, c, doubts)
     )
     return not_checked(claim, reason) if reason else claim
+
+
+def _by_thousands(part: Part, claim: Claim) -> bool:
+    """Whether a figure of bytes has the digits of the right one, in a unit a thousand times too small or large."""
+    n = part.figure.number
+    if n.dim != BYTES or claim.ratio is None or n.slack > 2e-3 or n.approx:
+        return False
+    ratio = max(claim.ratio, 1 / claim.ratio) if claim.ratio > 0 else 0.0
+    return any(abs(ratio / 1000.0**k - 1) <= n.slack + 2e-3 for k in (1, 2))
 
 
 def not_checked(claim: Claim, reason: str) -> Claim:
@@ -159,7 +172,8 @@ def _in_text(part: Part, claim: Claim, c: Context) -> str:
         return "it is the most or the least of several cases"
     if n.approx and claim.computed and abs(n.value / claim.computed - 1) <= ROUGHLY:
         return f"it is said to be approximate, and lies within {ROUGHLY:.0%}"
-    if group := group_of(" | ".join((part.figure.words, s.key, *s.path[1:][-1:]))):
+    wide = part.meaning is not None and part.meaning.name.startswith(_OF_WORK)
+    if group := group_of(" | ".join((s.text if wide else part.figure.words, s.key, *s.path[1:][-1:]))):
         return f"it is of {group!r}, which is neither a GPU nor the whole"
     if s.kind == "code" and not s.key:
         return "it stands in code or in a drawing, without a name"
@@ -282,7 +296,7 @@ def _on_doubt(part: Part, meaning: Meaning, claim: Claim, c: Context, doubts: Do
     if claim.verdict is Verdict.WRONG and meaning.name.startswith(_ESTIMATED) and meaning.name != "time.bound":
         return "a time is estimated, not derived: the two are shown side by side"
     kind = c.facts.setting.given.get("workload.kind")
-    aside = kind is not None and kind.value == "decode" and kind.where is not None and kind.where.kind == "prose"
+    aside = kind is not None and kind.value == "decode" and kind.line >= claim.line
     loose = part.statement.kind == "prose" and not part.statement.key and (aside or bool(group_of(claim.text)))
     if claim.verdict is Verdict.IMPOSSIBLE and meaning.name.startswith(("time.", "throughput.")) and loose:
         return "of which pass it is, and over which ranks, is not said beside it"

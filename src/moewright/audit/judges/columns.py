@@ -340,6 +340,8 @@ def _product(grid: Grid, rows: list[int], product: str, a: str, b: str, result: 
         odd = tally.odd[0] if tally.odd else None
         if odd is not None and (small or len(tally.seen) < 3):
             astray = grid.cells[odd][product].number.value / _times(grid.cells[odd], a, b) / scale
+            if not 0.6 < astray < 1 / 0.6 and not any(abs(astray / x - 1) < 5e-3 for x in _PART_SLIPS):
+                continue  # two that agree may do so by chance
             if _whole(astray, max(1e-3, grid.cells[odd][result].number.slack)):
                 continue  # a factor that the table does not show, as of another format or degree
         yield Relation(told, result, others, bounds, frozenset(tally.holds), odd)
@@ -438,6 +440,8 @@ def _ratio(grid: Grid, a: str, result: str, written: list[Number]) -> Iterator[R
     if any(grid.cells[i][a].number.percent for i in rows) or (not percent and first > at):
         return
     if not percent:
+        if all(grid.cells[i][a].number.dim == grid.cells[i][result].number.dim for i in rows):
+            return  # options differ by any factor
         rows = [i for i in rows if i not in grid.totals]
     sized = percent and all(grid.cells[i][a].number.dim == BYTES for i in rows)
     told_whole = _whole_of(result) if percent else None

@@ -6,17 +6,20 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
+from itertools import chain, combinations
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.judges.admissible import WIDEST, Doubts, admitted, not_checked
+from moewright.audit.judges.derivations import judge_derivations
+from moewright.audit.judges.element_sizes import judge_element_sizes, judge_token_work
 from moewright.audit.judges.equalities import Outcome, judge_equality, judge_split
-from moewright.audit.judges.figures import Context, Stated, judge_figure, unit_of
+from moewright.audit.judges.figures import Context, Stated, judge_figure, matches, unit_of
 from moewright.audit.judges.formats import judge_formats
-from moewright.audit.judges.ledger import Ledger
+from moewright.audit.judges.ledger import Entry, Ledger
 from moewright.audit.judges.model_slips import judge_model_slips
 from moewright.audit.judges.multiples import judge_multiples
+from moewright.audit.judges.per_gpu_rates import judge_per_gpu_rates
 from moewright.audit.judges.shares import judge_factors, judge_shares, judge_subjects
 from moewright.audit.judges.split_counts import judge_split_counts
 from moewright.audit.judges.sums import Part, judge_sums
@@ -24,7 +27,7 @@ from moewright.audit.judges.transfers import judge_transfers
 from moewright.audit.judges.words import View, judge_correct, judge_exactly, judge_words
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.document_case import Setting
-from moewright.audit.reading.meaning import meaning_of
+from moewright.audit.reading.meaning import meaning_of, topics_named
 from moewright.audit.reading.standing import standing_of
 from moewright.audit.reading.wordings import DENSE_FORMATS, FORMAT
 from moewright.audit.text.clauses import Clauses, Equality
@@ -96,6 +99,10 @@ def _beside(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
         judge_multiples(ledger, facts_at),
         judge_model_slips(ledger, facts_at),
         judge_split_counts(ledger, facts_at),
+        judge_per_gpu_rates(ledger),
+        judge_element_sizes(ledger),
+        judge_token_work(ledger),
+        judge_derivations(ledger, partial(_is_known, said)),
     )
     for e, claim in chain.from_iterable(beside):
         place = said[e.index].place
@@ -105,6 +112,21 @@ def _beside(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
     kept = [c for c in claims if not (c.verdict is Verdict.NOT_CHECKED and (c.line, c.claimed, c.text) in found)]
     decided = {(c.line, c.claimed, c.text) for c in kept if c.verdict is not Verdict.NOT_CHECKED}
     return kept + [c for key, c in found.items() if key not in decided]
+
+
+def _is_known(said: Sequence[Said], e: Entry) -> bool:
+    """Whether the planner derives a figure such as ``e`` for a quantity that its text names, in any scope."""
+    x = said[e.index]
+    meaning = meaning_of(e.figure, x.statement)
+    names = [*([meaning.name] if meaning is not None else []), *topics_named(e.figure, x.statement)]
+    context = Context(x.place.facts, x.place.view.name)
+    scopes = [frozenset(c) for k in range(4) for c in combinations(("gpu", "layer", "expert", "token"), k)]
+    return any(
+        matches(e.number, r.value)
+        for name in dict.fromkeys(names)
+        for scope in scopes
+        for r in context.readings(name, scope)
+    )
 
 
 def _model_shares(said: Sequence[Said], index: int) -> dict[str, tuple[float, ...]]:

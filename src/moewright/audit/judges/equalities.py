@@ -57,7 +57,7 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
         again = _evaluated(other, dim_of, exact)
         if again is None or again.verdict is not Verdict.WRONG:
             return again
-    return None if _implied(e, outcome) else outcome
+    return None if "dimension" not in outcome.why and _implied(e, outcome) else outcome
 
 
 def _in_billions(e: Equality) -> Equality | None:
@@ -77,14 +77,20 @@ def _in_billions(e: Equality) -> Equality | None:
 NEAR: Final = 3.0
 
 
+#: how far off no slip makes a result without a factor that is not written
+FAR: Final = 1e4
+
+
 def _implied(e: Equality, o: Outcome) -> bool:
     """Whether words beside the numbers may mean a factor that is not written: 64 experts × 40 layers → 70 B. What is
     off by a power of 10 or 1024, by a small number or by one of the factors is a slip."""
     numbers = list(numbers_in(e.left))
-    if not o.computed or not o.claimed or not (e.text.count("→") or any(n.noun for n in numbers)):
+    if not o.computed or not o.claimed:
         return False
     ratio = abs(o.claimed / o.computed)
     ratio = max(ratio, 1 / ratio)
+    if not (e.text.count("→") or any(n.noun for n in numbers) or ratio > FAR):
+        return False
     last = list(numbers_in(e.right))[-1]
     room = max(last.slack, 0.03)
     whole = [
@@ -118,6 +124,8 @@ def _evaluated(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) -> O
         return Outcome(
             Verdict.HOLDS, "by the numbers written, what is left of it being of a second", claimed, middle, unit
         )
+    if wrong and any(n.dim == COUNT for n in numbers_in(e.left)) and claimed and abs(middle / claimed - 1) <= LOOSE:
+        return None  # a unit is left out
     if wrong:
         return Outcome(Verdict.WRONG, wrong, claimed, middle, unit)
     for a in (False, True):
@@ -177,7 +185,7 @@ def _agree(left: Value, right: Value, e: Equality) -> bool:
     """Whether the ranges of both sides meet, the right in the left's unit where it is written bare."""
     last = list(numbers_in(e.right))[-1]
     scales = [1.0]
-    if left.dims == {COUNT} and right.dims != {COUNT}:
+    if left.dims == {COUNT} and (right.dims != {COUNT} or last.factor >= 1e6):
         scales.append(1 / last.factor)
     elif right.dims == {COUNT} and left.dims != {COUNT}:
         scales += _POWERS

@@ -143,6 +143,22 @@ class Ledger:
             seen += 1
             yield from reversed(self.entries[i])
 
+    def row(self, e: Entry) -> list[Entry]:
+        """The figures of the other cells of the row that ``e`` stands in."""
+        s = e.statement
+        if s.kind != "cell":
+            return []
+        near = range(max(0, e.index - 12), min(len(self.statements), e.index + 12))
+        same = [i for i in near if self.statements[i].line == s.line and self.statements[i].group == s.group]
+        return [x for i in reversed(same) if i != e.index for x in self.entries[i]]
+
+    def titles(self, e: Entry) -> list[Entry]:
+        """The numbers in the titles of the row and the column that ``e`` stands in, or in its key."""
+        text = f"{e.statement.row} | {e.statement.column}" if e.statement.kind == "cell" else e.statement.key
+        return [
+            Entry(e.index, e.statement, Figure(t.number, "lone", "")) for t in tokens_of(text) if t.number is not None
+        ]
+
     def alike(self, dim: Dim, value: float = 0.0) -> list[Entry]:
         """Figures of dimension ``dim``; of a count only those that are as large as figures are."""
         return self.by_dim.get(dim, [])[:MOST_FIGURES]

@@ -101,7 +101,27 @@ def _cache(e: Entry, facts: Facts, ledger: Ledger) -> Claim | None:
     for right in slips.right:
         if any(meet(said, ((right * n / p, right * n / p),)) for n in slips.layers for p in _PARTS):
             return None
+    beside = [*ledger.entries[e.index], *ledger.titles(e)]
+    named = [x for x in beside if x.number.noun.lower().startswith("token") or "token" in x.figure.words.lower()]
+    many = [x.number.value for x in named if x.number.dim == COUNT and x.number.whole and 128 <= x.number.value < 1e6]
+    whole = (slips.layers[-1],)
+    for tokens in many:
+        if any(
+            meet(said, ((r * n * tokens / p, r * n * tokens / p),))
+            for r in slips.right
+            for n in whole
+            for p in (1, 2, 4, 8)
+        ):
+            return None
     for wrong, told in slips.wrong:
+        for tokens in many if e.number.slack < 3e-3 else ():
+            size = wrong * whole[0] * tokens
+            if meet(said, ((size, size),), 5e-4):
+                right = (
+                    next(r for (w, _), r in zip(slips.wrong, slips.right * 2, strict=False) if w == wrong) * whole[0]
+                )
+                of = f"of {tokens:,.0f} tokens, {told}"
+                return _wrong(e, f"{of}, which is {format_quantity(right * tokens, 'bytes')}", right * tokens)
         for n in slips.layers:
             if meet(said, ((wrong * n, wrong * n),), 1e-3):
                 right = next(r for (w, _), r in zip(slips.wrong, slips.right * 2, strict=False) if w == wrong) * n

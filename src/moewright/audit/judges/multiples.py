@@ -16,11 +16,11 @@ from moewright.units import format_quantity
 #: so many layers, GPUs or users that a figure is of, all together
 _ALL: Final = re.compile(
     r"(?:\b(?:over|across|in|for|on|from|through|with|at|über|für|auf|bei|mit)\s+(?:all |the |its |these |those |allen? |die |den )*|"
-    r"\ball (?:the |of the )?|\bthe |\balle[nr]? |[×x*·]\s*|^|[,;(]\s*)"
-    r"(?P<count>\d[\d,]*)\s+(?:\w+[ -]){0,2}?(?P<what>layers?|Schichten|GPUs|cards|Karten|boxes|nodes|servers|groups|"
-    r"replicas|stages|experts|users|conversations|sequences|requests|tokens?)\b|(?P<zh>\d+)\s*(?:个|张|台)?\s*(?:层|卡)|"
-    r"(?P<whole>(?:across|over|for|in|through) (?:the )?(?:whole|entire|full) (?:model|stack|network)|all layers|"
-    r"(?:in |über )?alle[nr]? Schichten|整个模型|所有层|全部层|各层合计)",
+    r"\ball (?:the |of the )?|\b(?:the|die|der|alle[nr]?) |[×x*·]\s*|^|[,;(]\s*)"
+    r"(?P<count>\d[\d,]*)\s+(?:[^\W\d]+[ -]){0,2}?(?P<what>(?!bytes)[^\W\d]{4,}s|Schichten|Karten|Sitzungen|Anfragen|Knoten|Experten|tokens?|"
+    r"Token)\b|(?P<zh>\d+)\s*(?:个|张|台|路|条)?\s*(?:层|卡|序列|请求|会话)|(?P<times>\b[Tt]imes|\b[Mm]al) (?P<factor>\d[\d,]*)\b|"
+    r"(?P<whole>(?:across|over|for|in|through) (?:the )?(?:whole|entire|full) (?:model|stack|network)|\ball layers|"
+    r"(?:in |über )?\balle[nr]? Schichten|整个模型|所有层|全部层|各层合计)",
     re.IGNORECASE,
 )
 #: words that make what follows a figure of all of them
@@ -31,6 +31,8 @@ _TOGETHER: Final = re.compile(
 )
 #: what stands behind the figure that it is said of
 _BEHIND: Final = re.compile(r"over|across|for|in|through|all|über|in allen|für", re.IGNORECASE)
+_LAYER: Final = re.compile(r"(?:per|one|a|each|single|/)[ -]?layer|je Schicht|pro Schicht|每层|单层", re.IGNORECASE)
+_COMMON: Final = frozenset("per all layers layer in the of one each total gb mb kib".split())
 #: two of what is told nearby: both directions, keys and values
 _BOTH: Final = re.compile(
     r"\bboth\b|\band combine|dispatch and|K and V|twice|each way|round trip|forward and|beide|hin und|"
@@ -48,12 +50,15 @@ def judge_multiples(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, 
         s = ledger.statements[index]
         if s.kind == "heading":
             continue
+        title = _ALL.search(s.row) if s.kind == "cell" else None
+        if title is not None and len(amounts := [x for x in entries if is_amount(x.number)]) == 1:
+            yield from _of_row(amounts[0], title, ledger, facts_at)
         for m in _ALL.finditer(s.value):
             facts = facts_at(index, ("model.layers",)) if m["whole"] else None
             if m["whole"]:
                 count = len(facts.case.model.layers) if facts is not None else 0
             else:
-                count = int((m["count"] or m["zh"]).replace(",", ""))
+                count = int((m["count"] or m["zh"] or m["factor"]).replace(",", ""))
             if count < 2:
                 continue
             e = _told(m, entries, s.value)
@@ -61,9 +66,34 @@ def judge_multiples(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, 
                 continue
             if e.number.dim not in (BYTES, FLOP, SECONDS, COUNT):
                 continue
-            claim = _judged(e, count, m.start(), entries, ledger)
+            claim = _judged(e, count, m.start(), entries, ledger, bool(m["times"]))
             if claim is not None:
                 yield e, claim
+
+
+def _of_row(e: Entry, m: re.Match[str], ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
+    """The verdict on a cell whose row is of all layers, by a row above it that is of one."""
+    facts = facts_at(e.index, ("model.layers",))
+    count = int((m["count"] or m["zh"] or "0").replace(",", ""))
+    if m["whole"] and facts is not None:
+        count = len(facts.case.model.layers)
+    if count < 2 or _worked_out(e) or e.figure.role == "operand":
+        return
+    one = [x for x in ledger.before(e.index, 3) if _LAYER.search(x.statement.row) and x.number.dim == e.number.dim]
+    names = {w.lower() for w in re.findall(r"[^\W\d]{2,}", e.statement.row)}
+    one = [x for x in one if names & {w.lower() for w in re.findall(r"[^\W\d]{2,}", x.statement.row)} - _COMMON]
+    if not one:
+        return
+    whole, n = one[0].number.value * count, e.number
+    many = times(ranges(one[0].number), ((float(count), float(count)),))
+    unit = NAMES.get(n.dim, "")
+    why = f"{one[0].number.text} × {count} is {format_quantity(whole, unit)}"
+    if meet(ranges(n), many):
+        yield e, Claim(e.line, e.statement.text, "multiple", Verdict.HOLDS, why, n.value, whole, unit=unit)
+    elif found := slip(n.value / whole, n.slack + one[0].number.slack + 5e-3, ((float(count), f"the {count}"),)):
+        if not found.startswith(("2 ", "4 ", "8 ")):
+            why += f": {found}"
+            yield e, Claim(e.line, e.statement.text, "multiple", Verdict.WRONG, why, n.value, whole, unit=unit)
 
 
 def _told(m: re.Match[str], entries: list[Entry], text: str) -> Entry | None:
@@ -91,7 +121,7 @@ def _worked_out(e: Entry) -> bool:
     return len(e.figure.formula) > 1
 
 
-def _judged(e: Entry, count: int, at: int, entries: list[Entry], ledger: Ledger) -> Claim | None:
+def _judged(e: Entry, count: int, at: int, entries: list[Entry], ledger: Ledger, spelled: bool) -> Claim | None:
     n, s = e.number, e.statement
     said = ranges(n)
     unit = NAMES.get(n.dim, "")
@@ -108,13 +138,16 @@ def _judged(e: Entry, count: int, at: int, entries: list[Entry], ledger: Ledger)
     for x in near:
         whole = x.number.value * count
         ratio = n.value / whole
+        if x is near[0] and x.index == e.index and abs(ratio * count - 1) < 1e-3:
+            why = f"{x.number.text} × {count} is {format_quantity(whole, unit)}: the {count} times too small"
+            return Claim(e.line, s.text, "multiple", Verdict.WRONG, why, n.value, whole, unit=unit)
         room = n.slack + x.number.slack + 5e-3
         if n.slack > 0.02 or room > 0.03 or (x is not near[0] and x.index != e.index):
             continue
         found = slip(ratio, room, ((float(count), f"the {count}"),))
         if _BOTH.search(s.text) and any(abs(ratio / twice - 1) <= room for twice in (2.0, 0.5)):
             return None
-        direct = x is near[0] and x.index >= e.index - 1 and 0.6 < ratio < 1.6
+        direct = x is near[0] and x.index >= e.index - 1 and (0.6 < ratio < 1.6 or spelled)
         if found or direct:
             why = f"{x.number.text} × {count} is {format_quantity(whole, unit)}"
             why += f": {found}" if found else ""

@@ -38,7 +38,12 @@ def judge_shares(ledger: Ledger, capacity: float | None) -> Iterator[tuple[Entry
             if not e.number.percent or e.figure.role != "lone" or ends_range(e.statement.value, e.number):
                 continue
             part = _part(entries, i)
-            if part is None or _is_other(e, part):
+            if part is None:
+                claim = _of_previous(e, entries, i, ledger)
+                if claim is not None:
+                    yield e, claim
+                continue
+            if _is_other(e, part):
                 continue
             claim = _judged(e, part, entries, i, ledger, capacity)
             if claim is not None:
@@ -152,6 +157,8 @@ def _part(entries: list[Entry], i: int) -> Entry | None:
     if len(between) > 40 or re.search(r"[.;|→+*×/]|\d", between.replace("i.e.", "").replace("d.h.", "")):
         return None
     said = [w.lower() for w in words(between)]
+    if re.fullmatch(r"[,，;\s]*(?:约)?占\s*[^,，。;\d]{0,14}", between):
+        return before
     if "(" in between:
         inside = between.partition("(")[2]
         outside = [w.lower() for w in words(between.partition("(")[0])]
@@ -159,6 +166,31 @@ def _part(entries: list[Entry], i: int) -> Entry | None:
         inner = [w.lower() for w in (*words(inside), *words(bracket))]
         return before if set(inner) <= _OF | _LINK and len(outside) <= 4 else None
     return before if set(said) <= _LINK else None
+
+
+_THAT: Final = re.compile(
+    r"^\W*(?:that|this|it|which|das|dies|这)\s*(?:is|makes|equals|are|sind|ist|takes|comes to|相当于|占|即)?\W*$", re.I
+)
+
+
+def _of_previous(e: Entry, entries: list[Entry], i: int, ledger: Ledger) -> Claim | None:
+    """The verdict on ``That is 9.5% of the 141 GB``, whose figure stands in the statement before."""
+    whole = entries[i + 1].number if i + 1 < len(entries) else None
+    s = e.statement
+    if i or whole is None or not is_amount(whole) or not _THAT.match(s.value[: e.number.at]) or not e.index:
+        return None
+    if not _FIXED.match(span_between(s, e.number, whole)):
+        return None
+    said = ((e.number.value - e.number.half, e.number.value + e.number.half),)
+    near = [x for x in ledger.alike(whole.dim) if e.index - 12 <= x.index < e.index and x.number.value < whole.value]
+    if not near or any(meet(said, over(ranges(x.number), ranges(whole))) for x in near):
+        return None
+    last = max(near, key=lambda x: (x.index, x.number.at))
+    if last.index != e.index - 1 or last is not ledger.entries[e.index - 1][-1]:
+        return None
+    right = last.number.value / whole.value
+    why = f"{last.number.text} of {whole.text} is {right:.1%}"
+    return Claim(e.line, s.text, "share", Verdict.WRONG, why, e.number.value, right, unit="share")
 
 
 def _is_other(e: Entry, part: Entry) -> bool:

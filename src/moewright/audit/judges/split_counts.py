@@ -14,7 +14,7 @@ from moewright.audit.text.numbers import COUNT
 from moewright.case.attention_kinds import LatentAttention, SoftmaxAttention
 
 #: fields that the verdicts stand on
-_NEEDS: Final = ("model.layers", "model.attention.heads", "model.attention.kv_heads", "strategy.tp", "strategy.pp")
+_NEEDS: Final = ("model.layers", "model.attention.heads", "model.attention.kv_heads", "model.experts.count")
 _GPU: Final = re.compile(
     r"(?:\b(?:per|each|every|an?|one|pro|je|jede[rmsn]?)\s+(?:\w+[ -])?(?:GPU|card|device|rank|Karte)\b|/\s?GPU|每(?:张|个)?\s?(?:卡|GPU)|"
     r"单卡)",
@@ -53,8 +53,11 @@ def judge_split_counts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
             continue
         yield from _layers(entries, facts)
         scope = " | ".join((s.text, *s.path[-1:]))
-        tp = facts.setting.given.get("strategy.tp")
-        if tp is None or not _GPU.search(scope) or _APART.search(s.text) or "->" in s.value or "→" in s.value:
+        yield from _experts(entries, facts, scope)
+        local = _local(s.text, "TP")
+        given = facts.setting.given.get("strategy.tp")
+        tp = local or (given.value if given is not None and facts_at(index, ("strategy.tp",)) is not None else 0)
+        if not tp or not _GPU.search(scope) or _APART.search(s.text) or "->" in s.value or "→" in s.value:
             continue
         attention = facts.case.model.layers[0].attention
         for e in entries:
@@ -72,15 +75,52 @@ def judge_split_counts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
                 whole = attention.kv_heads
             if not whole:
                 continue
-            right = max(1, whole // tp.value)
+            right = max(1, whole // tp)
             found = int(e.number.value)
             if found == right:
-                verdict, why = Verdict.HOLDS, f"{whole} / tp {tp.value}"
+                verdict, why = Verdict.HOLDS, f"{whole} / tp {tp}"
             elif found in (whole, whole * 2, right * 2, right // 2) or whole % found == 0:
-                verdict, why = Verdict.WRONG, f"{whole} / tp {tp.value} is {right}"
+                verdict, why = Verdict.WRONG, f"{whole} / tp {tp} is {right}"
             else:
                 continue
             yield e, Claim(e.line, s.text, "count.heads per GPU", verdict, why, found, right, unit="a plain number")
+
+
+def _local(text: str, name: str) -> int:
+    """The size ``name`` that a text gives, 0 where it gives none or several."""
+    found = {int(m[1]) for m in re.finditer(rf"(?<![\w/-]){name}\s*[=: ]?\s*(\d{{1,4}})\b", text)}
+    return found.pop() if len(found) == 1 else 0
+
+
+_OF_LAYER: Final = re.compile(
+    r"(?P<count>\d+)\s*(?:routed )?experts?\s*(?:per|in each|in every|a|/)\s*(?:MoE )?layer\s*(?:and|per|on each|on every|/)\s*"
+    r"(?:each |every |per )?(?:GPU|card|device|rank)|"
+    r"(?P<other>\d+)\s*(?:routed )?experts?\s*(?:per|on each|on every|on a|/)\s*(?:GPU|card|device|rank)\s*(?:and|per|in each|/)\s*(?:each |every )?"
+    r"(?:MoE )?layer|每卡(?:每层)?\s*(?P<zh>\d+)\s*个?(?:路由)?专家|(?P<de>\d+)\s*(?:geroutete )?Experten je (?:MoE-)?Schicht und (?:GPU|Karte)",
+    re.IGNORECASE,
+)
+
+
+def _experts(entries: list[Entry], facts: Facts, scope: str) -> Iterator[tuple[Entry, Claim]]:
+    """Experts of a layer that a GPU has, where the same statement gives the expert-parallel size."""
+    s, moe = entries[0].statement, facts.case.model.moe
+    ep, m = _local(s.text, "EP"), _OF_LAYER.search(s.value)
+    if moe is None or not ep or m is None or _APART_EXPERTS.search(s.text) or _local(s.text, "ETP") > 1:
+        return
+    at = next(m.start(g) for g in ("count", "other", "zh", "de") if m[g])
+    e = next((x for x in entries if x.number.at == at), None)
+    if e is None or e.figure.formula or moe.experts % ep:
+        return
+    right, found = moe.experts // ep, int(e.number.value)
+    verdict = Verdict.HOLDS if right == found else Verdict.WRONG
+    why = f"{moe.experts} / ep {ep}" + ("" if right == found else f" is {right}")
+    yield e, Claim(e.line, s.text, "count.experts per layer per GPU", verdict, why, found, right, unit="a plain number")
+
+
+_APART_EXPERTS: Final = re.compile(
+    r"redundan|replicated experts|replicas|冗余|shared experts?|slots?|EPLB|TP\s*[=:]?\s*\d+ (?:inside|within|in) ",
+    re.IGNORECASE,
+)
 
 
 def _layers(entries: list[Entry], facts: Facts) -> Iterator[tuple[Entry, Claim]]:

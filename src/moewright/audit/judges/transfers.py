@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.judges.ledger import Entry, Ledger, is_amount, meet, ranges, slip, span_between, times, words
+from moewright.audit.judges.ledger import Entry, Ledger, is_amount, meet, over, ranges, slip, span_between, times, words
 from moewright.audit.reading.word_lists import words_of
 from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP, FLOP_RATE, SECONDS, Dim
 from moewright.units import format_quantity
@@ -16,6 +16,9 @@ from moewright.units import format_quantity
 #: what stands before a rate at which something happens
 _AT: Final = re.compile(
     r"(?:\b(?:at|over|with|bei|mit|by)|@|/|÷|以|按)\s*(?:about |some |the |roughly |~|≈)*$", re.IGNORECASE
+)
+_REACHED: Final = re.compile(
+    r"\b(?:reach|deliver|achiev|sustain|get|give|erreich|liefer)\w*\b|达到|可达", re.IGNORECASE
 )
 #: what may stand between a time and the rate, or the reverse
 _LINK: Final = words_of("time_and_rate")
@@ -27,7 +30,15 @@ def judge_transfers(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on every time that stands beside a rate, where its product with the rate is, or by a usual slip is not,
     an amount of the document."""
     for entries in ledger.entries:
+        three = list(_triples(entries))
+        for e, rate, amount in three:
+            claim = _of_three(e, rate, amount, ledger)
+            if claim is not None:
+                yield e, claim
+        done = {id(e) for e, _, _ in three}
         for i, e in enumerate(entries):
+            if id(e) in done:
+                continue
             formula = {n.dim for n in e.figure.formula}
             whole = formula & {BYTE_RATE, FLOP_RATE} and formula & {BYTES, FLOP}  # its own arithmetic is judged
             if e.number.dim != SECONDS or e.figure.role == "operand" or whole:
@@ -37,6 +48,52 @@ def judge_transfers(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 claim = _judged(e, rate, ledger)
                 if claim is not None:
                     yield e, claim
+
+
+def _clauses(entries: list[Entry]) -> Iterator[list[Entry]]:
+    """The figures of each clause of a statement."""
+    clause: list[Entry] = []
+    for e in entries:
+        if clause:
+            between = span_between(e.statement, clause[-1].number, e.number)
+            if re.search(r";|[.,](?=\s)|[，。；、:]|\band\b|\bund\b|→", between):
+                yield clause
+                clause = []
+        clause.append(e)
+    if clause:
+        yield clause
+
+
+def _triples(entries: list[Entry]) -> Iterator[tuple[Entry, Entry, Entry]]:
+    """(time, rate, amount) of the clauses that have one of each: 2.42 GB over a 50 GB/s NIC takes 48.4 ms."""
+    for clause in _clauses(entries):
+        times_ = [e for e in clause if e.number.dim == SECONDS and e.figure.role == "lone"]
+        rates = [e for e in clause if _work(e) is not None]
+        if len(times_) != 1 or len(rates) != 1:
+            continue
+        dim = _work(rates[0])
+        amounts = [e for e in clause if e.number.dim == dim and e is not rates[0] and is_amount(e.number)]
+        others = [e for e in clause if e not in (times_[0], rates[0], *amounts) and not e.figure.remark]
+        if len(amounts) == 1 and amounts[0].figure.role != "operand" and len(others) <= 1:
+            yield times_[0], rates[0], amounts[0]
+
+
+def _of_three(e: Entry, rate: Entry, amount: Entry, ledger: Ledger) -> Claim | None:
+    """The verdict on a time that stands in one clause with the amount and the rate it is of."""
+    moved, mine = times(ranges(e.number), ranges(rate.number)), ranges(amount.number)
+    right = amount.number.value / rate.number.value
+    if meet(moved, mine):
+        why = f"{amount.number.text} at {rate.number.text}"
+        return Claim(e.line, e.statement.text, "time", Verdict.HOLDS, why, e.number.value, right, unit="seconds")
+    around = [x for near in ledger.entries[max(0, e.index - 1) : e.index + 1] for x in near]
+    parts = [x.number.value for x in around if (x.number.whole and x.number.dim == COUNT) or x.number.percent]
+    for part in (*parts, *(1 - p for p in parts if p < 1), 0.5):
+        if part > 0 and (meet(moved, times(mine, ((part, part),))) or meet(moved, over(mine, ((part, part),)))):
+            return None
+    if not 0.2 < e.number.value / right < 5 and not slip(e.number.value / right, 0.02):
+        return None
+    why = f"{amount.number.text} at {rate.number.text} take {format_quantity(right, 'seconds')}"
+    return Claim(e.line, e.statement.text, "time", Verdict.WRONG, why, e.number.value, right, unit="seconds")
 
 
 def _rate(entries: list[Entry], i: int) -> Entry | None:
@@ -52,7 +109,8 @@ def _rate(entries: list[Entry], i: int) -> Entry | None:
     rate = rates[0]
     first, second = sorted((e, rate), key=lambda x: x.number.at)
     s = e.statement
-    if not _AT.search(s.value[: rate.number.at]):
+    before = s.value[: rate.number.at]
+    if not _AT.search(before) and not (rate is first and _REACHED.search(re.split(r"[;.](?!\d)", before)[-1])):
         return None
     between = re.sub(r"\([^()]*\)", " ", span_between(s, first.number, second.number))
     if re.search(r"[;|]|\d", between) or len(between) > 60:

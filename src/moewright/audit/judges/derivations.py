@@ -1,0 +1,156 @@
+"""Figures that follow from those told just before them: multiples, parts, sums, bytes of so many parameters. A figure
+that nothing nearby explains, and that a usual slip does, is wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from itertools import combinations
+from typing import Final
+
+from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.judges.ledger import Entry, Ledger, is_amount, meet, over, ranges, slip, times
+from moewright.audit.text.clauses import ends_range
+from moewright.audit.text.numbers import BYTE_RATE, COUNT, FLOP_RATE, NAMES, PER_SECOND, Number
+from moewright.units import format_quantity
+
+#: figures that may be what another follows from
+MOST_NEAR: Final = 8
+#: significant digits below which much agrees by chance
+LEAST_DIGITS: Final = 3
+#: a figure of another plan, or a wish
+_APART: Final = re.compile(
+    r"\bvs\b|versus|instead|compar|would|could|\bif\b|target|limit|budget|at (?:most|least)|up to|measured|observed|"
+    r"bench|baseline|falls? to|drops? to|statt|würde|wenn|höchstens|mindestens|gemessen|对比|相比|如果|目标|实测|上限",
+    re.IGNORECASE,
+)
+_SUM: Final = re.compile(
+    r"\btotal\b|\bsum\b|together|altogether|in all\b|comes? to|adds? up|zusammen|insgesamt|Summe|合计|总共|总计",
+    re.IGNORECASE,
+)
+
+
+def judge_derivations(ledger: Ledger, known_at: Callable[[Entry], bool]) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on every figure that nothing nearby explains but a usual slip does; ``known_at``: whether a figure is
+    what the planner derives."""
+    for index, entries in enumerate(ledger.entries):
+        s = ledger.statements[index]
+        if s.kind == "heading" or _APART.search(s.text):
+            continue
+        for e in entries:
+            n = e.number
+            if (
+                not is_amount(n)
+                or e.figure.role != "lone"
+                or n.approx
+                or ends_range(s.value, n)
+                or digits(n) < LEAST_DIGITS
+            ):
+                continue
+            if n.dim in (BYTE_RATE, FLOP_RATE) or n.either or e.number.at < 0:
+                continue
+            near = _near(e, entries, ledger)
+            if not near or _stated(e, ledger) or _explained(e, entries, near, ledger) or known_at(e):
+                continue
+            claim = _astray(e, entries, near, ledger)
+            if claim is not None:
+                yield e, claim
+
+
+def digits(n: Number) -> int:
+    """Significant digits as written."""
+    found = re.search(r"[\d,]*\.?\d+", n.text)
+    text = (found[0] if found else "").replace(",", "")
+    return len(text.replace(".", "").lstrip("0")) if "." in text else len(text.strip("0"))
+
+
+def _near(e: Entry, entries: list[Entry], ledger: Ledger) -> list[Entry]:
+    """Amounts that ``e`` may follow from, the nearest first."""
+    same = [x for x in reversed(entries) if x.number.at < e.number.at]
+    row = [x for x in ledger.row(e) if x.statement is not e.statement]
+    found = [x for x in (*same, *row, *ledger.before(e.index, 3)) if is_amount(x.number) or x.number.dim == PER_SECOND]
+    return [x for x in found if x.number.dim not in (BYTE_RATE, FLOP_RATE) and not x.number.either][:MOST_NEAR]
+
+
+def _stated(e: Entry, ledger: Ledger) -> bool:
+    """Whether the figure stands elsewhere too, as a result or by itself."""
+    mine = ranges(e.number)
+    return any(
+        x.index != e.index and meet(mine, ranges(x.number), 1e-3)
+        for x in ledger.alike(e.number.dim)
+        if x.figure.role != "operand"
+    )
+
+
+def _explained(e: Entry, entries: list[Entry], near: list[Entry], ledger: Ledger) -> bool:
+    """Whether the figure is a multiple, a part, a sum or a difference of figures nearby, by the counts of its own
+    statement, its row and its titles."""
+    said, n = ranges(e.number), e.number
+    here = [*entries, *ledger.row(e), *ledger.titles(e)]
+    counts = [x.number.value for x in here if x.number.dim == COUNT and not is_amount(x.number) and x.number.value > 0]
+    factors = dict.fromkeys((1.0, 2.0, *counts, *(1 - c for c in counts if c < 1)))
+    alike = [ranges(x.number) for x in near if x.number.dim == n.dim]
+    for mine in alike:
+        for f in factors:
+            if meet(said, times(mine, ((f, f),))) or meet(said, over(mine, ((f, f),))):
+                return True
+    for count in (2, 3, 4):
+        for some in combinations(alike[:6], count):
+            for k in range(min(map(len, some))):
+                low, high = sum(x[k][0] for x in some), sum(x[k][1] for x in some)
+                gap = sorted((abs(some[0][k][0] - some[1][k][1]), abs(some[0][k][1] - some[1][k][0])))
+                if meet(said, ((low, high),)) or (count == 2 and meet(said, ((gap[0], gap[1]),))):
+                    return True
+    return False
+
+
+def _astray(e: Entry, entries: list[Entry], near: list[Entry], ledger: Ledger) -> Claim | None:
+    """The verdict on a figure that follows from the nearest one but for a slip, or is no sum of those beside it."""
+    n, s = e.number, e.statement
+    unit = NAMES.get(n.dim, "")
+    x = near[0]
+    close = x.index >= e.index - 1 or (s.kind == "cell" and x.statement.group == s.group)
+    if x.number.dim != n.dim or not close or digits(x.number) < LEAST_DIGITS:
+        return None
+    own = [
+        y
+        for y in entries
+        if y.number.dim == COUNT and y.number.whole and 1 < y.number.value < 1e5 and y.figure.role != "operand"
+    ]
+    for count in (1.0, *(y.number.value for y in own)):
+        for whole in dict.fromkeys((x.number.value * count, x.number.value / count)):
+            room = n.slack + x.number.slack + 1e-3
+            found = slip(n.value / whole, room, ((count, f"{count:g}"),) if count > 1 else ())
+            binary = found.startswith("1024") and "iB" in n.text
+            if not (found.startswith("1000") or binary) or room > 0.02:
+                continue
+            told = (
+                x.number.text if count == 1 else f"{x.number.text} {'×' if whole > x.number.value else '/'} {count:g}"
+            )
+            why = f"{told} is {format_quantity(whole, unit)}: {found}"
+            return Claim(e.line, s.text, "derivation", Verdict.WRONG, why, n.value, whole, unit=unit)
+    return _no_sum(e, entries)
+
+
+def _no_sum(e: Entry, entries: list[Entry]) -> Claim | None:
+    """The verdict on the total of a sentence that is not the sum of what the sentence tells before it."""
+    n, s = e.number, e.statement
+    parts = [
+        x
+        for x in entries
+        if x.number.at < e.number.at and x.number.dim == n.dim and is_amount(x.number) and not x.figure.remark
+    ]
+    parts = [x for x in parts if x.figure.role != "operand"]
+    if len(parts) < 2 or s.kind == "cell":
+        return None
+    between = s.value[parts[-1].number.at + len(parts[-1].number.text) : n.at]
+    if not _SUM.search(between) or re.search(r"\d|[;.]", between):
+        return None
+    whole = sum(x.number.value for x in parts[-2:])
+    every = sum(x.number.value for x in parts)
+    if not any(0.5 < n.value / y < 2 for y in (whole, every)):
+        return None
+    told = " + ".join(x.number.text for x in (parts if len(parts) == 2 else parts[-2:]))
+    unit = NAMES.get(n.dim, "")
+    why = f"{told} is {format_quantity(whole, unit)}"
+    return Claim(e.line, s.text, "sum", Verdict.WRONG, why, n.value, whole, unit=unit)

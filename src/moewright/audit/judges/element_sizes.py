@@ -1,0 +1,101 @@
+"""Bytes of so many parameters at so many bytes each, and FLOPs that are counted with all parameters of a model whose
+tokens pass a part of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.judges.ledger import LARGE, Entry, Ledger, meet, ranges, times
+from moewright.audit.text.numbers import BYTES, COUNT, FLOP, NAMES
+from moewright.units import format_quantity
+
+_EACH: Final = re.compile(
+    r"(?P<size>\d+) bytes? (?:each|per param\w*|a parameter|per element|per weight|je Parameter)", re.IGNORECASE
+)
+_SIZES: Final = (1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 18.0, 20.0)
+_BYTES_TITLE: Final = re.compile(r"bytes?\b|B/|字节|Byte", re.IGNORECASE)
+_ACTIVE: Final = re.compile(r"\bactiv|aktiv|激活", re.IGNORECASE)
+_TOTAL: Final = re.compile(r"\btotal|\ball\b|in all|complete|whole model|model|gesamt|insgesamt|总", re.IGNORECASE)
+_DENSE: Final = re.compile(r"dense|if every|all experts|without routing|dicht|稠密", re.IGNORECASE)
+
+
+def judge_element_sizes(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on bytes that stand beside a number of parameters and the bytes of each: their product, or by a factor of
+    2 or 4 not."""
+    for index, entries in enumerate(ledger.entries):
+        s = ledger.statements[index]
+        for e in entries:
+            if e.number.dim != BYTES or e.figure.role == "operand" or e.number.factor < 1e6:
+                continue
+            if s.kind == "cell":
+                row = ledger.row(e)
+                counts = [x for x in row if x.number.dim == COUNT and x.number.value >= LARGE and not x.number.percent]
+                sizes = [
+                    x
+                    for x in row
+                    if x.number.value in _SIZES and x not in counts and _BYTES_TITLE.search(x.statement.column)
+                ]
+                if len(counts) != 1 or len(sizes) != 1 or len(row) != 2:
+                    continue
+                found, size, many = counts[:1], sizes[0].number.value, True
+            else:
+                m = _EACH.search(s.text)
+                if m is None or re.search(r"[/÷×]", s.text[m.end() :]):
+                    continue
+                size, many = float(m["size"]), False
+                found = [x for x in ledger.before(index, 4) if x.number.dim == COUNT and x.number.value >= LARGE]
+            claim = _judged(e, found, size, many)
+            if claim is not None:
+                yield e, claim
+
+
+def _judged(e: Entry, counts: list[Entry], size: float, beside: bool) -> Claim | None:
+    said, one = ranges(e.number), ((size, size),)
+    if not counts or any(meet(said, times(ranges(x.number), one), 5e-3) for x in counts):
+        return None
+    right = counts[0].number.value * size
+    ratio = e.number.value / right
+    room = e.number.slack + counts[0].number.slack + 5e-3
+    usual = any(abs(ratio / x - 1) <= room for x in (2.0, 0.5, 4.0, 0.25, 1000.0, 1e-3, 10.0, 0.1))
+    if not usual and not (beside and 0.2 < ratio < 5):
+        return None
+    why = f"{counts[0].number.text} at {size:g} bytes each take {format_quantity(right, 'bytes')}"
+    return Claim(e.line, e.statement.text, "memory", Verdict.WRONG, why, e.number.value, right, unit="bytes")
+
+
+def judge_token_work(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on FLOPs that are 2 or 6 times all parameters of a model, of which the document says that a token passes
+    fewer."""
+    counts = [x for x in ledger.alike(COUNT) if x.figure.role != "operand"]
+    active = [x for x in counts if _ACTIVE.search(f"{x.figure.words} {x.statement.key}") and not x.figure.remark]
+    totals = [x for x in counts if x not in active and _TOTAL.search(f"{x.figure.words} {x.statement.key}")]
+    if not active or not totals:
+        return
+    for entries in ledger.entries:
+        for e in entries:
+            factors = [n for n in e.figure.formula if n.dim == COUNT]
+            if e.number.dim != FLOP or not {n.value for n in factors} & {2.0, 6.0} or _DENSE.search(e.statement.text):
+                continue
+            for n in factors:
+                used = [x for x in totals if n.value >= LARGE and meet(ranges(n), ranges(x.number))]
+                fewer = [x for x in active if x.number.value < 0.8 * n.value]
+                if used and fewer and not any(meet(ranges(n), ranges(x.number)) for x in active):
+                    right = e.number.value * fewer[0].number.value / n.value
+                    why = f"{n.text} are all parameters; a token passes {fewer[0].number.text} (line {fewer[0].line})"
+                    yield (
+                        e,
+                        Claim(
+                            e.line,
+                            e.statement.text,
+                            "compute",
+                            Verdict.WRONG,
+                            why,
+                            e.number.value,
+                            right,
+                            unit=NAMES[FLOP],
+                        ),
+                    )
+                    break

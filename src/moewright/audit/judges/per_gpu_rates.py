@@ -1,0 +1,74 @@
+"""Rates of a GPU against those of all GPUs: the one is the other over a number of GPUs, groups or users."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.judges.ledger import Entry, Ledger, ranges
+from moewright.audit.text.numbers import PER_SECOND
+from moewright.units import format_quantity
+
+_ONE: Final = re.compile(
+    r"\b(?:per|each|every|a|one|je|pro|jede\w*)\s+(?:GPU|card|device|rank|Karte)\b|/\s?GPU|每\s?(?:张)?(?:卡|GPU)|单卡",
+    re.IGNORECASE,
+)
+_ALL: Final = re.compile(
+    r"\ball\b|total|cluster|system|overall|pool|aggregate|together|gesamt|insgesamt|全池|全集群|总|合计|集群|fleet",
+    re.IGNORECASE,
+)
+
+
+def judge_per_gpu_rates(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on every rate of a GPU that stands beside the rate of all of them, where no number that the document
+    names leads from the one to the other."""
+    for index, entries in enumerate(ledger.entries):
+        for i, e in enumerate(entries):
+            n, s = e.number, e.statement
+            if n.dim != PER_SECOND or e.figure.role == "operand" or e.figure.formula or n.approx or n.slack > 0.02:
+                continue
+            if not _ONE.search(_around(entries, i)):
+                continue
+            whole = _whole(entries, i, ledger)
+            if whole is None or whole.number.noun[:5] != n.noun[:5]:
+                continue
+            low, high = ranges(whole.number)[0][0] / ranges(n)[0][1], ranges(whole.number)[0][1] / ranges(n)[0][0]
+            counts = [c for c in ledger.counts if c <= 16384]
+            if low <= 1 or any(low * 0.998 <= c <= high * 1.002 for c in (1, *counts)):
+                continue
+            products = {a * b for a in counts if a <= 512 for b in counts if b <= 512 and a * b <= 16384}
+            if any(low * 0.998 <= c <= high * 1.002 for c in products):
+                continue
+            ratio = whole.number.value / n.value
+            nearest = min(counts, key=lambda c: abs(c / ratio - 1), default=0)
+            if not nearest:
+                continue
+            right = whole.number.value / nearest
+            why = f"{whole.number.text} over {n.text} is {ratio:.3g}, which is no number of GPUs or groups of the document"
+            why += f"; over {nearest} it is {format_quantity(right, 'per second')}"
+            yield e, Claim(e.line, s.text, "throughput", Verdict.WRONG, why, n.value, right, unit="per second")
+
+
+def _around(entries: list[Entry], i: int) -> str:
+    """The words that the rate is of: its row, its key, or what stands around it up to the next figures."""
+    e = entries[i]
+    s = e.statement
+    start = entries[i - 1].number.at + len(entries[i - 1].number.text) if i else 0
+    end = entries[i + 1].number.at if i + 1 < len(entries) else len(s.value)
+    key = s.key if i == 0 else ""
+    return f"{key} {s.value[max(0, start) : end][:80]}"
+
+
+def _whole(entries: list[Entry], i: int, ledger: Ledger) -> Entry | None:
+    """The rate of all GPUs: before it in the statement, or in the row or item above."""
+    e = entries[i]
+    for j in range(i - 1, -1, -1):
+        if entries[j].number.dim == PER_SECOND:
+            return entries[j] if _ALL.search(_around(entries, j)) and not _ONE.search(_around(entries, j)) else None
+    for x in ledger.before(e.index, 2):
+        if x.number.dim == PER_SECOND:
+            around = f"{x.statement.key} {x.statement.value}"
+            return x if _ALL.search(around) and not _ONE.search(around) else None
+    return None
