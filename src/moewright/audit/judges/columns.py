@@ -20,6 +20,8 @@ from moewright.units import format_quantity
 #: rows and columns of a table that are compared
 MOST_LINES: Final = 60
 MOST_ACROSS: Final = 16
+#: cells of a document that are compared
+MOST_CELLS: Final = 5000
 #: parts of a sum
 MOST_PARTS: Final = 8
 #: agreement within more than this share is no support of a relation
@@ -96,7 +98,11 @@ def judge_columns(said: Iterable[tuple[Statement, Clauses]], claims: Sequence[Cl
             tables.setdefault(s.group, []).append(cell)
     settled = {(c.line, c.claimed) for c in claims if c.verdict is not Verdict.NOT_CHECKED}
     out: dict[tuple[int, float | None], Claim] = {}
+    compared = 0
     for cells in tables.values():
+        compared += len(cells)
+        if compared > MOST_CELLS:
+            break
         for grid in _grids(cells):
             for c in _of_grid(grid, written):
                 if (c.line, c.claimed) not in settled:
@@ -136,13 +142,25 @@ def _grids(cells: list[Cell]) -> Iterator[Grid]:
     titles = tuple(t for t in dict.fromkeys(c.statement.column for c in cells) if t not in doubled)[:MOST_ACROSS]
     if len(lines) >= 2 and len(titles) >= 2:
         totals = frozenset(i for i, line in enumerate(lines) if _TOTAL.search(names[line]))
-        yield Grid(titles, tuple({t: rows[x][t] for t in titles if t in rows[x]} for x in lines), totals, False)
+        straight = tuple({t: rows[x][t] for t in titles if t in rows[x]} for x in lines)
+        yield Grid(titles, _usual_only(titles, straight, False), totals, False)
     if len(lines) < 3 or len(titles) < 2:
         return
-    named = [f"{names[line]}\0{line}" for line in lines][: MOST_ACROSS * 2]
+    named = [f"{names[line]}\0{line}" for line in lines][:MOST_ACROSS]
     turned = tuple({n: rows[x][t] for n, x in zip(named, lines, strict=False) if t in rows[x]} for t in titles)
     totals = frozenset(i for i, t in enumerate(titles) if _TOTAL.search(t))
-    yield Grid(tuple(named), turned, totals, True)
+    yield Grid(tuple(named), _usual_only(named, turned, True), totals, True)
+
+
+def _usual_only(titles: Sequence[str], cells: tuple[dict[str, Cell], ...], kinds: bool) -> tuple[dict[str, Cell], ...]:
+    """``cells`` that have the words that most under their title have, and their kind too where ``kinds``: columns that
+    are told in other units are no options."""
+
+    def signs(c: Cell) -> tuple[str, object]:
+        return c.words, _kind(c.number) if kinds else None
+
+    usual = {t: Counter(signs(row[t]) for row in cells if t in row).most_common(1) for t in titles}
+    return tuple({t: c for t, c in row.items() if usual[t] and signs(c) == usual[t][0][0]} for row in cells)
 
 
 def _of_grid(grid: Grid, written: list[Number]) -> Iterator[Claim]:
@@ -213,21 +231,12 @@ def _blamed(grid: Grid, r: Relation, row: int, title: str) -> Claim:
 
 
 def _alike(grid: Grid, titles: Sequence[str]) -> list[int]:
-    """Rows that have all of ``titles``, with the words that most rows have in those cells."""
-    usual = {t: _usual(row[t].words for row in grid.cells if t in row) for t in titles}
-    rows = [i for i, row in enumerate(grid.cells) if all(t in row and row[t].words == usual[t] for t in titles)]
-    if grid.across:  # columns that are told in other units are no options
-        kinds = Counter(_kind(grid.cells[i][titles[0]].number) for i in rows)
-        rows = [i for i in rows if _kind(grid.cells[i][titles[0]].number) == kinds.most_common(1)[0][0]]
-    return rows
+    """Rows that have all of ``titles``."""
+    return [i for i, row in enumerate(grid.cells) if all(t in row for t in titles)]
 
 
 def _kind(n: Number) -> tuple[object, bool]:
     return n.dim, n.percent
-
-
-def _usual(words: Iterable[str]) -> str:
-    return Counter(words).most_common(1)[0][0]
 
 
 def _name(title: str) -> str:
@@ -286,9 +295,18 @@ def _products(grid: Grid) -> Iterator[Relation]:
         rows = [i for i in _alike(grid, three) if i not in grid.totals]
         if len(rows) < 3:
             continue
-        for product in three:
+        values = [[grid.cells[i][t].number.value for t in three] for i in rows]
+        for at, product in enumerate(three):
             a, b = (t for t in three if t != product)
-            yield from _product(grid, rows, product, a, b, three[2])
+            x, y = (k for k in range(3) if k != at)
+            if sum(_is_scale(v[at] / (v[x] * v[y])) for v in values) >= 2:
+                yield from _product(grid, rows, product, a, b, three[2])
+
+
+def _is_scale(ratio: float) -> bool:
+    """Whether ``ratio`` is about a power of 1000 or of 1024."""
+    power = math.log(ratio, 1000)
+    return abs(power - round(power)) < 0.025  # 1024 is 1000 to the 1.0034
 
 
 def _product(grid: Grid, rows: list[int], product: str, a: str, b: str, result: str) -> Iterator[Relation]:
@@ -374,11 +392,17 @@ def _whole(ratio: float, room: float = 1e-3) -> bool:
 
 def _sums(grid: Grid) -> Iterator[Relation]:
     """c = a + b (+ d …), of columns that stand together before it."""
-    for at, result in enumerate(grid.titles):
-        before = grid.titles[:at]
-        for start in range(len(before)):
-            for end in range(start + 2, min(len(before), start + MOST_PARTS) + 1):
-                yield from _sum(grid, before[start:end], result, end == len(before))
+    rows = [row for i, row in enumerate(grid.cells) if i not in grid.totals]
+    values = [[row[t].number.value if t in row else math.nan for row in rows] for t in grid.titles]
+    binary = [[row[t].number.binary if t in row else math.nan for row in rows] for t in grid.titles]
+    for start in range(len(grid.titles)):
+        sums = values[start]
+        for end in range(start + 1, min(len(grid.titles) - 1, start + MOST_PARTS)):
+            sums = [x + y for x, y in zip(sums, values[end], strict=True)]
+            for at in range(end + 1, len(grid.titles)):
+                whole = zip(sums, values[at], binary[at], strict=True)
+                if any(abs(x - y) < 0.05 * y or abs(x - z) < 0.05 * z for x, y, z in whole):  # before a closer look
+                    yield from _sum(grid, grid.titles[start : end + 1], grid.titles[at], at == end + 1)
 
 
 def _sum(grid: Grid, parts: tuple[str, ...], result: str, adjoining: bool) -> Iterator[Relation]:

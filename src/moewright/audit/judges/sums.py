@@ -139,6 +139,8 @@ def _failing(total: Part, chosen: list[Part], claim: Claim, f: Facts) -> Claim |
 
 def _collapsed(rows: list[list[Part]]) -> Iterator[list[list[Part]]]:
     """``rows`` with a subtotal in place of the rows before it that it is the sum of."""
+    if len(rows) > 2 * MOST_PARTS:
+        return
     for i in range(len(rows) - 1, 1, -1):
         n = rows[i][0].figure.number
         for start in range(i - 1):
