@@ -10,11 +10,12 @@ from typing import Final
 
 from moewright.audit.audit_record import Audit, Claim, Unread, Variant
 from moewright.audit.judges.admissible import Doubts, doubts_of
-from moewright.audit.judges.assignments import judge_assignments
 from moewright.audit.judges.better import better_of
-from moewright.audit.judges.columns import judge_columns
-from moewright.audit.judges.document_claims import Given, Place, Said, judge_arithmetic, judge_document
+from moewright.audit.judges.document_claims import judge_arithmetic, judge_document
+from moewright.audit.judges.places import Given, Place, Said
 from moewright.audit.judges.words import View
+from moewright.audit.nearby.assignments import judge_assignments
+from moewright.audit.nearby.columns import judge_columns
 from moewright.audit.quantities.readings import Facts, facts_of
 from moewright.audit.reading.configurations import MOST_CONFIGURATIONS, Configuration, Places, configurations_of
 from moewright.audit.reading.corrections import accepted, read_premises

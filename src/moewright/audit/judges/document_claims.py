@@ -4,72 +4,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from itertools import chain, combinations
+from dataclasses import replace
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.judges.admissible import WIDEST, Doubts, admitted, not_checked
-from moewright.audit.judges.derivations import judge_derivations
-from moewright.audit.judges.element_sizes import judge_element_sizes, judge_token_work
+from moewright.audit.judges.admissible import WIDEST, admitted, not_checked
 from moewright.audit.judges.equalities import Outcome, judge_equality, judge_split
-from moewright.audit.judges.figures import Context, Stated, judge_figure, matches, unit_of
+from moewright.audit.judges.figures import Context, Stated, judge_figure, unit_of
 from moewright.audit.judges.formats import judge_formats
-from moewright.audit.judges.ledger import Entry, Ledger
-from moewright.audit.judges.model_slips import judge_model_slips
-from moewright.audit.judges.multiples import judge_multiples
-from moewright.audit.judges.per_gpu_rates import judge_per_gpu_rates
-from moewright.audit.judges.shares import judge_factors, judge_shares, judge_subjects
-from moewright.audit.judges.split_counts import judge_split_counts
+from moewright.audit.judges.places import Given, Place, Said
 from moewright.audit.judges.sums import Part, judge_sums
-from moewright.audit.judges.transfers import judge_transfers
-from moewright.audit.judges.words import View, judge_correct, judge_exactly, judge_words
+from moewright.audit.judges.words import judge_correct, judge_exactly, judge_words
+from moewright.audit.nearby.judge_nearby import judge_nearby
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.document_case import Setting
-from moewright.audit.reading.meaning import meaning_of, topics_named
-from moewright.audit.reading.standing import standing_of
+from moewright.audit.reading.meaning import meaning_of
 from moewright.audit.reading.wordings import DENSE_FORMATS, FORMAT
 from moewright.audit.text.clauses import Clauses, Equality
 from moewright.audit.text.document import Statement
 from moewright.audit.text.expressions import Node, Operation, numbers_in
 from moewright.audit.text.numbers import BYTES, COUNT, FLOP, FLOP_RATE, Dim, Number
-from moewright.case.tensors.layer_tensors import all_tensors
 from moewright.units import format_count
 
 #: bytes of an element in usual formats
 ELEMENTS: Final = (0.5, 1.0, 2.0, 4.0)
 #: what rounding leaves of a figure that follows from another
 FOLLOWS: Final = 0.02
-
-#: (line, value, column) of premises; the column is None where it does not matter
-Given = frozenset[tuple[int, object, str | None]]
-
-
-@dataclass(slots=True)
-class Place:
-    """A configuration as its claims are judged (the view's name is empty for the document's own). ``restated``:
-    verdicts on premises; ``given``: every premise, none of which is a claim; ``unpriced``: why it has no facts of its
-    own, so that no figure of it is judged."""
-
-    view: View
-    doubts: Doubts
-    restated: Sequence[Claim]
-    given: Given
-    unpriced: str = ""
-
-    @property
-    def facts(self) -> Facts:
-        return self.view.facts
-
-
-@dataclass(slots=True)
-class Said:
-    """A statement with what it says in numbers, and the place it stands in."""
-
-    statement: Statement
-    clauses: Clauses
-    place: Place
 
 
 def judge_document(said: Sequence[Said]) -> list[Claim]:
@@ -79,91 +39,9 @@ def judge_document(said: Sequence[Said]) -> list[Claim]:
         by_place.setdefault(id(x.place), []).append(x)
     formats = _formats(x.statement.text for x in said)
     claims = [c for mine in by_place.values() for c in _of_place(mine, formats)]
-    claims = _beside(claims, said)
+    claims = judge_nearby(claims, said)
     claims += judge_correct(tuple(x.statement for x in said), claims)
     return sorted(claims, key=lambda c: c.line)
-
-
-def _beside(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
-    """``claims`` with the verdicts on figures that must follow from others of the document."""
-    ledger = Ledger.of((x.statement, x.clauses) for x in said)
-    device = said[0].place.facts.setting if said else None
-    capacity = device.case.cluster.device.memory if device and "cluster.device.memory" not in device.missing else None
-    found: dict[tuple[int, float | None, str], Claim] = {}
-    facts_at = partial(_facts_at, said)
-    beside = (
-        judge_shares(ledger, capacity),
-        judge_subjects(ledger, capacity, partial(_model_shares, said)),
-        judge_factors(ledger),
-        judge_transfers(ledger),
-        judge_multiples(ledger, facts_at),
-        judge_model_slips(ledger, facts_at),
-        judge_split_counts(ledger, facts_at),
-        judge_per_gpu_rates(ledger),
-        judge_element_sizes(ledger),
-        judge_token_work(ledger),
-        judge_derivations(ledger, partial(_is_known, said)),
-    )
-    for e, claim in chain.from_iterable(beside):
-        place = said[e.index].place
-        if claim.verdict is Verdict.WRONG and standing_of(e.statement, place.view.name):
-            continue
-        found[claim.line, claim.claimed, claim.text] = replace(claim, configuration=place.view.name)
-    kept = [c for c in claims if not (c.verdict is Verdict.NOT_CHECKED and (c.line, c.claimed, c.text) in found)]
-    decided = {(c.line, c.claimed, c.text) for c in kept if c.verdict is not Verdict.NOT_CHECKED}
-    return kept + [c for key, c in found.items() if key not in decided]
-
-
-def _is_known(said: Sequence[Said], e: Entry) -> bool:
-    """Whether the planner derives a figure such as ``e`` for a quantity that its text names, in any scope."""
-    x = said[e.index]
-    meaning = meaning_of(e.figure, x.statement)
-    names = [*([meaning.name] if meaning is not None else []), *topics_named(e.figure, x.statement)]
-    context = Context(x.place.facts, x.place.view.name)
-    scopes = [frozenset(c) for k in range(4) for c in combinations(("gpu", "layer", "expert", "token"), k)]
-    return any(
-        matches(e.number, r.value)
-        for name in dict.fromkeys(names)
-        for scope in scopes
-        for r in context.readings(name, scope)
-    )
-
-
-def _model_shares(said: Sequence[Said], index: int) -> dict[str, tuple[float, ...]]:
-    """Shares of a model's parameters that its experts (all, or those that are routed) and its attention have."""
-    needs = (
-        "model.layers",
-        "model.hidden_size",
-        "model.experts.count",
-        "model.experts.intermediate_size",
-        "model.vocab_size",
-    )
-    facts = _facts_at(said, index, (*needs, "model.experts.gated", "model.attention.kv_heads"))
-    if facts is None:
-        return {}
-    model = facts.case.model
-    counts: dict[str, int] = {}
-    for tensor, count in all_tensors(model):
-        counts[tensor.kind] = counts.get(tensor.kind, 0) + tensor.parameters * count
-    total = sum(counts.values())
-    routed, shared = counts.get("experts", 0), counts.get("shared_experts", 0)
-    less = total - counts.get("vocabulary", 0)
-    return {
-        "experts": tuple(x / y for x in (routed, routed + shared) for y in (total, less)),
-        "attention": tuple(counts.get("attention", 0) / y for y in (total, less)),
-    }
-
-
-def _facts_at(said: Sequence[Said], index: int, needs: tuple[str, ...]) -> Facts | None:
-    """The facts of the configuration that statement ``index`` stands in, where the document gives ``needs``, or a model
-    by its name, and not several values of them."""
-    place = said[index].place
-    setting = place.facts.setting
-    open_ = any(f in setting.missing for f in needs if f.startswith("model."))
-    guessed = any(f in setting.assumed and setting.assumed[f].source.startswith("default") for f in needs)
-    if place.unpriced or open_ or guessed or place.doubts.of(("model.name", *needs)):
-        return None
-    return place.facts
 
 
 #: what is in a format of its own

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.judges.ledger import Entry, Ledger, is_amount, meet, over, ranges, slip, span_between, times, words
+from moewright.audit.nearby.ledger import Entry, Ledger, is_amount, meet, over, ranges, slip, span_between, times, words
 from moewright.audit.reading.word_lists import words_of
 from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP, FLOP_RATE, SECONDS, Dim
 from moewright.units import format_quantity
@@ -43,9 +43,9 @@ def judge_transfers(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             whole = formula & {BYTE_RATE, FLOP_RATE} and formula & {BYTES, FLOP}  # its own arithmetic is judged
             if e.number.dim != SECONDS or e.figure.role == "operand" or whole:
                 continue
-            rate = _rate(entries, i)
-            if rate is not None:
-                claim = _judged(e, rate, ledger)
+            found = _rate(entries, i)
+            if found is not None:
+                claim = _judged(e, found, ledger)
                 if claim is not None:
                     yield e, claim
 

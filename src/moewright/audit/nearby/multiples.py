@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.judges.ledger import Entry, Ledger, Range, is_amount, meet, ranges, slip, times
-from moewright.audit.judges.model_slips import FactsAt
+from moewright.audit.nearby.ledger import Entry, Ledger, Range, is_amount, meet, ranges, slip, times
+from moewright.audit.nearby.model_slips import FactsAt
 from moewright.audit.text.clauses import ends_range
 from moewright.audit.text.numbers import BYTES, COUNT, FLOP, NAMES, SECONDS
 from moewright.units import format_quantity
@@ -32,7 +32,9 @@ _TOGETHER: Final = re.compile(
 #: what stands behind the figure that it is said of
 _BEHIND: Final = re.compile(r"over|across|for|in|through|all|über|in allen|für", re.IGNORECASE)
 _LAYER: Final = re.compile(r"(?:per|one|a|each|single|/)[ -]?layer|je Schicht|pro Schicht|每层|单层", re.IGNORECASE)
-_COMMON: Final = frozenset("per all layers layer in the of one each total gb mb kib".split())
+_COMMON: Final = frozenset(
+    ["per", "all", "layers", "layer", "in", "the", "of", "one", "each", "total", "gb", "mb", "kib"]
+)
 #: two of what is told nearby: both directions, keys and values
 _BOTH: Final = re.compile(
     r"\bboth\b|\band combine|dispatch and|K and V|twice|each way|round trip|forward and|beide|hin und|"
@@ -107,13 +109,13 @@ def _told(m: re.Match[str], entries: list[Entry], text: str) -> Entry | None:
             and is_amount(e.number)
         ):
             return e
-    e = next((x for x in entries if x.number.at >= m.end() and is_amount(x.number)), None)
-    if e is None:
+    behind = next((x for x in entries if x.number.at >= m.end() and is_amount(x.number)), None)
+    if behind is None:
         return None
-    between = text[m.end() : e.number.at]
+    between = text[m.end() : behind.number.at]
     if len(between) > 60 or re.search(r"\d|[;.|]", between) or not _TOGETHER.search(m[0] + between):
         return None
-    return e
+    return behind
 
 
 def _worked_out(e: Entry) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.judges.ledger import Entry, Ledger, Range, is_amount, meet, over, ranges, span_between, words
+from moewright.audit.nearby.ledger import Entry, Ledger, Range, is_amount, meet, over, ranges, span_between, words
 from moewright.audit.reading.word_lists import words_of
 from moewright.audit.text.clauses import ends_range
 from moewright.audit.text.numbers import BYTES, COUNT, NAMES, Number

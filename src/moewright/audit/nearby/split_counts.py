@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.judges.ledger import Entry, Ledger
-from moewright.audit.judges.model_slips import FactsAt
+from moewright.audit.nearby.ledger import Entry, Ledger
+from moewright.audit.nearby.model_slips import FactsAt
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.text.numbers import COUNT
 from moewright.case.attention_kinds import LatentAttention, SoftmaxAttention

@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.judges.ledger import Entry, Ledger, is_amount, meet, over, ranges, slip, times
+from moewright.audit.nearby.ledger import Entry, Ledger, is_amount, meet, over, ranges, slip, times
 from moewright.audit.text.clauses import ends_range
 from moewright.audit.text.numbers import BYTE_RATE, COUNT, FLOP_RATE, NAMES, PER_SECOND, Number
 from moewright.units import format_quantity

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.judges.ledger import LARGE, Entry, Ledger, meet, ranges, times
+from moewright.audit.nearby.ledger import LARGE, Entry, Ledger, meet, ranges, times
 from moewright.audit.text.numbers import BYTES, COUNT, FLOP, NAMES
 from moewright.units import format_quantity
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.judges.ledger import Entry, Ledger, ranges
+from moewright.audit.nearby.ledger import Entry, Ledger, ranges
 from moewright.audit.text.numbers import PER_SECOND
 from moewright.units import format_quantity
 

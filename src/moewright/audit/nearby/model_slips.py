@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.judges.ledger import Entry, Ledger, is_amount, meet, ranges
+from moewright.audit.nearby.ledger import Entry, Ledger, is_amount, meet, ranges
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.wordings import DENSE_FORMATS, FORMAT
 from moewright.audit.text.numbers import BYTES, COUNT
