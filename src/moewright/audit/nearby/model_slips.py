@@ -53,8 +53,9 @@ class Slips:
 
 
 def judge_model_slips(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
-    """A verdict on every figure of a token's cache, and of what is dispatched, that is what a usual slip makes of it and
-    nothing that it may rightly be; ``facts_at``: the facts of a statement by its number, None where they do not tell."""
+    """A verdict on every figure of a token's cache, and of what is dispatched, that is what a usual slip makes of it
+    and nothing that it may rightly be; ``facts_at``: the facts of a statement by its number, None where they do not
+    tell."""
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
         amounts = [e for e in entries if e.number.dim == BYTES and e.figure.role != "operand" and is_amount(e.number)]
@@ -82,7 +83,8 @@ def cache_slips(facts: Facts) -> Slips | None:
     layers = (1, len(facts.case.model.layers))
     if isinstance(attention, LatentAttention):
         widths = (attention.nope_dim + attention.rope_dim + attention.value_dim, 2 * attention.value_dim)
-        told = f"keys and values of all {attention.heads} heads; MLA keeps {attention.kv_rank} + {attention.rope_dim} values"
+        kept = f"{attention.kv_rank} + {attention.rope_dim} values"
+        told = f"keys and values of all {attention.heads} heads; MLA keeps {kept}"
         return Slips(right, tuple((attention.heads * w * x, told) for w in widths for x in _ELEMENTS), layers)
     if isinstance(attention, SoftmaxAttention) and attention.kv_heads < attention.heads:
         width = attention.head_dim + attention.v_dim
@@ -134,8 +136,8 @@ _TOKEN: Final = re.compile(r"token|Token", re.IGNORECASE)
 
 
 def _of_one_layer(e: Entry, slips: Slips, ledger: Ledger) -> Claim | None:
-    """A verdict on a figure that is said to be a token's, is what one layer keeps of it, and of which the document tells
-    nowhere what all layers keep."""
+    """A verdict on a figure that is said to be a token's, is what one layer keeps of it, and of which the document
+    tells nowhere what all layers keep."""
     s = e.statement
     near = [s, *ledger.statements[max(0, e.index - 2) : e.index], *ledger.statements[e.index + 1 : e.index + 3]]
     layered = any(_LAYER.search(x.text) for x in near if x.path == s.path) or _LAYER.search(" ".join(s.path[-1:]))
@@ -148,7 +150,8 @@ def _of_one_layer(e: Entry, slips: Slips, ledger: Ledger) -> Claim | None:
             stated = [ranges(y.number) for y in ledger.alike(BYTES)]
             if any(meet(y, ((whole / p, whole / p),), 2e-3) for y in stated for p in _PARTS):
                 return None
-            why = f"that is what one layer keeps of a token; all {slips.layers[-1]} keep {format_quantity(whole, 'bytes')}"
+            every = f"all {slips.layers[-1]} keep {format_quantity(whole, 'bytes')}"
+            why = f"that is what one layer keeps of a token; {every}"
             return _wrong(e, why, whole)
     return None
 

@@ -24,7 +24,7 @@ _ALL: Final = re.compile(
 def judge_per_gpu_rates(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on every rate of a GPU that stands beside the rate of all of them, where no number that the document
     names leads from the one to the other."""
-    for index, entries in enumerate(ledger.entries):
+    for entries in ledger.entries:
         for i, e in enumerate(entries):
             n, s = e.number, e.statement
             if n.dim != PER_SECOND or e.figure.role == "operand" or e.figure.formula or n.approx or n.slack > 0.02:
@@ -46,8 +46,8 @@ def judge_per_gpu_rates(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             if not nearest:
                 continue
             right = whole.number.value / nearest
-            why = f"{whole.number.text} over {n.text} is {ratio:.3g}, which is no number of GPUs or groups of the document"
-            why += f"; over {nearest} it is {format_quantity(right, 'per second')}"
+            why = f"{whole.number.text} over {n.text} is {ratio:.3g}, which is no number of GPUs or groups of the "
+            why += f"document; over {nearest} it is {format_quantity(right, 'per second')}"
             yield e, Claim(e.line, s.text, "throughput", Verdict.WRONG, why, n.value, right, unit="per second")
 
 

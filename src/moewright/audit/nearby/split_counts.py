@@ -16,8 +16,8 @@ from moewright.case.attention_kinds import LatentAttention, SoftmaxAttention
 #: fields that the verdicts stand on
 _NEEDS: Final = ("model.layers", "model.attention.heads", "model.attention.kv_heads", "model.experts.count")
 _GPU: Final = re.compile(
-    r"(?:\b(?:per|each|every|an?|one|pro|je|jede[rmsn]?)\s+(?:\w+[ -])?(?:GPU|card|device|rank|Karte)\b|/\s?GPU|每(?:张|个)?\s?(?:卡|GPU)|"
-    r"单卡)",
+    r"(?:\b(?:per|each|every|an?|one|pro|je|jede[rmsn]?)\s+(?:\w+[ -])?(?:GPU|card|device|rank|Karte)\b|"
+    r"/\s?GPU|每(?:张|个)?\s?(?:卡|GPU)|单卡)",
     re.IGNORECASE,
 )
 #: another number of heads or experts than that of a GPU
@@ -31,21 +31,23 @@ _QUERY: Final = re.compile(
 )
 #: experts of a layer, and of all layers
 _LAYER: Final = re.compile(
-    r"(?P<one>\d[\d,]*)\s+(?:routed )?(?:experts?|Experten)\s+(?:per|in each|in every|a|je|pro|of each|of every)\s+(?:MoE[- ])?"
-    r"(?:layer|Schicht)[^.;\d]{0,40}?[^\d.;]"
-    r"(?P<all>\d[\d,]*)(?:\s+(?:experts?|Experten|instances))?\s*(?:in all\b|over (?:all |the )?(?:\d+ )?layers|across|in total|overall|insgesamt)",
+    r"(?P<one>\d[\d,]*)\s+(?:routed )?(?:experts?|Experten)\s+"
+    r"(?:per|in each|in every|a|je|pro|of each|of every)\s+(?:MoE[- ])?(?:layer|Schicht)[^.;\d]{0,40}?[^\d.;]"
+    r"(?P<all>\d[\d,]*)(?:\s+(?:experts?|Experten|instances))?\s*"
+    r"(?:in all\b|over (?:all |the )?(?:\d+ )?layers|across|in total|overall|insgesamt)",
     re.IGNORECASE,
 )
 _OVER: Final = re.compile(
-    r"(?P<one>\d[\d,]*)\s+(?:Experten|experts?)\s+(?:je|pro|per|a)\s+(?:Schicht|layer)[^.;\d]{0,20}(?:über alle|in allen|over all|across all|in all)[^.;\d]{0,24}"
+    r"(?P<one>\d[\d,]*)\s+(?:Experten|experts?)\s+(?:je|pro|per|a)\s+(?:Schicht|layer)[^.;\d]{0,20}"
+    r"(?:über alle|in allen|over all|across all|in all)[^.;\d]{0,24}"
     r"(?P<all>\d[\d,]*)\s+(?:Experten|experts?)",
     re.IGNORECASE,
 )
 
 
 def judge_split_counts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
-    """A verdict on every number of heads of a GPU, which tensor parallelism must leave of the model's, and on experts of
-    all layers beside those of one."""
+    """A verdict on every number of heads of a GPU, which tensor parallelism must leave of the model's, and on experts
+    of all layers beside those of one."""
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
         facts = facts_at(index, _NEEDS) if entries else None
@@ -93,10 +95,12 @@ def _local(text: str, name: str) -> int:
 
 
 _OF_LAYER: Final = re.compile(
-    r"(?P<count>\d+)\s*(?:routed )?experts?\s*(?:per|in each|in every|a|/)\s*(?:MoE )?layer\s*(?:and|per|on each|on every|/)\s*"
-    r"(?:each |every |per )?(?:GPU|card|device|rank)|"
-    r"(?P<other>\d+)\s*(?:routed )?experts?\s*(?:per|on each|on every|on a|/)\s*(?:GPU|card|device|rank)\s*(?:and|per|in each|/)\s*(?:each |every )?"
-    r"(?:MoE )?layer|每卡(?:每层)?\s*(?P<zh>\d+)\s*个?(?:路由)?专家|(?P<de>\d+)\s*(?:geroutete )?Experten je (?:MoE-)?Schicht und (?:GPU|Karte)",
+    r"(?P<count>\d+)\s*(?:routed )?experts?\s*(?:per|in each|in every|a|/)\s*(?:MoE )?layer\s*"
+    r"(?:and|per|on each|on every|/)\s*(?:each |every |per )?(?:GPU|card|device|rank)|"
+    r"(?P<other>\d+)\s*(?:routed )?experts?\s*(?:per|on each|on every|on a|/)\s*(?:GPU|card|device|rank)\s*"
+    r"(?:and|per|in each|/)\s*(?:each |every )?(?:MoE )?layer|"
+    r"每卡(?:每层)?\s*(?P<zh>\d+)\s*个?(?:路由)?专家|"
+    r"(?P<de>\d+)\s*(?:geroutete )?Experten je (?:MoE-)?Schicht und (?:GPU|Karte)",
     re.IGNORECASE,
 )
 
