@@ -81,7 +81,7 @@ def test_billions_of_parameters_are_no_bytes():
         "64 sequences of 4,096 tokens = 262,144 tokens",
         "160 experts = 7.55 GB",
         "$32 / (31.8k × 3600) = $0.28 per million tokens",
-        "2 × 4 × 128 × 94 × 2 = 192 512 octets",
+        "2 × 4 × 128 × 94 × 2 = 192 512 elements",
     ],
 )
 def test_what_is_no_whole_equation_is_not_evaluated(text):

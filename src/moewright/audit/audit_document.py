@@ -21,7 +21,7 @@ from moewright.audit.reading.configurations import MOST_CONFIGURATIONS, Configur
 from moewright.audit.reading.corrections import accepted, read_premises
 from moewright.audit.reading.document_case import Setting, parse_assume, strategies
 from moewright.audit.reading.premises import Premise, keyed_premises, premises_of, told_premises
-from moewright.audit.reading.restated import inferred, judge_premises, judge_strategy
+from moewright.audit.reading.restated import inferred, is_of_another_model, judge_premises, judge_strategy
 from moewright.audit.reading.wordings import PARAMETERS
 from moewright.audit.text.clauses import Clauses, clauses_of
 from moewright.audit.text.document import MOST_STATEMENTS, Document, Statement, parse, read_text
@@ -69,7 +69,7 @@ def audit_document(
         note = "" if claims else "nothing to check: no premise of a strategy and no claim was found"
         return Audit(document.file, (), (), (), claims, None, note)
     places = configurations_of(document, keyed + told) if spec is None else Places({}, {}, {})
-    setting, premises, unread = accepted(premises, assumed, spec, document.file)
+    setting, premises, unread = _accepted(premises, assumed, spec, document.file)
     if document.unread is not None:
         reason = f"it and what follows are beyond the first {MOST_STATEMENTS:,} statements, which are read"
         unread = (*unread, Unread(document.unread.line, document.unread.text, reason))
@@ -110,6 +110,19 @@ def _with_tables(said: list[tuple[Statement, Clauses]], claims: tuple[Claim, ...
     return tuple(sorted((*claims, *judge_columns(said, claims)), key=lambda c: c.line))
 
 
+def _accepted(
+    premises: list[Premise], assumed: dict[str, object], spec: str | None, file: str
+) -> tuple[Setting, list[Premise], tuple[Unread, ...]]:
+    """What ``premises`` make, without a model that is only mentioned."""
+    setting, kept, unread = accepted(premises, assumed, spec, file)
+    if not is_of_another_model(kept, setting):
+        return setting, kept, unread
+    named = next(p for p in kept if p.field == "model.name")
+    reason = f"{named.value} is mentioned, and the sizes that the document gives are not its"
+    setting, kept, more = accepted([p for p in kept if p.field != "model.name"], assumed, spec, file)
+    return setting, kept, (*unread, *more, Unread(named.line, named.text, reason))
+
+
 def _facts(setting: Setting) -> Facts:
     """The facts of ``setting``; where its batch divides over no ranks, that of all GPUs when it is of each."""
     found, reason = strategies(setting)
@@ -132,7 +145,7 @@ def _doubts(doubts: Doubts, setting: Setting, facts: Facts) -> Doubts:
 def _place(c: Configuration, assumed: dict[str, object], file: str, base: Place) -> Place:
     """What the claims of ``c`` are judged against; nothing where its premises make no case."""
     try:
-        setting, premises, _ = accepted(list(c.premises), assumed, None, file)
+        setting, premises, _ = _accepted(list(c.premises), assumed, None, file)
     except SpecError as error:
         return _unpriced(c, base, f"the premises of {c.name[:60]!r} make no case: {error.problem}")
     facts = _facts(setting)

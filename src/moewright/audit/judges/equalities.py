@@ -89,6 +89,8 @@ def _implied(e: Equality, o: Outcome) -> bool:
         return False
     ratio = abs(o.claimed / o.computed)
     ratio = max(ratio, 1 / ratio)
+    if isinstance(e.left, Number) and isinstance(e.right, Number):  # told twice: in another unit, or each and all
+        return ratio > NEAR / 2 and not any(abs(ratio / x - 1) <= 0.03 for x in _POWERS)
     if not (e.text.count("→") or any(n.noun for n in numbers) or ratio > FAR):
         return False
     last = list(numbers_in(e.right))[-1]
@@ -187,6 +189,8 @@ def _agree(left: Value, right: Value, e: Equality) -> bool:
     scales = [1.0]
     if left.dims == {COUNT} and (right.dims != {COUNT} or last.factor >= 1e6):
         scales.append(1 / last.factor)
+        if right.dims & {FLOP, FLOP_RATE}:  # 1024 × 989 × 0.38 = 385 PFLOPS, of TFLOPS
+            scales += [1e-6, 1e-9, 1e-12]
     elif right.dims == {COUNT} and left.dims != {COUNT}:
         scales += _POWERS
     if "iB" in last.text:  # GiB written for GB

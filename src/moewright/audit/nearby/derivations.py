@@ -112,11 +112,9 @@ def _astray(e: Entry, entries: list[Entry], near: list[Entry], ledger: Ledger) -
     close = x.index >= e.index - 1 or (s.kind == "cell" and x.statement.group == s.group)
     if x.number.dim != n.dim or not close or digits(x.number) < LEAST_DIGITS:
         return None
-    own = [
-        y
-        for y in entries
-        if y.number.dim == COUNT and y.number.whole and 1 < y.number.value < 1e5 and y.figure.role != "operand"
-    ]
+    about = [*entries, *(ledger.entries[e.index - 1] if e.index else [])]
+    own = [y for y in about if y.number.dim == COUNT and y.number.whole and 1 < y.number.value < 1e5]
+    own = [y for y in own if y.index != e.index or y.figure.role != "operand"]
     for count in (1.0, *(y.number.value for y in own)):
         for whole in dict.fromkeys((x.number.value * count, x.number.value / count)):
             room = n.slack + x.number.slack + 1e-3

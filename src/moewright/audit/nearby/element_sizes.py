@@ -9,6 +9,7 @@ from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.ledger import LARGE, Entry, Ledger, meet, ranges, times
+from moewright.audit.reading.wordings import FORMAT
 from moewright.audit.text.numbers import BYTES, COUNT, FLOP, NAMES
 from moewright.units import format_quantity
 
@@ -18,7 +19,9 @@ _EACH: Final = re.compile(
 _SIZES: Final = (1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 18.0, 20.0)
 _BYTES_TITLE: Final = re.compile(r"bytes?\b|B/|字节|Byte", re.IGNORECASE)
 _ACTIVE: Final = re.compile(r"\bactiv|aktiv|激活", re.IGNORECASE)
-_TOTAL: Final = re.compile(r"\btotal|\ball\b|in all|complete|whole model|model|gesamt|insgesamt|总", re.IGNORECASE)
+_TOTAL: Final = re.compile(
+    r"\btotal|\bsum\b|Summe|\ball\b|in all|complete|whole model|model|gesamt|insgesamt|总", re.IGNORECASE
+)
 _DENSE: Final = re.compile(r"dense|if every|all experts|without routing|dicht|稠密", re.IGNORECASE)
 
 
@@ -66,11 +69,64 @@ def _judged(e: Entry, counts: list[Entry], size: float, beside: bool) -> Claim |
     return Claim(e.line, e.statement.text, "memory", Verdict.WRONG, why, e.number.value, right, unit="bytes")
 
 
+_WHOLE: Final = re.compile(
+    r"\bmodel\b|checkpoint|(?:one|a|single|complete|whole|full) copy|all (?:the )?weights|Gesamtmodell|Modell\b|整个模型|模型权重|全部权重",
+    re.IGNORECASE,
+)
+_PART: Final = re.compile(
+    r"\b(?:per|each|every|on)\b (?:\w+ )?(?:GPU|card|device|rank|node|box)|/\s?GPU|expert|attention|embed|active|cache|\bKV\b|optimi|gradient|"
+    r"activation|每卡|单卡|je (?:GPU|Karte)|shard|quantiz|expert|专家|注意力|激活|缓存|优化",
+    re.IGNORECASE,
+)
+#: formats, and bytes of an element of each
+_BITS: Final = {"fp32": 4.0, "bf16": 2.0, "bfloat16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5}
+
+
+def judge_model_bytes(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on the bytes that a whole model is said to take in one format, by the total of its parameters."""
+    totals = [
+        x
+        for x in ledger.alike(COUNT)
+        if x.number.value >= 1e9
+        and _TOTAL.search(f"{x.figure.words} {x.statement.key}")
+        and not _PARTIAL.search(f"{x.figure.words} {x.statement.key}")
+    ]
+    if not totals:
+        return
+    for entries in ledger.entries:
+        for e in entries:
+            s, n = e.statement, e.number
+            named = {m.lower() for m in FORMAT.findall(s.text)}
+            if n.dim != BYTES or n.value < 1e9 or e.figure.role != "lone" or len(named) != 1 or n.slack > 0.03:
+                continue
+            amounts = [x for x in entries if x.number.dim == BYTES and x.number.value >= 1e9]
+            size = _BITS.get(named.pop())
+            if size is None or len(amounts) > 1 or not _WHOLE.search(s.text) or _PART.search(s.text):
+                continue
+            if any(abs(n.value / (x.number.value * size) - 1) < 0.1 for x in totals):
+                continue
+            for x in totals:
+                ratio = n.value / (x.number.value * size)
+                if any(abs(ratio / y - 1) < n.slack + x.number.slack + 5e-3 for y in (0.5, 2.0, 0.25, 4.0, 1e-3, 1e3)):
+                    right = x.number.value * size
+                    why = f"{x.number.text} parameters at {size:g} bytes each take {format_quantity(right, 'bytes')}"
+                    yield e, Claim(e.line, s.text, "memory", Verdict.WRONG, why, n.value, right, unit="bytes")
+                    break
+
+
+_PARTIAL: Final = re.compile(r"activ|aktiv|激活|expert|attention|embed|专家|注意力|layer|Schicht|层", re.IGNORECASE)
+
+
+def _said_of(e: Entry) -> str:
+    """The words that a number of parameters is told with; of a result, the whole sentence."""
+    return f"{e.figure.words} {e.statement.key} {e.statement.text if e.figure.role == 'result' else ''}"
+
+
 def judge_token_work(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on FLOPs that are 2 or 6 times all parameters of a model, of which the document says that a token passes
     fewer."""
     counts = [x for x in ledger.alike(COUNT) if x.figure.role != "operand"]
-    active = [x for x in counts if _ACTIVE.search(f"{x.figure.words} {x.statement.key}") and not x.figure.remark]
+    active = [x for x in counts if _ACTIVE.search(_said_of(x)) and not x.figure.remark]
     totals = [x for x in counts if x not in active and _TOTAL.search(f"{x.figure.words} {x.statement.key}")]
     if not active or not totals:
         return

@@ -11,7 +11,7 @@ from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.judges.figures import Context, matches
 from moewright.audit.judges.places import Said
 from moewright.audit.nearby.derivations import judge_derivations
-from moewright.audit.nearby.element_sizes import judge_element_sizes, judge_token_work
+from moewright.audit.nearby.element_sizes import judge_element_sizes, judge_model_bytes, judge_token_work
 from moewright.audit.nearby.ledger import Entry, Ledger
 from moewright.audit.nearby.model_slips import judge_model_slips
 from moewright.audit.nearby.multiples import judge_multiples
@@ -43,6 +43,7 @@ def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
         judge_per_gpu_rates(ledger),
         judge_element_sizes(ledger),
         judge_token_work(ledger),
+        judge_model_bytes(ledger),
         judge_derivations(ledger, partial(_is_known, said)),
     )
     for e, claim in chain.from_iterable(beside):

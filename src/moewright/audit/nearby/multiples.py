@@ -52,7 +52,7 @@ def judge_multiples(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, 
         s = ledger.statements[index]
         if s.kind == "heading":
             continue
-        title = _ALL.search(s.row) if s.kind == "cell" else None
+        title = _ALL.search(s.row if s.kind == "cell" else s.key)
         if title is not None and len(amounts := [x for x in entries if is_amount(x.number)]) == 1:
             yield from _of_row(amounts[0], title, ledger, facts_at)
         for m in _ALL.finditer(s.value):
@@ -81,7 +81,14 @@ def _of_row(e: Entry, m: re.Match[str], ledger: Ledger, facts_at: FactsAt) -> It
         count = len(facts.case.model.layers)
     if count < 2 or _worked_out(e) or e.figure.role == "operand":
         return
-    one = [x for x in ledger.before(e.index, 3) if _LAYER.search(x.statement.row) and x.number.dim == e.number.dim]
+    one = [x for x in ledger.before(e.index, 3) if x.number.dim == e.number.dim and is_amount(x.number)]
+    if e.statement.kind != "cell":
+        if one and abs(e.number.value / one[0].number.value - 1) < 1e-3:  # one told again as all
+            whole, unit = one[0].number.value * count, NAMES.get(e.number.dim, "")
+            why = f"{one[0].number.text} × {count} is {format_quantity(whole, unit)}: the {count} times too small"
+            yield e, Claim(e.line, e.statement.text, "multiple", Verdict.WRONG, why, e.number.value, whole, unit=unit)
+        return
+    one = [x for x in one if _LAYER.search(x.statement.row)]
     names = {w.lower() for w in re.findall(r"[^\W\d]{2,}", e.statement.row)}
     one = [x for x in one if names & {w.lower() for w in re.findall(r"[^\W\d]{2,}", x.statement.row)} - _COMMON]
     if not one:

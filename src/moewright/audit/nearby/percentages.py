@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from math import prod
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
@@ -59,12 +60,12 @@ def judge_factors(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         for e in entries:
             n, formula = e.number, e.figure.formula
             whole = [x for x in formula if x.dim == COUNT and x.whole and x.value in percent and not x.noun]
-            amount = [x for x in formula if x not in whole and x.value * (whole[0].value if whole else 0) > 0]
-            if len(formula) != 2 or len(whole) != 1 or len(amount) != 1 or n.percent or not amount[0].value:
+            others = [x for x in formula if x not in whole]
+            if len(whole) != 1 or not 1 <= len(others) <= 3 or n.percent:
                 continue
-            factor = n.value / amount[0].factor / amount[0].value * amount[0].factor
-            factor = factor if amount[0].dim == n.dim else n.value / n.factor / amount[0].value
-            if abs(factor / whole[0].value - 1) < 0.02:
+            product = prod(x.value for x in others) * (1.0 if any(x.dim == n.dim for x in others) else n.factor)
+            if product and abs(n.value / product / whole[0].value - 1) < 0.02:
+                amount = others
                 right = n.value / 100
                 why = f"{whole[0].text}% of {amount[0].text} is a hundredth of that"
                 unit = NAMES.get(n.dim, "")

@@ -110,7 +110,14 @@ def _rate(entries: list[Entry], i: int) -> Entry | None:
     first, second = sorted((e, rate), key=lambda x: x.number.at)
     s = e.statement
     before = s.value[: rate.number.at]
-    if not _AT.search(before) and not (rate is first and _REACHED.search(re.split(r"[;.](?!\d)", before)[-1])):
+    joined = rate is first and re.fullmatch(
+        r"\s*(?:per GPU|per card|je GPU)?\s*[:=→]\s*[~≈]?", span_between(s, first.number, second.number)
+    )
+    if (
+        not joined
+        and not _AT.search(before)
+        and not (rate is first and _REACHED.search(re.split(r"[;.](?!\d)", before)[-1]))
+    ):
         return None
     between = re.sub(r"\([^()]*\)", " ", span_between(s, first.number, second.number))
     if re.search(r"[;|]|\d", between) or len(between) > 60:

@@ -77,7 +77,9 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
         topic = "memory.total"
     if topic is None and kind in ("bytes", "flops") and _TOTAL.search(f"{own} {s.key}"):
         topic = {"bytes": "memory.total", "flops": "compute.total"}[kind]
-    if topic is None:
+    if topic is None or (topic == "count.experts" and "token" in _scopes_in(f"{own} {figure.number.noun}")):
+        return None  # experts of a token are no experts of anything else
+    if topic == "count.parameters" and figure.formula and re.search(r"FLOP", s.text):
         return None
     if topic == "count.tokens" and figure.number.factor >= 1e9:
         return None  # of a training run

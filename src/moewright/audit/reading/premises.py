@@ -161,6 +161,8 @@ def _keyed(s: Statement) -> Iterator[Premise]:
         fits = [t for t in numbers if t.number is not None and _fits(t.number, dims)]
         if fits and _SIZE_WORD.search(s.value[: fits[0].at]):
             return  # experts: EP 16
+        if fits and field.startswith("model.") and _SHARED_OUT.match(s.value[fits[0].at + len(fits[0].text) :]):
+            return  # experts: 8 per GPU
         if fits and (fits[0] is tokens[0] or fits[0].at < 24):
             yield from _valued(field, fits[0].number, s)
         elif field.endswith("latency") or not fits:
@@ -168,6 +170,10 @@ def _keyed(s: Statement) -> Iterator[Premise]:
         return
 
 
+_SHARED_OUT: Final = re.compile(
+    r"\s*(?:tokens?\b|each\b|apiece|(?:per|on each|on every|je|pro|/)\s*(?:expert|GPU|card|rank|device|Karte|Experte))",
+    re.IGNORECASE,
+)
 #: sizes with their names, each of which the phrases of running text read
 _GLUED: Final = re.compile(r"\b(?:E?[TD]P|[EPC]P)\d")
 _OF_GROUP: Final = re.compile(r"token|group|组|Gruppe|batch|per |pro |je |每", re.IGNORECASE)

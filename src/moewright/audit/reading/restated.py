@@ -35,6 +35,16 @@ _COMPARED: Final = (
 )
 
 
+def is_of_another_model(premises: list[Premise], setting: Setting) -> bool:
+    """Whether the model that is named is only mentioned: two sizes that the document gives are not its."""
+    if "model.name" not in setting.given or setting.from_spec:
+        return False
+    known = known_sizes(setting)
+    told = {p.field: p.value for p in reversed(premises) if p.keyed and p.field in known}
+    other = [f for f, value in told.items() if value != known[f]]
+    return len(other) >= 2
+
+
 def judge_premises(premises: list[Premise], setting: Setting) -> Iterator[Claim]:
     """Premises that differ from where they were given first, and sizes that differ from a named model's."""
     known = known_sizes(setting) if "model.name" in setting.given or setting.from_spec else {}
@@ -61,6 +71,7 @@ def judge_premises(premises: list[Premise], setting: Setting) -> Iterator[Claim]
         elif first is not None and p.value != first.value:
             why = f"line {first.line} gives {first.value} for {p.field}"
             alike = p.keyed and first.keyed and p.path == first.path and not p.field.startswith("strategy")
+            alike = alike and p.where is not None and first.where is not None and p.where.group == first.where.group
             alike = alike and _key(p) == _key(first)  # token dimension and hidden size may be two things
             verdict = Verdict.CONTRADICTED if alike else Verdict.NOT_CHECKED
             why += "" if alike else "; this may be of a part, a phase or another configuration"

@@ -42,6 +42,11 @@ _END: Final = re.compile(r"[.!?。;](?<![A-Za-z]\.[A-Za-z]\.)(?<!vs\.)(?<!e\.g\.
 _MEASURED: Final = re.compile(r"\d\s?(?:[KMGTP]i?B|B|[mun]s|[KMGTP]?FLOP\w*|%)(?:\b|/|$)")
 #: a heading that a paragraph begins with
 _RUN_IN: Final = re.compile(r"\s*(?:\*\*|__)([^*_\n]{1,60}?)\.?(?:\*\*|__)\.?\s+\S")
+#: digits in groups of three with spaces between, before what is counted by the thousand
+_SPACED: Final = re.compile(
+    r"(?<![\d.,])(?<![\d.,] )\d{1,3}(?: \d{3})+(?=(?: |-)(?:tokens?|bytes?|B|Token|Byte|octets?|params?|parameters?)\b)",
+    re.I,
+)
 #: no figure has so many digits, no word so many letters
 _RUN: Final = re.compile(r"(\d{40})\d+|([A-Za-z_]{60})\w+")
 _POWERS: Final = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
@@ -167,6 +172,8 @@ def normal(text: str) -> str:
     text = re.sub(r"<[^<>]{0,40}>", " ", text) if re.search(r"</|<br|<b>|<i>|<sub>", text) else text
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda m: "^" + m[0].translate(_POWERS), text)
     text = text.replace("{,}", ",")
+    text = re.sub(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))", ",", text)
+    text = _SPACED.sub(lambda m: m[0].replace(" ", ","), text)
     text = re.sub(r"\b(Mrd|Mio|Bio|ca)\.(?=\s|$|[,;:)])", r"\1", text)
     text = unicodedata.normalize("NFKC", text).replace("−", "-").replace("–", "-").replace("—", ", ")
     if "\\" in text:

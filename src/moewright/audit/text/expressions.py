@@ -88,7 +88,10 @@ def _without_names(tokens: list[Token]) -> list[Token]:
         at = i if named and named["value"] else i + 1 + sign
         number = tokens[at].kind == "number" if named and not named["value"] and at < len(tokens) else bool(named)
         behind = tokens[at + 1] if at + 1 < len(tokens) else None
-        product = (out and out[-1].kind == "op") or (behind is not None and behind.kind == "op" and behind.text == "×")
+        listed = bool(out) and out[-1].kind == "op"
+        if listed and (len(out) < 2 or out[-2].kind not in ("number", "close")):  # PP·TP = 2·4
+            number = False
+        product = listed or (behind is not None and behind.kind == "op" and behind.text == "×")
         if named and number and product and (named["value"] or at < len(tokens)):
             token = tokens[at]
             if named["value"]:

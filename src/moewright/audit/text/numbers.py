@@ -97,13 +97,13 @@ _UNIT: Final = re.compile(
     r"\s?(?:"
     rf"(?P<bits>[KMGT]?)(?:bit/s|bits/s|bps\b)"
     rf"|(?P<flops>[kKMGTPE]?|mega|giga|tera|peta)\s?(?P<flop>FLOPS?|FLOPs|[Ff]lop[sS]?|OPS)(?P<flopsec>{_SECOND})?(?![A-Za-z])"
-    rf"|(?P<bytes>[KMGTPE]i?|k)?(?:B(?:ytes?)?|bytes?)(?P<bytesec>{_SECOND})?(?![A-Za-z])"
+    rf"|(?P<bytes>[KMGTPE]i?|k)?(?:B(?:ytes?)?|bytes?)(?P<bytesec>{_SECOND})?(?![A-Za-z]|(?<=B)\d)"
     rf"|(?P<zh>[KMGT])?字节"
     r"|(?P<time>ns|us|µs|μs|μS|uS|ms|mS|s|secs?|seconds?|minutes?|min|hours?|microseconds?|"
-    r"milliseconds?|hrs?|days?|weeks?|Sekunden?|Minuten?|Stunden?|Tagen?)(?![A-Za-z/])"
+    r"milliseconds?|h(?=[\s).,;]|$)|hrs?|days?|weeks?|Sekunden?|Minuten?|Stunden?|Tagen?)(?![A-Za-z/])"
     r"|(?P<zhtime>微秒|毫秒|纳秒|秒|分钟|小时|天)"
     r"|(?P<percent>%|percent\b)"
-    r"|(?P<count>[KMBTk](?![A-Za-z])|万|亿|thousand\b|million\b|billion\b|trillion\b|"
+    r"|(?P<count>[KMBTk](?![A-Za-z0-9])|万|亿|thousand\b|million\b|billion\b|trillion\b|"
     r"Mio\b|Millionen\b|Mrd\b|Milliarden\b|Billionen\b)"
     r")"
 )
@@ -127,7 +127,7 @@ _PER: Final = {
 }
 _NUMBER: Final = re.compile(
     r"(?P<approx>[~≈≃约]\s*)?(?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
-    r"(?P<power>[eE][+-]?\d{1,3}(?![\w.])|\s?[×x*·]\s?10\^-?\d{1,3}|\^-?\d{1,3})?",
+    r"(?P<power>[eE][+-]?\d{1,3}(?!\w|\.\d)|\s?[×x*·]\s?10\^-?\d{1,3}|\^-?\d{1,3})?",
 )
 _ABOUT: Final = (
     *("about", "roughly", "approximately", "around", "approx", "nearly"),
@@ -145,7 +145,7 @@ _TIMES: Final = {
     "分钟": 60.0,
     "小时": 3600.0,
     "天": 86400.0,
-    **dict.fromkeys(("hr", "hrs", "Stunde", "Stunden"), 3600.0),
+    **dict.fromkeys(("h", "hr", "hrs", "Stunde", "Stunden"), 3600.0),
     **dict.fromkeys(("Minute", "Minuten"), 60.0),
     **dict.fromkeys(("Sekunde", "Sekunden"), 1.0),
     **dict.fromkeys(("day", "days", "Tage", "Tagen"), 86400.0),
