@@ -1,0 +1,63 @@
+"""Bytes are parameters times the bytes of each; the work of a token is that of its active parameters."""
+
+import pytest
+
+from audits import audited, failing, one_wrong
+
+TABLE = """| Part | Parameters | Bytes each | Memory |
+|---|---|---|---|
+| Experts | 45.1 B | 1 | 45.1 GB |
+| Attention | 1.34 B | 2 | {} |"""
+MODEL = "The model has 46.7 B parameters in total, of which 12.9 B are active.\n\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "right", "wrong", "why"),
+    [
+        ("- Parameters: 46.7 B\n- Master copies, 4 bytes each: {}", "186.8 GB", "93.4 GB", "take 186.8 GB"),
+        ("There are 46.7 B parameters. Moments take 8 bytes per parameter: {}.", "373.6 GB", "37.36 GB", "take 373.6 GB"),
+        (TABLE, "2.68 GB", "1.34 GB", "1.34 B at 2 bytes each take 2.680 GB"),
+        (TABLE, "2.68 GB", "3.11 GB", "take 2.680 GB"),
+    ],
+)  # fmt: skip
+def test_bytes_of_so_many_parameters(text, right, wrong, why):
+    claim = one_wrong(text, right, wrong)
+    assert claim.quantity == "memory"
+    assert why in claim.why
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- Parameters: 46.7 B\n- Master copies, 4 bytes each / 8 GPUs: 23.35 GB",
+        "- Parameters: 46.7 B\n- Scales, 4 bytes each: 11.2 GB",
+        TABLE.format("3.11 GB").replace("| 2 |", "| 2.1 |"),
+    ],
+)
+def test_other_bytes_are_not_wrong(text):
+    assert failing(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "right", "wrong"),
+    [
+        (MODEL + "- Work of a token: {}", "6 × 12.9 B = 77.4 GFLOP", "6 × 46.7 B = 280.2 GFLOP"),
+        (MODEL + "- A token of a prompt: {}", "2 × 12.9e9 = 25.8 GFLOP", "2 × 46.7e9 = 93.4 GFLOP"),
+        (
+            "- Total parameters: 46.7 B\n- Active parameters: 12.9 B\n- Training: {} a token",
+            "6 × 12.9 B = 77.4 GFLOP",
+            "6 × 46.7 B = 280.2 GFLOP",
+        ),
+    ],
+)
+def test_work_of_a_token(text, right, wrong):
+    claim = one_wrong(text, right, wrong)
+    assert claim.quantity == "compute"
+    assert "are all parameters; a token passes 12.9 B" in claim.why
+    assert claim.computed == pytest.approx(claim.claimed * 12.9 / 46.7)
+
+
+def test_a_dense_model_works_with_all_parameters():
+    assert failing(f"{MODEL}- A dense model of that size: 6 × 46.7 B = 280.2 GFLOP") == []
+    assert failing("The model has 46.7 B parameters in total.\n\n- Work: 6 × 46.7 B = 280.2 GFLOP") == []
+    assert audited(f"{MODEL}- Work: 6 × 46.7 B = 280.2 GFLOP")[-1].verdict == "wrong"

@@ -1,0 +1,52 @@
+"""What a token keeps and sends: KV heads, compressed values, all layers, a copy for each expert."""
+
+import pytest
+
+from audits import DEEPSEEK, MIXTRAL, failing, one_wrong
+
+QUERY, LATENT = "keys and values of 32 query heads; there are 8 KV heads", "MLA keeps 512 + 64 values"
+LAYER, COPY = "that is what one layer keeps of a token; all 32 keep 131.1 kB", "one copy of"
+
+
+@pytest.mark.parametrize(
+    ("title", "text", "right", "wrong", "why"),
+    [
+        (MIXTRAL, "A token's KV cache takes {}.", "128 KiB", "512 KiB", QUERY),
+        (MIXTRAL, "The cache of 2048 tokens takes {}.", "268.4 MB", "1.074 GB", QUERY),
+        (DEEPSEEK, "The KV cache of a token takes {} in every layer.", "1,152 bytes", "81,920 bytes", LATENT),
+        (DEEPSEEK, "The KV cache of a token takes {}.", "70.3 KB", "5.0 MB", LATENT),
+        (
+            MIXTRAL,
+            "One token adds {} to the cache of keys and values.",
+            "32 × 2 × 8 × 128 × 2 B = 131,072 B",
+            "2 × 8 × 128 × 2 B = 4,096 B",
+            LAYER,
+        ),
+        (MIXTRAL, "Dispatch of 1024 tokens sends {} in BF16.", "16.8 MB", "8.39 MB", COPY),
+        (MIXTRAL, "For dispatch a token takes {}.", "2 × 4096 × 2 B = 16,384 B", "4096 × 2 B = 8,192 B", COPY),
+    ],
+)
+def test_slips_of_a_token(title, text, right, wrong, why):
+    claim = one_wrong(text, right, wrong, title)
+    assert claim.quantity == "slip"
+    assert why in claim.why
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "With multi-head attention a token's KV cache would take 512 KiB.",
+        "One token adds 2 × 8 × 128 × 2 B = 4,096 B in a layer to the cache.",
+        "One token adds 2 × 8 × 128 × 2 B = 4,096 B to the cache.\n\nIn all it keeps 128 KiB.",
+        "Dispatch sends 4096 × 2 B = 8,192 B for each copy of a token.",
+        "A token's vector has 4096 × 2 B = 8,192 B for dispatch.",
+        "Dispatch of 1024 tokens: a copy of all has 8.39 MB, the 2 copies of each 16.8 MB.",
+    ],
+)
+def test_another_cache_a_layer_or_one_copy_is_not_wrong(text):
+    assert failing(text, MIXTRAL) == []
+
+
+def test_nothing_is_said_of_a_model_that_the_document_does_not_give():
+    assert failing("A token's KV cache takes 512 KiB.", "A model on 8 H100 GPUs") == []
+    assert len(failing("A token's KV cache takes 512 KiB.", MIXTRAL)) == 1

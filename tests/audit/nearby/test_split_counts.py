@@ -1,0 +1,43 @@
+"""Heads and experts that a GPU has are the model's, divided by the sizes that a statement gives."""
+
+import pytest
+
+from audits import DEEPSEEK, MIXTRAL, audited, failing, one_wrong
+
+
+@pytest.mark.parametrize(
+    ("title", "text", "right", "wrong", "quantity", "why"),
+    [
+        (MIXTRAL, "- TP 4: each GPU has 8 query heads\n- TP 8: each GPU has {} query heads", "4", "8", "heads", "32 / tp 8 is 4"),
+        (MIXTRAL, "- TP 4: each GPU has 2 KV heads\n- TP 8: each GPU has {} KV heads", "1", "2", "heads", "8 / tp 8 is 1"),
+        (MIXTRAL, "- TP 16: each GPU has {} KV heads", "1", "2", "heads", "8 / tp 16 is 1"),
+        (DEEPSEEK, "- EP 32: 8 experts per layer per GPU\n- With EP 64 {} experts per layer per GPU", "4", "8", "experts", "256 / ep 64 is 4"),
+        (DEEPSEEK, "- EP 32: 8 experts per layer per GPU\n- Mit EP 64 {} Experten je Schicht und GPU", "4", "2", "experts", "256 / ep 64 is 4"),
+        (MIXTRAL, "There are 8 experts per layer, {} in all.", "256", "512", "experts", "8 × 32 layers is 256"),
+        (MIXTRAL, "Es gibt 8 Experten je Schicht, insgesamt über alle Schichten {} Experten.", "256", "128", "experts", "is 256"),
+    ],
+)  # fmt: skip
+def test_counts_of_a_split(title, text, right, wrong, quantity, why):
+    claim = one_wrong(text, right, wrong, title)
+    assert claim.quantity.startswith(f"count.{quantity}")
+    assert why in claim.why
+
+
+def test_what_divides_is_said_to_hold():
+    found = [c for c in audited("- TP 4: each GPU has 2 KV heads\n- TP 8: each GPU has 1 KV head", MIXTRAL)]
+    assert [str(c.verdict) for c in found if c.quantity.startswith("count.heads")] == ["holds", "holds"]
+
+
+@pytest.mark.parametrize(
+    ("title", "text"),
+    [
+        (MIXTRAL, "- TP 4: 2 KV heads a GPU\n- TP 8: a node has 8 KV heads, and each GPU its own"),
+        (MIXTRAL, "- TP 4: 2 KV heads a GPU\n- With TP 8 instead a GPU would have 8 KV heads"),
+        (MIXTRAL, "- TP 4: 32 → 8 query heads per GPU\n- TP 8: 32 → 8 query heads per GPU"),
+        (DEEPSEEK, "- EP 32: 8 experts per layer per GPU\n- EP 64 with 64 redundant experts: 5 experts per layer per GPU"),
+        (DEEPSEEK, "- EP 32: 8 experts per layer per GPU\n- EP 24: 11 experts per layer per GPU"),
+        (MIXTRAL, "There are 8 experts per layer, 128 in all on the 16 layers."),
+    ],
+)  # fmt: skip
+def test_other_counts_are_not_wrong(title, text):
+    assert [c for c in failing(text, title) if c.quantity.startswith("count.")] == []
