@@ -11,6 +11,7 @@ from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.judges.equalities import judge_equality
 from moewright.audit.judges.figures import Context, label, matches
 from moewright.audit.judges.sums import Part
+from moewright.audit.nearby.ledger import slip
 from moewright.audit.quantities.readings import PLAN, Scope
 from moewright.audit.reading.document_case import Setting
 from moewright.audit.reading.meaning import Meaning, scopes_named, splits_off, topics_named
@@ -46,6 +47,7 @@ _OF_DECODE: Final = re.compile(r"\btpot\b|\bitl\b|inter-token|per (?:output )?to
 _UP_TO: Final = re.compile(
     r"\b(?:up to|as (?:much|many|low|high|little) as|peaks? at|bis zu)\b|最高|高达", re.IGNORECASE
 )
+_QUANTIZED: Final = re.compile(r"quanti[sz]ed|quantisiert|量化", re.IGNORECASE)
 _FRACTION: Final = re.compile(
     r"\b(?:half|halves|third|quarter|fifth|sixth|eighths?|sixteenth)\b|\b(?:Hälfte|Drittel|Viertel|Achtel)\b|一半|三分之|四分之|八分之",
     re.IGNORECASE,
@@ -166,6 +168,8 @@ def _in_text(part: Part, claim: Claim, c: Context) -> str:
     of_gpu = claim.verdict is Verdict.IMPOSSIBLE and "per GPU" in claim.quantity
     if of_gpu and "gpu" not in scopes_named(f"{part.figure.words} | {s.key}"):
         return "it may be of all GPUs"
+    if _QUANTIZED.search(s.text) and part.meaning is not None and part.meaning.name.startswith("memory."):
+        return "it may be in the format that it is quantized to"
     if _FRACTION.search(s.text) and part.meaning is not None and part.meaning.name.startswith(("count.", "memory.")):
         return "the sentence speaks of a fraction"
     if _UP_TO.search(before[-40:]):
@@ -289,6 +293,14 @@ def _on_doubt(part: Part, meaning: Meaning, claim: Claim, c: Context, doubts: Do
     mixed = meaning.name in ("memory.weights", "memory.total") and claim.verdict is Verdict.WRONG
     if mixed and claim.ratio is not None and MIXED[0] < claim.ratio < MIXED[1]:
         return "formats of single tensors, copies of experts or padding may make the difference"
+    partial = bool(meaning.explicit - {"all"}) or meaning.name != "count.parameters"
+    if meaning.name.startswith("count.parameters") and partial and claim.verdict is Verdict.WRONG:
+        every = total_parameters(c.facts.case.model)
+        usual = slip(
+            claim.ratio or 0.0, part.figure.number.slack + 5e-3, ((float(len(c.facts.case.model.layers)), "layers"),)
+        )
+        if not usual and not ("active" in meaning.explicit and _close(part.figure.number.value, every)):
+            return "how it is counted may differ: with embeddings, shared experts or biases"
     if meaning.name == "compute.delivered" and "cluster.device.mfu" not in c.facts.setting.given:
         return "what share of its peak a device reaches is not given"
     if guessed and claim.verdict is Verdict.WRONG:

@@ -193,7 +193,9 @@ def _agree(left: Value, right: Value, e: Equality) -> bool:
             scales += [1e-6, 1e-9, 1e-12]
     elif right.dims == {COUNT} and left.dims != {COUNT}:
         scales += _POWERS
-    if "iB" in last.text:  # GiB written for GB
+    first = e.left if isinstance(e.left, Number) else None
+    exact = first is not None and first.dim == BYTES and first.factor == 1 and first.value >= 1024
+    if "iB" in last.text and not exact:  # GiB written for GB
         scales += [s * (1000 / 1024) ** round(math.log(last.factor, 1024)) for s in scales]
     return any(_meet(left, Value(right.low * s, right.high * s, right.dims), e) for s in scales)
 
@@ -201,8 +203,11 @@ def _agree(left: Value, right: Value, e: Equality) -> bool:
 def _meet(a: Value, b: Value, e: Equality) -> bool:
     slack = 1e-9 * max(abs(a.low), abs(b.low))
     numbers = list(numbers_in(e.right))
-    if isinstance(e.right, Number) and e.right.whole and abs(e.right.value) >= 100 and _divides(e.left):
-        slack += e.right.half
+    if isinstance(e.right, Number) and e.right.whole and _divides(e.left):
+        if abs(e.right.value) >= 100:
+            slack += e.right.half
+        elif e.right.value >= 10 and 0 <= a.low - e.right.value < 1:  # so many fit
+            slack += 1.0
     if e.loose or (isinstance(e.right, Number) and e.right.approx):
         slack += max(LOOSE * abs(b.low), numbers[-1].half)
     return a.low <= b.high + slack and b.low <= a.high + slack

@@ -11,7 +11,7 @@ from typing import Final
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.ledger import Entry, Ledger, is_amount, meet, over, ranges, slip, times
 from moewright.audit.text.clauses import ends_range
-from moewright.audit.text.numbers import BYTE_RATE, COUNT, FLOP_RATE, NAMES, PER_SECOND, Number
+from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP_RATE, NAMES, PER_SECOND, Number
 from moewright.units import format_quantity
 
 #: figures that may be what another follows from
@@ -152,3 +152,42 @@ def _no_sum(e: Entry, entries: list[Entry]) -> Claim | None:
     unit = NAMES.get(n.dim, "")
     why = f"{told} is {format_quantity(whole, unit)}"
     return Claim(e.line, s.text, "sum", Verdict.WRONG, why, n.value, whole, unit=unit)
+
+
+_HELD: Final = re.compile(
+    r"context|cache|\bKV\b|conversation|session|request|sequence|Kontext|Sitzung|Sequenz|Anfrage|上下文|缓存|会话|请求",
+    re.I,
+)
+_TOKEN: Final = re.compile(
+    r"(?:per|each|every|a|one|je|pro|/)\s?token|每(?:个)?\s?token|token (?:needs|takes|costs)", re.IGNORECASE
+)
+
+
+def judge_token_bytes(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on the bytes of so many tokens, by what the document says a token takes: by a thousand too large or
+    small, where no such figure leads to them."""
+    ones = [
+        x for x in ledger.alike(BYTES) if _TOKEN.search(f"{x.statement.key} {x.statement.value[: x.number.at + 60]}")
+    ]
+    ones = [x for x in ones if 64 <= x.number.value < 1e8 and x.number.slack < 0.02]
+    for index, entries in enumerate(ledger.entries):
+        s = ledger.statements[index]
+        if s.kind == "heading" or not _HELD.search(f"{s.text} {' '.join(s.path[-1:])}") or _APART.search(s.text):
+            continue
+        counts = [x.number for x in entries if x.number.dim == COUNT and x.number.whole and 128 <= x.number.value < 1e9]
+        tokens = [n.value for n in counts if n.noun.lower().startswith(("token", "个 token"))]
+        for e in entries:
+            n = e.number
+            if n.dim != BYTES or e.figure.role != "lone" or n.approx or digits(n) < LEAST_DIGITS or len(tokens) != 1:
+                continue
+            least = (tokens[0], tokens[0])
+            ways = [times(ranges(x.number), (least,)) for x in ones if x.index != index]
+            if not ways or any(meet(ranges(n), way) for way in ways) or _stated(e, ledger):
+                continue
+            for x in ones:
+                whole = x.number.value * tokens[0]
+                found = slip(n.value / whole, n.slack + x.number.slack + 1e-3)
+                if x.index != index and found.startswith("1000"):
+                    why = f"{tokens[0]:,.0f} tokens at {x.number.text} (line {x.line}) take {format_quantity(whole, 'bytes')}: {found}"
+                    yield e, Claim(e.line, s.text, "memory", Verdict.WRONG, why, n.value, whole, unit="bytes")
+                    break

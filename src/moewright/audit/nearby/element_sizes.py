@@ -9,9 +9,11 @@ from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.ledger import LARGE, Entry, Ledger, meet, ranges, times
+from moewright.audit.nearby.model_slips import FactsAt
 from moewright.audit.reading.wordings import FORMAT
-from moewright.audit.text.numbers import BYTES, COUNT, FLOP, NAMES
-from moewright.units import format_quantity
+from moewright.audit.text.numbers import BYTES, COUNT, FLOP, NAMES, Number
+from moewright.case.tensors.layer_tensors import active_parameters, total_parameters
+from moewright.units import format_count, format_quantity
 
 _EACH: Final = re.compile(
     r"(?P<size>\d+) bytes? (?:each|per param\w*|a parameter|per element|per weight|je Parameter)", re.IGNORECASE
@@ -50,6 +52,8 @@ def judge_element_sizes(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                     continue
                 size, many = float(m["size"]), False
                 found = [x for x in ledger.before(index, 4) if x.number.dim == COUNT and x.number.value >= LARGE]
+                if not found:
+                    found = [x for x in _totals(ledger) if x.number.value >= 1e9][:3]
             claim = _judged(e, found, size, many)
             if claim is not None:
                 yield e, claim
@@ -82,15 +86,15 @@ _PART: Final = re.compile(
 _BITS: Final = {"fp32": 4.0, "bf16": 2.0, "bfloat16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5}
 
 
+def _totals(ledger: Ledger) -> list[Entry]:
+    """Numbers of parameters that are said to be those of the whole model."""
+    said = [(x, f"{x.figure.words} {x.statement.key}") for x in ledger.alike(COUNT)]
+    return [x for x, words in said if _TOTAL.search(words) and not _PARTIAL.search(words)]
+
+
 def judge_model_bytes(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on the bytes that a whole model is said to take in one format, by the total of its parameters."""
-    totals = [
-        x
-        for x in ledger.alike(COUNT)
-        if x.number.value >= 1e9
-        and _TOTAL.search(f"{x.figure.words} {x.statement.key}")
-        and not _PARTIAL.search(f"{x.figure.words} {x.statement.key}")
-    ]
+    totals = [x for x in _totals(ledger) if x.number.value >= 1e9]
     if not totals:
         return
     for entries in ledger.entries:
@@ -122,36 +126,47 @@ def _said_of(e: Entry) -> str:
     return f"{e.figure.words} {e.statement.key} {e.statement.text if e.figure.role == 'result' else ''}"
 
 
-def judge_token_work(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
-    """A verdict on FLOPs that are 2 or 6 times all parameters of a model, of which the document says that a token passes
-    fewer."""
+def judge_token_work(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on FLOPs that are 2 or 6 times all parameters of a model, of which a token passes fewer: as the document
+    says, or as the model is known to."""
     counts = [x for x in ledger.alike(COUNT) if x.figure.role != "operand"]
     active = [x for x in counts if _ACTIVE.search(_said_of(x)) and not x.figure.remark]
     totals = [x for x in counts if x not in active and _TOTAL.search(f"{x.figure.words} {x.statement.key}")]
-    if not active or not totals:
-        return
-    for entries in ledger.entries:
+    for index, entries in enumerate(ledger.entries):
         for e in entries:
             factors = [n for n in e.figure.formula if n.dim == COUNT]
             if e.number.dim != FLOP or not {n.value for n in factors} & {2.0, 6.0} or _DENSE.search(e.statement.text):
                 continue
-            for n in factors:
-                used = [x for x in totals if n.value >= LARGE and meet(ranges(n), ranges(x.number))]
-                fewer = [x for x in active if x.number.value < 0.8 * n.value]
-                if used and fewer and not any(meet(ranges(n), ranges(x.number)) for x in active):
-                    right = e.number.value * fewer[0].number.value / n.value
-                    why = f"{n.text} are all parameters; a token passes {fewer[0].number.text} (line {fewer[0].line})"
+            for n in (n for n in factors if n.value >= 1e9):
+                if any(meet(ranges(n), ranges(x.number)) for x in active):
+                    continue
+                fewer, told = _fewer(n, index, totals, active, facts_at)
+                if fewer:
+                    right = e.number.value * fewer / n.value
+                    why = f"{n.text} are all parameters; a token passes {told}"
+                    unit = NAMES[FLOP]
                     yield (
                         e,
                         Claim(
-                            e.line,
-                            e.statement.text,
-                            "compute",
-                            Verdict.WRONG,
-                            why,
-                            e.number.value,
-                            right,
-                            unit=NAMES[FLOP],
+                            e.line, e.statement.text, "compute", Verdict.WRONG, why, e.number.value, right, unit=unit
                         ),
                     )
                     break
+
+
+def _fewer(n: Number, index: int, totals: list[Entry], active: list[Entry], facts_at: FactsAt) -> tuple[float, str]:
+    """The parameters that a token passes, where ``n`` are all of a model, and in words; (0, "") where that is not known."""
+    if any(meet(ranges(n), ranges(x.number)) for x in totals):
+        for x in active:
+            if x.number.value < 0.8 * n.value:
+                return x.number.value, x.number.text
+    facts = facts_at(
+        index, ("model.name", "model.layers", "model.hidden_size", "model.experts.count", "model.experts.top_k")
+    )
+    if facts is None or "model.name" not in facts.setting.given:
+        return 0.0, ""
+    model = facts.case.model
+    passes = float(active_parameters(model))
+    if abs(n.value / total_parameters(model) - 1) < 0.01 and passes < 0.8 * n.value:
+        return passes, format_count(passes)
+    return 0.0, ""

@@ -10,13 +10,13 @@ from itertools import chain, combinations
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.judges.figures import Context, matches
 from moewright.audit.judges.places import Said
-from moewright.audit.nearby.derivations import judge_derivations
+from moewright.audit.nearby.derivations import judge_derivations, judge_token_bytes
 from moewright.audit.nearby.element_sizes import judge_element_sizes, judge_model_bytes, judge_token_work
 from moewright.audit.nearby.ledger import Entry, Ledger
 from moewright.audit.nearby.model_slips import judge_model_slips
 from moewright.audit.nearby.multiples import judge_multiples
 from moewright.audit.nearby.per_gpu_rates import judge_per_gpu_rates
-from moewright.audit.nearby.percentages import judge_factors, judge_shares, judge_subjects
+from moewright.audit.nearby.percentages import judge_factors, judge_hundredfold, judge_shares, judge_subjects
 from moewright.audit.nearby.split_counts import judge_split_counts
 from moewright.audit.nearby.transfers import judge_transfers
 from moewright.audit.quantities.readings import Facts
@@ -36,13 +36,15 @@ def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
         judge_shares(ledger, capacity),
         judge_subjects(ledger, capacity, partial(_model_shares, said)),
         judge_factors(ledger),
+        judge_hundredfold(ledger),
+        judge_token_bytes(ledger),
         judge_transfers(ledger),
         judge_multiples(ledger, facts_at),
         judge_model_slips(ledger, facts_at),
         judge_split_counts(ledger, facts_at),
         judge_per_gpu_rates(ledger),
         judge_element_sizes(ledger),
-        judge_token_work(ledger),
+        judge_token_work(ledger, facts_at),
         judge_model_bytes(ledger),
         judge_derivations(ledger, partial(_is_known, said)),
     )

@@ -37,7 +37,7 @@ _COMMON: Final = frozenset(
 )
 #: two of what is told nearby: both directions, keys and values
 _BOTH: Final = re.compile(
-    r"\bboth\b|\band combine|dispatch and|K and V|twice|each way|round trip|forward and|beide|hin und|"
+    r"\bboth\b|\bcombin|as much|same again|likewise|dispatch and|K and V|twice|each way|round trip|forward and|beide|hin und|"
     r"双向|两者|来回|doppelt|\btwo\b",
     re.IGNORECASE,
 )
@@ -53,7 +53,8 @@ def judge_multiples(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, 
         if s.kind == "heading":
             continue
         title = _ALL.search(s.row if s.kind == "cell" else s.key)
-        if title is not None and len(amounts := [x for x in entries if is_amount(x.number)]) == 1:
+        amounts = [x for x in entries if is_amount(x.number) and x.number.at >= 0]
+        if title is not None and amounts and (len(amounts) == 1 or s.kind != "cell"):
             yield from _of_row(amounts[0], title, ledger, facts_at)
         for m in _ALL.finditer(s.value):
             facts = facts_at(index, ("model.layers",)) if m["whole"] else None

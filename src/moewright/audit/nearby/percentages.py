@@ -8,7 +8,18 @@ from math import prod
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, Range, is_amount, meet, over, ranges, span_between, words
+from moewright.audit.nearby.ledger import (
+    LARGE,
+    Entry,
+    Ledger,
+    Range,
+    is_amount,
+    meet,
+    over,
+    ranges,
+    span_between,
+    words,
+)
 from moewright.audit.reading.word_lists import words_of
 from moewright.audit.text.clauses import ends_range
 from moewright.audit.text.numbers import BYTES, COUNT, NAMES, Number
@@ -70,6 +81,60 @@ def judge_factors(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 why = f"{whole[0].text}% of {amount[0].text} is a hundredth of that"
                 unit = NAMES.get(n.dim, "")
                 yield e, Claim(e.line, e.statement.text, "share", Verdict.WRONG, why, n.value, right, unit=unit)
+
+
+def judge_hundredfold(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on every figure that is exactly a hundred times the share, told beside it, of a figure nearby: the
+    percentage was taken for a plain factor."""
+    for index, entries in enumerate(ledger.entries):
+        for e in entries:
+            n = e.number
+            if n.percent or e.figure.role != "lone" or n.slack > 5e-3 or n.approx or n.value <= 0 or n.at < 0:
+                continue
+            if n.dim == COUNT and n.value < LARGE and not (e.statement.kind == "cell" and "." in n.text):
+                continue
+            around = [*entries, *ledger.titles(e)]
+            shares = {x.number.value for x in around if x.number.percent and 0 < x.number.value < 1}
+            if not shares:
+                continue
+            counts = [
+                1.0,
+                *(x.number.value for x in around if x.number.dim == COUNT and x.number.whole and x.number.value < 1e5),
+            ]
+            near = [
+                x
+                for x in (*entries, *ledger.before(index, 2))
+                if x is not e and x.number.dim == n.dim and not x.number.percent
+            ]
+            for x in near:
+                if x.number.value <= 0 or x.number.slack > 0.02:
+                    continue
+                ratios = [n.value / x.number.value / c for c in counts if c]
+                room = n.slack + x.number.slack + 1e-3
+                if any(
+                    abs(r / s - 1) <= room
+                    or abs(r * s - 1) <= room
+                    or abs(r / (1 - s) - 1) <= room
+                    or abs(r - 1) <= room
+                    for r in ratios
+                    for s in shares
+                ):
+                    break  # it follows as it should
+            else:
+                for x in near:
+                    found = [
+                        s
+                        for c in counts
+                        if c
+                        for s in shares
+                        if abs(n.value / x.number.value / c / (100 * s) - 1) <= 5e-3
+                    ]
+                    if found:
+                        right = n.value / 100
+                        unit = NAMES.get(n.dim, "")
+                        why = f"{found[0]:.3g} of {x.number.text} leads to a hundredth of that: the percentage is taken for a factor"
+                        yield e, Claim(e.line, e.statement.text, "share", Verdict.WRONG, why, n.value, right, unit=unit)
+                        break
 
 
 #: who has a share, and of what
@@ -154,6 +219,8 @@ def _part(entries: list[Entry], i: int) -> Entry | None:
     if i == 0 or not is_amount(entries[i - 1].number) or entries[i - 1].figure.role == "operand":
         return None
     before = entries[i - 1]
+    if i > 1 and _FIXED.match(span_between(e.statement, entries[i - 2].number, before.number)):
+        return None  # 30.64 GB of 80 GB, 38%: of the one before
     between = span_between(e.statement, before.number, e.number)
     if len(between) > 40 or re.search(r"[.;|→+*×/]|\d", between.replace("i.e.", "").replace("d.h.", "")):
         return None

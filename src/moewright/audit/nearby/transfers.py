@@ -179,7 +179,8 @@ def _judged(e: Entry, rate: Entry, ledger: Ledger) -> Claim | None:
     last = x.index == e.index or (x.index == e.index - 1 and x.statement.path == e.statement.path)
     only = len([y for y in near if y.index == x.index]) == 1
     found = slip(ratio, room)
-    if not found and not (last and only and 0.4 < ratio < 2.5):
+    beside = x.index == e.index and only and 0.2 < ratio < 5
+    if not found and not beside and not (last and only and 0.4 < ratio < 2.5):
         return None
     right = x.number.value / rate.number.value
     why = f"{x.number.text} at {rate.number.text} take {format_quantity(right, 'seconds')}"

@@ -145,6 +145,8 @@ def _restates(before: Number, node: Node) -> bool:
     if node.noun or node.dim != before.dim or node.dim == COUNT or not before.value:
         return False
     ratio = node.value / before.value
+    if node.factor == before.factor:
+        return abs(ratio - 1) < 0.01
     return any(abs(ratio / scale - 1) < 0.25 for scale in (1, 1000, 1e-3))
 
 

@@ -91,6 +91,10 @@ _COUNTS: Final = {
     "Mrd": 1e9,
     "Milliarden": 1e9,
     "Billionen": 1e12,
+    "millones": 1e6,
+    "mil millones": 1e9,
+    "millions": 1e6,
+    "milliards": 1e9,
 }
 _SECOND: Final = r"(?:/\s?s(?:ec(?:ond)?)?\b|\s?per second\b|ps\b|/秒|每秒)"
 _UNIT: Final = re.compile(
@@ -104,7 +108,7 @@ _UNIT: Final = re.compile(
     r"|(?P<zhtime>微秒|毫秒|纳秒|秒|分钟|小时|天)"
     r"|(?P<percent>%|percent\b)"
     r"|(?P<count>[KMBTk](?![A-Za-z0-9])|万|亿|thousand\b|million\b|billion\b|trillion\b|"
-    r"Mio\b|Millionen\b|Mrd\b|Milliarden\b|Billionen\b)"
+    r"Mio\b|Millionen\b|Mrd\b|Milliarden\b|Billionen\b|mil millones\b|millones\b|millions\b|milliards\b)"
     r")"
 )
 _RATE: Final = re.compile(
