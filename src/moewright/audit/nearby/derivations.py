@@ -9,9 +9,9 @@ from itertools import combinations
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, is_amount, meet, over, ranges, slip, times
+from moewright.audit.nearby.ledger import Entry, Ledger, digits, is_amount, meet, over, ranges, slip, times
 from moewright.audit.text.clauses import ends_range
-from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP_RATE, NAMES, PER_SECOND, Number
+from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP_RATE, NAMES, PER_SECOND
 from moewright.units import format_quantity
 
 #: figures that may be what another follows from
@@ -55,13 +55,6 @@ def judge_derivations(ledger: Ledger, known_at: Callable[[Entry], bool]) -> Iter
             claim = _astray(e, entries, near, ledger)
             if claim is not None:
                 yield e, claim
-
-
-def digits(n: Number) -> int:
-    """Significant digits as written."""
-    found = re.search(r"[\d,]*\.?\d+", n.text)
-    text = (found[0] if found else "").replace(",", "")
-    return len(text.replace(".", "").lstrip("0")) if "." in text else len(text.strip("0"))
 
 
 def _near(e: Entry, entries: list[Entry], ledger: Ledger) -> list[Entry]:

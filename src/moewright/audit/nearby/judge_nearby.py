@@ -17,7 +17,7 @@ from moewright.audit.nearby.model_slips import judge_model_slips
 from moewright.audit.nearby.multiples import judge_multiples
 from moewright.audit.nearby.per_gpu_rates import judge_per_gpu_rates
 from moewright.audit.nearby.percentages import judge_factors, judge_hundredfold, judge_shares, judge_subjects
-from moewright.audit.nearby.split_counts import judge_split_counts
+from moewright.audit.nearby.split_counts import judge_split_counts, judge_split_tables
 from moewright.audit.nearby.transfers import judge_transfers
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.meaning import meaning_of, topics_named
@@ -32,25 +32,30 @@ def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
     capacity = device.case.cluster.device.memory if device and "cluster.device.memory" not in device.missing else None
     found: dict[tuple[int, float | None, str], Claim] = {}
     facts_at = partial(_facts_at, said)
-    beside = (
+    #: of figures that stand together, whatever plan they are of
+    together = (
         judge_shares(ledger, capacity),
-        judge_subjects(ledger, capacity, partial(_model_shares, said)),
         judge_factors(ledger),
         judge_hundredfold(ledger),
-        judge_token_bytes(ledger),
         judge_transfers(ledger),
         judge_multiples(ledger, facts_at),
-        judge_model_slips(ledger, facts_at),
         judge_split_counts(ledger, facts_at),
+        judge_split_tables(ledger, facts_at),
         judge_per_gpu_rates(ledger),
         judge_element_sizes(ledger),
         judge_token_work(ledger, facts_at),
         judge_model_bytes(ledger),
+    )
+    of_plan = (
+        judge_token_bytes(ledger),
+        judge_subjects(ledger, capacity, partial(_model_shares, said)),
+        judge_model_slips(ledger, facts_at),
         judge_derivations(ledger, partial(_is_known, said)),
     )
-    for e, claim in chain.from_iterable(beside):
+    marked = chain(((e, c, False) for js in together for e, c in js), ((e, c, True) for js in of_plan for e, c in js))
+    for e, claim, plan in marked:
         place = said[e.index].place
-        if claim.verdict is Verdict.WRONG and standing_of(e.statement, place.view.name):
+        if plan and claim.verdict is Verdict.WRONG and standing_of(e.statement, place.view.name):
             continue
         found[claim.line, claim.claimed, claim.text] = replace(claim, configuration=place.view.name)
     kept = [c for c in claims if not (c.verdict is Verdict.NOT_CHECKED and (c.line, c.claimed, c.text) in found)]

@@ -174,6 +174,13 @@ def is_amount(n: Number) -> bool:
     )
 
 
+def digits(n: Number) -> int:
+    """Significant digits as written."""
+    found = re.search(r"[\d,]*\.?\d+", n.text)
+    text = (found[0] if found else "").replace(",", "")
+    return len(text.replace(".", "").lstrip("0")) if "." in text else len(text.strip("0"))
+
+
 def span_between(s: Statement, first: Number, second: Number) -> str:
     """The text of ``s`` between two of its numbers."""
     return s.value[first.at + len(first.text) : second.at]

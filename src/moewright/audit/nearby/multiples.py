@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, Range, is_amount, meet, ranges, slip, times
+from moewright.audit.nearby.ledger import Entry, Ledger, Range, digits, is_amount, meet, ranges, slip, times
 from moewright.audit.nearby.model_slips import FactsAt
 from moewright.audit.text.clauses import ends_range
 from moewright.audit.text.numbers import BYTES, COUNT, FLOP, NAMES, SECONDS
@@ -84,9 +84,10 @@ def _of_row(e: Entry, m: re.Match[str], ledger: Ledger, facts_at: FactsAt) -> It
         return
     one = [x for x in ledger.before(e.index, 3) if x.number.dim == e.number.dim and is_amount(x.number)]
     if e.statement.kind != "cell":
-        if one and abs(e.number.value / one[0].number.value - 1) < 1e-3:  # one told again as all
-            whole, unit = one[0].number.value * count, NAMES.get(e.number.dim, "")
-            why = f"{one[0].number.text} × {count} is {format_quantity(whole, unit)}: the {count} times too small"
+        told = _one_again(e, one)
+        if told:
+            whole, unit = e.number.value * count, NAMES.get(e.number.dim, "")
+            why = f"{told} × {count} is {format_quantity(whole, unit)}: the {count} times too small"
             yield e, Claim(e.line, e.statement.text, "multiple", Verdict.WRONG, why, e.number.value, whole, unit=unit)
         return
     one = [x for x in one if _LAYER.search(x.statement.row)]
@@ -104,6 +105,21 @@ def _of_row(e: Entry, m: re.Match[str], ledger: Ledger, facts_at: FactsAt) -> It
         if not found.startswith(("2 ", "4 ", "8 ")):
             why += f": {found}"
             yield e, Claim(e.line, e.statement.text, "multiple", Verdict.WRONG, why, n.value, whole, unit=unit)
+
+
+def _one_again(e: Entry, near: list[Entry]) -> str:
+    """The figure of one layer, or the sum of two, that ``e`` tells again as that of all; an empty text where it does
+    not."""
+    said = ranges(e.number)
+    if near and near[0].index >= e.index - 1 and meet(said, ranges(near[0].number), 0.0) and digits(e.number) >= 2:
+        return near[0].number.text
+    last = [x for x in near if near and x.index == near[0].index]
+    layered = last and _LAYER.search(f"{last[0].statement.text} | {' '.join(last[0].statement.path[-1:])}")
+    if len(last) == 2 and layered:
+        both = tuple((a[0] + b[0], a[1] + b[1]) for a, b in zip(*(ranges(x.number) for x in last), strict=False))
+        if meet(said, both, 0.0):
+            return f"({last[1].number.text} + {last[0].number.text})"
+    return ""
 
 
 def _told(m: re.Match[str], entries: list[Entry], text: str) -> Entry | None:
@@ -143,6 +159,11 @@ def _judged(e: Entry, count: int, at: int, entries: list[Entry], ledger: Ledger,
             return Claim(e.line, s.text, "multiple", Verdict.HOLDS, why, n.value, x.number.value * count, unit=unit)
     near = [x for x in reversed(entries) if x.number.at < at and x.number.at != n.at] + list(ledger.before(e.index, 3))
     near = [x for x in near if x.number.dim == n.dim and is_amount(x.number)][:MOST_NEAR]
+    told = _one_again(e, [x for x in ledger.before(e.index, 3) if x.number.dim == n.dim and is_amount(x.number)])
+    if told and "+" in told:
+        whole = n.value * count
+        why = f"{told} × {count} is {format_quantity(whole, unit)}: the {count} times too small"
+        return Claim(e.line, s.text, "multiple", Verdict.WRONG, why, n.value, whole, unit=unit)
     if not near or _explained(said, count, every, near, ledger.entries[e.index]):
         return None
     for x in near:

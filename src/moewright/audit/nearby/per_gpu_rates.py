@@ -67,7 +67,7 @@ def _whole(entries: list[Entry], i: int, ledger: Ledger) -> Entry | None:
     for j in range(i - 1, -1, -1):
         if entries[j].number.dim == PER_SECOND:
             return entries[j] if _ALL.search(_around(entries, j)) and not _ONE.search(_around(entries, j)) else None
-    for x in ledger.before(e.index, 2):
+    for x in ledger.before(e.index, 2) if e.statement.kind == "cell" else ():
         if x.number.dim == PER_SECOND:
             around = f"{x.statement.key} {x.statement.value}"
             return x if _ALL.search(around) and not _ONE.search(around) else None

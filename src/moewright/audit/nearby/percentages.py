@@ -22,7 +22,7 @@ from moewright.audit.nearby.ledger import (
 )
 from moewright.audit.reading.word_lists import words_of
 from moewright.audit.text.clauses import ends_range
-from moewright.audit.text.numbers import BYTES, COUNT, NAMES, Number
+from moewright.audit.text.numbers import BYTES, COUNT, NAMES, SECONDS, Number
 
 #: a change, a rate of something else or an aim: no share of a figure beside it
 _OTHER: Final = re.compile(
@@ -50,6 +50,8 @@ def judge_shares(ledger: Ledger, capacity: float | None) -> Iterator[tuple[Entry
             if not e.number.percent or e.figure.role != "lone" or ends_range(e.statement.value, e.number):
                 continue
             part = _part(entries, i)
+            if part is not None and part.number.dim == SECONDS:
+                continue  # a time stands in many relations to others
             if part is None:
                 claim = _of_previous(e, entries, i, ledger)
                 if claim is not None:

@@ -127,6 +127,88 @@ _APART_EXPERTS: Final = re.compile(
 )
 
 
+_TITLES: Final = (
+    (re.compile(r"experts?\b.*(?:per|/|on each|a) ?GPU|experts? / GPU|每卡.*专家", re.IGNORECASE), "EP"),
+    (re.compile(r"^(?!.*KV).*(?:query|\bQ\b|attention) ?heads?.*(?:per|/|a) ?GPU|每卡查询头", re.IGNORECASE), "TP"),
+    (re.compile(r"KV[ -]?heads?.*(?:per|/|a) ?GPU|每卡\s?KV\s?头", re.IGNORECASE), "KV"),
+)
+_TENSOR: Final = re.compile(r"^(?:(?:attention )?TP|tensor[- ]parallel\w*(?: \(\w+\))?|张量并行)$", re.IGNORECASE)
+_EXPERT: Final = re.compile(r"^(?:EP|expert[- ]parallel\w*|专家并行)$", re.IGNORECASE)
+_NOT_ALL: Final = re.compile(r"weight|GB|byte|instance|权重|redundan|slot|all layers|in all|replic", re.IGNORECASE)
+
+
+def judge_split_tables(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on cells that tell the experts of a layer or the heads that a GPU has, where the table gives the size
+    that they are split by for the same option: in a row or column of its own, or in the option's name."""
+    tables: dict[int, list[Entry]] = {}
+    for entries in ledger.entries:
+        for e in entries:
+            if e.statement.kind == "cell":
+                tables.setdefault(e.statement.group, []).append(e)
+    for cells in tables.values():
+        for e in cells:
+            s, n = e.statement, e.number
+            for title, option, across in ((s.row, s.column, True), (s.column, s.row, False)):
+                found = next(
+                    (kind for pattern, kind in _TITLES if pattern.search(title) and not _NOT_ALL.search(title)), ""
+                )
+                whole = n.dim == COUNT and n.whole and e.figure.role == "lone" and s.value.strip() == n.text
+                if not found or not whole or _APART_EXPERTS.search(f"{title} {option}"):
+                    continue
+                size = _size_of(cells, option, across, "EP" if found == "EP" else "TP")
+                facts = facts_at(e.index, _OF_TABLE) if size else None
+                claim = _of_cell(e, found, size, facts) if facts is not None else None
+                if claim is not None:
+                    yield e, claim
+
+
+#: fields that the verdicts on a table stand on
+_OF_TABLE: Final = ("model.layers", "model.attention.heads", "model.experts.count")
+
+
+def _size_of(cells: list[Entry], option: str, across: bool, name: str) -> int:
+    """The parallel size of an option of a table: its row or column, or what its name or layout says."""
+    pattern = _EXPERT if name == "EP" else _TENSOR
+    sizes: set[int] = set()
+    for e in cells:
+        s = e.statement
+        mine, title = (s.column, s.row) if across else (s.row, s.column)
+        if mine != option:
+            continue
+        if pattern.search(title) and e.number.whole and e.number.dim == COUNT and s.value.strip() == e.number.text:
+            sizes.add(int(e.number.value))
+        elif local := _local(s.value, name):
+            sizes.add(local)
+    if named := _local(option, name):
+        sizes.add(named)
+    return sizes.pop() if len(sizes) == 1 else 0
+
+
+def _of_cell(e: Entry, kind: str, size: int, facts: Facts) -> Claim | None:
+    attention, moe = facts.case.model.layers[0].attention, facts.case.model.moe
+    said = int(e.number.value)
+    if kind == "EP":
+        whole, of = (moe.experts if moe is not None else 0), "experts"
+    elif kind == "TP":
+        whole, of = attention.heads, "heads"
+    else:
+        plain = isinstance(attention, SoftmaxAttention) and not isinstance(attention, LatentAttention)
+        whole, of = (attention.kv_heads if plain else 0), "KV heads"
+    layers = len(facts.case.model.moe_layers())
+    if not whole or (whole % size and kind != "KV"):
+        return None
+    right = max(1, whole // size)
+    if said == right or said == right * layers:
+        return Claim(
+            e.line, e.statement.text, f"count.{of.split()[-1]} per GPU", Verdict.HOLDS, f"{whole} / {size}", said, right
+        )
+    why = f"{whole} {of} over {'ep' if kind == 'EP' else 'tp'} {size} are {right}"
+    unit = "a plain number"
+    return Claim(
+        e.line, e.statement.text, f"count.{of.split()[-1]} per GPU", Verdict.WRONG, why, said, right, unit=unit
+    )
+
+
 def _layers(entries: list[Entry], facts: Facts) -> Iterator[tuple[Entry, Claim]]:
     """Experts of all layers beside those of one."""
     s = entries[0].statement
