@@ -29,9 +29,17 @@ def test_what_follows(text, right, wrong, quantity, why):
         "Experts take 352.3 MB on a GPU, about 352 GB.",
         "- All of it: 352.3 GB\n\n## Experts\n\nExperts take 352.3 MB on a GPU, that is 352.3 GB.",
         "Weights take 11.27 GB, the cache 21.40 GB, 2.00 GB are free; together 34.67 GB.",
-        "Weights take 11.27 GB, the cache 21.40 GB. With the rest, 34.67 GB.",
-        "Weights take 1.1 GB, the cache 2.1 GB, together 90.0 GB.",
+        "Weights take 11.27 GB, the cache 21.40 GB and with the rest 34.67 GB.",
+        "Weights take 1.10 GB, the cache 2.10 GB, together 90.0 GB.",
     ],
 )
 def test_what_is_apart_or_no_sum_is_not_wrong(text):
     assert failing(text) == []
+
+
+def test_bytes_of_so_many_tokens_of_another_section():
+    text = "- Cache per token: 128 KiB\n\n## Context\n\nA context of 32768 tokens takes {}."
+    claim = one_wrong(text, "4.29 GB", "4.29 TB")
+    assert claim.quantity == "memory"
+    assert "32,768 tokens at 128 KiB (line 3) take 4.295 GB: 1000 times too large" in claim.why
+    assert failing(text.replace("context", "request").format("2.15 GB")) == []

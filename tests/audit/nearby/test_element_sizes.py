@@ -29,7 +29,7 @@ def test_bytes_of_so_many_parameters(text, right, wrong, why):
 @pytest.mark.parametrize(
     "text",
     [
-        "- Parameters: 46.7 B\n- Master copies, 4 bytes each / 8 GPUs: 23.35 GB",
+        "- Parameters: 46.7 B\n- Master copies, 4 bytes each / 2 nodes: 93.4 GB",
         "- Parameters: 46.7 B\n- Scales, 4 bytes each: 11.2 GB",
         TABLE.format("3.11 GB").replace("| 2 |", "| 2.1 |"),
     ],
@@ -53,7 +53,7 @@ def test_other_bytes_are_not_wrong(text):
 def test_work_of_a_token(text, right, wrong):
     claim = one_wrong(text, right, wrong)
     assert claim.quantity == "compute"
-    assert "are all parameters; a token passes 12.9 B" in claim.why
+    assert "are all parameters; a token passes 12.9" in claim.why
     assert claim.computed == pytest.approx(claim.claimed * 12.9 / 46.7)
 
 
@@ -61,3 +61,23 @@ def test_a_dense_model_works_with_all_parameters():
     assert failing(f"{MODEL}- A dense model of that size: 6 × 46.7 B = 280.2 GFLOP") == []
     assert failing("The model has 46.7 B parameters in total.\n\n- Work: 6 × 46.7 B = 280.2 GFLOP") == []
     assert audited(f"{MODEL}- Work: 6 × 46.7 B = 280.2 GFLOP")[-1].verdict == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("text", "right", "wrong", "why"),
+    [
+        ("- Total parameters: 46.7 B\n- The whole model in BF16: {}", "93.4 GB", "46.7 GB", "at 2 bytes each take 93.40 GB"),
+        ("- Total parameters: 46.7 B\n- One copy in FP8 takes {}", "46.7 GB", "46.7 TB", "at 1 bytes each take 46.70 GB"),
+    ],
+)  # fmt: skip
+def test_bytes_of_a_whole_model_in_one_format(text, right, wrong, why):
+    claim = one_wrong(text, right, wrong)
+    assert claim.quantity == "memory"
+    assert why in claim.why
+
+
+def test_bytes_of_a_part_of_it_are_others():
+    total = "- Total parameters: 46.7 B\n"
+    assert failing(f"{total}- The model in FP8 takes 93.4 GB on each node") == []
+    assert failing(f"{total}- The model with its optimizer in FP8 takes 93.4 GB") == []
+    assert len(failing(f"{total}- The model in FP8 takes 93.4 GB")) == 1

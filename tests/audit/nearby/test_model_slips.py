@@ -35,12 +35,12 @@ def test_slips_of_a_token(title, text, right, wrong, why):
 @pytest.mark.parametrize(
     "text",
     [
-        "With multi-head attention a token's KV cache would take 512 KiB.",
+        "Uncompressed, a token's KV cache takes 512 KiB.",
         "One token adds 2 × 8 × 128 × 2 B = 4,096 B in a layer to the cache.",
         "One token adds 2 × 8 × 128 × 2 B = 4,096 B to the cache.\n\nIn all it keeps 128 KiB.",
         "Dispatch sends 4096 × 2 B = 8,192 B for each copy of a token.",
         "A token's vector has 4096 × 2 B = 8,192 B for dispatch.",
-        "Dispatch of 1024 tokens: a copy of all has 8.39 MB, the 2 copies of each 16.8 MB.",
+        "Dispatch of 1024 tokens in BF16 reads 8.39 MB.\n\nIt sends 16.8 MB.",
     ],
 )
 def test_another_cache_a_layer_or_one_copy_is_not_wrong(text):

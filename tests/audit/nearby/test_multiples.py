@@ -37,11 +37,11 @@ def test_all_of_what_one_has(title, text, right, wrong, why):
     "text",
     [
         # of both directions, of a sum, of another number of them, or a figure that is told elsewhere
-        "A layer's dispatch and combine take 1.2 ms each; over all 32 layers both take 76.8 ms.",
-        "A layer has 1.41 GB and 0.09 GB. The 32 layers together hold 48 GB.",
+        "A layer's dispatch and combine take 1.20 ms each; over all 32 layers both take 76.8 ms.",
+        "A layer has 0.50 GB and 1.41 GB. The 32 layers together hold 61.1 GB.",
         "- One layer: 1.41 GB\n- The 8 experts of the 32 layers together hold 361 GB.",
         "- Everything: 35.1 GB\n\n## Layers\n\nOne layer has 1.41 GB. The 32 layers together hold 35.1 GB.",
-        "- One layer: 1.41 GB\n- The 32 layers together hold 30-40 GB.",
+        "- One layer: 1.41 GB\n- The 32 layers together hold 35.1 GB to 40.2 GB.",
         "- One layer: 1.41 GB\n- The 32 layers hold, by 16 × 2.2 GB, 35.2 GB.",
     ],
 )

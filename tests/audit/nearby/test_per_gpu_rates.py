@@ -27,7 +27,7 @@ def test_the_rate_of_a_gpu(text, right, wrong):
         "4 groups of 10 GPUs give 64,000 tokens/s in all, 1,600 tokens/s per GPU.",
         "The cluster gives 64,000 tokens/s in all, about 2,400 tokens/s per GPU.",
         "The cluster gives 64,000 tokens/s in all, 75 requests/s per GPU.",
-        "A user sees 50 tokens/s, and there are 2,400 tokens/s per GPU.",
+        "A prompt sees 5,000 tokens/s, and there are 2,400 tokens/s per GPU.",
     ],
 )
 def test_other_rates_are_not_wrong(text):

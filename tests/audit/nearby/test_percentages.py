@@ -53,7 +53,7 @@ def test_the_share_of_another_figure_or_of_what_is_left_holds():
         "Of the card 3.16 GB (20%) are kept free.",
         "The cache takes 3.16 GB (at most 20%).",
         "- MFU: 989 TFLOPS, 40%",
-        "The cache takes 3.16 GB, about 10-20% of it.",
+        "The cache takes 3.16 GB (20% to 30%).",
         "All weights of a GPU come to 13.4 GB. In a year that is 19.5% of the 141 GB.",
     ],
 )
@@ -83,3 +83,18 @@ def test_a_percentage_is_no_plain_factor(text, right, wrong):
 
 def test_a_number_of_things_is_a_factor():
     assert failing("The MFU is 40%. 40 GPUs have 40 GPUs × 989 TFLOPS = 39,560 TFLOPS.", CLUSTER) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "right", "wrong"),
+    [
+        ("The MFU is 45%, of 989 TFLOPS a GPU gives {}.", "445 TFLOPS", "44.5 PFLOPS"),
+        ("The link has 50.0 GB/s. At 80% it gives {}.", "40.0 GB/s", "4000 GB/s"),
+        ("The card has 80.0 GB; 10% are reserved, so there are {}.", "72.0 GB", "800 GB"),
+    ],
+)
+def test_nor_where_no_product_is_written(text, right, wrong):
+    claim = one_wrong(text, right, wrong)
+    assert claim.quantity == "share"
+    assert "the percentage is taken for a factor" in claim.why
+    assert claim.computed == pytest.approx(claim.claimed / 100)

@@ -33,7 +33,7 @@ def test_what_divides_is_said_to_hold():
     [
         (MIXTRAL, "- TP 4: 2 KV heads a GPU\n- TP 8: a node has 8 KV heads, and each GPU its own"),
         (MIXTRAL, "- TP 4: 2 KV heads a GPU\n- With TP 8 instead a GPU would have 8 KV heads"),
-        (MIXTRAL, "- TP 4: 32 → 8 query heads per GPU\n- TP 8: 32 → 8 query heads per GPU"),
+        (MIXTRAL, "- TP 4: 8 query heads per GPU\n- On each GPU 8 query heads → 4 query heads with TP 8"),
         (DEEPSEEK, "- EP 32: 8 experts per layer per GPU\n- EP 64 with 64 redundant experts: 5 experts per layer per GPU"),
         (DEEPSEEK, "- EP 32: 8 experts per layer per GPU\n- EP 24: 11 experts per layer per GPU"),
         (MIXTRAL, "There are 8 experts per layer, 128 in all on the 16 layers."),

@@ -30,7 +30,7 @@ def test_time_of_an_amount_at_a_rate(text, right, wrong, why):
     "text",
     [
         # a part, of so many or of a share that is told; both of two
-        "A GPU sends 7.34 MB to 7 others. At 50 GB/s that takes 1027.6 µs.",
+        "A GPU sends 7.34 MB to 8 others. At 50 GB/s that takes 1.174 ms.",
         "A GPU sends 7.34 MB, of which 25% leave the node. At 50 GB/s that takes 36.7 µs.",
         "- Dispatch: 7.34 MB\n- Combine: 14.68 MB\n- At 50 GB/s: 440.4 µs",
         "Half of the 2.42 GB pass a 50 GB/s NIC in 24.2 ms.",
