@@ -28,8 +28,8 @@ _DENSE: Final = re.compile(r"dense|if every|all experts|without routing|dicht|�
 
 
 def judge_element_sizes(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
-    """A verdict on bytes that stand beside a number of parameters and the bytes of each: their product, or by a factor of
-    2 or 4 not."""
+    """A verdict on bytes that stand beside a number of parameters and the bytes of each: their product, or by a factor
+    of 2 or 4 not."""
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
         for e in entries:
@@ -74,12 +74,14 @@ def _judged(e: Entry, counts: list[Entry], size: float, beside: bool) -> Claim |
 
 
 _WHOLE: Final = re.compile(
-    r"\bmodel\b|checkpoint|(?:one|a|single|complete|whole|full) copy|all (?:the )?weights|Gesamtmodell|Modell\b|整个模型|模型权重|全部权重",
+    r"\bmodel\b|checkpoint|(?:one|a|single|complete|whole|full) copy|all (?:the )?weights|"
+    r"Gesamtmodell|Modell\b|整个模型|模型权重|全部权重",
     re.IGNORECASE,
 )
 _PART: Final = re.compile(
-    r"\b(?:per|each|every|on)\b (?:\w+ )?(?:GPU|card|device|rank|node|box)|/\s?GPU|expert|attention|embed|active|cache|\bKV\b|optimi|gradient|"
-    r"activation|每卡|单卡|je (?:GPU|Karte)|shard|quantiz|expert|专家|注意力|激活|缓存|优化",
+    r"\b(?:per|each|every|on)\b (?:\w+ )?(?:GPU|card|device|rank|node|box)|/\s?GPU|"
+    r"expert|attention|embed|active|cache|\bKV\b|optimi|gradient|activation|"
+    r"每卡|单卡|je (?:GPU|Karte)|shard|quantiz|expert|专家|注意力|激活|缓存|优化",
     re.IGNORECASE,
 )
 #: formats, and bytes of an element of each
@@ -127,8 +129,8 @@ def _said_of(e: Entry) -> str:
 
 
 def judge_token_work(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
-    """A verdict on FLOPs that are 2 or 6 times all parameters of a model, of which a token passes fewer: as the document
-    says, or as the model is known to."""
+    """A verdict on FLOPs that are 2 or 6 times all parameters of a model, of which a token passes fewer: as the
+    document says, or as the model is known to."""
     counts = [x for x in ledger.alike(COUNT) if x.figure.role != "operand"]
     active = [x for x in counts if _ACTIVE.search(_said_of(x)) and not x.figure.remark]
     totals = [x for x in counts if x not in active and _TOTAL.search(f"{x.figure.words} {x.statement.key}")]
@@ -145,17 +147,14 @@ def judge_token_work(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry,
                     right = e.number.value * fewer / n.value
                     why = f"{n.text} are all parameters; a token passes {told}"
                     unit = NAMES[FLOP]
-                    yield (
-                        e,
-                        Claim(
-                            e.line, e.statement.text, "compute", Verdict.WRONG, why, e.number.value, right, unit=unit
-                        ),
-                    )
+                    text, said = e.statement.text, e.number.value
+                    yield e, Claim(e.line, text, "compute", Verdict.WRONG, why, said, right, unit=unit)
                     break
 
 
 def _fewer(n: Number, index: int, totals: list[Entry], active: list[Entry], facts_at: FactsAt) -> tuple[float, str]:
-    """The parameters that a token passes, where ``n`` are all of a model, and in words; (0, "") where that is not known."""
+    """The parameters that a token passes, where ``n`` are all of a model, and in words; (0, "") where that is not
+    known."""
     if any(meet(ranges(n), ranges(x.number)) for x in totals):
         for x in active:
             if x.number.value < 0.8 * n.value:

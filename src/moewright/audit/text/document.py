@@ -44,7 +44,8 @@ _MEASURED: Final = re.compile(r"\d\s?(?:[KMGTP]i?B|B|[mun]s|[KMGTP]?FLOP\w*|%)(?
 _RUN_IN: Final = re.compile(r"\s*(?:\*\*|__)([^*_\n]{1,60}?)\.?(?:\*\*|__)\.?\s+\S")
 #: digits in groups of three with spaces between, before what is counted by the thousand
 _SPACED: Final = re.compile(
-    r"(?<![\d.,])(?<![\d.,] )\d{1,3}(?: \d{3})+(?=(?: |-)(?:tokens?|bytes?|B|Token|Byte|octets?|params?|parameters?)\b)",
+    r"(?<![\d.,])(?<![\d.,] )\d{1,3}(?: \d{3})+"
+    r"(?=(?: |-)(?:tokens?|bytes?|B|Token|Byte|octets?|params?|parameters?)\b)",
     re.I,
 )
 #: no figure has so many digits, no word so many letters
