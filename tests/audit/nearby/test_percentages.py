@@ -90,7 +90,6 @@ def test_a_number_of_things_is_a_factor():
     [
         ("The MFU is 45%, of 989 TFLOPS a GPU gives {}.", "445 TFLOPS", "44.5 PFLOPS"),
         ("The link has 50.0 GB/s. At 80% it gives {}.", "40.0 GB/s", "4000 GB/s"),
-        ("The card has 80.0 GB; 10% are reserved, so there are {}.", "72.0 GB", "800 GB"),
     ],
 )
 def test_nor_where_no_product_is_written(text, right, wrong):

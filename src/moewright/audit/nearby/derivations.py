@@ -181,6 +181,7 @@ def judge_token_bytes(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 whole = x.number.value * tokens[0]
                 found = slip(n.value / whole, n.slack + x.number.slack + 1e-3)
                 if x.index != index and found.startswith("1000"):
-                    why = f"{tokens[0]:,.0f} tokens at {x.number.text} (line {x.line}) take {format_quantity(whole, 'bytes')}: {found}"
+                    why = f"{tokens[0]:,.0f} tokens at {x.number.text} (line {x.line}) take "
+                    why += f"{format_quantity(whole, 'bytes')}: {found}"
                     yield e, Claim(e.line, s.text, "memory", Verdict.WRONG, why, n.value, whole, unit="bytes")
                     break

@@ -15,18 +15,21 @@ from moewright.units import format_quantity
 
 #: so many layers, GPUs or users that a figure is of, all together
 _ALL: Final = re.compile(
-    r"(?:\b(?:over|across|in|for|on|from|through|with|at|über|für|auf|bei|mit)\s+(?:all |the |its |these |those |allen? |die |den )*|"
+    r"(?:\b(?:over|across|in|for|on|from|through|with|at|über|für|auf|bei|mit)\s+"
+    r"(?:all |the |its |these |those |allen? |die |den )*|"
     r"\ball (?:the |of the )?|\b(?:the|die|der|alle[nr]?) |[×x*·]\s*|^|[,;(]\s*)"
-    r"(?P<count>\d[\d,]*)\s+(?:[^\W\d]+[ -]){0,2}?(?P<what>(?!bytes)[^\W\d]{4,}s|Schichten|Karten|Sitzungen|Anfragen|Knoten|Experten|tokens?|"
-    r"Token)\b|(?P<zh>\d+)\s*(?:个|张|台|路|条)?\s*(?:层|卡|序列|请求|会话)|(?P<times>\b[Tt]imes|\b[Mm]al) (?P<factor>\d[\d,]*)\b|"
+    r"(?P<count>\d[\d,]*)\s+(?:[^\W\d]+[ -]){0,2}?(?P<what>(?!bytes)[^\W\d]{4,}s|"
+    r"Schichten|Karten|Sitzungen|Anfragen|Knoten|Experten|tokens?|Token)\b|"
+    r"(?P<zh>\d+)\s*(?:个|张|台|路|条)?\s*(?:层|卡|序列|请求|会话)|"
+    r"(?P<times>\b[Tt]imes|\b[Mm]al) (?P<factor>\d[\d,]*)\b|"
     r"(?P<whole>(?:across|over|for|in|through) (?:the )?(?:whole|entire|full) (?:model|stack|network)|\ball layers|"
     r"(?:in |über )?\balle[nr]? Schichten|整个模型|所有层|全部层|各层合计)",
     re.IGNORECASE,
 )
 #: words that make what follows a figure of all of them
 _TOGETHER: Final = re.compile(
-    r"\bwith\b|makes|together|in all|in total|\ball\b|altogether|\bsum\b|amount|\bover\b|across|→|=|that is|makes|make up|come to|"
-    r"comes to|hold|store|need|take|zusammen|insgesamt|合计|共|总|[:：]",
+    r"\bwith\b|makes|together|in all|in total|\ball\b|altogether|\bsum\b|amount|\bover\b|across|→|=|that is|"
+    r"makes|make up|come to|comes to|hold|store|need|take|zusammen|insgesamt|合计|共|总|[:：]",
     re.IGNORECASE,
 )
 #: what stands behind the figure that it is said of
@@ -37,8 +40,8 @@ _COMMON: Final = frozenset(
 )
 #: two of what is told nearby: both directions, keys and values
 _BOTH: Final = re.compile(
-    r"\bboth\b|\bcombin|as much|same again|likewise|dispatch and|K and V|twice|each way|round trip|forward and|beide|hin und|"
-    r"双向|两者|来回|doppelt|\btwo\b",
+    r"\bboth\b|\bcombin|as much|same again|likewise|dispatch and|K and V|twice|each way|round trip|"
+    r"forward and|beide|hin und|双向|两者|来回|doppelt|\btwo\b",
     re.IGNORECASE,
 )
 #: figures of one that are looked at
@@ -101,10 +104,11 @@ def _of_row(e: Entry, m: re.Match[str], ledger: Ledger, facts_at: FactsAt) -> It
     why = f"{one[0].number.text} × {count} is {format_quantity(whole, unit)}"
     if meet(ranges(n), many):
         yield e, Claim(e.line, e.statement.text, "multiple", Verdict.HOLDS, why, n.value, whole, unit=unit)
-    elif found := slip(n.value / whole, n.slack + one[0].number.slack + 5e-3, ((float(count), f"the {count}"),)):
-        if not found.startswith(("2 ", "4 ", "8 ")):
-            why += f": {found}"
-            yield e, Claim(e.line, e.statement.text, "multiple", Verdict.WRONG, why, n.value, whole, unit=unit)
+        return
+    found = slip(n.value / whole, n.slack + one[0].number.slack + 5e-3, ((float(count), f"the {count}"),))
+    if found and not found.startswith(("2 ", "4 ", "8 ")):
+        why += f": {found}"
+        yield e, Claim(e.line, e.statement.text, "multiple", Verdict.WRONG, why, n.value, whole, unit=unit)
 
 
 def _one_again(e: Entry, near: list[Entry]) -> str:

@@ -134,15 +134,16 @@ def judge_hundredfold(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                     if found:
                         right = n.value / 100
                         unit = NAMES.get(n.dim, "")
-                        why = f"{found[0]:.3g} of {x.number.text} leads to a hundredth of that: the percentage is taken for a factor"
+                        why = f"{found[0]:.3g} of {x.number.text} leads to a hundredth of that: "
+                        why += "the percentage is taken for a factor"
                         yield e, Claim(e.line, e.statement.text, "share", Verdict.WRONG, why, n.value, right, unit=unit)
                         break
 
 
 #: who has a share, and of what
 _CARD: Final = re.compile(
-    r"^\s*(?:of (?:an?|each|the|one|every) (?:\w+[ -])?(?:card|GPU|device|HBM|VRAM|memory|capacity)|(?:einer|der|jeder) "
-    r"(?:Karte|GPU)|des (?:Speichers|Grafikspeichers)|(?:的)?显存)",
+    r"^\s*(?:of (?:an?|each|the|one|every) (?:\w+[ -])?(?:card|GPU|device|HBM|VRAM|memory|capacity)|"
+    r"(?:einer|der|jeder) (?:Karte|GPU)|des (?:Speichers|Grafikspeichers)|(?:的)?显存)",
     re.IGNORECASE,
 )
 _ALL: Final = re.compile(
