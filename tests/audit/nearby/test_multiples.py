@@ -52,3 +52,14 @@ def test_what_follows_otherwise_is_not_wrong(text):
 def test_rows_of_different_things_are_not_held_together():
     text = "| Part | Bytes |\n|---|---|\n| Router, one layer | 4 KiB |\n| Norms, all 32 layers | 1280 KiB |"
     assert failing(text) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "right", "wrong", "why"),
+    [("1.41 GB", "45.1 GB", "1.41 GB", "1.41 GB × 32"), ("1.41 GB and 0.08 GB", "47.7 GB", "1.49 GB", "0.08 GB) × 32")],
+)
+def test_one_that_is_told_again_as_all(one, right, wrong, why):
+    claim = one_wrong(f"- One layer: {one}\n- All 32 layers: {{}}", right, wrong)
+    assert claim.quantity == "multiple"
+    assert f"{why} is" in claim.why
+    assert claim.why.endswith("the 32 times too small")

@@ -53,7 +53,7 @@ def test_the_share_of_another_figure_or_of_what_is_left_holds():
         "Of the card 3.16 GB (20%) are kept free.",
         "The cache takes 3.16 GB (at most 20%).",
         "- MFU: 989 TFLOPS, 40%",
-        "The cache takes 3.16 GB (20% to 30%).",
+        "The cache takes 3.16 GB, 20% to 30% of the card.",
         "All weights of a GPU come to 13.4 GB. In a year that is 19.5% of the 141 GB.",
     ],
 )

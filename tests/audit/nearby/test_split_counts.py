@@ -4,6 +4,11 @@ import pytest
 
 from audits import DEEPSEEK, MIXTRAL, audited, failing, one_wrong
 
+HEADS = (
+    "| Option | A | B |\n|---|---|---|\n| TP | 4 | 8 |\n| Query heads per GPU | 8 | {} |\n| KV heads per GPU | 2 | {} |"
+)
+EXPERTS = "| | EP 32 | EP {} |\n|---|---|---|\n| Number of {} per GPU | 8 | {} |"
+
 
 @pytest.mark.parametrize(
     ("title", "text", "right", "wrong", "quantity", "why"),
@@ -33,11 +38,28 @@ def test_what_divides_is_said_to_hold():
     [
         (MIXTRAL, "- TP 4: 2 KV heads a GPU\n- TP 8: a node has 8 KV heads, and each GPU its own"),
         (MIXTRAL, "- TP 4: 2 KV heads a GPU\n- With TP 8 instead a GPU would have 8 KV heads"),
-        (MIXTRAL, "- TP 4: 8 query heads per GPU\n- On each GPU 8 query heads → 4 query heads with TP 8"),
+        (MIXTRAL, "- TP 4: 2 KV heads a GPU\n- From TP 8 → less, and each GPU has 2 KV heads"),
         (DEEPSEEK, "- EP 32: 8 experts per layer per GPU\n- EP 64 with 64 redundant experts: 5 experts per layer per GPU"),
         (DEEPSEEK, "- EP 32: 8 experts per layer per GPU\n- EP 24: 11 experts per layer per GPU"),
+        (DEEPSEEK, EXPERTS.format(64, "experts, all layers", 464)),
+        (DEEPSEEK, EXPERTS.format("64, 64 redundant", "experts", 5)),
         (MIXTRAL, "There are 8 experts per layer, 128 in all on the 16 layers."),
     ],
 )  # fmt: skip
 def test_other_counts_are_not_wrong(title, text):
     assert [c for c in failing(text, title) if c.quantity.startswith("count.")] == []
+
+
+@pytest.mark.parametrize(
+    ("title", "table", "right", "wrong", "why"),
+    [
+        ("Mixtral-8x7B on H100 GPUs", HEADS.replace("{}", "4", 1), "1", "2", "8 KV heads over tp 8 are 1"),
+        ("Mixtral-8x7B on H100 GPUs", HEADS.replace("2 | {}", "2 | 1"), "4", "8", "32 heads over tp 8 are 4"),
+        (DEEPSEEK, EXPERTS.replace("{}", "64", 1).replace("{}", "experts", 1), "4", "8", "256 experts over ep 64 are 4"),
+        (DEEPSEEK, "| Option | EP | Experts per GPU |\n|---|---|---|\n| A | 32 | 8 |\n| B | 64 | {} |", "4", "2", "ep 64 are 4"),
+    ],
+)  # fmt: skip
+def test_counts_of_the_options_of_a_table(title, table, right, wrong, why):
+    claim = one_wrong(table, right, wrong, title)
+    assert claim.quantity.startswith("count.")
+    assert why in claim.why
