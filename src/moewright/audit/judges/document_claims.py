@@ -37,8 +37,8 @@ def judge_document(said: Sequence[Said]) -> list[Claim]:
     by_place: dict[int, list[Said]] = {}
     for x in said:
         by_place.setdefault(id(x.place), []).append(x)
-    formats = _formats(x.statement.text for x in said)
-    claims = [c for mine in by_place.values() for c in _of_place(mine, formats)]
+    formats, others = _formats(x.statement.text for x in said), _other_parts(x.statement.text for x in said)
+    claims = [c for mine in by_place.values() for c in _of_place(mine, formats, others)]
     claims = judge_nearby(claims, said)
     claims += judge_correct(tuple(x.statement for x in said), claims)
     return sorted(claims, key=lambda c: c.line)
@@ -49,6 +49,24 @@ _APART: Final = re.compile(
     r"peak|flops|optimi[sz]er|gradient|master|accumul|dispatch|combine|all-?to-?all|reduc|优化器|梯度|峰值|算力|派发|分发|合并",
     re.IGNORECASE,
 )
+
+
+_OTHER_PARTS: Final = (
+    (re.compile(r"\bshared experts?|共享专家|(?:geteilte|gemeinsame)\w* Experten", re.IGNORECASE), "shared experts"),
+    (
+        re.compile(
+            r"dense (?:FFN|MLP|layers?|first)|first \w+ (?:layers? )?(?:are )?dense|稠密|dichte\w* Schicht",
+            re.IGNORECASE,
+        ),
+        "dense layers",
+    ),
+)
+
+
+def _other_parts(texts: Iterable[str]) -> str:
+    """Parts of a model that sizes read from a document do not make: shared experts, dense layers."""
+    every = " | ".join(texts)
+    return " and ".join(name for pattern, name in _OTHER_PARTS if pattern.search(every))
 
 
 def _formats(texts: Iterable[str]) -> tuple[str, ...]:
@@ -62,10 +80,10 @@ def judge_arithmetic(said: Iterable[tuple[Statement, Clauses]]) -> list[Claim]:
     return [c for s, found in said for c in _arithmetic(s, found.equalities, lambda n: None, lambda n: False)]
 
 
-def _of_place(said: list[Said], formats: tuple[str, ...]) -> list[Claim]:
+def _of_place(said: list[Said], formats: tuple[str, ...], others: str) -> list[Claim]:
     """The claims of one configuration."""
     place = said[0].place
-    setting, context = place.facts.setting, Context(place.facts, place.view.name, formats)
+    setting, context = place.facts.setting, Context(place.facts, place.view.name, formats, others)
     parts = {
         id(x.statement): [Part(f, x.statement, meaning_of(f, x.statement)) for f in x.clauses.figures] for x in said
     }

@@ -57,6 +57,11 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
         again = _evaluated(other, dim_of, exact)
         if again is None or again.verdict is not Verdict.WRONG:
             return again
+    if isinstance(e.right, Operation):  # 46.7B / 32 ≈ 1.5B × 2 bytes = …: what it leads to goes on
+        first = replace(e, right=next(numbers_in(e.right)))
+        begun = _evaluated(first, dim_of, exact)
+        if begun is not None and begun.verdict is Verdict.HOLDS:
+            return None
     return None if "dimension" not in outcome.why and _implied(e, outcome) else outcome
 
 
@@ -234,6 +239,8 @@ def _astray(e: Equality, computed: float, claimed: float, unit: str) -> str:
 def judge_split(s: Split, divisors: dict[str, int], words: str) -> Outcome | None:
     """``16 heads → 8``: the first divided by a size of the strategy; None where nothing tells by which."""
     if s.before.dim != s.after.dim or not s.after.value or not s.before.value:
+        return None
+    if s.after.factor > s.before.factor and s.after.value > s.before.value:  # 0.55 → 35.2k
         return None
     unit = NAMES.get(s.before.dim, "")
     named = [k for k in divisors if k in words.lower().split("=")[0]] or list(divisors)

@@ -120,7 +120,8 @@ def _failing(total: Part, chosen: list[Part], claim: Claim, f: Facts) -> Claim |
         return None
     slipped = _slipped(total, rows, f)
     if len(slipped) == 1:
-        return None if _is_piece(slipped[0][0]) else _blamed(total, *slipped[0])
+        worked = bool(slipped[0][0].figure.formula)  # its own arithmetic is judged where it stands
+        return None if worked or _is_piece(slipped[0][0]) else _blamed(total, *slipped[0])
     values = [row[0].figure.number for row in rows]
     if sum(1 / _FAMILY < x.factor / n.factor < _FAMILY for x in values) < 2:
         return None

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import LARGE, Entry, Ledger, meet, ranges, times
+from moewright.audit.nearby.ledger import LARGE, Entry, Ledger, is_amount, meet, ranges, times
 from moewright.audit.nearby.model_slips import FactsAt
 from moewright.audit.reading.wordings import FORMAT
-from moewright.audit.text.numbers import BYTES, COUNT, FLOP, NAMES, Number
+from moewright.audit.text.expressions import evaluate, fold, numbers_in, whole
+from moewright.audit.text.numbers import BYTES, COUNT, FLOP, NAMES, Number, tokens_of
 from moewright.case.tensors.layer_tensors import active_parameters, total_parameters
 from moewright.units import format_count, format_quantity
 
@@ -169,3 +170,61 @@ def _fewer(n: Number, index: int, totals: list[Entry], active: list[Entry], fact
     if abs(n.value / total_parameters(model) - 1) < 0.01 and passes < 0.8 * n.value:
         return passes, format_count(passes)
     return 0.0, ""
+
+
+_MIXED: Final = re.compile(
+    r"master|moment|scale|Adam|optimi|accumul|mixed|statt|instead|vs\b|would|->|→|from|block", re.IGNORECASE
+)
+
+
+def judge_formats_of_elements(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on bytes that are worked out with elements of another size than the one format that is named has."""
+    for index, entries in enumerate(ledger.entries):
+        s = ledger.statements[index]
+        for e in entries:
+            if e.number.dim != BYTES or e.figure.role == "operand":
+                continue
+            beside = [x for x in ledger.row(e) if x.number.value in _SIZES and _BYTES_TITLE.search(x.statement.column)]
+            text = f"{s.row} {s.value}" if s.kind == "cell" else s.text
+            named = {m.lower() for m in FORMAT.findall(text)}
+            size = _BITS.get(next(iter(named))) if len(named) == 1 else None
+            if size is None or _MIXED.search(text) or len(entries) > 8:
+                continue
+            told = [n.value for n in e.figure.formula if n.dim == BYTES and n.value in (1.0, 2.0, 4.0)]
+            told += [x.number.value for x in beside] if s.kind == "cell" and not e.figure.formula else []
+            if len(told) == 1 and told[0] in (1.0, 2.0, 4.0) and told[0] != size and e.figure.formula:
+                right = e.number.value * size / told[0]
+                why = f"an element of {named.pop()} has {size:g} bytes, not {told[0]:g}"
+                yield e, Claim(e.line, s.text, "memory", Verdict.WRONG, why, e.number.value, right, unit="bytes")
+            elif len(told) == 1 and told[0] in (1.0, 2.0, 4.0) and told[0] != size and e is entries[0]:
+                why = f"an element of {named.pop()} has {size:g} bytes, not {told[0]:g}"
+                yield e, Claim(e.line, s.text, "memory", Verdict.WRONG, why, e.number.value, None, unit="bytes")
+
+
+def judge_cell_products(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on the one amount of a table's row, beside a cell that is nothing but the product it is worked out by."""
+    for index, entries in enumerate(ledger.entries):
+        s = ledger.statements[index]
+        if s.kind != "cell" or len(entries) < 2 or any(e.figure.role != "operand" for e in entries):
+            continue
+        node = whole(fold(tokens_of(s.value)))
+        if node is None:
+            continue
+        product = evaluate(node)
+        amounts = [
+            x
+            for x in ledger.row(entries[0])
+            if is_amount(x.number) and x.number.dim in product.dims and x.figure.role == "lone"
+        ]
+        if len(amounts) != 1 or not 0 < product.low < float("inf") or product.dims == frozenset({COUNT}):
+            continue
+        e = amounts[0]
+        loose = sum(n.slack for n in numbers_in(node) if not n.whole)
+        ratio = e.number.value / product.low
+        ranged = ((product.low * (1 - loose), product.high * (1 + loose)),)
+        verdict = Verdict.HOLDS if meet(ranges(e.number), ranged) else Verdict.WRONG
+        if verdict is Verdict.WRONG and not 0.1 < ratio < 10:
+            continue
+        why = f"{s.value[:80]} is {format_quantity(product.low, NAMES[e.number.dim])}"
+        text, unit = e.statement.text, NAMES[e.number.dim]
+        yield e, Claim(e.line, text, "arithmetic", verdict, why, e.number.value, product.low, unit=unit)

@@ -11,7 +11,13 @@ from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.judges.figures import Context, matches
 from moewright.audit.judges.places import Said
 from moewright.audit.nearby.derivations import judge_derivations, judge_token_bytes
-from moewright.audit.nearby.element_sizes import judge_element_sizes, judge_model_bytes, judge_token_work
+from moewright.audit.nearby.element_sizes import (
+    judge_cell_products,
+    judge_element_sizes,
+    judge_formats_of_elements,
+    judge_model_bytes,
+    judge_token_work,
+)
 from moewright.audit.nearby.ledger import Entry, Ledger
 from moewright.audit.nearby.model_slips import judge_model_slips
 from moewright.audit.nearby.multiples import judge_multiples
@@ -45,6 +51,8 @@ def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
         judge_element_sizes(ledger),
         judge_token_work(ledger, facts_at),
         judge_model_bytes(ledger),
+        judge_formats_of_elements(ledger),
+        judge_cell_products(ledger),
     )
     of_plan = (
         judge_token_bytes(ledger),

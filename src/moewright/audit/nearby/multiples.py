@@ -29,7 +29,7 @@ _ALL: Final = re.compile(
 #: words that make what follows a figure of all of them
 _TOGETHER: Final = re.compile(
     r"\bwith\b|makes|together|in all|in total|\ball\b|altogether|\bsum\b|amount|\bover\b|across|→|=|that is|"
-    r"makes|make up|come to|comes to|hold|store|need|take|zusammen|insgesamt|合计|共|总|[:：]",
+    r"makes|make up|come to|comes to|hold|store|need|take|zusammen|insgesamt|合计|共|总|为|需|达|[:：]",
     re.IGNORECASE,
 )
 #: what stands behind the figure that it is said of

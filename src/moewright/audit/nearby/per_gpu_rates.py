@@ -61,13 +61,23 @@ def _around(entries: list[Entry], i: int) -> str:
     return f"{key} {s.value[max(0, start) : end][:80]}"
 
 
+def _named_alike(a: str, b: str) -> bool:
+    """Whether two keys share a word that is not of a GPU or of all."""
+    words = [
+        {w.lower() for w in re.findall(r"[^\W\d]{4,}", key)} - {"total", "each", "card", "cluster"} for key in (a, b)
+    ]
+    return bool(words[0] & words[1])
+
+
 def _whole(entries: list[Entry], i: int, ledger: Ledger) -> Entry | None:
     """The rate of all GPUs: before it in the statement, or in the row or item above."""
     e = entries[i]
     for j in range(i - 1, -1, -1):
         if entries[j].number.dim == PER_SECOND:
             return entries[j] if _ALL.search(_around(entries, j)) and not _ONE.search(_around(entries, j)) else None
-    for x in ledger.before(e.index, 2) if e.statement.kind == "cell" else ():
+    for x in ledger.before(e.index, 2):
+        if e.statement.kind != "cell" and not _named_alike(e.statement.key, x.statement.key):
+            continue
         if x.number.dim == PER_SECOND:
             around = f"{x.statement.key} {x.statement.value}"
             return x if _ALL.search(around) and not _ONE.search(around) else None

@@ -45,6 +45,10 @@ def memory(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
         per = layers if "layer" in scope else 1
         if "token" in scope:
             yield Reading(token / per, f"{how}, a token", needs)
+            for label, p in labelled(f, by_mask=False) if "gpu" in scope else ():
+                tp, pp = p.strategy.attention.tp, p.strategy.pp
+                for parts in dict.fromkeys((tp, pp, tp * pp)):
+                    yield Reading(token / per / parts, f"{how}, a token, over {parts} GPUs{label}", (*needs, *PLAN))
         elif "gpu" in scope:
             for label, p in labelled(f, by_mask=False):
                 yield Reading(p.memory.kv_cache / per, f"{how}, on the fullest GPU{label}", (*needs, *WORK, *PLAN))

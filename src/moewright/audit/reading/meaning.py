@@ -40,6 +40,25 @@ _BEHIND: Final = re.compile(r"\b(?:per|of|in|for|on|from|to|across|over|at|pro|j
 _BOUND: Final = _MARKS["bound"]
 _TOTAL: Final = _MARKS["total"]
 _SPLIT_OFF: Final = _MARKS["split_off"]
+_PARTS_NAMED: Final = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"attention|注意力",
+        r"embedd|vocab|lm[ _]head|词嵌入|词表",
+        r"router|gating",
+        r"expert|专家",
+        r"dense|shared|norm",
+    )
+)
+
+
+def _several_parts(key: str) -> bool:
+    """Whether a key names several parts of a model, of which the figure is the sum."""
+    return len([p for p in _PARTS_NAMED if p.search(key)]) > 1 and bool(
+        re.search(r",|\+|&|\band\b|\bund\b|和|与|/", key)
+    )
+
+
 #: weights and cache, together
 _BOTH: Final = re.compile(
     r"(?:weights?|权重|Gewichte?)\s*(?:\+|&|plus|and|und|与|和)\s*(?:the )?(?:KV|cache|缓存)|"
@@ -57,16 +76,19 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
     own = figure.words
     if kind == "count":  # a bare number is what the words behind it say, else its key, or what it is the result of
         noun = _VERB.split(figure.number.noun)[0]
+        key = [] if ";" in s.value[: figure.number.at] else [s.key]  # it is of the first of several
         head = _BEHIND.split(noun)[0]  # GPUs per expert are no experts
         noun = noun if _topic(kind, [head]) or not _NAMED.match(head) or "layer" in head else head
-        levels = [noun] if _NAMED.match(noun) else [noun, s.key, *([own] if figure.role == "result" else [])]
+        levels = [noun] if _NAMED.match(noun) else [noun, *key, *([own] if figure.role == "result" else [])]
     elif figure.role == "operand":
         levels = [own]
     else:  # without a key, what the whole sentence says
         levels = [own, s.key or s.text, *reversed(s.path[-3:])]
     topic = _topic(kind, levels)
-    if topic and topic.startswith(_WHOLE) and not _is_whole(figure.number):
+    if topic and topic.startswith(_WHOLE) and (not _is_whole(figure.number) or figure.number.value >= 1e6):
         topic = None  # 24.88 M are no experts
+    if kind == "bytes" and topic and topic.startswith("memory.") and _several_parts(s.key):
+        topic = "memory.others"
     if (
         kind == "count"
         and figure.number.factor >= 1e6
@@ -77,6 +99,10 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
         topic = "memory.total"
     if topic is None and kind in ("bytes", "flops") and _TOTAL.search(f"{own} {s.key}"):
         topic = {"bytes": "memory.total", "flops": "compute.total"}[kind]
+    if topic == "count.heads" and re.search(r"\bKV\b|key[-/ ]value", own, re.IGNORECASE):
+        return None
+    if topic == "count.experts" and re.search(r"shared|共享|gemeinsam|geteilt", f"{own} {s.key}", re.IGNORECASE):
+        return None
     if topic is None or (topic == "count.experts" and "token" in _scopes_in(f"{own} {figure.number.noun}")):
         return None  # experts of a token are no experts of anything else
     if topic == "count.parameters" and figure.formula and re.search(r"FLOP", s.text):

@@ -114,6 +114,7 @@ _OF_NODES: Final = re.compile(
 )
 
 
+_OF_PRODUCT: Final = re.compile(r"\b(?:E?[TD]P|[EPC]P)\s*[×x*·]\s*$")
 #: what stands around a number of GPUs that is of a part of the system
 _GROUP: Final = r"(?:groups?|stages?|replicas?|pipelines?|instances?|islands?|domains?|pools?|Gruppen?|Stufen?)"
 _BEFORE_PART: Final = re.compile(rf"\b{_GROUP}\s*(?:of|with|has|have|takes?|holds?|spans?|mit|von)\s*(?:\d+ )?$", re.I)
@@ -243,6 +244,8 @@ def _phrases(s: Statement) -> Iterator[Premise]:
             clause = re.split(r"[;.](?:\s|$)", text[: m.start(1)])[-1]
             if field.endswith("intermediate_size") and _ELSEWHERE.search(clause) and not _EXPERTS.search(clause):
                 continue
+            if field.startswith("strategy.") and "=" in m[0] and _OF_PRODUCT.search(text[: m.start()]):
+                continue  # TP × DP = 40
             if field == "cluster.gpus" and _of_part(text[: m.start(1)], text[m.end() :]):
                 continue
             part = field.startswith("model.") and not field.endswith("size") and PER_GPU.search(s.text)

@@ -85,8 +85,11 @@ def _key(p: Premise) -> str:
 def judge_strategy(premises: list[Premise], setting: Setting, reason: str, priced: bool) -> Iterator[Claim]:
     """A strategy whose sizes do not make the GPUs, or do not suit the model; nodes that the GPUs do not fill."""
     given = setting.given
-    if not priced and any(f.startswith("model.") for f in setting.missing):
-        yield from _product(premises, given)
+    if not priced:
+        product = list(_product(premises, given))
+        yield from product
+        if product:
+            return
     sizes = [given[f] for f in given if f.startswith("strategy.") and f != "strategy.broadcast"]
     if not priced and sizes and not any(f.startswith(("model.", "cluster.gpus")) for f in setting.missing):
         first = min(sizes, key=lambda p: p.line)
@@ -153,7 +156,7 @@ def _product(premises: list[Premise], given: dict[str, Premise]) -> Iterator[Cla
     whole = prod(dense.values())
     if gpus.value in products or gpus.value % whole == 0:
         return
-    last = max(sizes.values(), key=lambda p: p.line)
+    last = sizes.get("dp") or max(sizes.values(), key=lambda p: p.line)
     told = " × ".join(f"{name} {value}" for name, value in dense.items())
     why = f"{told} = {whole}, and line {gpus.line} gives {gpus.value} GPUs; no product of the sizes is that"
     yield Claim(last.line, last.text, "strategy", Verdict.CONTRADICTED, why, gpus.value, whole, unit="a plain number")

@@ -318,6 +318,8 @@ def _renamed(left: Node, right: Node, sign: str) -> bool:
         return True
     if left.dim == COUNT and left.noun and sign != "→" and not _NUMBER_NOUN.match(left.noun):  # 8 of them = 151 M
         return True
+    if left.dim != COUNT and sign != "→" and all(n.dim not in (COUNT, left.dim) and not n.either for n in others):
+        return True  # 108 MiB = 4.72 ms
     if left.dim != COUNT and sign != "→" and all(n.dim == COUNT and not n.percent for n in others):
         return True  # 8 × 16 H100 80 GB = 128
     return left.dim == COUNT and bool(left.noun) and any(n.dim != COUNT for n in others)

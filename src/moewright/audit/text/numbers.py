@@ -280,7 +280,7 @@ def _is_byte(unit: str, n: Number, text: str, end: int) -> bool:
         return False
     if n.value * 4 != int(n.value * 4) or (n.value != int(n.value) and n.value > _WIDEST):  # no fraction of a byte
         return False
-    return unit[0].isspace() or n.value in (0.5, 1.0, 2.0, 4.0)
+    return unit[0].isspace() or n.value in (0.5, 1.0, 2.0, 4.0) or n.value >= 1e5
 
 
 def in_billions(n: Number) -> Number:
