@@ -67,7 +67,7 @@ def audit_document(
     if not any(p.field.startswith(("model.", "strategy.", "cluster.")) for p in premises) and not spec:
         claims = _with_tables(said, (*judge_arithmetic(said), *assigned.claims))
         note = "" if claims else "nothing to check: no premise of a strategy and no claim was found"
-        return Audit(document.file, (), (), (), claims, None, note)
+        return Audit(document.file, (), (), (), claims, None, note, lines=document.lines)
     places = configurations_of(document, keyed + told) if spec is None else Places({}, {}, {})
     setting, premises, unread = _accepted(premises, assumed, spec, document.file)
     if document.unread is not None:
@@ -102,6 +102,7 @@ def audit_document(
         better,
         unread=unread,
         configurations=tuple(sorted(variants, key=lambda v: v.line)),
+        lines=document.lines,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from moewright.audit.reading.document_case import Assumption
 from moewright.audit.reading.premises import Premise
+from moewright.audit.spans import span_of
 from moewright.errors import SpecError
 
 
@@ -102,7 +103,7 @@ class Better:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """Everything found in a document."""
+    """Everything found in a document; ``lines``: the document itself."""
 
     file: str
     premises: tuple[Premise, ...]
@@ -113,6 +114,7 @@ class Audit:
     note: str = ""
     unread: tuple[Unread, ...] = ()
     configurations: tuple[Variant, ...] = ()
+    lines: tuple[str, ...] = ()
 
     @property
     def summary(self) -> dict[str, int]:
@@ -124,12 +126,23 @@ class Audit:
         better = self.better
         return {
             "file": self.file,
-            "premises": [{"field": p.field, "value": p.value, "line": p.line, "text": p.text} for p in self.premises],
+            "premises": [
+                {
+                    "field": p.field,
+                    "value": p.value,
+                    "line": p.line,
+                    "span": span_of(self.lines, p.line, p.value),
+                    "read_from": p.read_from,
+                    "text": p.text,
+                }
+                for p in self.premises
+            ],
             "assumptions": [{"field": a.field, "value": a.value, "source": a.source} for a in self.assumptions],
             "missing": list(self.missing),
             "claims": [
                 {
                     "line": c.line,
+                    "span": span_of(self.lines, c.line, c.claimed),
                     "text": c.text,
                     "quantity": c.quantity,
                     "claimed": c.claimed,

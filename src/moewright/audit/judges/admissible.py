@@ -295,9 +295,9 @@ def _on_doubt(part: Part, meaning: Meaning, claim: Claim, c: Context, doubts: Do
         larger = claim.ratio < 1 if meaning.name.endswith("headroom") else claim.ratio > 1
         whole = meaning.name in _WITH_VOCABULARY
         guessed += ["model.vocab_size"] if larger and whole else []
-    if c.other_parts and "model.name" not in c.facts.setting.given and claim.verdict is Verdict.WRONG:
-        if meaning.name in _OF_ALL_PARTS and not slip(claim.ratio or 0.0, 5e-3):
-            return f"the document's model has {c.other_parts}, which the sizes read do not"
+    parts = c.other_parts if "model.name" not in c.facts.setting.given and meaning.name in _OF_ALL_PARTS else ""
+    if parts and claim.verdict is Verdict.WRONG and not slip(claim.ratio or 0.0, 5e-3):
+        return f"the document's model has {parts}, which the sizes read do not"
     mixed = meaning.name in ("memory.weights", "memory.total") and claim.verdict is Verdict.WRONG
     if mixed and claim.ratio is not None and MIXED[0] < claim.ratio < MIXED[1]:
         return "formats of single tensors, copies of experts or padding may make the difference"

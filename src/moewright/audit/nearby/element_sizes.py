@@ -202,7 +202,7 @@ def judge_formats_of_elements(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
 
 
 def judge_cell_products(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
-    """A verdict on the one amount of a table's row, beside a cell that is nothing but the product it is worked out by."""
+    """A verdict on the one amount of a table's row, beside a cell that is the product it is worked out by."""
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
         if s.kind != "cell" or len(entries) < 2 or any(e.figure.role != "operand" for e in entries):

@@ -38,6 +38,15 @@ class Premise:
     keyed: bool = False  # written ``key: value``, and no cell of a table of several configurations
     where: Statement | None = dataclasses.field(default=None, compare=False, repr=False)
 
+    @property
+    def read_from(self) -> str:
+        """What it was read from, the plainest first: a key with its value, the cell of a table, code, a heading, or
+        running text."""
+        if self.where is None:
+            return "text"
+        kind = {"cell": "table", "code": "code", "heading": "heading"}.get(self.where.kind, "text")
+        return "key" if self.keyed and kind == "text" else kind
+
 
 def premises_of(keyed_ones: list[Premise], told: list[Premise]) -> list[Premise]:
     """The premises that the document's own case is made of: those that are written ``key: value`` first, then those of
