@@ -43,3 +43,5 @@ def test_bytes_of_so_many_tokens_of_another_section():
     assert claim.quantity == "memory"
     assert "32,768 tokens at 128 KiB (line 3) take 4.295 GB: 1000 times too large" in claim.why
     assert failing(text.replace("context", "request").format("2.15 GB")) == []
+    log = "- Cache per token: 128 KiB\n## Log\n\n- Log per token: 131 bytes\n\n## Context\n\nA context of 32768 tokens writes 4.29 MB."
+    assert failing(log) == []
