@@ -74,16 +74,7 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
     if kind is None:
         return None
     own = figure.words
-    if kind == "count":  # a bare number is what the words behind it say, else its key, or what it is the result of
-        noun = _VERB.split(figure.number.noun)[0]
-        key = [] if ";" in s.value[: figure.number.at] else [s.key]  # it is of the first of several
-        head = _BEHIND.split(noun)[0]  # GPUs per expert are no experts
-        noun = noun if _topic(kind, [head]) or not _NAMED.match(head) or "layer" in head else head
-        levels = [noun] if _NAMED.match(noun) else [noun, *key, *([own] if figure.role == "result" else [])]
-    elif figure.role == "operand":
-        levels = [own]
-    else:  # without a key, what the whole sentence says
-        levels = [own, s.key or s.text, *reversed(s.path[-3:])]
+    levels = _levels(kind, figure, s)
     topic = _topic(kind, levels)
     if topic and topic.startswith(_WHOLE) and (not _is_whole(figure.number) or figure.number.value >= 1e6):
         topic = None  # 24.88 M are no experts
@@ -130,6 +121,20 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
     else:
         certain = _topic(kind, [own, s.key]) is not None or bool(_TOTAL.search(f"{own} {s.key}"))
     return Meaning(topic, _scopes(topic, figure, s, near), _explicit(near, topic), certain)
+
+
+def _levels(kind: str, figure: Figure, s: Statement) -> list[str]:
+    """The texts that may name what a figure is of, the nearest first."""
+    own = figure.words
+    if kind == "count":  # a bare number is what the words behind it say, else its key, or what it is the result of
+        noun = _VERB.split(figure.number.noun)[0]
+        key = [] if ";" in s.value[: figure.number.at] else [s.key]  # it is of the first of several
+        head = _BEHIND.split(noun)[0]  # GPUs per expert are no experts
+        noun = noun if _topic(kind, [head]) or not _NAMED.match(head) or "layer" in head else head
+        return [noun] if _NAMED.match(noun) else [noun, *key, *([own] if figure.role == "result" else [])]
+    if figure.role == "operand":
+        return [own]
+    return [own, s.key or s.text, *reversed(s.path[-3:])]  # without a key, what the whole sentence says
 
 
 #: what is counted in whole things, and not by the million
