@@ -45,7 +45,7 @@ FLAWED = {
     "flawed-chinese.md": {
         (10, "premise model.layers", "wrong"),
         (16, "memory.experts per GPU", "wrong"),
-        (17, "memory.kv_cache per token", "wrong"),
+        (17, "slip", "wrong"),
         (18, "compute.total", "wrong"),
         (20, "time.communication", "unsupported"),
         (21, "words: communication", "wrong"),

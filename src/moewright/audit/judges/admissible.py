@@ -39,7 +39,7 @@ WIDEST: Final = 20
 #: latencies that are no pass
 _OTHER_TIME: Final = re.compile(
     r"network|kernel|launch|\bhop|nvlink|infiniband|\bib\b|rdma|roce|p2p|switch|overhead|all-?to|all-?reduce|gemm|"
-    r"operator|barrier|\bsync|loading|startup|dispatch|combine",
+    r"\d\s?[GT]i?B/s|operator|barrier|\bsync|loading|startup|dispatch|combine",
     re.IGNORECASE,
 )
 _OF_PREFILL: Final = re.compile(r"\bttft\b|first token|prefill|预填充", re.IGNORECASE)
@@ -164,6 +164,8 @@ def _in_text(part: Part, claim: Claim, c: Context) -> str:
         return "it is an end of a range"
     if after.startswith("+") and not after[1:2].strip().isdigit():
         return "it is a lower end, without an upper one"
+    if re.search(r"\d[\w.,]*\s*(?:of|von)\s*$", before):
+        return "it is what another figure is a part of"
     if n.dim == BYTES and _ROOM.search(before):
         return "it is the room that something is said to fit in"
     if before.rstrip()[-1:] in tuple("<>≤≥"):
@@ -309,6 +311,11 @@ def _on_doubt(part: Part, meaning: Meaning, claim: Claim, c: Context, doubts: Do
         )
         if not usual and not ("active" in meaning.explicit and _close(part.figure.number.value, every)):
             return "how it is counted may differ: with embeddings, shared experts or biases"
+    twice = claim.ratio is not None and any(abs(claim.ratio / x - 1) < 0.01 for x in (0.5, 2.0))
+    if meaning.name == "memory.kv_cache" and twice and not FORMAT.search(part.statement.text):
+        return "the cache may be in another format than the weights"
+    if meaning.name == "compute.utilization" and part.figure.role == "lone" and claim.verdict is Verdict.WRONG:
+        return "it may be what is reckoned with"
     if meaning.name == "compute.delivered" and "cluster.device.mfu" not in c.facts.setting.given:
         return "what share of its peak a device reaches is not given"
     if guessed and claim.verdict is Verdict.WRONG:

@@ -92,8 +92,10 @@ def _implied(e: Equality, o: Outcome) -> bool:
     numbers = list(numbers_in(e.left))
     if not o.computed or not o.claimed:
         return False
-    ratio = abs(o.claimed / o.computed)
-    ratio = max(ratio, 1 / ratio)
+    result = list(numbers_in(e.right))[-1]
+    bare = result.dim in (FLOP, FLOP_RATE) and all(n.dim == COUNT and n.factor == 1 for n in numbers)
+    ratios = [abs(o.claimed / o.computed), *([abs(o.claimed / o.computed / result.factor)] if bare else [])]
+    ratio = min((max(r, 1 / r) for r in ratios), default=1.0)
     if isinstance(e.left, Number) and isinstance(e.right, Number):  # told twice: in another unit, or each and all
         return ratio > NEAR / 2 and not any(abs(ratio / x - 1) <= 0.03 for x in _POWERS)
     if not (e.text.count("→") or any(n.noun for n in numbers) or ratio > FAR):

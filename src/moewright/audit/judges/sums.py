@@ -35,6 +35,7 @@ _MILLION: Final = 1e6
 _MEASURED: Final = re.compile(r"[(\[](?:[KMGT]i?B|Mrd|Mio|[MBG]|[mµμ]?s|billions?|millions?|[TP]?FLOPs?)\.?[)\]]")
 #: units that differ by more than this are no parts of one total
 _FAMILY: Final = 5e3
+_MULTIPLE: Final = re.compile(r"\d\s*(?:layers|Schichten|层|steps|micro-?batches)", re.IGNORECASE)
 #: parts of a list that can be enumerated
 MOST_PARTS: Final = 8
 #: figures of one row, each so many times, that are tried
@@ -86,6 +87,8 @@ def _is_total(total: Part, before: Sequence[Part]) -> bool:
     """Whether a figure is the one of its statement that is said to be a total, and does not say itself of what."""
     n, s = total.figure.number, total.statement
     if not (n.dim in (BYTES, SECONDS, FLOP) or _counts(total)) or total.figure.remark or total.figure.formula:
+        return False
+    if _MULTIPLE.search(s.key):  # of so many of what stands before it
         return False
     if s.kind not in ("item", "cell", "code") or not _TOTAL.search(s.key or total.figure.words):
         return False

@@ -151,6 +151,7 @@ _HELD: Final = re.compile(
     r"context|cache|\bKV\b|conversation|session|request|sequence|Kontext|Sitzung|Sequenz|Anfrage|上下文|缓存|会话|请求",
     re.I,
 )
+_TOKENS: Final = re.compile(r"(?<![\d.,])(\d[\d,]{2,})(?:[ -]tokens?\b| Token\b|\s?个\s?token)", re.IGNORECASE)
 _TOKEN: Final = re.compile(
     r"(?:per|each|every|a|one|je|pro|/)\s?token|每(?:个)?\s?token|token (?:needs|takes|costs)", re.IGNORECASE
 )
@@ -167,8 +168,7 @@ def judge_token_bytes(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         s = ledger.statements[index]
         if s.kind == "heading" or not _HELD.search(f"{s.text} {' '.join(s.path[-1:])}") or _APART.search(s.text):
             continue
-        counts = [x.number for x in entries if x.number.dim == COUNT and x.number.whole and 128 <= x.number.value < 1e9]
-        tokens = [n.value for n in counts if n.noun.lower().startswith(("token", "个 token"))]
+        tokens = [float(m[1].replace(",", "")) for m in _TOKENS.finditer(s.text)]
         for e in entries:
             n = e.number
             if n.dim != BYTES or e.figure.role != "lone" or n.approx or digits(n) < LEAST_DIGITS or len(tokens) != 1:

@@ -23,7 +23,7 @@ from moewright.audit.nearby.model_slips import judge_model_slips
 from moewright.audit.nearby.multiples import judge_multiples
 from moewright.audit.nearby.per_gpu_rates import judge_per_gpu_rates
 from moewright.audit.nearby.percentages import judge_factors, judge_hundredfold, judge_shares, judge_subjects
-from moewright.audit.nearby.split_counts import judge_split_counts, judge_split_tables
+from moewright.audit.nearby.split_counts import judge_groups, judge_split_counts, judge_split_tables
 from moewright.audit.nearby.transfers import judge_transfers
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.meaning import meaning_of, topics_named
@@ -47,6 +47,7 @@ def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
         judge_multiples(ledger, facts_at),
         judge_split_counts(ledger, facts_at),
         judge_split_tables(ledger, facts_at),
+        judge_groups(ledger),
         judge_per_gpu_rates(ledger),
         judge_element_sizes(ledger),
         judge_token_work(ledger, facts_at),

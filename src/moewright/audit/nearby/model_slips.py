@@ -31,7 +31,7 @@ _ONCE: Final = re.compile(
     re.IGNORECASE,
 )
 #: bytes of an element
-_ELEMENTS: Final = (1.0, 2.0)
+_ELEMENTS: Final = (2.0, 1.0)
 _USUAL: Final = ("bf16", "fp16", "fp8", "int8", "nvfp4", "mxfp4")
 #: parts that a token's cache may be divided into
 _PARTS: Final = tuple(range(1, 17))

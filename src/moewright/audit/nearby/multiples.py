@@ -83,7 +83,7 @@ def _of_row(e: Entry, m: re.Match[str], ledger: Ledger, facts_at: FactsAt) -> It
     count = int((m["count"] or m["zh"] or "0").replace(",", ""))
     if m["whole"] and facts is not None:
         count = len(facts.case.model.layers)
-    if count < 2 or _worked_out(e) or e.figure.role == "operand":
+    if count < 2 or _worked_out(e) or (e.figure.role == "operand" and e.number.at > 3):
         return
     one = [x for x in ledger.before(e.index, 3) if x.number.dim == e.number.dim and is_amount(x.number)]
     if e.statement.kind != "cell":

@@ -47,7 +47,8 @@ def judge_shares(ledger: Ledger, capacity: float | None) -> Iterator[tuple[Entry
     ``capacity`` (bytes of a GPU): wrong where it is the share of none."""
     for entries in ledger.entries:
         for i, e in enumerate(entries):
-            if not e.number.percent or e.figure.role != "lone" or ends_range(e.statement.value, e.number):
+            told = e.figure.role == "lone" or len(e.figure.formula) == 1
+            if not e.number.percent or not told or ends_range(e.statement.value, e.number):
                 continue
             part = _part(entries, i)
             if part is not None and part.number.dim == SECONDS:
@@ -219,9 +220,12 @@ def _of_card(e: Entry, topic: str, said: tuple[Range, ...], capacity: float, led
 def _part(entries: list[Entry], i: int) -> Entry | None:
     """The figure that a share is told of: it stands right before it, or before the bracket that it stands in."""
     e = entries[i]
-    if i == 0 or not is_amount(entries[i - 1].number) or entries[i - 1].figure.role == "operand":
+    if i == 0 or not is_amount(entries[i - 1].number):
         return None
     before = entries[i - 1]
+    told = span_between(e.statement, before.number, e.number).strip() in ("=", "≈")  # 3.16 GB = 3.95%
+    if before.figure.role == "operand" and not (told and len(e.figure.formula) == 1):
+        return None
     if i > 1 and _FIXED.match(span_between(e.statement, entries[i - 2].number, before.number)):
         return None  # 30.64 GB of 80 GB, 38%: of the one before
     between = span_between(e.statement, before.number, e.number)

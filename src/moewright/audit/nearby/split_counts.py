@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from math import prod
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
@@ -86,6 +87,37 @@ def judge_split_counts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
             else:
                 continue
             yield e, Claim(e.line, s.text, "count.heads per GPU", verdict, why, found, right, unit="a plain number")
+
+
+_PRODUCT: Final = re.compile(
+    r"(?<![\w×x*·/]\s)(?<![\w/-])((?:(?:[TDPC]P|EDP|ETP)\s?=?\s?\d{1,4}\s*[×x*·]\s*)+"
+    r"(?:[TDPC]P|EDP|ETP)\s?=?\s?\d{1,4})\b(?!\s*[=×x*·/])"
+)
+
+
+_GPUS: Final = re.compile(r"(?:\w+ )?(?:GPUs|cards|Karten)\b|张|卡")
+
+
+def judge_groups(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on the GPUs of a sentence beside a product of parallel sizes that is said to fill them."""
+    for entries in ledger.entries:
+        gpus = [
+            e for e in entries if e.number.whole and re.match(r"(?:\w+ )?(?:GPUs|cards|Karten)\b|张|卡", e.number.noun)
+        ]
+        products = list(_PRODUCT.finditer(entries[0].statement.value)) if entries else []
+        if len(gpus) != 1 or len(products) != 1 or entries[0].statement.kind == "heading":
+            continue
+        e, s = gpus[0], gpus[0].statement
+        product = prod(int(x) for x in re.findall(r"P\s?=?\s?(\d+)", products[0][1]))
+        if (
+            product == e.number.value
+            or e.number.value % product == 0
+            or product % e.number.value
+            or _APART.search(s.text)
+        ):
+            continue
+        why = f"{products[0][1]} is {product:,}"
+        yield e, Claim(e.line, s.text, "strategy", Verdict.WRONG, why, e.number.value, product, unit="a plain number")
 
 
 def _local(text: str, name: str) -> int:

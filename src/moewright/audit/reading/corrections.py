@@ -31,6 +31,9 @@ def accepted(
             return setting_of(left, dict(assumed), spec, file), left, tuple(unread)
         except SpecError as error:
             bad = [p for p in left if error.field and (p.field == error.field or error.field.startswith(f"{p.field}."))]
+            if not bad and error.field:  # what another size of the same part makes impossible
+                part = error.field.rpartition(".")[0]
+                bad = [p for p in left if part and p.field.rpartition(".")[0] == part]
             if not bad or len(unread) >= MOST_DROPPED:
                 raise
             unread.append(Unread(bad[0].line, bad[0].text, f"{bad[0].field}: {error.problem}"))

@@ -59,6 +59,8 @@ def _several_parts(key: str) -> bool:
     )
 
 
+#: what has more bytes than are written without a prefix
+_HEAVY: Final = ("memory.weights", "memory.total", "memory.experts", "memory.attention")
 #: weights and cache, together
 _BOTH: Final = re.compile(
     r"(?:weights?|权重|Gewichte?)\s*(?:\+|&|plus|and|und|与|和)\s*(?:the )?(?:KV|cache|缓存)|"
@@ -96,6 +98,10 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
         return None
     if topic is None or (topic == "count.experts" and "token" in _scopes_in(f"{own} {figure.number.noun}")):
         return None  # experts of a token are no experts of anything else
+    if topic == "count.parameters" and figure.number.value < 1e4:
+        return None
+    if topic in _HEAVY and figure.number.factor == 1 and figure.number.value < 1e5:
+        return None  # total 671 B are no bytes
     if topic == "count.parameters" and figure.formula and re.search(r"FLOP", s.text):
         return None
     if topic == "count.tokens" and figure.number.factor >= 1e9:
@@ -119,7 +125,8 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
         first = not re.search(r"\d", s.value[: figure.number.at])
         certain = first or figure.role == "result" or bool(_NAMED.match(figure.number.noun))
     else:
-        certain = _topic(kind, [own, s.key]) is not None or bool(_TOTAL.search(f"{own} {s.key}"))
+        certain = _topic(kind, [own, s.key]) is not None
+        certain = certain or (topic.endswith(".total") and bool(_TOTAL.search(f"{own} {s.key}")))
     return Meaning(topic, _scopes(topic, figure, s, near), _explicit(near, topic), certain)
 
 

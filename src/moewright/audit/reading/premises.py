@@ -96,10 +96,28 @@ def told_premises(document: Document) -> list[Premise]:
     return found
 
 
+def _listed(key: str, value: str) -> tuple[list[str], list[str]]:
+    """The names of a key and the values that it gives to each: ``heads / KV heads: 32 / 4``, ``heads (query / KV): 32 /
+    4``, ``query heads x head dim: 64 x 128``."""
+    values = value.split(" / ")
+    inner = re.fullmatch(r"([^()]+?)\s*\(([^()]* / [^()]*)\)", key)
+    if inner and len(values) > 1:
+        of = inner[1].rstrip("s")
+        names = [
+            f"{x} {inner[1]}" if not re.match(r"dim|size|width", x) else f"{of} {x}" for x in inner[2].split(" / ")
+        ]
+        return names, values
+    if " / " not in key:
+        pairs = re.split(r" [x×] ", key), re.split(r" [x×] ", value)
+        if len(pairs[0]) == len(pairs[1]) > 1:
+            return pairs
+    return key.split(" / "), values
+
+
 def _parts(s: Statement) -> Iterator[Statement]:
     """A statement, and where it gives several (``batch: 8, context: 4096``), each by itself."""
-    keys, values = s.key.split(" / "), s.value.split(" / ")
-    if len(keys) > 1 and len(keys) == len(values):  # heads / KV heads: 32 / 4
+    keys, values = _listed(s.key, s.value)
+    if len(keys) > 1 and len(keys) == len(values) and not PER_GPU.search(s.key):  # heads / KV heads: 32 / 4
         yield from (replace(s, key=key, value=value) for key, value in zip(keys, values, strict=True))
         return
     pieces = re.split(r"[,;](?!\d{3})\s*", s.value) if s.key and s.kind in ("item", "prose") else []
@@ -227,7 +245,8 @@ _DIGITS: Final = {
     **{"zwei": 2, "drei": 3, "vier": 4, "sechs": 6, "acht": 8, "zwölf": 12, "sechzehn": 16},
 }
 _IN_WORDS_OF: Final = re.compile(
-    rf"\b({'|'.join(_DIGITS)})(?= (?:(?:of (?:which|them|these)|davon|von denen)\b|"
+    rf"\b({'|'.join(_DIGITS)})(?= (?:"
+    r"(?:of (?:which|them|these)|davon|von denen|chosen|active|selected|used|per token)\b|"
     r"(?:routed |active |NVIDIA )?(?:GPUs?|experts?|nodes?|servers?|cards?|[ABHL]\d{2,3}s?|Knoten|Karten|Experten)\b))",
     re.IGNORECASE,
 )
@@ -235,7 +254,7 @@ _IN_WORDS_OF: Final = re.compile(
 
 def _in_digits(text: str) -> str:
     """``text`` with the numbers of GPUs, nodes and experts that it spells in digits."""
-    return _IN_WORDS_OF.sub(lambda m: str(_DIGITS[m[1].lower()]).ljust(len(m[1])), text)
+    return _IN_WORDS_OF.sub(lambda m: str(_DIGITS[m[1].lower()]), text)
 
 
 def _phrases(s: Statement) -> Iterator[Premise]:
@@ -245,6 +264,7 @@ def _phrases(s: Statement) -> Iterator[Premise]:
         for m in pattern.finditer(text):
             before, after = text[: m.start(1)].rstrip()[-1:], text[m.end(1) :].lstrip()[:1]
             worked = m.start() == m.start(1) and before in tuple("=×÷/*+→≈.-·")
+            worked = worked and not re.search(r"[^\W\d]{3,}\s*/\s*$", text[: m.start()])  # 32 Q heads / 8 KV heads
             worked = worked or (
                 m.end() == m.end(1) and bool(after in tuple("×÷/*+=→≈%^") or re.match(r"\.\d", text[m.end(1) :]))
             )

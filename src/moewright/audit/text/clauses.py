@@ -193,7 +193,7 @@ def _clause(tokens: list[Token], text: str, found: Clauses, main: Number | None,
                 None  # 1 expert = 3 × …: what the rest is of, and no number of experts
             )
             continue
-        if left is None or right is None or _goes_on(right_tokens, end) or _of_many(right):
+        if left is None or right is None or _goes_on(right_tokens, end) or _of_many(right) or _symbols(left, text):
             continue
         if sign == "→" and isinstance(right, Operation):  # 50 ms → 128 / 0.05 s: what follows
             continue
@@ -297,6 +297,12 @@ def _goes_on(tokens: list[Token], end: int) -> bool:
     if ahead and number is not None and ahead[0].kind == "number":
         return not number.noun and not tokens[end - 1].text[-1:].isalpha()  # 192 512
     return len(ahead) == 2 and ahead[0].kind == "op" and ahead[0].text in "×÷/" and ahead[1].kind == "word"
+
+
+def _symbols(node: Node, text: str) -> bool:
+    """Whether a number has a symbol behind it that it is multiplied with: 2h · 4096."""
+    ends = (n.at + len(n.text) for n in numbers_in(node))
+    return any(re.match(r"[A-Za-z](?:_\w+)?\s*(?:[·×+*/=-]|$)", text[end:]) for end in ends)
 
 
 def _of_many(node: Node) -> bool:

@@ -288,8 +288,13 @@ def _sentences(content: str, split: bool) -> Iterator[tuple[str, int, tuple[int,
         yield text, start, tuple(breaks)
 
 
+_NUMBERED: Final = re.compile(r"[A-Z]?\d{1,3}[a-z]?[.)]?|[A-Z]|#\d{1,3}")
+
+
 def _row(header: list[str], row: list[tuple[str, int]], path: tuple[str, ...], group: int) -> Iterator[Statement]:
     """Cells of a table row; the first names what the others are of."""
+    if len(row) > 2 and _NUMBERED.fullmatch(row[0][0]) and not row[1][0][:1].isdigit():  # a number of the row
+        row, header = row[1:], header[1:]
     if len(row) < 2:
         return
     name = row[0][0]

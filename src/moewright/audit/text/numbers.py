@@ -104,7 +104,7 @@ _UNIT: Final = re.compile(
     rf"|(?P<bytes>[KMGTPE]i?|k)?(?:B(?:ytes?)?|bytes?)(?P<bytesec>{_SECOND})?(?![A-Za-z]|(?<=B)\d)"
     rf"|(?P<zh>[KMGT])?字节"
     r"|(?P<time>ns|us|µs|μs|μS|uS|ms|mS|s|secs?|seconds?|minutes?|min|hours?|microseconds?|"
-    r"milliseconds?|h(?=[\s).,;]|$)|hrs?|days?|weeks?|Sekunden?|Minuten?|Stunden?|Tagen?)(?![A-Za-z/])"
+    r"milliseconds?|(?<=\s)h(?=[\s).,;]|$)|hrs?|days?|weeks?|Sekunden?|Minuten?|Stunden?|Tagen?)(?![A-Za-z/])"
     r"|(?P<zhtime>微秒|毫秒|纳秒|秒|分钟|小时|天)"
     r"|(?P<percent>%|percent\b)"
     r"|(?P<count>[KMBTk](?![A-Za-z0-9])|万|亿|thousand\b|million\b|billion\b|trillion\b|"
