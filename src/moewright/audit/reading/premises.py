@@ -260,6 +260,8 @@ def _in_digits(text: str) -> str:
 def _phrases(s: Statement) -> Iterator[Premise]:
     """Premises inside running text, such as "128 GPUs"; none inside what is worked out."""
     text, shift = _without_symbols(_in_digits(s.text))
+    if not _DIGIT.search(text):
+        return
     for pattern, field in TEXT:
         for m in pattern.finditer(text):
             before, after = text[: m.start(1)].rstrip()[-1:], text[m.end(1) :].lstrip()[:1]
@@ -285,6 +287,7 @@ def _phrases(s: Statement) -> Iterator[Premise]:
                 break
 
 
+_DIGIT: Final = re.compile(r"\d")
 #: what ends a piece of an enumeration: 61 layers, hidden size 7168 and a vocabulary of 129,280
 _BETWEEN: Final = re.compile(r"[;()]|,(?!\d{3})|[.:](?=\s|$)|\b(?:and|with|und|mit|sowie|has|have|hat|haben)\b|和|以及")
 #: a size behind its name, or before it
@@ -301,7 +304,7 @@ _OF_MODEL: Final = ("model.",)
 
 def _named(s: Statement) -> Iterator[Premise]:
     """Sizes of a model in an enumeration, each with its name before it: hidden size 7168, expert FFN 2048."""
-    if s.kind == "cell" or PER_GPU.search(s.text):
+    if s.kind == "cell" or not _DIGIT.search(s.text) or PER_GPU.search(s.text):
         return
     text, shift = _without_symbols(s.text)
     at = 0
