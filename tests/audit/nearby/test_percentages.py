@@ -81,6 +81,10 @@ def test_a_percentage_is_no_plain_factor(text, right, wrong):
     assert claim.computed == pytest.approx(claim.claimed / 100)
 
 
+def test_a_figure_of_nothing_has_no_share():
+    assert failing("Idle links move 0 GB/s. At 80% load the link gives 40.0 GB/s.", CLUSTER) == []
+
+
 def test_a_number_of_things_is_a_factor():
     assert failing("The MFU is 40%. 40 GPUs have 40 GPUs × 989 TFLOPS = 39,560 TFLOPS.", CLUSTER) == []
 

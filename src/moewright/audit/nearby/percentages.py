@@ -108,10 +108,9 @@ def judge_hundredfold(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 x
                 for x in (*entries, *ledger.before(index, 2))
                 if x is not e and x.number.dim == n.dim and not x.number.percent
+                if x.number.value > 0 and x.number.slack <= 0.02
             ]
             for x in near:
-                if x.number.value <= 0 or x.number.slack > 0.02:
-                    continue
                 ratios = [n.value / x.number.value / c for c in counts if c]
                 room = n.slack + x.number.slack + 1e-3
                 if any(
