@@ -88,7 +88,7 @@ def readers(folder: Path) -> list[Reader]:
         Reader("trace", (("t.csv", b"arrival,input,output\n0,8,4\n1.5,9,3\n"), ("t.jsonl", _JSONL)), _trace),
         Reader("rows", _data("*.csv"), _rows),
         Reader("results", (("r.json", _RESULTS),), _results),
-        Reader("document", (("d.md", (ROOT / "examples/strategy-ep64-tp2.md").read_bytes()),), _document),
+        Reader("document", tuple(_documents()), _document),
         Reader("command", (("c.sh", (ROOT / "examples/vllm-deepseek.sh").read_bytes()),), _command),
     ]
     return [*found, *_of_run()]
@@ -163,6 +163,11 @@ def _placements() -> Iterator[tuple[str, bytes]]:
 
     made = moewright.place([[4.0, 3.0, 2.0, 1.0]] * 2, slots=6, gpus=2)
     yield "placement.json", json.dumps(made.to_dict()).encode()
+
+
+def _documents() -> Iterator[tuple[str, bytes]]:
+    for file in (ROOT / "examples/strategy-ep64-tp2.md", *sorted((ROOT / "tests/audit/documents").glob("*.md"))):
+        yield "d.md", file.read_bytes()
 
 
 def _data(pattern: str) -> tuple[tuple[str, bytes], ...]:

@@ -1,5 +1,7 @@
 """Verdicts of figures beside others, among those of the planner."""
 
+import pytest
+
 from audits import MIXTRAL, audited, failing
 
 EP8 = f"{MIXTRAL} with EP 8"
@@ -30,3 +32,20 @@ def test_the_configuration_that_a_figure_stands_under():
     assert failing(pools.format("45.1 GB"), MIXTRAL) == []
     (claim,) = failing(pools.format("1.41 GB"), MIXTRAL)
     assert claim.configuration == "Decode pool"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "8 nodes × 8 = 64 GPUs, TP 0 × PP 2",
+        "Each GPU holds 0 query heads with TP 4.",
+        "It has 3.02B parameters.\n\n- fp32 gradients, 0 bytes each: 12.1 GB",
+        "A GPU sends 7.34 MB over 0 GB/s in 147 µs.",
+        "A token takes 128 KiB. A context of 000 tokens takes 4.29 GB.",
+        "At 40% of it, 40 × 0 × 8 = 0 TFLOPS, and 12 TFLOPS.",
+        "16,384 tokens/s in all, 0 tokens/s per GPU.",
+        "```\na = 8\nb = a * 0  # 0 bytes\n```",
+    ],
+)
+def test_what_follows_from_nothing_is_no_traceback(text):
+    audited(text, MIXTRAL)

@@ -375,7 +375,7 @@ def _claim(n: Number, known: Known, raw: str, s: Statement, verdict: Verdict) ->
     unit = unit_of(n)
     right = format_quantity(value, unit)
     why = f"{right} by the numbers written"
-    if verdict is Verdict.HOLDS and not 0.5 < n.value / value < 2:
+    if verdict is Verdict.HOLDS and value and not 0.5 < n.value / value < 2:
         value *= n.factor  # the line computes in this unit
     if verdict is Verdict.WRONG:
         why = f"the line gives {right}"

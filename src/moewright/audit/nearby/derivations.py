@@ -169,6 +169,8 @@ def judge_token_bytes(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         if s.kind == "heading" or not _HELD.search(f"{s.text} {' '.join(s.path[-1:])}") or _APART.search(s.text):
             continue
         tokens = [float(m[1].replace(",", "")) for m in _TOKENS.finditer(s.text)]
+        if not all(tokens):
+            continue
         for e in entries:
             n = e.number
             if n.dim != BYTES or e.figure.role != "lone" or n.approx or digits(n) < LEAST_DIGITS or len(tokens) != 1:

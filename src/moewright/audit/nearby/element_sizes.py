@@ -49,7 +49,7 @@ def judge_element_sizes(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 found, size, many = counts[:1], sizes[0].number.value, True
             else:
                 m = _EACH.search(s.text)
-                if m is None or re.search(r"[/÷×]", s.text[m.end() :]):
+                if m is None or not int(m["size"]) or re.search(r"[/÷×]", s.text[m.end() :]):
                     continue
                 size, many = float(m["size"]), False
                 found = [x for x in ledger.before(index, 4) if x.number.dim == COUNT and x.number.value >= LARGE]

@@ -94,8 +94,8 @@ class Entry:
 
 @dataclass(slots=True)
 class Ledger:
-    """Every figure of a document: by statement, and by dimension. ``counts``: the whole numbers of things that it
-    names."""
+    """Every figure of a document but those of nothing, which no other follows from: by statement, and by dimension.
+    ``counts``: the whole numbers of things that it names."""
 
     statements: Sequence[Statement]
     entries: list[list[Entry]] = field(default_factory=list)
@@ -115,6 +115,7 @@ class Ledger:
                 )
                 for f in sorted(clauses.figures, key=lambda f: f.number.at)
             ]
+            mine = [e for e in mine if e.number.value > 0 and all(n.value for n in e.figure.formula)]
             found.entries.append(mine)
             told = (t.number for t in tokens_of(s.key) if t.number is not None) if s.kind in ("prose", "item") else ()
             keyed = [Entry(index, s, Figure(replace(n, at=n.at - len(s.key) - 2), "lone", s.key)) for n in told]

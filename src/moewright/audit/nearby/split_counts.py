@@ -101,20 +101,13 @@ _GPUS: Final = re.compile(r"(?:\w+ )?(?:GPUs|cards|Karten)\b|张|卡")
 def judge_groups(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on the GPUs of a sentence beside a product of parallel sizes that is said to fill them."""
     for entries in ledger.entries:
-        gpus = [
-            e for e in entries if e.number.whole and re.match(r"(?:\w+ )?(?:GPUs|cards|Karten)\b|张|卡", e.number.noun)
-        ]
+        gpus = [e for e in entries if e.number.whole and _GPUS.match(e.number.noun)]
         products = list(_PRODUCT.finditer(entries[0].statement.value)) if entries else []
         if len(gpus) != 1 or len(products) != 1 or entries[0].statement.kind == "heading":
             continue
         e, s = gpus[0], gpus[0].statement
         product = prod(int(x) for x in re.findall(r"P\s?=?\s?(\d+)", products[0][1]))
-        if (
-            product == e.number.value
-            or e.number.value % product == 0
-            or product % e.number.value
-            or _APART.search(s.text)
-        ):
+        if not product or e.number.value % product == 0 or product % e.number.value or _APART.search(s.text):
             continue
         why = f"{products[0][1]} is {product:,}"
         yield e, Claim(e.line, s.text, "strategy", Verdict.WRONG, why, e.number.value, product, unit="a plain number")
