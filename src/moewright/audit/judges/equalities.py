@@ -80,8 +80,6 @@ def _in_billions(e: Equality) -> Equality | None:
 
 #: how far off a result may be that is a slip of the pen
 NEAR: Final = 3.0
-
-
 #: how far off no slip makes a result without a factor that is not written
 FAR: Final = 1e4
 
@@ -100,8 +98,7 @@ def _implied(e: Equality, o: Outcome) -> bool:
         return ratio > NEAR / 2 and not any(abs(ratio / x - 1) <= 0.03 for x in _POWERS)
     if not (e.text.count("→") or any(n.noun for n in numbers) or ratio > FAR):
         return False
-    last = list(numbers_in(e.right))[-1]
-    room = max(last.slack, 0.03)
+    room = max(result.slack, 0.03)
     whole = [
         *(float(x) for x in range(2, 17)),
         *(abs(n.value) for n in numbers if n.value),
@@ -111,6 +108,7 @@ def _implied(e: Equality, o: Outcome) -> bool:
 
 
 def _evaluated(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) -> Outcome | None:
+    """The verdict on ``e`` as it is written; None where its sides cannot be compared."""
 
     def spread(n: Number) -> float:
         return 0.0 if exact(n) else min(n.half, COARSE * abs(n.value))

@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, digits, is_amount, meet, over, ranges, slip, times
+from moewright.audit.nearby.ledger import Entry, Ledger, digits, exactly, is_amount, meet, over, ranges, slip, times
 from moewright.audit.text.clauses import ends_range
 from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP_RATE, NAMES, PER_SECOND
 from moewright.units import format_quantity
@@ -85,7 +85,7 @@ def _explained(e: Entry, entries: list[Entry], near: list[Entry], ledger: Ledger
     alike = [ranges(x.number) for x in near if x.number.dim == n.dim]
     for mine in alike:
         for f in factors:
-            if meet(said, times(mine, ((f, f),))) or meet(said, over(mine, ((f, f),))):
+            if meet(said, times(mine, exactly(f))) or meet(said, over(mine, exactly(f))):
                 return True
     for count in (2, 3, 4):
         for some in combinations(alike[:6], count):
@@ -119,7 +119,7 @@ def _astray(e: Entry, entries: list[Entry], near: list[Entry], ledger: Ledger) -
                 x.number.text if count == 1 else f"{x.number.text} {'×' if whole > x.number.value else '/'} {count:g}"
             )
             why = f"{told} is {format_quantity(whole, unit)}: {found}"
-            return Claim(e.line, s.text, "derivation", Verdict.WRONG, why, n.value, whole, unit=unit)
+            return e.claim("derivation", Verdict.WRONG, why, whole)
     return _no_sum(e, entries)
 
 
@@ -144,7 +144,7 @@ def _no_sum(e: Entry, entries: list[Entry]) -> Claim | None:
     told = " + ".join(x.number.text for x in (parts if len(parts) == 2 else parts[-2:]))
     unit = NAMES.get(n.dim, "")
     why = f"{told} is {format_quantity(whole, unit)}"
-    return Claim(e.line, s.text, "sum", Verdict.WRONG, why, n.value, whole, unit=unit)
+    return e.claim("sum", Verdict.WRONG, why, whole)
 
 
 _HELD: Final = re.compile(
@@ -185,5 +185,5 @@ def judge_token_bytes(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 if x.index != index and found.startswith("1000"):
                     why = f"{tokens[0]:,.0f} tokens at {x.number.text} (line {x.line}) take "
                     why += f"{format_quantity(whole, 'bytes')}: {found}"
-                    yield e, Claim(e.line, s.text, "memory", Verdict.WRONG, why, n.value, whole, unit="bytes")
+                    yield e, e.claim("memory", Verdict.WRONG, why, whole)
                     break

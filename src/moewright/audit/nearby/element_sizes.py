@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import LARGE, Entry, Ledger, is_amount, meet, ranges, times
+from moewright.audit.nearby.ledger import LARGE, Entry, Ledger, exactly, is_amount, meet, ranges, times
 from moewright.audit.nearby.model_slips import FactsAt
 from moewright.audit.reading.wordings import FORMAT
 from moewright.audit.text.expressions import evaluate, fold, numbers_in, whole
@@ -61,7 +61,7 @@ def judge_element_sizes(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
 
 
 def _judged(e: Entry, counts: list[Entry], size: float, beside: bool) -> Claim | None:
-    said, one = ranges(e.number), ((size, size),)
+    said, one = ranges(e.number), exactly(size)
     if not counts or any(meet(said, times(ranges(x.number), one), 5e-3) for x in counts):
         return None
     right = counts[0].number.value * size
@@ -71,7 +71,7 @@ def _judged(e: Entry, counts: list[Entry], size: float, beside: bool) -> Claim |
     if not usual and not (beside and 0.2 < ratio < 5):
         return None
     why = f"{counts[0].number.text} at {size:g} bytes each take {format_quantity(right, 'bytes')}"
-    return Claim(e.line, e.statement.text, "memory", Verdict.WRONG, why, e.number.value, right, unit="bytes")
+    return e.claim("memory", Verdict.WRONG, why, right)
 
 
 _WHOLE: Final = re.compile(
@@ -86,7 +86,7 @@ _PART: Final = re.compile(
     re.IGNORECASE,
 )
 #: formats, and bytes of an element of each
-_BITS: Final = {"fp32": 4.0, "bf16": 2.0, "bfloat16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5}
+_ELEMENT_BYTES: Final = {"fp32": 4.0, "bf16": 2.0, "bfloat16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5}
 
 
 def _totals(ledger: Ledger) -> list[Entry]:
@@ -107,7 +107,7 @@ def judge_model_bytes(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             if n.dim != BYTES or n.value < 1e9 or e.figure.role != "lone" or len(named) != 1 or n.slack > 0.03:
                 continue
             amounts = [x for x in entries if x.number.dim == BYTES and x.number.value >= 1e9]
-            size = _BITS.get(named.pop())
+            size = _ELEMENT_BYTES.get(named.pop())
             if size is None or len(amounts) > 1 or not _WHOLE.search(s.text) or _PART.search(s.text):
                 continue
             if any(abs(n.value / (x.number.value * size) - 1) < 0.1 for x in totals):
@@ -117,7 +117,7 @@ def judge_model_bytes(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 if any(abs(ratio / y - 1) < n.slack + x.number.slack + 5e-3 for y in (0.5, 2.0, 0.25, 4.0, 1e-3, 1e3)):
                     right = x.number.value * size
                     why = f"{x.number.text} parameters at {size:g} bytes each take {format_quantity(right, 'bytes')}"
-                    yield e, Claim(e.line, s.text, "memory", Verdict.WRONG, why, n.value, right, unit="bytes")
+                    yield e, e.claim("memory", Verdict.WRONG, why, right)
                     break
 
 
@@ -147,9 +147,9 @@ def judge_token_work(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry,
                 if fewer:
                     right = e.number.value * fewer / n.value
                     why = f"{n.text} are all parameters; a token passes {told}"
-                    unit = NAMES[FLOP]
-                    text, said = e.statement.text, e.number.value
-                    yield e, Claim(e.line, text, "compute", Verdict.WRONG, why, said, right, unit=unit)
+                    NAMES[FLOP]
+                    _text, _said = e.statement.text, e.number.value
+                    yield e, e.claim("compute", Verdict.WRONG, why, right)
                     break
 
 
@@ -187,18 +187,16 @@ def judge_formats_of_elements(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             beside = [x for x in ledger.row(e) if x.number.value in _SIZES and _BYTES_TITLE.search(x.statement.column)]
             text = f"{s.row} {s.value}" if s.kind == "cell" else s.text
             named = {m.lower() for m in FORMAT.findall(text)}
-            size = _BITS.get(next(iter(named))) if len(named) == 1 else None
+            size = _ELEMENT_BYTES.get(next(iter(named))) if len(named) == 1 else None
             if size is None or _MIXED.search(text) or len(entries) > 8:
                 continue
             told = [n.value for n in e.figure.formula if n.dim == BYTES and n.value in (1.0, 2.0, 4.0)]
             told += [x.number.value for x in beside] if s.kind == "cell" and not e.figure.formula else []
-            if len(told) == 1 and told[0] in (1.0, 2.0, 4.0) and told[0] != size and e.figure.formula:
-                right = e.number.value * size / told[0]
+            formula = bool(e.figure.formula)
+            if len(told) == 1 and told[0] in (1.0, 2.0, 4.0) and told[0] != size and (formula or e is entries[0]):
                 why = f"an element of {named.pop()} has {size:g} bytes, not {told[0]:g}"
-                yield e, Claim(e.line, s.text, "memory", Verdict.WRONG, why, e.number.value, right, unit="bytes")
-            elif len(told) == 1 and told[0] in (1.0, 2.0, 4.0) and told[0] != size and e is entries[0]:
-                why = f"an element of {named.pop()} has {size:g} bytes, not {told[0]:g}"
-                yield e, Claim(e.line, s.text, "memory", Verdict.WRONG, why, e.number.value, None, unit="bytes")
+                right = e.number.value * size / told[0] if formula else None
+                yield e, e.claim("memory", Verdict.WRONG, why, right)
 
 
 def judge_cell_products(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
@@ -226,5 +224,4 @@ def judge_cell_products(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         if verdict is Verdict.WRONG and not 0.1 < ratio < 10:
             continue
         why = f"{s.value[:80]} is {format_quantity(product.low, NAMES[e.number.dim])}"
-        text, unit = e.statement.text, NAMES[e.number.dim]
-        yield e, Claim(e.line, text, "arithmetic", verdict, why, e.number.value, product.low, unit=unit)
+        yield e, e.claim("arithmetic", verdict, why, product.low)

@@ -59,7 +59,7 @@ def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
         judge_token_bytes(ledger),
         judge_subjects(ledger, capacity, partial(_model_shares, said)),
         judge_model_slips(ledger, facts_at),
-        judge_derivations(ledger, partial(_is_known, said)),
+        judge_derivations(ledger, partial(_is_known, said, {})),
     )
     marked = chain(((e, c, False) for js in together for e, c in js), ((e, c, True) for js in of_plan for e, c in js))
     for e, claim, plan in marked:
@@ -72,12 +72,13 @@ def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
     return kept + [c for key, c in found.items() if key not in decided]
 
 
-def _is_known(said: Sequence[Said], e: Entry) -> bool:
-    """Whether the planner derives a figure such as ``e`` for a quantity that its text names, in any scope."""
+def _is_known(said: Sequence[Said], contexts: dict[int, Context], e: Entry) -> bool:
+    """Whether the planner derives a figure such as ``e`` for a quantity that its text names, in any scope;
+    ``contexts``: those of the places so far, which keep what they derived."""
     x = said[e.index]
     meaning = meaning_of(e.figure, x.statement)
     names = [*([meaning.name] if meaning is not None else []), *topics_named(e.figure, x.statement)]
-    context = Context(x.place.facts, x.place.view.name)
+    context = contexts.setdefault(id(x.place), Context(x.place.facts, x.place.view.name))
     scopes = [frozenset(c) for k in range(4) for c in combinations(("gpu", "layer", "expert", "token"), k)]
     return any(
         matches(e.number, r.value)

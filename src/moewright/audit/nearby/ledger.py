@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Final
 
+from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.judges.figures import unit_of
 from moewright.audit.text.clauses import Clauses, Figure
 from moewright.audit.text.document import Statement
 from moewright.audit.text.expressions import numbers_in
@@ -47,6 +49,16 @@ def times(a: Iterable[Range], b: Iterable[Range]) -> tuple[Range, ...]:
     """Products of positive ranges."""
     other = list(b)
     return tuple((x[0] * y[0], x[1] * y[1]) for x in a for y in other)
+
+
+def exactly(value: float) -> tuple[Range, ...]:
+    """The range that is ``value`` alone."""
+    return ((value, value),)
+
+
+def plus(a: Iterable[Range], b: Iterable[Range]) -> tuple[Range, ...]:
+    """Sums of ranges that are read alike: of 1000 with of 1000, of 1024 with of 1024."""
+    return tuple((x[0] + y[0], x[1] + y[1]) for x, y in zip(a, b, strict=False))
 
 
 def over(a: Iterable[Range], b: Iterable[Range]) -> tuple[Range, ...]:
@@ -90,6 +102,11 @@ class Entry:
     @property
     def line(self) -> int:
         return self.statement.line_of(self.number.at)
+
+    def claim(self, quantity: str, verdict: Verdict, why: str, right: float | None) -> Claim:
+        """The verdict on this figure; ``right``: what it should be (SI), None where that is not known."""
+        n = self.number
+        return Claim(self.line, self.statement.text, quantity, verdict, why, n.value, right, unit=unit_of(n))
 
 
 @dataclass(slots=True)
@@ -160,7 +177,7 @@ class Ledger:
             Entry(e.index, e.statement, Figure(t.number, "lone", "")) for t in tokens_of(text) if t.number is not None
         ]
 
-    def alike(self, dim: Dim, value: float = 0.0) -> list[Entry]:
+    def alike(self, dim: Dim) -> list[Entry]:
         """Figures of dimension ``dim``; of a count only those that are as large as figures are."""
         return self.by_dim.get(dim, [])[:MOST_FIGURES]
 

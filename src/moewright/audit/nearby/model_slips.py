@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, is_amount, meet, ranges
+from moewright.audit.nearby.ledger import Entry, Ledger, exactly, is_amount, meet, ranges
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.wordings import DENSE_FORMATS, FORMAT
 from moewright.audit.text.numbers import BYTES, COUNT
@@ -45,11 +45,13 @@ _OF_SENT: Final = ("model.hidden_size", "model.experts.count", "model.experts.to
 
 @dataclass(frozen=True, slots=True)
 class Slips:
-    """Bytes of a layer by element: ``right``, and what is ``wrong`` with the name of the slip."""
+    """Bytes of a layer by element: ``right``, and what is ``wrong`` with what is right for it; ``told``: the name of
+    the slip; ``layers``: how many there are."""
 
     right: tuple[float, ...]
-    wrong: tuple[tuple[float, str], ...]
-    layers: tuple[int, ...]
+    wrong: tuple[tuple[float, float], ...]
+    told: str
+    layers: int
 
 
 def judge_model_slips(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
@@ -80,16 +82,18 @@ def cache_slips(facts: Facts) -> Slips | None:
     if len(kinds) != 1:
         return None
     right = tuple(attention.token_bytes(x) for x in _ELEMENTS)
-    layers = (1, len(facts.case.model.layers))
+    layers = len(facts.case.model.layers)
     if isinstance(attention, LatentAttention):
         widths = (attention.nope_dim + attention.rope_dim + attention.value_dim, 2 * attention.value_dim)
         kept = f"{attention.kv_rank} + {attention.rope_dim} values"
         told = f"keys and values of all {attention.heads} heads; MLA keeps {kept}"
-        return Slips(right, tuple((attention.heads * w * x, told) for w in widths for x in _ELEMENTS), layers)
+        every = tuple((attention.heads * w * x, r) for w in widths for x, r in zip(_ELEMENTS, right, strict=True))
+        return Slips(right, every, told, layers)
     if isinstance(attention, SoftmaxAttention) and attention.kv_heads < attention.heads:
         width = attention.head_dim + attention.v_dim
         told = f"keys and values of {attention.heads} query heads; there are {attention.kv_heads} KV heads"
-        return Slips(right, tuple((attention.heads * width * x, told) for x in _ELEMENTS), layers)
+        every = tuple((attention.heads * width * x, r) for x, r in zip(_ELEMENTS, right, strict=True))
+        return Slips(right, every, told, layers)
     return None
 
 
@@ -100,34 +104,24 @@ def _cache(e: Entry, facts: Facts, ledger: Ledger) -> Claim | None:
     said = ranges(e.number)
     if (one := _of_one_layer(e, slips, ledger)) is not None:
         return one
-    for right in slips.right:
-        if any(meet(said, ((right * n / p, right * n / p),)) for n in slips.layers for p in _PARTS):
-            return None
+    parts = [x * n / p for x in slips.right for n in (1, slips.layers) for p in _PARTS]
+    if any(meet(said, exactly(x)) for x in parts):
+        return None
     beside = [*ledger.entries[e.index], *ledger.titles(e)]
     named = [x for x in beside if x.number.noun.lower().startswith("token") or "token" in x.figure.words.lower()]
     many = [x.number.value for x in named if x.number.dim == COUNT and x.number.whole and 128 <= x.number.value < 1e6]
-    whole = (slips.layers[-1],)
-    for tokens in many:
-        if any(
-            meet(said, ((r * n * tokens / p, r * n * tokens / p),))
-            for r in slips.right
-            for n in whole
-            for p in (1, 2, 4, 8)
-        ):
-            return None
-    for wrong, told in slips.wrong:
+    shared = [x * slips.layers * tokens / p for tokens in many for x in slips.right for p in (1, 2, 4, 8)]
+    if any(meet(said, exactly(x)) for x in shared):
+        return None
+    for wrong, right in slips.wrong:
         for tokens in many if e.number.slack < 3e-3 else ():
-            size = wrong * whole[0] * tokens
-            if meet(said, ((size, size),), 5e-4):
-                right = (
-                    next(r for (w, _), r in zip(slips.wrong, slips.right * 2, strict=False) if w == wrong) * whole[0]
-                )
-                of = f"of {tokens:,.0f} tokens, {told}"
-                return _wrong(e, f"{of}, which is {format_quantity(right * tokens, 'bytes')}", right * tokens)
-        for n in slips.layers:
-            if meet(said, ((wrong * n, wrong * n),), 1e-3):
-                right = next(r for (w, _), r in zip(slips.wrong, slips.right * 2, strict=False) if w == wrong) * n
-                return _wrong(e, f"{told}, which is {format_quantity(right, 'bytes')}", right)
+            size = slips.layers * tokens
+            if meet(said, exactly(wrong * size), 5e-4):
+                of = f"of {tokens:,.0f} tokens, {slips.told}"
+                return _wrong(e, f"{of}, which is {format_quantity(right * size, 'bytes')}", right * size)
+        for n in (1, slips.layers):
+            if meet(said, exactly(wrong * n), 1e-3):
+                return _wrong(e, f"{slips.told}, which is {format_quantity(right * n, 'bytes')}", right * n)
     return None
 
 
@@ -141,16 +135,16 @@ def _of_one_layer(e: Entry, slips: Slips, ledger: Ledger) -> Claim | None:
     s = e.statement
     near = [s, *ledger.statements[max(0, e.index - 2) : e.index], *ledger.statements[e.index + 1 : e.index + 3]]
     layered = any(_LAYER.search(x.text) for x in near if x.path == s.path) or _LAYER.search(" ".join(s.path[-1:]))
-    if layered or not _TOKEN.search(f"{s.key} | {s.value}") or slips.layers[-1] < 2 or not e.figure.formula:
+    if layered or not _TOKEN.search(f"{s.key} | {s.value}") or slips.layers < 2 or not e.figure.formula:
         return None
     said = ranges(e.number)
     for x in slips.right:
-        if meet(said, ((x, x),), 1e-3):
-            whole = x * slips.layers[-1]
+        if meet(said, exactly(x), 1e-3):
+            whole = x * slips.layers
             stated = [ranges(y.number) for y in ledger.alike(BYTES)]
-            if any(meet(y, ((whole / p, whole / p),), 2e-3) for y in stated for p in _PARTS):
+            if any(meet(y, exactly(whole / p), 2e-3) for y in stated for p in _PARTS):
                 return None
-            every = f"all {slips.layers[-1]} keep {format_quantity(whole, 'bytes')}"
+            every = f"all {slips.layers} keep {format_quantity(whole, 'bytes')}"
             why = f"that is what one layer keeps of a token; {every}"
             return _wrong(e, why, whole)
     return None
@@ -174,18 +168,16 @@ def _sent(e: Entry, facts: Facts, ledger: Ledger) -> Claim | None:
     for t in tokens if e.figure.formula else (*tokens, *map(float, ledger.counts)):
         for x in elements if len(elements) == 1 else (*elements, 3.0):
             right = t * hidden * moe.top_k * x
-            if any(meet(said, ((right * n / p, right * n / p),), 1e-3) for p in parts for n in layers):
+            if any(meet(said, exactly(right * n / p), 1e-3) for p in parts for n in layers):
                 return None
     named = re.search(r"token", f"{s.text} {' '.join(s.path[-1:])}", re.IGNORECASE)
     for t in tokens if e.figure.formula or named else ():
         for x in elements:
             once = t * hidden * x
-            if not meet(said, ((once, once),), 1e-3):
+            if not meet(said, exactly(once), 1e-3):
                 continue
             right = once * moe.top_k
-            if any(
-                meet(ranges(y.number), ((right * n, right * n),), 2e-3) for y in ledger.alike(BYTES) for n in layers
-            ):
+            if any(meet(ranges(y.number), exactly(right * n), 2e-3) for y in ledger.alike(BYTES) for n in layers):
                 return None  # it is one copy, and what all have is told too
             told = f"one copy of {'a token' if t == 1 else f'{t:,.0f} tokens'}; top {moe.top_k} makes"
             return _wrong(e, f"{told} {format_quantity(right, 'bytes')}", right)
@@ -205,4 +197,4 @@ def _elements(e: Entry) -> tuple[float, ...]:
 
 
 def _wrong(e: Entry, why: str, right: float) -> Claim:
-    return Claim(e.line, e.statement.text, "slip", Verdict.WRONG, why, e.number.value, right, unit="bytes")
+    return e.claim("slip", Verdict.WRONG, why, right)

@@ -7,7 +7,19 @@ from collections.abc import Iterator
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, Range, digits, is_amount, meet, ranges, slip, times
+from moewright.audit.nearby.ledger import (
+    Entry,
+    Ledger,
+    Range,
+    digits,
+    exactly,
+    is_amount,
+    meet,
+    plus,
+    ranges,
+    slip,
+    times,
+)
 from moewright.audit.nearby.model_slips import FactsAt
 from moewright.audit.text.clauses import ends_range
 from moewright.audit.text.numbers import BYTES, COUNT, FLOP, NAMES, SECONDS
@@ -91,7 +103,7 @@ def _of_row(e: Entry, m: re.Match[str], ledger: Ledger, facts_at: FactsAt) -> It
         if told:
             whole, unit = e.number.value * count, NAMES.get(e.number.dim, "")
             why = f"{told} × {count} is {format_quantity(whole, unit)}: the {count} times too small"
-            yield e, Claim(e.line, e.statement.text, "multiple", Verdict.WRONG, why, e.number.value, whole, unit=unit)
+            yield e, e.claim("multiple", Verdict.WRONG, why, whole)
         return
     one = [x for x in one if _LAYER.search(x.statement.row)]
     names = {w.lower() for w in re.findall(r"[^\W\d]{2,}", e.statement.row)}
@@ -99,16 +111,16 @@ def _of_row(e: Entry, m: re.Match[str], ledger: Ledger, facts_at: FactsAt) -> It
     if not one:
         return
     whole, n = one[0].number.value * count, e.number
-    many = times(ranges(one[0].number), ((float(count), float(count)),))
+    many = times(ranges(one[0].number), exactly(float(count)))
     unit = NAMES.get(n.dim, "")
     why = f"{one[0].number.text} × {count} is {format_quantity(whole, unit)}"
     if meet(ranges(n), many):
-        yield e, Claim(e.line, e.statement.text, "multiple", Verdict.HOLDS, why, n.value, whole, unit=unit)
+        yield e, e.claim("multiple", Verdict.HOLDS, why, whole)
         return
     found = slip(n.value / whole, n.slack + one[0].number.slack + 5e-3, ((float(count), f"the {count}"),))
     if found and not found.startswith(("2 ", "4 ", "8 ")):
         why += f": {found}"
-        yield e, Claim(e.line, e.statement.text, "multiple", Verdict.WRONG, why, n.value, whole, unit=unit)
+        yield e, e.claim("multiple", Verdict.WRONG, why, whole)
 
 
 def _one_again(e: Entry, near: list[Entry]) -> str:
@@ -119,10 +131,8 @@ def _one_again(e: Entry, near: list[Entry]) -> str:
         return near[0].number.text
     last = [x for x in near if near and x.index == near[0].index]
     layered = last and _LAYER.search(f"{last[0].statement.text} | {' '.join(last[0].statement.path[-1:])}")
-    if len(last) == 2 and layered:
-        both = tuple((a[0] + b[0], a[1] + b[1]) for a, b in zip(*(ranges(x.number) for x in last), strict=False))
-        if meet(said, both, 0.0):
-            return f"({last[1].number.text} + {last[0].number.text})"
+    if len(last) == 2 and layered and meet(said, plus(*(ranges(x.number) for x in last)), 0.0):
+        return f"({last[1].number.text} + {last[0].number.text})"
     return ""
 
 
@@ -156,18 +166,19 @@ def _judged(e: Entry, count: int, at: int, entries: list[Entry], ledger: Ledger,
     said = ranges(n)
     unit = NAMES.get(n.dim, "")
     every = [x for x in ledger.alike(n.dim) if not (x.index == e.index and x.number.at == n.at)]
-    many: tuple[Range, ...] = ((float(count), float(count)),)
+    many: tuple[Range, ...] = exactly(float(count))
     for x in every:
         if meet(said, times(ranges(x.number), many)):
             why = f"{x.number.text} × {count}"
-            return Claim(e.line, s.text, "multiple", Verdict.HOLDS, why, n.value, x.number.value * count, unit=unit)
-    near = [x for x in reversed(entries) if x.number.at < at and x.number.at != n.at] + list(ledger.before(e.index, 3))
-    near = [x for x in near if x.number.dim == n.dim and is_amount(x.number)][:MOST_NEAR]
-    told = _one_again(e, [x for x in ledger.before(e.index, 3) if x.number.dim == n.dim and is_amount(x.number)])
+            return e.claim("multiple", Verdict.HOLDS, why, x.number.value * count)
+    earlier = [x for x in ledger.before(e.index, 3) if x.number.dim == n.dim and is_amount(x.number)]
+    same = [x for x in reversed(entries) if x.number.at < at and x.number.at != n.at]
+    near = [*(x for x in same if x.number.dim == n.dim and is_amount(x.number)), *earlier][:MOST_NEAR]
+    told = _one_again(e, earlier)
     if told and "+" in told:
         whole = n.value * count
         why = f"{told} × {count} is {format_quantity(whole, unit)}: the {count} times too small"
-        return Claim(e.line, s.text, "multiple", Verdict.WRONG, why, n.value, whole, unit=unit)
+        return e.claim("multiple", Verdict.WRONG, why, whole)
     if not near or _explained(said, count, every, near, ledger.entries[e.index]):
         return None
     for x in near:
@@ -175,7 +186,7 @@ def _judged(e: Entry, count: int, at: int, entries: list[Entry], ledger: Ledger,
         ratio = n.value / whole
         if x is near[0] and x.index == e.index and abs(ratio * count - 1) < 1e-3:
             why = f"{x.number.text} × {count} is {format_quantity(whole, unit)}: the {count} times too small"
-            return Claim(e.line, s.text, "multiple", Verdict.WRONG, why, n.value, whole, unit=unit)
+            return e.claim("multiple", Verdict.WRONG, why, whole)
         room = n.slack + x.number.slack + 5e-3
         if n.slack > 0.02 or room > 0.03 or (x is not near[0] and x.index != e.index):
             continue
@@ -186,7 +197,7 @@ def _judged(e: Entry, count: int, at: int, entries: list[Entry], ledger: Ledger,
         if found or direct:
             why = f"{x.number.text} × {count} is {format_quantity(whole, unit)}"
             why += f": {found}" if found else ""
-            return Claim(e.line, s.text, "multiple", Verdict.WRONG, why, n.value, whole, unit=unit)
+            return e.claim("multiple", Verdict.WRONG, why, whole)
     return None
 
 
@@ -199,11 +210,11 @@ def _explained(said: tuple[Range, ...], count: int, every: list[Entry], near: li
     for mine in nearby:
         for size in sizes:
             for factor in (size, 1 / size, size * count, count / size):
-                if factor not in (1.0, float(count)) and meet(said, times(mine, ((factor, factor),))):
-                    return size != float(count) or factor not in (1.0,)
+                if factor not in (1.0, float(count)) and meet(said, times(mine, exactly(factor))):
+                    return True
     for i, a in enumerate(nearby):
         for b in nearby[i + 1 :]:
-            both = tuple((x[0] + y[0], x[1] + y[1]) for x, y in zip(a, b, strict=False))
-            if meet(said, both) or meet(said, times(both, ((float(count), float(count)),))):
+            both = plus(a, b)
+            if meet(said, both) or meet(said, times(both, exactly(float(count)))):
                 return True
     return False

@@ -26,7 +26,7 @@ def judge_per_gpu_rates(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     names leads from the one to the other."""
     for entries in ledger.entries:
         for i, e in enumerate(entries):
-            n, s = e.number, e.statement
+            n, _s = e.number, e.statement
             if n.dim != PER_SECOND or e.figure.role == "operand" or e.figure.formula or n.approx or n.slack > 0.02:
                 continue
             if not _ONE.search(_around(entries, i)):
@@ -48,7 +48,7 @@ def judge_per_gpu_rates(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             right = whole.number.value / nearest
             why = f"{whole.number.text} over {n.text} is {ratio:.3g}, which is no number of GPUs or groups of the "
             why += f"document; over {nearest} it is {format_quantity(right, 'per second')}"
-            yield e, Claim(e.line, s.text, "throughput", Verdict.WRONG, why, n.value, right, unit="per second")
+            yield e, e.claim("throughput", Verdict.WRONG, why, right)
 
 
 def _around(entries: list[Entry], i: int) -> str:

@@ -13,6 +13,7 @@ from moewright.audit.nearby.ledger import (
     Entry,
     Ledger,
     Range,
+    exactly,
     is_amount,
     meet,
     over,
@@ -79,11 +80,10 @@ def judge_factors(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 continue
             product = prod(x.value for x in others) * (1.0 if any(x.dim == n.dim for x in others) else n.factor)
             if product and abs(n.value / product / whole[0].value - 1) < 0.02:
-                amount = others
                 right = n.value / 100
-                why = f"{whole[0].text}% of {amount[0].text} is a hundredth of that"
-                unit = NAMES.get(n.dim, "")
-                yield e, Claim(e.line, e.statement.text, "share", Verdict.WRONG, why, n.value, right, unit=unit)
+                why = f"{whole[0].text}% of {others[0].text} is a hundredth of that"
+                NAMES.get(n.dim, "")
+                yield e, e.claim("share", Verdict.WRONG, why, right)
 
 
 def judge_hundredfold(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
@@ -133,10 +133,10 @@ def judge_hundredfold(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                     ]
                     if found:
                         right = n.value / 100
-                        unit = NAMES.get(n.dim, "")
+                        NAMES.get(n.dim, "")
                         why = f"{found[0]:.3g} of {x.number.text} leads to a hundredth of that: "
                         why += "the percentage is taken for a factor"
-                        yield e, Claim(e.line, e.statement.text, "share", Verdict.WRONG, why, n.value, right, unit=unit)
+                        yield e, e.claim("share", Verdict.WRONG, why, right)
                         break
 
 
@@ -178,15 +178,14 @@ def judge_subjects(
             topics = [name for pattern, name in _SUBJECTS if pattern.search(before)]
             if len(topics) != 1:
                 continue
-            said = ((e.number.value - e.number.half, e.number.value + e.number.half),)
+            said = _rounded(e.number)
             if _ALL.match(behind) and topics[0] in ("experts", "attention"):
                 rights = model_at(index).get(topics[0], ())
                 counts = [ranges(x.number) for x in ledger.alike(COUNT)]
                 told = any(meet(said, over(a, b)) for a in counts for b in counts if a is not b)
-                if rights and not told and not any(meet(said, ((r, r),), 5e-3) for r in rights):
+                if rights and not told and not any(meet(said, exactly(r), 5e-3) for r in rights):
                     why = f"of the model's parameters {topics[0]} have {rights[0]:.1%}"
-                    text = s.text
-                    yield e, Claim(e.line, text, "share", Verdict.WRONG, why, e.number.value, rights[0], unit="share")
+                    yield e, e.claim("share", Verdict.WRONG, why, rights[0])
             elif _CARD.match(behind) and capacity:
                 claim = _of_card(e, topics[0], said, capacity, ledger)
                 if claim is not None:
@@ -209,10 +208,9 @@ def _of_card(e: Entry, topic: str, said: tuple[Range, ...], capacity: float, led
             (10.0, "10 times too large:"),
             (0.1, "10 times too small:"),
         ):
-            if meet(said, ((right * factor, right * factor),), x.number.slack + 1e-3):
+            if meet(said, exactly(right * factor), x.number.slack + 1e-3):
                 why = f"{told} {x.number.text} of {capacity / 1e9:g} GB is {right:.1%}"
-                text = e.statement.text
-                return Claim(e.line, text, "share", Verdict.WRONG, why, e.number.value, right, unit="share")
+                return e.claim("share", Verdict.WRONG, why, right)
     return None
 
 
@@ -255,7 +253,7 @@ def _of_previous(e: Entry, entries: list[Entry], i: int, ledger: Ledger) -> Clai
         return None
     if not _FIXED.match(span_between(s, e.number, whole)):
         return None
-    said = ((e.number.value - e.number.half, e.number.value + e.number.half),)
+    said = _rounded(e.number)
     near = [x for x in ledger.alike(whole.dim) if e.index - 12 <= x.index < e.index and x.number.value < whole.value]
     if not near or any(meet(said, over(ranges(x.number), ranges(whole))) for x in near):
         return None
@@ -264,7 +262,7 @@ def _of_previous(e: Entry, entries: list[Entry], i: int, ledger: Ledger) -> Clai
         return None
     right = last.number.value / whole.value
     why = f"{last.number.text} of {whole.text} is {right:.1%}"
-    return Claim(e.line, s.text, "share", Verdict.WRONG, why, e.number.value, right, unit="share")
+    return e.claim("share", Verdict.WRONG, why, right)
 
 
 def _is_other(e: Entry, part: Entry) -> bool:
@@ -278,11 +276,11 @@ def _is_other(e: Entry, part: Entry) -> bool:
 def _judged(
     e: Entry, part: Entry, entries: list[Entry], i: int, ledger: Ledger, capacity: float | None
 ) -> Claim | None:
-    said: tuple[Range, ...] = ((e.number.value - e.number.half, e.number.value + e.number.half),)
+    said = _rounded(e.number)
     if e.number.approx:
         said = ((0.95 * said[0][0], 1.05 * said[0][1]),)
     mine = ranges(part.number)
-    line, unit = e.line, "share"
+
     fixed = _fixed(e, entries, i, part.number)
     alike = [fixed] if fixed is not None else [x.number for x in ledger.alike(part.number.dim) if x is not part]
     if part.number.dim == BYTES and capacity and fixed is None:
@@ -291,18 +289,17 @@ def _judged(
         got = over(mine, ranges(whole))
         if meet(said, got) or meet(said, tuple((1 - b, 1 - a) for a, b in got)):
             why = f"{part.number.text} of {whole.text}"
-            return Claim(line, e.statement.text, "share", Verdict.HOLDS, why, e.number.value, _middle(got), unit=unit)
+            return e.claim("share", Verdict.HOLDS, why, _middle(got))
     larger = [n for n in alike if n.value > part.number.value]
     if not larger or e.number.value > 1:
         return None
     nearest = min(larger, key=lambda n: abs(part.number.value / n.value - e.number.value))
     right = part.number.value / nearest.value
     if fixed is None:
-        why = f"{part.number.text} is that share of no figure of the document; nearest is {right:.3g} of {nearest.text}"
-        why = why.replace(f"{right:.3g} of", f"{right:.1%} of")
+        why = f"{part.number.text} is that share of no figure of the document; nearest is {right:.1%} of {nearest.text}"
     else:
         why = f"{part.number.text} of {fixed.text} is {right:.2%}"
-    return Claim(line, e.statement.text, "share", Verdict.WRONG, why, e.number.value, right, unit=unit)
+    return e.claim("share", Verdict.WRONG, why, right)
 
 
 def _fixed(e: Entry, entries: list[Entry], i: int, part: Number) -> Number | None:
@@ -312,6 +309,11 @@ def _fixed(e: Entry, entries: list[Entry], i: int, part: Number) -> Number | Non
     after = entries[i + 1].number
     near = _FIXED.match(span_between(e.statement, e.number, after))
     return after if near and after.dim == part.dim and is_amount(after) else None
+
+
+def _rounded(n: Number) -> tuple[Range, ...]:
+    """What a percentage may be by its last place."""
+    return ((n.value - n.half, n.value + n.half),)
 
 
 def _bytes(value: float) -> Number:

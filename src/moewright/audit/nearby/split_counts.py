@@ -12,7 +12,7 @@ from moewright.audit.nearby.ledger import Entry, Ledger
 from moewright.audit.nearby.model_slips import FactsAt
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.text.numbers import COUNT
-from moewright.case.attention_kinds import LatentAttention, SoftmaxAttention
+from moewright.case.attention_kinds import SoftmaxAttention
 
 #: fields that the verdicts stand on
 _NEEDS: Final = ("model.layers", "model.attention.heads", "model.attention.kv_heads", "model.experts.count")
@@ -56,7 +56,7 @@ def judge_split_counts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
             continue
         yield from _layers(entries, facts)
         scope = " | ".join((s.text, *s.path[-1:]))
-        yield from _experts(entries, facts, scope)
+        yield from _experts(entries, facts)
         local = _local(s.text, "TP")
         given = facts.setting.given.get("strategy.tp")
         tp = local or (given.value if given is not None and facts_at(index, ("strategy.tp",)) is not None else 0)
@@ -70,11 +70,7 @@ def judge_split_counts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
             whole = 0
             if _QUERY.match(behind):
                 whole = attention.heads
-            elif (
-                _KV.match(behind)
-                and isinstance(attention, SoftmaxAttention)
-                and not isinstance(attention, LatentAttention)
-            ):
+            elif _KV.match(behind) and isinstance(attention, SoftmaxAttention):
                 whole = attention.kv_heads
             if not whole:
                 continue
@@ -86,7 +82,7 @@ def judge_split_counts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
                 verdict, why = Verdict.WRONG, f"{whole} / tp {tp} is {right}"
             else:
                 continue
-            yield e, Claim(e.line, s.text, "count.heads per GPU", verdict, why, found, right, unit="a plain number")
+            yield e, e.claim("count.heads per GPU", verdict, why, right)
 
 
 _PRODUCT: Final = re.compile(
@@ -110,7 +106,7 @@ def judge_groups(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         if not product or e.number.value % product == 0 or product % e.number.value or _APART.search(s.text):
             continue
         why = f"{products[0][1]} is {product:,}"
-        yield e, Claim(e.line, s.text, "strategy", Verdict.WRONG, why, e.number.value, product, unit="a plain number")
+        yield e, e.claim("strategy", Verdict.WRONG, why, product)
 
 
 def _local(text: str, name: str) -> int:
@@ -130,7 +126,7 @@ _OF_LAYER: Final = re.compile(
 )
 
 
-def _experts(entries: list[Entry], facts: Facts, scope: str) -> Iterator[tuple[Entry, Claim]]:
+def _experts(entries: list[Entry], facts: Facts) -> Iterator[tuple[Entry, Claim]]:
     """Experts of a layer that a GPU has, where the same statement gives the expert-parallel size."""
     s, moe = entries[0].statement, facts.case.model.moe
     ep, m = _local(s.text, "EP"), _OF_LAYER.search(s.value)
@@ -143,7 +139,7 @@ def _experts(entries: list[Entry], facts: Facts, scope: str) -> Iterator[tuple[E
     right, found = moe.experts // ep, int(e.number.value)
     verdict = Verdict.HOLDS if right == found else Verdict.WRONG
     why = f"{moe.experts} / ep {ep}" + ("" if right == found else f" is {right}")
-    yield e, Claim(e.line, s.text, "count.experts per layer per GPU", verdict, why, found, right, unit="a plain number")
+    yield e, e.claim("count.experts per layer per GPU", verdict, why, right)
 
 
 _APART_EXPERTS: Final = re.compile(
@@ -217,21 +213,15 @@ def _of_cell(e: Entry, kind: str, size: int, facts: Facts) -> Claim | None:
     elif kind == "TP":
         whole, of = attention.heads, "heads"
     else:
-        plain = isinstance(attention, SoftmaxAttention) and not isinstance(attention, LatentAttention)
-        whole, of = (attention.kv_heads if plain else 0), "KV heads"
+        whole, of = (attention.kv_heads if isinstance(attention, SoftmaxAttention) else 0), "KV heads"
     layers = len(facts.case.model.moe_layers())
     if not whole or (whole % size and kind != "KV"):
         return None
     right = max(1, whole // size)
     if said == right or said == right * layers:
-        return Claim(
-            e.line, e.statement.text, f"count.{of.split()[-1]} per GPU", Verdict.HOLDS, f"{whole} / {size}", said, right
-        )
+        return e.claim(f"count.{of.split()[-1]} per GPU", Verdict.HOLDS, f"{whole} / {size}", right)
     why = f"{whole} {of} over {'ep' if kind == 'EP' else 'tp'} {size} are {right}"
-    unit = "a plain number"
-    return Claim(
-        e.line, e.statement.text, f"count.{of.split()[-1]} per GPU", Verdict.WRONG, why, said, right, unit=unit
-    )
+    return e.claim(f"count.{of.split()[-1]} per GPU", Verdict.WRONG, why, right)
 
 
 def _layers(entries: list[Entry], facts: Facts) -> Iterator[tuple[Entry, Claim]]:
@@ -253,4 +243,4 @@ def _layers(entries: list[Entry], facts: Facts) -> Iterator[tuple[Entry, Claim]]
         return
     right = one * len(model.moe_layers())
     why = f"{one} × {len(model.moe_layers())} layers is {right:,}"
-    yield e, Claim(e.line, s.text, "count.experts", Verdict.WRONG, why, said, right, unit="a plain number")
+    yield e, e.claim("count.experts", Verdict.WRONG, why, right)

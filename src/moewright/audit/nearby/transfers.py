@@ -8,7 +8,20 @@ from itertools import chain
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, is_amount, meet, over, ranges, slip, span_between, times, words
+from moewright.audit.nearby.ledger import (
+    Entry,
+    Ledger,
+    exactly,
+    is_amount,
+    meet,
+    over,
+    plus,
+    ranges,
+    slip,
+    span_between,
+    times,
+    words,
+)
 from moewright.audit.reading.word_lists import words_of
 from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP, FLOP_RATE, SECONDS, Dim
 from moewright.units import format_quantity
@@ -22,7 +35,7 @@ _REACHED: Final = re.compile(
 )
 #: what may stand between a time and the rate, or the reverse
 _LINK: Final = words_of("time_and_rate")
-#: numbers of a rate that is no link's and no device's own
+#: amounts nearby that a time may be of
 MOST_NEAR: Final = 8
 
 
@@ -84,16 +97,16 @@ def _of_three(e: Entry, rate: Entry, amount: Entry, ledger: Ledger) -> Claim | N
     right = amount.number.value / rate.number.value
     if meet(moved, mine):
         why = f"{amount.number.text} at {rate.number.text}"
-        return Claim(e.line, e.statement.text, "time", Verdict.HOLDS, why, e.number.value, right, unit="seconds")
+        return e.claim("time", Verdict.HOLDS, why, right)
     around = [x for near in ledger.entries[max(0, e.index - 1) : e.index + 1] for x in near]
     parts = [x.number.value for x in around if (x.number.whole and x.number.dim == COUNT) or x.number.percent]
     for part in (*parts, *(1 - p for p in parts if p < 1), 0.5):
-        if part > 0 and (meet(moved, times(mine, ((part, part),))) or meet(moved, over(mine, ((part, part),)))):
+        if part > 0 and meet(moved, (*times(mine, exactly(part)), *over(mine, exactly(part)))):
             return None
     if not 0.2 < e.number.value / right < 5 and not slip(e.number.value / right, 0.02):
         return None
     why = f"{amount.number.text} at {rate.number.text} take {format_quantity(right, 'seconds')}"
-    return Claim(e.line, e.statement.text, "time", Verdict.WRONG, why, e.number.value, right, unit="seconds")
+    return e.claim("time", Verdict.WRONG, why, right)
 
 
 def _rate(entries: list[Entry], i: int) -> Entry | None:
@@ -140,11 +153,10 @@ def _judged(e: Entry, rate: Entry, ledger: Ledger) -> Claim | None:
     amounts = (
         [x for x in ledger.alike(dim) if x is not rate and not x.number.either] if dim == FLOP else ledger.alike(dim)
     )
-    unit = "seconds"
     for x in amounts:
         if meet(moved, ranges(x.number)):
             why = f"{x.number.text} at {rate.number.text}"
-            return Claim(e.line, e.statement.text, "time", Verdict.HOLDS, why, e.number.value, None, unit=unit)
+            return e.claim("time", Verdict.HOLDS, why, None)
     around = [x for nearby in ledger.entries[max(0, e.index - 2) : e.index + 1] for x in nearby]
     counts = [x.number.value for x in around if x.number.whole and x.number.dim == COUNT and x.number.value <= 4096]
     shares = [
@@ -161,14 +173,11 @@ def _judged(e: Entry, rate: Entry, ledger: Ledger) -> Claim | None:
     for x in near:
         mine = ranges(x.number)
         for part in chain(counts, shares, (1 - s for s in shares)):
-            if part > 0 and (
-                meet(moved, times(mine, ((part, part),))) or meet(moved, times(mine, ((1 / part, 1 / part),)))
-            ):
+            if part > 0 and meet(moved, (*times(mine, exactly(part)), *over(mine, exactly(part)))):
                 return None
     for i, a in enumerate(near):
         for b in near[i:]:
-            both = [(x[0] + y[0], x[1] + y[1]) for x, y in zip(ranges(a.number), ranges(b.number), strict=False)]
-            if meet(moved, both):
+            if meet(moved, plus(ranges(a.number), ranges(b.number))):
                 return None
     if not near:
         return None
@@ -185,4 +194,4 @@ def _judged(e: Entry, rate: Entry, ledger: Ledger) -> Claim | None:
     right = x.number.value / rate.number.value
     why = f"{x.number.text} at {rate.number.text} take {format_quantity(right, 'seconds')}"
     why += f": {found}" if found else ""
-    return Claim(e.line, e.statement.text, "time", Verdict.WRONG, why, e.number.value, right, unit=unit)
+    return e.claim("time", Verdict.WRONG, why, right)

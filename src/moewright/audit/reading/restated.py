@@ -14,7 +14,7 @@ from moewright.audit.reading.premises import Premise
 from moewright.audit.text.clauses import Clauses
 from moewright.audit.text.document import Statement
 from moewright.audit.text.expressions import Node, Operation, numbers_in
-from moewright.case.model import LatentAttention, SoftmaxAttention
+from moewright.case.model import SoftmaxAttention
 
 _REDUNDANT: Final = re.compile(r"redundan|replicated expert|\bEPLB\b|冗余", re.IGNORECASE)
 _COMPARED: Final = (
@@ -168,7 +168,7 @@ def known_sizes(setting: Setting) -> dict[str, Any]:
     attention = model.layers[0].attention
     found: dict[str, Any] = {"model.layers": len(model.layers), "model.hidden_size": model.hidden_size}
     found["model.attention.heads"] = attention.heads
-    if isinstance(attention, SoftmaxAttention) and not isinstance(attention, LatentAttention):
+    if isinstance(attention, SoftmaxAttention):
         found["model.attention.kv_heads"] = attention.kv_heads
     if model.moe is not None:
         found["model.experts.count"] = model.moe.experts

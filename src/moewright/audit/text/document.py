@@ -134,7 +134,7 @@ def _without_latex(text: str) -> str:
     if "\\begin{" not in text and "\\section" not in text and "\\paragraph" not in text:
         return text
     out: list[str] = []
-    rows = -1  # of the table that the line stands in; -1 outside
+    rows, width = -1, 0  # of the table that the line stands in; -1 outside
     for line in text.split("\n"):
         if m := _SECTION.match(line):
             line = f"{'#' * (len(m[1]) // 3 + 2)} {m[2]}"
@@ -149,7 +149,7 @@ def _without_latex(text: str) -> str:
             line, rows = f"| {' | '.join(c.strip() for c in cells)} |", rows + 1
             width = len(cells)
         elif rows >= 0 and re.match(r"\s*\\(?:mid|h|top|bottom)", line):
-            line = {0: "", 1: "|" + "---|" * width if rows else ""}.get(rows, "|" + "  |" * width if rows else "")
+            line = "|" + ("---|" if rows == 1 else "  |") * width if rows else ""
         elif re.match(r"\s*\\(?:begin|end|centering|label)\b", line):
             line = ""
         elif m := re.match(r"\s*\\caption\{(.*)\}\s*$", line):
