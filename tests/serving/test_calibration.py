@@ -146,6 +146,13 @@ def test_a_file_that_tells_no_point_is_refused(tmp_path, content, words):
     assert words in str(error.value)
 
 
+def test_a_field_too_long_for_csv_is_refused(tmp_path):
+    file = tmp_path / "results.csv"
+    file.write_text('Metric,avg\nRequest Throughput (per sec),"' + "x" * 200_000 + '"\n')
+    with pytest.raises(SpecError, match=r"results\.csv: is not a CSV table: field larger"):
+        read_results(file)
+
+
 SPEC = {
     "model": "gpt-oss-20b",
     "cluster": {"name": "h100-hgx", "gpus": 2},

@@ -154,8 +154,15 @@ def test_traces(tmp_path):
         assert c.serving.trace.arrivals == (0.0, 0.5)
     assert found[0].to_dict() == found[1].to_dict()
     (tmp_path / "t.csv").write_text("arrival,input,output\n1,100,10\n0.5,x,5\n")
-    with pytest.raises(SpecError, match="line 3: input is 'x'"):
-        case_of(raw | {"workload": {"kind": "serving", "trace": "t.csv"}}, str(tmp_path / "s.yaml"))
+    (tmp_path / "cut.csv").write_bytes(b"arrival\r,input,output\n1,100,10\n")
+    (tmp_path / "long.csv").write_text('arrival,"' + "x" * 200_000 + '"\n')
+    for name, words in (
+        ("t.csv", "line 3: input is 'x'"),
+        ("cut.csv", "line 1 has no column input"),
+        ("long.csv", "line 1: field larger than field limit"),
+    ):
+        with pytest.raises(SpecError, match=words):
+            case_of(raw | {"workload": {"kind": "serving", "trace": name}}, str(tmp_path / "s.yaml"))
 
 
 def run(*arguments):

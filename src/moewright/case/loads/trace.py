@@ -46,8 +46,11 @@ def read_trace(path: Path, name: str, file: str) -> Trace:
 
 
 def _csv(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(text))
-    names = list(reader.fieldnames or [])
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        names = list(reader.fieldnames or [])
+    except csv.Error as error:
+        raise ValueError(f"line 1: {error}") from None
     twice = [c for c in COLUMNS if names.count(c) > 1]
     if twice:
         raise ValueError(f"line 1 has column {twice[0]} twice; expected each of {', '.join(COLUMNS)} once")

@@ -56,6 +56,8 @@ def read_results(path: Path) -> list[MeasuredPoint]:
         if path.suffix.lower() == ".csv":
             return [_of_csv(text, name)]
         return [point for i, raw in enumerate(_objects(text, name)) for point in _of_object(raw, _place(name, i))]
+    except csv.Error as error:
+        raise SpecError(f"is not a CSV table: {error}", file=name) from None
     except _MissingError as missing:
         raise SpecError(f"has no {missing}, which a measured point needs", file=name) from None
 
@@ -257,7 +259,7 @@ def _of_csv(text: str, source: str) -> MeasuredPoint:
     """AIPerf's or genai-perf's CSV: sections parted by blank lines, columns by their header, units in the names."""
     values: dict[str, float] = {}
     header: list[str] = []
-    for row in csv.reader(io.StringIO(text)):
+    for row in csv.reader(io.StringIO(text, newline="")):
         if not row or row[0] == "Metric":
             header = row
             continue
