@@ -62,6 +62,12 @@ class Configuration:
     unpriced: str = ""
 
 
+_LETTER: Final = re.compile(
+    r"(?:Option|Variante?|Layout|Plan|Alternative|Scenario|方案|选项)\s*([A-Z\d])\b", re.IGNORECASE
+)
+_LONE: Final = re.compile(r"([A-Z])$")
+
+
 @dataclass(frozen=True, slots=True)
 class Places:
     """Where the configurations of a document stand."""
@@ -76,9 +82,18 @@ class Places:
             return None
         if s.kind == "cell":
             inside = self.rows.get(s.line) or self.columns.get((s.group, s.column))
+            inside = inside or self._lettered(s)
             if inside is not None:
                 return inside
         return self.around((*s.path, s.text) if s.kind == "heading" else s.path)
+
+    def _lettered(self, s: Statement) -> Configuration | None:
+        """The section that the row or the column of a cell is named after: A, of "Option A: ..."."""
+        names = {m[1].upper(): c for c in self.sections.values() if (m := _LETTER.match(c.name))}
+        if len(names) < 2:
+            return None
+        told = ((_LETTER.match(x.strip()) or _LONE.match(x.strip())) for x in (s.row, s.column))
+        return next((names[m[1].upper()] for m in told if m is not None and m[1].upper() in names), None)
 
     def around(self, path: tuple[str, ...]) -> Configuration | None:
         """The innermost section that is a configuration and has ``path`` in it."""

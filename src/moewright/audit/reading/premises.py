@@ -10,6 +10,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final
 
+from moewright.audit.reading.symbols import sizes_by_symbol, sizes_of_product
 from moewright.audit.reading.wordings import (
     ASIDE,
     COMPILED,
@@ -92,8 +93,14 @@ def told_premises(document: Document) -> list[Premise]:
     """Premises of running text, and words that are premises."""
     found: list[Premise] = []
     for s in document.statements:
-        found += [replace(p, where=s) for p in (*_phrases(s), *_named(s), *_measures(s), *_words(s))]
+        found += [replace(p, where=s) for p in (*_phrases(s), *_symbols(s), *_named(s), *_measures(s), *_words(s))]
     return found
+
+
+def _symbols(s: Statement) -> Iterator[Premise]:
+    """Premises of a statement that gives a model's sizes by their symbols, or parallel sizes by their product."""
+    found = sizes_by_symbol(s.text) | sizes_of_product(s.text)
+    yield from (Premise(field, value, s.line, s.text) for field, value in found.items())
 
 
 def _listed(key: str, value: str) -> tuple[list[str], list[str]]:
@@ -107,6 +114,9 @@ def _listed(key: str, value: str) -> tuple[list[str], list[str]]:
             f"{x} {inner[1]}" if not re.match(r"dim|size|width", x) else f"{of} {x}" for x in inner[2].split(" / ")
         ]
         return names, values
+    title, bar, column = key.partition(" | ")
+    if ", " in title and " / " not in title and re.fullmatch(r"\d+(?:, \d+)+", value.strip()):
+        return [f"{x}{bar}{column}" for x in title.split(", ")], value.strip().split(", ")
     if " / " not in key:
         pairs = re.split(r" [x×] ", key), re.split(r" [x×] ", value)
         if len(pairs[0]) == len(pairs[1]) > 1:
@@ -133,6 +143,19 @@ def _parts(s: Statement) -> Iterator[Statement]:
 _PER_LAYER: Final = re.compile(
     r"(?:routed |active |activated |selected )?experts?(?: per|/)|(?:geroutete |aktive )?experten (?:pro|je)",
     re.IGNORECASE,
+)
+#: what a size of a strategy is no number of
+_THINGS: Final = re.compile(
+    r"\s*(?:\w+ )?(?:experts?|heads|layers|tokens|sequences|Experten|Schichten|个专家|层)\b", re.IGNORECASE
+)
+#: so many nodes of so many GPUs
+_NODES_OF: Final = re.compile(
+    r"^\W*(\d{1,5})\s*(?:\w+ )?(?:nodes?|servers?|boxes|Knoten|Server)\s*"
+    r"(?:[x×·*,]|of|with|mit(?: je)?|à)\s*(\d{1,2})\b",
+    re.IGNORECASE,
+)
+_ALL_GPUS: Final = re.compile(
+    r"(?<![\d.])(\d[\d,]*) (?:GPUs|cards|accelerators|Karten)\b(?! (?:per|each|je))", re.IGNORECASE
 )
 #: what stands before a number of GPUs that is of each of several nodes
 _OF_NODES: Final = re.compile(
@@ -173,7 +196,7 @@ def _keyed(s: Statement) -> Iterator[Premise]:
         return
     tokens = tokens_of(s.value)
     numbers = [t for t in tokens if t.number is not None]
-    if not numbers or _computed(tokens) or _GLUED.search(s.value):
+    if not numbers or _computed(tokens) or _GLUED.search(s.value) or s.value.startswith("="):
         return
     title = s.column if s.kind == "cell" else ""
     titled = next((field for pattern, field, _ in COMPILED if title and pattern.search(title)), "")
@@ -187,6 +210,12 @@ def _keyed(s: Statement) -> Iterator[Premise]:
         if field.startswith("model.") and PER_GPU.search(s.key):
             return
         fits = [t for t in numbers if t.number is not None and _fits(t.number, dims)]
+        if field == "cluster.gpus" and (m := _NODES_OF.match(s.value)):
+            told = _ALL_GPUS.search(s.value)
+            yield Premise(field, int(told[1].replace(",", "")) if told else int(m[1]) * int(m[2]), s.line, s.text)
+            return
+        if fits and field.startswith("strategy.") and _THINGS.match(s.value[fits[0].at + len(fits[0].text) :]):
+            return  # expert parallelism: each GPU has 16 experts
         if fits and _SIZE_WORD.search(s.value[: fits[0].at]):
             return  # experts: EP 16
         if fits and field.startswith("model.") and _SHARED_OUT.match(s.value[fits[0].at + len(fits[0].text) :]):
@@ -247,7 +276,8 @@ _DIGITS: Final = {
 _IN_WORDS_OF: Final = re.compile(
     rf"\b({'|'.join(_DIGITS)})(?= (?:"
     r"(?:of (?:which|them|these)|davon|von denen|chosen|active|selected|used|per token)\b|"
-    r"(?:routed |active |NVIDIA )?(?:GPUs?|experts?|nodes?|servers?|cards?|[ABHL]\d{2,3}s?|Knoten|Karten|Experten)\b))",
+    r"(?:routed |active |NVIDIA )?(?:GPUs?|experts?|Replikate|replicas|copies|"
+    r"nodes?|servers?|cards?|[ABHL]\d{2,3}s?|Knoten|Karten|Experten)\b))",
     re.IGNORECASE,
 )
 
@@ -255,6 +285,14 @@ _IN_WORDS_OF: Final = re.compile(
 def _in_digits(text: str) -> str:
     """``text`` with the numbers of GPUs, nodes and experts that it spells in digits."""
     return _IN_WORDS_OF.sub(lambda m: str(_DIGITS[m[1].lower()]), text)
+
+
+#: GPUs of each of several nodes
+_EACH: Final = re.compile(
+    r"[ -]?(?:x |× )?(?:[A-Z]\w+ )?(?:GPUs?|cards?|Karten|accelerators?)?\s*"
+    r"(?:each\b|per (?:node|server|box|machine)|a node|je (?:Knoten|Server))",
+    re.IGNORECASE,
+)
 
 
 def _phrases(s: Statement) -> Iterator[Premise]:
@@ -278,6 +316,8 @@ def _phrases(s: Statement) -> Iterator[Premise]:
             if field.startswith("strategy.") and "=" in m[0] and _OF_PRODUCT.search(text[: m.start()]):
                 continue  # TP × DP = 40
             if field == "cluster.gpus" and _of_part(text[: m.start(1)], text[m.end() :]):
+                continue
+            if field == "cluster.gpus" and _EACH.match(text[m.end(1) :]):
                 continue
             part = field.startswith("model.") and not field.endswith("size") and PER_GPU.search(s.text)
             part = part or (field.startswith("model.") and _PER_PART.match(text[m.end() :]))
@@ -319,6 +359,8 @@ def _named(s: Statement) -> Iterator[Premise]:
         for pattern, field, dims in COMPILED:
             if not pattern.search(name):
                 continue
+            if field == "model.hidden_size" and _EXPERTS.search(name):
+                field = "model.experts.intermediate_size"
             value = int(m["value"].replace(",", "").strip() or 0) if len(m["value"]) < 12 else 0
             wide = field == "model.experts.intermediate_size"
             other = wide and (_ELSEWHERE.search(name) or (not _EXPERTS.search(name) and _ELSEWHERE.search(text)))
@@ -330,7 +372,9 @@ def _named(s: Statement) -> Iterator[Premise]:
 
 
 #: a symbol that a number is the value of: L = 32 layers
-_SYMBOL: Final = re.compile(r"(?<![\w×÷/*+·-])(?<![×÷/*+·-] )[A-Za-zα-ω](?:_\{?\w{1,6}\}?)?\s?=\s?(?=\d)")
+_SYMBOL: Final = re.compile(
+    r"(?<![\w×÷/*+·-])(?<![×÷/*+·-] )(?!d_(?:model|ff|expert))[A-Za-zα-ω](?:_\{?\w{1,6}\}?)?\s?=\s?(?=\d)"
+)
 
 
 def _without_symbols(text: str) -> tuple[str, list[tuple[int, int]]]:
@@ -369,11 +413,13 @@ def _words(s: Statement) -> Iterator[Premise]:
     if told and (m := FORMAT.search(s.text)):
         name = m[1].lower()
         yield Premise("model.precision", DENSE_FORMATS.get(name, name), s.line, s.text)
-    if re.search(
-        r"swiglu|geglu|\bglu\b|gate[d_ ]|three matri|3 matri|gate_proj|门控线性|三个矩阵", low
-    ) and not re.search(r"gating network|moe gate|router|not gated|ungated|non-gated", low):
+    gated = re.search(r"swiglu|geglu|\bglu\b|gate[d_ ]|three matri|3 matri|gate_proj|门控线性|三个矩阵", low)
+    if "gate, up" in low or (
+        gated and not re.search(r"gating network|moe gate|router|not gated|ungated|non-gated", low)
+    ):
         yield Premise("model.experts.gated", True, s.line, s.text)
-    if re.search(r"two matri|2 matri|\bgelu\b|not gated|ungated|non-gated|up and down|two-matrix|两个矩阵|无门控", low):
+    plain = r"two matri|2 matri|\bgelu\b|not gated|ungated|non-gated|(?<!gate, )up and down|two-matrix|两个矩阵|无门控"
+    if re.search(plain, low) and not re.search(r"embed|vocab|head\b|gate,? (?:and )?up|einbettung|词表|嵌入", low):
         yield Premise("model.experts.gated", False, s.line, s.text)
     if re.search(r"non-?causal|bidirectional|full mask|not causal|双向", low):
         yield Premise("workload.causal", False, s.line, s.text)

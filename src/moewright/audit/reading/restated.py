@@ -65,7 +65,10 @@ def judge_premises(premises: list[Premise], setting: Setting) -> Iterator[Claim]
             if p.value != right:
                 source = setting.case.file if setting.from_spec else setting.case.model.name
                 why = f"{source} has {right} ({p.field.rpartition('.')[2]})"
-                verdict = Verdict.WRONG if p.keyed and not several else Verdict.NOT_CHECKED
+                sure = not several and (
+                    _is_of_named(p, setting) if p.keyed else _says_of_named(p, setting.case.model.name, right)
+                )
+                verdict = Verdict.WRONG if sure else Verdict.NOT_CHECKED
                 why += "" if verdict is Verdict.WRONG else "; this may be of a part, or of another model"
                 yield Claim(p.line, p.text, f"premise {p.field}", verdict, why, p.value, right, unit=unit)
         elif first is not None and p.value != first.value:
@@ -78,8 +81,64 @@ def judge_premises(premises: list[Premise], setting: Setting) -> Iterator[Claim]
             yield Claim(p.line, p.text, f"premise {p.field}", verdict, why, p.value, first.value, unit=unit)
 
 
+def _is_of_named(p: Premise, setting: Setting) -> bool:
+    """Whether a size stands where the model is named: under its heading, or in the same list or table."""
+    name = setting.given.get("model.name")
+    if setting.from_spec or name is None or name.where is None or p.where is None:
+        return True
+    return name.where.kind == "heading" or name.where.group == p.where.group or name.line <= _TITLE
+
+
+#: a model that is named up to this line is what the document is about
+_TITLE: Final = 12
+
+
+def models_named(text: str) -> set[str]:
+    """Names of public models that ``text`` speaks of."""
+    return {m[0] for m in _MODEL_NAMES.finditer(text)}
+
+
+def is_model(named: str, name: str) -> bool:
+    """Whether a name as written is that of the model ``name``, or of the family that it is of."""
+    a, b = (re.sub(r"[^a-z0-9]", "", x.lower()) for x in (named, name))
+    return a.startswith(b) or b.startswith(a)
+
+
+def _says_of_named(p: Premise, name: str, right: Any) -> bool:
+    """Whether a sentence says of the model ``name``, and of no other, that it has so many of something, and not a part
+    of them."""
+    named = models_named(p.text)
+    same = len(named) == 1 and is_model(next(iter(named)), name)
+    if p.field not in _STATED or not same or not isinstance(p.value, int) or not isinstance(right, int):
+        return False
+    whole = right % p.value and p.value % right and right / 4 < p.value < right * 4
+    return bool(whole) and not _PARTLY.search(p.text)
+
+
+_STATED: Final = ("model.layers", "model.experts.count", "model.hidden_size", "model.attention.heads")
+_MODEL_NAMES: Final = re.compile(
+    r"\b(?:DeepSeek|Kimi|Mixtral|Qwen|GLM|gpt-oss|Llama|MiniMax|DBRX|Grok|Ernie|Hunyuan|Step|Nemotron)[ -]?[\w.]+"
+    r"(?:[ -]\d[\w.]*)*",
+    re.IGNORECASE,
+)
+_PARTLY: Final = re.compile(
+    r"\b(?:first|last|sparse|dense|MoE layers|(?:per|each|every|on a) (?:GPU|card|rank|device|stage|node)|"
+    r"remaining|other|of the|like|vs|than|unlike|similar|replac\w+)\b|"
+    r"redundan|每|前|后|类似|相比",
+    re.IGNORECASE,
+)
+
+
 def _key(p: Premise) -> str:
     return "" if p.where is None else " ".join(re.findall(r"\w+", p.where.key.lower()))
+
+
+def _of_experts(given: dict[str, Premise]) -> bool:
+    """Whether data parallelism may be that of the experts alone: its ranks times those of the experts are the GPUs."""
+    names = ("dp", "ep", "tp", "pp")
+    dp, ep, tp, pp = (given[f"strategy.{n}"].value if f"strategy.{n}" in given else 1 for n in names)
+    gpus = given.get("cluster.gpus")
+    return gpus is not None and ep > 1 and bool(dp * ep * tp * pp == gpus.value)
 
 
 def judge_strategy(premises: list[Premise], setting: Setting, reason: str, priced: bool) -> Iterator[Claim]:
@@ -91,6 +150,8 @@ def judge_strategy(premises: list[Premise], setting: Setting, reason: str, price
         if product:
             return
     sizes = [given[f] for f in given if f.startswith("strategy.") and f != "strategy.broadcast"]
+    if not priced and "ranks left" in reason and _of_experts(given):
+        return
     if not priced and sizes and not any(f.startswith(("model.", "cluster.gpus")) for f in setting.missing):
         first = min(sizes, key=lambda p: p.line)
         contested = {p.field for p in premises if p.field in given and p.value != given[p.field].value}
@@ -182,6 +243,8 @@ def inferred(said: list[tuple[Statement, Clauses]], premises: list[Premise]) -> 
     a sum of two or three products of hidden size and expert width, or one with a factor 3."""
     values = {p.field: p.value for p in reversed(premises)}
     hidden, width = values.get("model.hidden_size"), values.get("model.experts.intermediate_size")
+    if hidden is not None and width is None and "model.name" not in values:
+        return _widths(said, hidden)
     if "model.experts.gated" in values or "model.name" in values or hidden is None or width is None:
         return []
     for s, clauses in said:
@@ -191,6 +254,31 @@ def inferred(said: list[tuple[Statement, Clauses]], premises: list[Premise]) -> 
             matrices = _matrices(e.left, hidden, width)
             if matrices in (2, 3):
                 return [Premise("model.experts.gated", matrices == 3, s.line, s.text)]
+    return []
+
+
+_PROJECTIONS: Final = re.compile(
+    r"(?:\b(?P<count>3|2)\s*[×x*·]\s*|\b(?P<word>three|two|drei|zwei) (?:matrices|Matrizen) (?:of|mit|von|zu) )"
+    r"(?P<a>\d[\d,]*)\s*(?:[×x*·]|times|mal)\s*(?P<b>\d[\d,]*)(?!\s*[×x*·/]\s*\d)",
+    re.IGNORECASE,
+)
+
+
+def _widths(said: list[tuple[Statement, Clauses]], hidden: int) -> list[Premise]:
+    """The width of an expert, and whether it is gated, from the product for its weights: three matrices of 5120 x 1536,
+    or 3 * 5120 * 1536, where 5120 is the hidden size."""
+    for s, _ in said:
+        if not re.search(r"\bexpert|Experte\b|专家", f"{s.key} {s.text[:80]}", re.IGNORECASE):
+            continue
+        for m in _PROJECTIONS.finditer(s.text):
+            sizes = [int(m[g].strip(",").replace(",", "")) for g in "ab"]
+            other = [x for x in sizes if x != hidden]
+            if hidden in sizes and len(other) == 1 and 64 <= other[0] <= 8 * hidden:
+                three = (m["count"] or m["word"].lower()) in ("3", "three", "drei")
+                return [
+                    Premise("model.experts.intermediate_size", other[0], s.line, s.text),
+                    Premise("model.experts.gated", three, s.line, s.text),
+                ]
     return []
 
 

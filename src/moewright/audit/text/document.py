@@ -162,7 +162,7 @@ def _with_points(text: str) -> str:
     """``text`` with decimal points, where it writes decimal commas: a figure such as 352,3 MB, and none as 352.3 MB."""
     if not _COMMA.search(text) or _POINT.search(text):
         return text
-    text = re.sub(r"(?<![\d.,])\d{1,3}(?:\.\d{3})+(?!\d|[.,]\d)", lambda m: m[0].replace(".", ""), text)
+    text = re.sub(r"(?<![\d.,])\d{1,3}(?:\.\d{3})+(?!\d|\.\d|,\d+,)", lambda m: m[0].replace(".", ""), text)
     return re.sub(r"(?<![\d.,])(\d+),(\d+)(?!\d|,\d)", r"\1.\2", text)
 
 
@@ -295,6 +295,10 @@ def _row(header: list[str], row: list[tuple[str, int]], path: tuple[str, ...], g
     """Cells of a table row; the first names what the others are of."""
     if len(row) > 2 and _NUMBERED.fullmatch(row[0][0]) and not row[1][0][:1].isdigit():  # a number of the row
         row, header = row[1:], header[1:]
+    half = len(header) // 2
+    if half > 1 and header[:half] == header[half:] and len(row) == 2 * half:  # two tables side by side
+        yield from _row(header[:half], row[:half], path, group)
+        header, row = header[half:], row[half:]
     if len(row) < 2:
         return
     name = row[0][0]

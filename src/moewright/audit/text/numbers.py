@@ -103,11 +103,11 @@ _UNIT: Final = re.compile(
     rf"|(?P<flops>[kKMGTPE]?|mega|giga|tera|peta)\s?(?P<flop>FLOPS?|FLOPs|[Ff]lop[sS]?|OPS)(?P<flopsec>{_SECOND})?(?![A-Za-z])"
     rf"|(?P<bytes>[KMGTPE]i?|k)?(?:B(?:ytes?)?|bytes?)(?P<bytesec>{_SECOND})?(?![A-Za-z]|(?<=B)\d)"
     rf"|(?P<zh>[KMGT])?字节"
-    r"|(?P<time>ns|us|µs|μs|μS|uS|ms|mS|s|secs?|seconds?|minutes?|min|hours?|microseconds?|"
-    r"milliseconds?|(?<=\s)h(?=[\s).,;]|$)|hrs?|days?|weeks?|Sekunden?|Minuten?|Stunden?|Tagen?)(?![A-Za-z/])"
+    r"|(?P<time>(?:ns|us|µs|μs|ms)(?=/[^\W\d_]{2,})|ns|us|µs|μs|μS|uS|ms|mS|s|secs?|seconds?|minutes?|min|hours?|microseconds?|"
+    r"milliseconds?|(?<=\s)h(?=[\s).,;]|$)|hrs?|days?|weeks?|Sekunden?|Minuten?|Stunden?|Tagen?)(?![A-Za-z]|(?<!ns|us|µs|μs|ms)/)"
     r"|(?P<zhtime>微秒|毫秒|纳秒|秒|分钟|小时|天)"
     r"|(?P<percent>%|percent\b)"
-    r"|(?P<count>[KMBTk](?![A-Za-z0-9])|万|亿|thousand\b|million\b|billion\b|trillion\b|"
+    r"|(?P<count>[KMBTk](?![A-Za-z0-9])|万|亿|[Tt]housand\b|[Mm]illion\b|[Bb]illion\b|[Tt]rillion\b|"
     r"Mio\b|Millionen\b|Mrd\b|Milliarden\b|Billionen\b|mil millones\b|millones\b|millions\b|milliards\b)"
     r")"
 )
@@ -179,8 +179,13 @@ def _tokens(text: str) -> tuple[Token, ...]:
         if text[at].isspace():
             at += 1
             continue
+        if (date := _DATE.match(text, at)) and not (at and text[at - 1].isalnum()):
+            found.append(Token("stop", date[0], at))
+            at = date.end()
+            continue
         relation = text[at] in "≈≃" and bool(found) and found[-1].kind in ("number", "close", "word")
-        number = None if relation or (found and _glued(text, at)) else number_at(text, at)
+        power = at > 1 and text[at - 1] == "^" and text[at - 2].isalpha()  # of a symbol: a^3
+        number = None if relation or power or (found and _glued(text, at)) else number_at(text, at)
         word = _WORD.match(text, at)
         if number:
             if found and (found[-1].text.lower() in _ABOUT or found[-1].text.endswith("约")):
@@ -196,6 +201,9 @@ def _tokens(text: str) -> tuple[Token, ...]:
         elif text[at] in "xX" and _between(found, text, at):
             found.append(Token("op", "×", at))
             at += 1
+        elif word and word[0].lower() in _FUNCTIONS and text[word.end() : word.end() + 1] == "(":
+            at = _closed(text, word.end())
+            found.append(Token("stop", text[word.start() : at], word.start()))
         elif word:
             found.append(Token("word", word[0], at))
             at = word.end()
@@ -208,6 +216,26 @@ def _tokens(text: str) -> tuple[Token, ...]:
                 found.append(Token(kind, "×" if sign in "*·∙" else sign, at))
             at += 1
     return tuple(found)
+
+
+#: functions whose value is not worked out
+_FUNCTIONS: Final = frozenset(
+    ("sqrt", "log", "log2", "ln", "exp", "ceil", "floor", "round", "min", "max", "mean", "avg")
+)
+
+
+def _closed(text: str, at: int) -> int:
+    """The place behind the bracket that closes the one at ``at``."""
+    depth = 0
+    for i in range(at, len(text)):
+        depth += (text[i] == "(") - (text[i] == ")")
+        if not depth:
+            return i + 1
+    return len(text)
+
+
+#: a day: 08-17, 2026-08-17
+_DATE: Final = re.compile(r"(?:20\d\d-)?0\d-\d{2}(?![\d.])|20\d\d-\d{2}-\d{2}(?![\d.])")
 
 
 def _glued(text: str, at: int) -> bool:
@@ -301,6 +329,10 @@ def _scaled(n: Number, value: float, binary: float, dim: Dim, text: str, either:
     )
 
 
+#: what is counted in powers of 1024 too: a context of 128K tokens
+_TOKENS: Final = re.compile(r"[ -]?(?:tokens?|Token|context|ctx|上下文)", re.IGNORECASE)
+
+
 def _applied(n: Number, u: re.Match[str], text: str) -> Number:
     """``n`` in the unit that ``u`` matched."""
     written = text[n.at : u.end()]
@@ -312,8 +344,9 @@ def _applied(n: Number, u: re.Match[str], text: str) -> Number:
         factor = _TIMES.get(name) or _TIMES[{"mic": "us", "mil": "ms", "min": "min", "hou": "h"}.get(name[:3], "s")]
         return _scaled(n, factor, factor, SECONDS, written)
     if u["count"]:
-        factor = _COUNTS[u["count"]]
-        return _scaled(n, factor, factor, COUNT, written)
+        factor = _COUNTS.get(u["count"]) or _COUNTS[u["count"].lower()]
+        power = {1e3: 1024.0, 1e6: 1024.0**2}.get(factor, factor) if _TOKENS.match(text, u.end()) else factor
+        return _scaled(n, factor, power, COUNT, written)
     if u["bits"] is not None:
         factor = PREFIX[u["bits"]] / 8
         return _scaled(n, factor, factor, BYTE_RATE, written)
