@@ -132,3 +132,39 @@ def test_the_room_that_something_fits_in_is_no_size(text):
 def test_a_heading_that_a_paragraph_begins_with():
     found = parse("# Plan\n\n**Expert weights.** Every GPU holds 40 GB of them. No more.\n", "plan.md").statements
     assert {s.path for s in found[1:]} == {("Plan", "Expert weights")}
+
+
+@pytest.mark.parametrize(
+    ("plain", "open_", "reason"),
+    [
+        ("Pipeline bubble: 9 %", "Pipeline bubble with 4 virtual stages: 9 %", ""),
+        ("KV cache per token: 32 KiB", "KV cache per token: 0.5 × 2 × 8 × 128 × 32 = 32 KiB", "elements of 0.5 bytes"),
+    ],
+)
+def test_what_is_of_another_thing_is_not_checked(plain, open_, reason):
+    assert any(c.verdict in FAILING or c.why for c in judged(f"- {plain}\n"))
+    assert not fails(f"- {open_}\n")
+    assert any(reason in c.why for c in judged(f"- {open_}\n"))
+
+
+def test_a_section_of_another_model_is_not_judged():
+    assert fails("- Weights: 200 GB\n")
+    assert not fails("### Qwen 2.5 14B\n\n- Weights: 200 GB\n")
+    assert any("may be of Qwen 2.5 14B" in c.why for c in judged("### Qwen 2.5 14B\n\n- Weights: 200 GB\n"))
+
+
+def test_a_sentence_that_names_the_model_contradicts_its_sizes():
+    plan = "# Kimi K2 on 8 H200\n\n"
+    (claim,) = fails("Kimi K2 has 256 routed experts in each layer.\n", plan)
+    assert claim.why == "Kimi-K2 has 384 (count)"
+    assert not fails("Kimi K2 has 48 experts on each GPU, and 60 MoE layers per pass.\n", plan)
+
+
+def test_rows_of_options_are_of_the_options():
+    """A table below the last option tells of all of them, by their letters."""
+    plan = PLAN.replace("- EP: 8\n- TP: 1\n- DP: 8\n", "")
+    text = (
+        "### Option A: TP2, four replicas\n\nA copy spans 2 GPUs.\n\n### Option B: EP8 with DP8\n\nAll 8 GPUs.\n\n"
+        "| Option | Weights per GPU |\n|---|---|\n| A | 46.7 GB |\n| B | 14.5 GB |\n"
+    )
+    assert not fails(text, plan)

@@ -37,6 +37,13 @@ def outcomes(text):
         r"$\frac{1024}{128} = 8$",
         "32 × 24 ＝ 768",
         "1,024 ÷ 3 = 341",
+        # cut off and not rounded, told in hundreds, of contexts that are powers of two, with B for bytes and billions
+        "262 KB / 600 GB/s = 0.43 μs",
+        "244 × 32 = 7,800",
+        "32 conversations × 128K tokens = 4,194,304",
+        "125.1 B × 14 B = 1.75 TB",
+        "2B × 2 bytes = 4 GB",
+        "30 × 128 × 6M params = 23 Billion",
     ],
 )
 def test_right(text):
@@ -63,6 +70,24 @@ def test_wrong(text, why):
     (o,) = outcomes(text)
     assert o.verdict == "wrong"
     assert why in o.why
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sqrt(32) × 33.6 MB ≈ 190 MB",
+        "192.512 byte ≈ 188KB",
+        "57.600 / 10.2 = 5,647",
+        "P(home) = 3/8 → 2 remote hops",
+        "3 × 4096 × 1792 = 0.02202",
+        "32B · 0.5 = 16",
+        "99.3 × 2 bytes = 198.6 GB",
+        "13.1 GB/s × 8 = 105 Gbps",
+        "1.1 TFLOP of a peak ≈ 312 TFLOPS",
+    ],
+)
+def test_what_may_be_read_otherwise_is_not_wrong(text):
+    assert [o for o in outcomes(text) if o is not None and o.verdict == "wrong"] == []
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from moewright.audit.quantities.readings import PLAN, Scope
 from moewright.audit.reading.document_case import Setting
 from moewright.audit.reading.meaning import Meaning, scopes_named, splits_off, topics_named
 from moewright.audit.reading.premises import Premise
-from moewright.audit.reading.restated import known_sizes
+from moewright.audit.reading.restated import is_model, known_sizes, models_named
 from moewright.audit.reading.standing import group_of, standing_of
 from moewright.audit.reading.wordings import DENSE_FORMATS, FORMAT, PARAMETERS
 from moewright.audit.text.clauses import Clauses, ends_range
@@ -115,20 +115,57 @@ def doubts_of(premises: list[Premise], setting: Setting) -> Doubts:
         for field, right in known_sizes(setting).items():
             if right in values.get(field, {}):
                 values[field] = {right: None}
+    for field, mentioned in _mentions(premises).items():
+        defined = {v: None for v in values.get(field, {}) if v not in mentioned}
+        values[field] = defined or values[field]
     contested = {f: tuple(v) for f, v in values.items() if len(v) > 1 and f != "model.experts.gated"}
     return Doubts(contested)
+
+
+#: sizes of a model that a statement gives together, where it tells what the model is
+_DEFINES: Final = 3
+
+
+def _mentions(premises: list[Premise]) -> dict[str, set[object]]:
+    """Values of a model's fields that stand alone in running text, each beside a statement that tells what the model
+    is: the 12 layers of a stage, 8 KV heads of which a token keeps the keys."""
+    given: dict[tuple[int, str], set[str]] = {}
+    for p in premises:
+        if p.field.startswith("model."):
+            given.setdefault((p.line, p.text), set()).add(p.field)
+    keyed = {p.field for p in premises if p.keyed}
+    told: dict[str, set[object]] = {}
+    defined: dict[str, set[object]] = {}
+    for p in premises:
+        if p.field.startswith("model.") and p.field not in ("model.name", "model.precision"):
+            much = len(given[p.line, p.text])
+            into = defined if p.keyed or much >= _DEFINES or (much > 1 and p.field not in keyed) else told
+            into.setdefault(p.field, set()).add(p.value)
+    return {f: values - defined[f] for f, values in told.items() if defined.get(f)}
 
 
 def admitted(claim: Claim, part: Part, found: Clauses, c: Context, doubts: Doubts) -> Claim:
     """``claim`` on a figure, or where another reading is admissible, that it was not checked and why."""
     if claim.verdict is Verdict.UNSUPPORTED and part.figure.role == "operand" and (open_ := _in_text(part, claim, c)):
         return not_checked(claim, open_)
+    n = part.figure.number
+    clause = re.split(r"[;；]", part.statement.value[: n.at + len(n.text)])[-1]
+    crossed = claim.quantity == "time.communication" and _IS_READ.search(clause) and not _IS_SENT.search(clause)
+    if claim.verdict is Verdict.UNSUPPORTED and crossed:
+        return not_checked(claim, "it may be of what is read from memory")
+    told = (s.number for (_, dim), same in c.stated.items() if dim == n.dim for s in same)
+    if claim.verdict is Verdict.UNSUPPORTED and any(0 < abs(x.value - n.value) <= x.half for x in told):
+        return not_checked(claim, "the document tells it rounded")
+    if claim.verdict is Verdict.UNSUPPORTED and c.facts.plan is None:
+        return not_checked(claim, f"it may be of a GPU, which is not known without a strategy: {c.facts.reason}")
     if claim.verdict not in (Verdict.WRONG, Verdict.IMPOSSIBLE) or part.meaning is None:
         return claim
     if claim.verdict is Verdict.WRONG and _by_thousands(part, claim) and not _in_text(part, claim, c):
         return claim
+    own = part.figure.formula and claim.verdict is Verdict.WRONG and claim.quantity.startswith(_REACHED)
     reason = (
-        _in_text(part, claim, c)
+        ("its own formula gives it" if own else "")
+        or _in_text(part, claim, c)
         or _of_another(part, part.meaning, c)
         or _other_format(part, part.meaning, c)
         or _derived(part, found, claim, c)
@@ -154,11 +191,31 @@ def not_checked(claim: Claim, reason: str) -> Claim:
     return replace(claim, verdict=Verdict.NOT_CHECKED, why=f"{reason}{beside}")
 
 
+_SYMBOL: Final = re.compile(r"(?<![\w.])([A-Za-z])\s?=\s?(\d+)\b(?![.,]\d)")
+
+
+#: bytes of an element of four bits, without scales and with those of sixteen
+_HALF: Final = (0.5, 0.5625, 0.53125)
+
+
+def _several_values(text: str) -> str:
+    """The symbol that ``text`` gives several whole numbers to, one after another; an empty text where there is none."""
+    values: dict[str, set[str]] = {}
+    for m in _SYMBOL.finditer(text):
+        values.setdefault(m[1], set()).add(m[2])
+    return next((x for x, given in values.items() if len(given) > 1), "")
+
+
 def _in_text(part: Part, claim: Claim, c: Context) -> str:
     """What the text around a figure leaves open: standing, ranges, approximations."""
     n, s = part.figure.number, part.statement
     if reason := standing_of(s, c.name):
         return reason
+    halves = [x for x in part.figure.formula if x.value in _HALF and x.dim in (COUNT, BYTES)]
+    if halves and claim.quantity.startswith("memory"):
+        return f"its formula has elements of {halves[0].value:g} bytes"
+    if several := _several_values(s.text):
+        return f"the text tells it for several values of {several}"
     before, after = s.value[: n.at], s.value[n.at + len(n.text) :]
     if ends_range(s.value, n):
         return "it is an end of a range"
@@ -206,6 +263,10 @@ def _of_another(part: Part, meaning: Meaning, c: Context) -> str:
         whole = c.readings(meaning.name, meaning.explicit - {"gpu"})
         if any(matches(n, r.value / gpus) for r in whole):
             return f"it is an even share of the whole over {gpus} GPUs, a usual estimate"
+        given = c.facts.setting.given
+        tp, pp = (given[f].value if f in given else 1 for f in ("strategy.tp", "strategy.pp"))
+        if meaning.name == "count.parameters" and any(matches(n, r.value / k) for r in whole for k in (tp, tp * pp)):
+            return f"it is an even share over tp {tp}"
     if meaning.name in ("memory.weights", "memory.total") and not meaning.explicit & {"layer", "expert"}:
         model = c.facts.case.model
         size = min(_NOMINAL, key=lambda x: abs(x - element_bytes(model.precision.weight("experts"))))
@@ -260,13 +321,17 @@ def _derived(part: Part, found: Clauses, claim: Claim, c: Context) -> str:
     return ""
 
 
+#: formats whose elements have so many bytes; others are of single tensors, or of mixed widths
+_KNOWN: Final = frozenset(DENSE_FORMATS.values()) | {"fp32", "bf16", "fp16", "fp8", "int8", "int4", "mxfp4", "nvfp4"}
+
+
 def _other_format(part: Part, meaning: Meaning, c: Context) -> str:
     """Bytes of elements in another format than the plan's."""
     named = FORMAT.search(part.statement.text) if meaning.name.startswith(("memory", "communication")) else None
     plan = c.facts.case.model.precision.weight("experts")
     form = DENSE_FORMATS.get(named[1].lower(), named[1].lower()) if named else plan
     if not named and meaning.name.startswith("memory"):
-        others = [x for x in c.formats if element_bytes(x) != element_bytes(plan)]
+        others = [x for x in c.formats if x not in _KNOWN or element_bytes(x) != element_bytes(plan)]
         if others:
             return f"the document speaks of {others[0]} too, and does not say of what here"
     if form == plan or element_bytes(form) == element_bytes(plan):
@@ -274,8 +339,23 @@ def _other_format(part: Part, meaning: Meaning, c: Context) -> str:
     return f"it is in {form}, and what the plan's weights are in was read as {plan}"
 
 
-def _on_doubt(part: Part, meaning: Meaning, claim: Claim, c: Context, doubts: Doubts) -> str:
-    """Premises that are contested or assumed, estimates of time, and quantities that are not named plainly."""
+_ROUTED: Final = re.compile(r"\brouted\b|geroutet|路由专家", re.IGNORECASE)
+
+
+_IS_READ: Final = re.compile(r"\bread|\bload|weights?\b|cache|HBM|读取|gelesen", re.IGNORECASE)
+_IS_SENT: Final = re.compile(r"通信|communicat|traffic|all-?to-?all|all-?reduce|dispatch", re.IGNORECASE)
+_IS_HELD: Final = re.compile(r"memory|weights?|cache|hold|store|buffer|显存|权重|缓存|Speicher|Gewicht", re.IGNORECASE)
+
+
+#: quantities that a calculation of the document may be of another share of
+_FITTING: Final = re.compile(
+    r"\bfits?\b|\bhold|\broom\b|\bmax|capacit|at most|passen|höchstens|可容纳|最多|容量", re.IGNORECASE
+)
+_REACHED: Final = ("count.sequences", "count.tokens", "throughput")
+
+
+def _of_what(part: Part, meaning: Meaning, claim: Claim, c: Context) -> str:
+    """What is not told of the quantity itself: what it is of, and sizes that it stands on."""
     of_gpu = "gpu" in meaning.explicit or ("all" not in meaning.explicit and "gpu" in scopes_named(claim.text))
     if of_gpu and c.facts.plan is None and claim.verdict is Verdict.WRONG:
         return f"what a GPU has is not known without a strategy: {c.facts.reason}"
@@ -284,10 +364,43 @@ def _on_doubt(part: Part, meaning: Meaning, claim: Claim, c: Context, doubts: Do
     counted = meaning.name.startswith(("count.experts", "count.modules", "count.heads", "count.tokens"))
     if counted and "all" not in meaning.explicit and c.facts.plan is None:
         return "it is not said of what: of a GPU, of a layer or of all"
+    if meaning.name == "count.experts" and "gpu" in meaning.explicit and "strategy.ep" not in c.facts.setting.given:
+        return "the document gives no strategy.ep"
+    if meaning.name.endswith("bubble") and "strategy.micro_batches" not in c.facts.setting.given:
+        return "the document gives no strategy.micro_batches"
+    if meaning.name == "count.sequences" and _FITTING.search(claim.text):
+        return "it is of those that fit"
+    if meaning.name.startswith("throughput") and "gpu" in meaning.explicit and c.facts.plan is None:
+        return f"what a GPU serves is not known without a strategy: {c.facts.reason}"
+    if meaning.name.startswith("throughput") and "expert" in meaning.explicit:
+        return "it is of an instance, and not said of which GPUs"
+    given = c.facts.setting.given.get("model.name")
+    around = (part.statement.text, *reversed(part.statement.path[-2:]))
+    others = next((names for text in around if (names := models_named(text))), set())
+    if others and not any(given is not None and is_model(m, str(given.value)) for m in others):
+        return f"it may be of {min(others)}"
+    if len(meaning.explicit) > 2:
+        return "the words around name several things that it may be of"
+    held = meaning.name.startswith("memory.")
+    if held and _IS_SENT.search(claim.text) and not _IS_HELD.search(claim.text):
+        return "it may be of what is sent"
+    if meaning.name.startswith(("memory.weights", "memory.experts")) and "token" in meaning.explicit:
+        return "it may be of the weights that a token passes"
+    if meaning.name.endswith("bubble") and re.search(r"virtual|interleav|交错|虚拟", claim.text, re.IGNORECASE):
+        return "it is of another schedule"
+    return ""
+
+
+def _on_doubt(part: Part, meaning: Meaning, claim: Claim, c: Context, doubts: Doubts) -> str:
+    """Premises that are contested or assumed, estimates of time, and quantities that are not named plainly."""
+    if reason := _of_what(part, meaning, claim, c):
+        return reason
     readings = c.readings(meaning.name, meaning.scopes[0]) or c.readings(meaning.name, meaning.explicit)
     needs = readings[0].needs if readings else ()
     sizes = _SIZES if set(PLAN) & set(needs) or "gpu" in meaning.explicit else ()
-    if reason := doubts.of((*needs, "model.name", "cluster.device.name", *sizes)):
+    whole = meaning.name == "count.parameters" and not meaning.explicit - {"all"}
+    device = () if whole else ("cluster.device.name",)
+    if reason := doubts.of((*needs, "model.name", *device, *sizes)):
         return reason
     defaults = {f for f, a in c.facts.setting.assumed.items() if a.source.startswith("default")}
     bytes_of = meaning.name.startswith(("memory", "communication"))
@@ -298,7 +411,8 @@ def _on_doubt(part: Part, meaning: Meaning, claim: Claim, c: Context, doubts: Do
         whole = meaning.name in _WITH_VOCABULARY
         guessed += ["model.vocab_size"] if larger and whole else []
     parts = c.other_parts if "model.name" not in c.facts.setting.given and meaning.name in _OF_ALL_PARTS else ""
-    if parts and claim.verdict is Verdict.WRONG and not slip(claim.ratio or 0.0, 5e-3):
+    routed = meaning.name == "memory.experts" and _ROUTED.search(claim.text)
+    if parts and not routed and claim.verdict is Verdict.WRONG and not slip(claim.ratio or 0.0, 5e-3):
         return f"the document's model has {parts}, which the sizes read do not"
     mixed = meaning.name in ("memory.weights", "memory.total") and claim.verdict is Verdict.WRONG
     if mixed and claim.ratio is not None and MIXED[0] < claim.ratio < MIXED[1]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -18,6 +19,7 @@ from moewright.audit.text.numbers import (
     FLOP_RATE,
     NAMES,
     PER_SECOND,
+    SECONDS,
     Dim,
     Number,
     in_billions,
@@ -28,6 +30,8 @@ from moewright.units import format_quantity
 LOOSE: Final = 0.02
 #: half of the last place of a figure of one digit is much: no more than this is taken for rounding
 COARSE: Final = 0.1
+#: what parts that were rounded before may make of a result
+FINE: Final = 5e-3
 _POWERS: Final = tuple(base**k for base in (1000.0, 1024.0) for k in (-4, -3, -2, -1, 1, 2, 3, 4))
 
 #: bytes of an element
@@ -53,10 +57,18 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
     outcome = _evaluated(e, dim_of, exact)
     if outcome is None or outcome.verdict is not Verdict.WRONG:
         return outcome
-    if (other := _in_billions(e)) is not None:  # 8.24 B may be bytes or billions
-        again = _evaluated(other, dim_of, exact)
+    if "dimension" in outcome.why and isinstance(e.left, Number):
+        return None  # 1.1 TFLOP; a peak of about 312 TFLOPS
+    last = next(numbers_in(e.right)) if isinstance(e.right, Number) else None
+    if "dimension" in outcome.why and last is not None and last.dim == SECONDS and "≈" in e.text:
+        return None  # so much work, which takes about 5 s
+    others = (_in_bytes(e), _in_billions(e), _in_billions(e, small=True), *_one_in_billions(e))
+    for other in others:
+        again = _evaluated(other, dim_of, exact) if other is not None else outcome  # 8.24 B: bytes or billions
         if again is None or again.verdict is not Verdict.WRONG:
             return again
+    if _reads_otherwise(e, outcome):
+        return None
     if isinstance(e.right, Operation):  # 46.7B / 32 ≈ 1.5B × 2 bytes = …: what it leads to goes on
         first = replace(e, right=next(numbers_in(e.right)))
         begun = _evaluated(first, dim_of, exact)
@@ -65,13 +77,94 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
     return None if "dimension" not in outcome.why and _implied(e, outcome) else outcome
 
 
-def _in_billions(e: Equality) -> Equality | None:
-    """``e`` with each bare B as 10⁹; None where it has none."""
+_POINTED: Final = re.compile(r"[~≈\s]*\d{1,3}\.\d{3}(?!\d)")
+
+
+def _reads_otherwise(e: Equality, o: Outcome) -> bool:
+    """Whether a point may part thousands (192.512 bytes), the unit may be left out of bare numbers, or an arrow may
+    lead from a share to a number of things, which it does not equal."""
+    numbers = [*numbers_in(e.left), *numbers_in(e.right)]
+    last = numbers[-1]
+    if not o.computed or not o.claimed:
+        return False
+    thousands = [1000.0**k * x for k in (-3, -2, -1, 1, 2, 3) for x in (1.0, 1.024, 1 / 1.024)]
+    by_thousands = any(abs(o.claimed / o.computed / x - 1) <= last.slack + 5e-3 for x in thousands)
+    if by_thousands and any(_POINTED.match(n.text) and n.factor == 1 and n.dim in (COUNT, BYTES) for n in numbers):
+        return True
+    units = [n.factor for n in numbers_in(e.left) if n.dim == COUNT and n.factor >= 1e6]
+    bare_result = last.dim == COUNT and last.factor == 1 and not last.percent
+    if bare_result and any(abs(o.claimed / o.computed * x - 1) <= last.slack + 5e-3 for x in units):
+        return True  # the result is in the unit of what it is worked out from
+    ratio = o.claimed / o.computed
+    parts = list(numbers_in(e.left))
+    decimal = any(n.dim == BYTES and n.factor in (1e3, 1e6) for n in parts) and "iB" not in last.text
+    powers = any(n.dim == COUNT and n.whole and n.value >= 1024 and n.value % 1024 == 0 for n in parts)
+    if decimal and powers and len(parts) > 1 and abs(ratio * 1.024 - 1) <= MIXED:
+        return True  # 4096 × 320 KB = 1.28 GB: K of 1024 and of 1000
+    plain = last.dim == COUNT and last.factor == 1 and not last.whole and not last.percent
+    if plain and any(abs(ratio * x - 1) <= last.slack + 5e-3 for x in (1e3, 1e6, 1e9, 1e12)):
+        return True  # the result is in a unit that its column has
+    counted = [n for n in numbers_in(e.left) if n.dim == COUNT]
+    if abs(ratio / 1e9 - 1) <= last.slack + 5e-3 and counted and all(n.factor == 1 for n in counted):
+        return True  # 99.3 × 2 bytes = 198.6 GB: of billions
+    if re.search(r"[KMGT]?(?:bit/s|bits/s|bps)$", last.text) and abs(ratio * 8 - 1) <= last.slack + 5e-3:
+        return True  # GB/s × 8 = Gbit/s
+    bare = all(n.dim == COUNT and n.factor == 1 and not n.percent for n in numbers)
+    arrow = any(x in e.text for x in ("→", "->", "=>"))
+    return arrow and bare and _divides(e.left) and 0 < o.computed < 1 <= o.claimed
+
+
+def _in_bytes(e: Equality) -> Equality | None:
+    """``e`` with each B of so few that they are an element's as bytes: 125.1 B × 14 B; None where it has none."""
+
+    def as_bytes(node: Node) -> Node:
+        if isinstance(node, Operation):
+            return replace(node, left=as_bytes(node.left), right=as_bytes(node.right))
+        few = node.dim == COUNT and node.factor == 1e9 and node.text.endswith("B") and node.value <= WIDEST * 1e9
+        if not few or node.value % 1e9:
+            return node
+        return replace(node, value=node.value / 1e9, binary=node.value / 1e9, half=0.5, dim=BYTES, factor=1.0)
+
+    other = replace(e, left=as_bytes(e.left))
+    return other if other.left != e.left else None
+
+
+#: how near to 1.024 a ratio is that prefixes of two kinds make
+MIXED: Final = 2e-3
+#: bytes of the states of a parameter, at most
+WIDEST: Final = 20
+
+
+def _one_in_billions(e: Equality) -> Iterator[Equality]:
+    """``e`` with one of its bare B as 10⁹: 125.1 B × 14 B = 1.75 TB."""
+    numbers = [n for n in numbers_in(e.left) if n.dim == BYTES and n.factor == 1 and n.text.endswith("B")]
+    for one in numbers if 1 < len(numbers) <= MOST_BARE else ():
+
+        def billions(node: Node, chosen: Number = one) -> Node:
+            if isinstance(node, Operation):
+                return replace(node, left=billions(node.left, chosen), right=billions(node.right, chosen))
+            return in_billions(node) if node is chosen else node
+
+        yield replace(e, left=billions(e.left))
+
+
+#: numbers with a bare B of which one is tried as billions
+MOST_BARE: Final = 3
+
+
+def _in_billions(e: Equality, small: bool = False) -> Equality | None:
+    """``e`` with each bare B as 10⁹, also behind a number that an element may have bytes of if ``small``; None where
+    it has none."""
 
     def billions(node: Node) -> Node:
         if isinstance(node, Operation):
             return replace(node, left=billions(node.left), right=billions(node.right))
-        bare = node.dim == BYTES and node.factor == 1 and node.text.endswith("B") and node.value not in _ELEMENTS
+        bare = (
+            node.dim == BYTES
+            and node.factor == 1
+            and node.text.endswith("B")
+            and (small or node.value not in _ELEMENTS)
+        )
         return in_billions(node) if bare else node
 
     other = replace(e, left=billions(e.left), right=billions(e.right))
@@ -213,6 +306,12 @@ def _meet(a: Value, b: Value, e: Equality) -> bool:
             slack += e.right.half
         elif e.right.value >= 10 and 0 <= a.low - e.right.value < 1:  # so many fit
             slack += 1.0
+    if isinstance(e.right, Number) and not e.right.whole and e.right.half and a.high - e.right.value >= 0:
+        slack += e.right.half  # cut off, and not rounded
+    if isinstance(e.right, Number) and e.right.whole and e.right.value % 100 == 0 and e.right.value >= 1000:
+        slack += 0.005 * abs(b.low)  # told in hundreds
+    elif not (isinstance(e.right, Number) and e.right.whole and e.right.dim == COUNT):
+        slack += FINE * abs(b.low)
     if e.loose or (isinstance(e.right, Number) and e.right.approx):
         slack += max(LOOSE * abs(b.low), numbers[-1].half)
     return a.low <= b.high + slack and b.low <= a.high + slack

@@ -179,6 +179,8 @@ def _elsewhere(figure: Figure, s: Statement, meaning: Meaning, c: Context) -> st
     if n.dim not in (SECONDS, BYTES, FLOP) or figure.formula:
         return ""
     here = "layer" in meaning.explicit
+    if not here and "all" not in meaning.explicit:
+        return ""
     for st in c.find(n):
         if st.name == meaning.name and st.line < s.line_of(n.at) and ("layer" in st.explicit) != here:
             kinds = ("a layer", "a whole pass") if here else ("a whole pass", "a layer")

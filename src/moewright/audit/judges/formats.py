@@ -17,6 +17,8 @@ from moewright.units import format_bytes
 _WEIGHTS: Final = re.compile(r"\b(?:weights?|parameters?|params?)\b|权重|参数|Gewichte", re.IGNORECASE)
 _GRADIENTS: Final = re.compile(r"\bgrad(?:ient)?s?\b|梯度|Gradienten", re.IGNORECASE)
 #: what else a line may speak of, or what divides the one and not the other
+#: bytes of an element with all its states
+WIDEST: Final = 20
 _OTHERWISE: Final = re.compile(
     r"shard|zero|fsdp|distribut|offload|÷|/ ?(?:dp|\d)|per layer|per expert|optim|adam|moment|master|buffer|accumul|"
     r"切分|优化",
@@ -43,7 +45,13 @@ def _format_of(p: Part) -> str:
     """The one format that a line names for its one figure in bytes, or an empty text."""
     s, n = p.statement, p.figure.number
     named: set[str] = {m.lower() for m in FORMAT.findall(s.text)}
-    single = s.kind in ("item", "cell") and n.dim == BYTES and p.figure.role != "operand" and not p.figure.remark
+    single = (
+        s.kind in ("item", "cell")
+        and n.dim == BYTES
+        and n.value > WIDEST
+        and p.figure.role != "operand"
+        and not p.figure.remark
+    )
     if not single or len(named) != 1 or _OTHERWISE.search(s.text) or standing_of(s):
         return ""
     name = named.pop()

@@ -18,7 +18,7 @@ from moewright.audit.text.numbers import BYTES, COUNT, FLOP, SECONDS, Number
 from moewright.units import format_quantity
 
 _TOTAL: Final = re.compile(
-    r"\btotal\b|\bsum\b|\bsumme\b|\binsgesamt\b|\bzusammen\b|\btogether\b|overall|altogether|合计|总(?:计|和|量|显存|内存|通信|延迟)?",
+    r"\btotal\b|\bsum\b|\bsumme\b|\b(?:ins)?gesamt\b|\bzusammen\b|\btogether\b|overall|altogether|合计|总(?:计|和|量|显存|内存|通信|延迟)?",
     re.IGNORECASE,
 )
 #: a row that is of one piece of what others are of, or of some of it
@@ -33,6 +33,9 @@ _SUBTOTAL: Final = re.compile(r"\bweights\b|\bmodel state|Gewichte|权重|subtot
 _MILLION: Final = 1e6
 #: a title with a unit of what may be added
 _MEASURED: Final = re.compile(r"[(\[](?:[KMGT]i?B|Mrd|Mio|[MBG]|[mµμ]?s|billions?|millions?|[TP]?FLOPs?)\.?[)\]]")
+#: an amount of money, in a column of it
+_MONEY: Final = 100
+_CURRENCY: Final = re.compile(r"[€$¥£]|\b(?:EUR|USD|CNY|dollars?|euros?)\b|万元", re.IGNORECASE)
 #: units that differ by more than this are no parts of one total
 _FAMILY: Final = 5e3
 _MULTIPLE: Final = re.compile(r"\d\s*(?:layers|Schichten|层|steps|micro-?batches)", re.IGNORECASE)
@@ -76,7 +79,8 @@ def judge_sums(parts: Sequence[Part], f: Facts) -> Iterator[Claim]:
         judged = [_judged(total, rows, f) for rows in readings if 2 <= len(rows) <= MOST_PARTS]
         if judged and chosen:
             right = next((c for c in judged if c.verdict is Verdict.HOLDS), None)
-            claim = right or _failing(total, chosen, judged[0], f)
+            many = len(_rows(siblings)) > MOST_PARTS  # too many to know that they do not add up
+            claim = right or (None if many else _failing(total, chosen, judged[0], f))
             if claim is not None and (claim.line, claim.text) not in blamed:
                 yield claim
             if claim is not None and claim.verdict is Verdict.WRONG:
@@ -102,7 +106,7 @@ def _counts(p: Part) -> bool:
     n, s = p.figure.number, p.statement
     if n.dim != COUNT or n.percent:
         return False
-    if n.factor >= _MILLION:
+    if n.factor >= _MILLION or (s.kind == "cell" and n.value >= _MONEY and _CURRENCY.search(s.column)):
         return True
     return s.kind == "cell" and n.factor == 1 and not n.whole and bool(_MEASURED.search(f"{s.column}\n{s.path[-1:]}"))
 
@@ -132,7 +136,7 @@ def _failing(total: Part, chosen: list[Part], claim: Claim, f: Facts) -> Claim |
         return None
     if exact is None and any(_SUBTOTAL.search(row[0].statement.key) for row in rows[2:]):
         return None  # of what stands before it, or a part beside that
-    if _counts(total):
+    if _counts(total) and not _CURRENCY.search(total.statement.column):
         most = sum(x.value for x in values) > n.value
         subsets = (c for size in range(2, len(values)) for c in combinations(values, size))
         near = any(abs(sum(x.value for x in c) - n.value) <= n.half + sum(x.half for x in c) for c in subsets)
