@@ -2,7 +2,7 @@
 
 import pytest
 
-from moewright.audit.nearby.columns import judge_columns
+from moewright.audit.tables.columns import judge_columns
 from moewright.audit.text.clauses import clauses_of
 from moewright.audit.text.document import parse
 

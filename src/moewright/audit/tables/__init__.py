@@ -1,0 +1,1 @@
+"""Figures of tables: against the others of their rows and columns, and against the sizes of their option."""
