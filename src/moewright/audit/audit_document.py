@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from moewright.audit.audit_record import Audit, Claim, Unread, Variant
 from moewright.audit.judges.admissible import Doubts, doubts_of
+from moewright.audit.judges.assignments import judge_assignments
 from moewright.audit.judges.better import better_of
 from moewright.audit.judges.document_claims import judge_arithmetic, judge_document
 from moewright.audit.judges.places import Given, Place, Said
 from moewright.audit.judges.words import View
-from moewright.audit.nearby.assignments import judge_assignments
-from moewright.audit.nearby.columns import judge_columns
 from moewright.audit.quantities.readings import Facts, facts_of
 from moewright.audit.reading.configurations import MOST_CONFIGURATIONS, Configuration, Places, configurations_of
 from moewright.audit.reading.corrections import accepted, read_premises
@@ -23,6 +22,8 @@ from moewright.audit.reading.document_case import Setting, parse_assume, strateg
 from moewright.audit.reading.premises import Premise, keyed_premises, premises_of, told_premises
 from moewright.audit.reading.restated import inferred, is_of_another_model, judge_premises, judge_strategy
 from moewright.audit.reading.wordings import PARAMETERS
+from moewright.audit.tables.columns import judge_columns
+from moewright.audit.tables.row_references import judge_references
 from moewright.audit.text.clauses import Clauses, clauses_of
 from moewright.audit.text.document import MOST_STATEMENTS, Document, Statement, parse, read_text
 from moewright.errors import SpecError
@@ -65,7 +66,7 @@ def audit_document(
         if s.line in assigned.lines:
             found.equalities.clear()  # they are judged as what they are, code
     if not any(p.field.startswith(("model.", "strategy.", "cluster.")) for p in premises) and not spec:
-        claims = _with_tables(said, (*judge_arithmetic(said), *assigned.claims))
+        claims = _with_tables(said, (*judge_arithmetic(said), *assigned.claims), document.lines)
         note = "" if claims else "nothing to check: no premise of a strategy and no claim was found"
         return Audit(document.file, (), (), (), claims, None, note, lines=document.lines)
     places = configurations_of(document, keyed + told) if spec is None else Places({}, {}, {})
@@ -89,7 +90,7 @@ def audit_document(
             made[id(c)] = _unpriced(c, base, reason) if reason else _place(c, assumed, document.file, base)
         stand.append(made.get(id(c), base))
     judged = judge_document([Said(s, found, place) for (s, found), place in zip(said, stand, strict=True)])
-    claims = _with_tables(said, (*judged, *assigned.claims))
+    claims = _with_tables(said, (*judged, *assigned.claims), document.lines)
     shown = tuple(dict((p.field, p) for p in reversed(premises) if "." in p.field).values())[::-1]
     assumptions = tuple(setting.assumed.values())
     variants = tuple(_variant(c, made[id(c)]) for c in places.all() if id(c) in made)
@@ -106,8 +107,13 @@ def audit_document(
     )
 
 
-def _with_tables(said: list[tuple[Statement, Clauses]], claims: tuple[Claim, ...]) -> tuple[Claim, ...]:
+def _with_tables(
+    said: list[tuple[Statement, Clauses]], claims: tuple[Claim, ...], lines: Sequence[str]
+) -> tuple[Claim, ...]:
     """``claims`` and those of tables, whose rows and columns may be of several configurations, by their lines."""
+    named = {(c.line, c.claimed, c.text): c for c in judge_references(said, lines)}
+    others = [c for c in claims if (c.line, c.claimed, c.text) not in named]
+    claims = (*others, *named.values())
     return tuple(sorted((*claims, *judge_columns(said, claims)), key=lambda c: c.line))
 
 
@@ -143,6 +149,10 @@ def _doubts(doubts: Doubts, setting: Setting, facts: Facts) -> Doubts:
     return Doubts({**both, **doubts.contested})
 
 
+#: what a configuration may have of its own, where a document gives it several values and this one none
+_LOADS: Final = ("workload.batch", "workload.sequence")
+
+
 def _place(c: Configuration, assumed: dict[str, object], file: str, base: Place) -> Place:
     """What the claims of ``c`` are judged against; nothing where its premises make no case."""
     try:
@@ -153,7 +163,10 @@ def _place(c: Configuration, assumed: dict[str, object], file: str, base: Place)
     restated = list(judge_premises([p for p in premises if p.field in c.own], setting))
     if c.own & {"cluster.gpus", "nodes"} and not c.contested:
         restated += judge_strategy(premises, setting, facts.reason, bool(facts.plans))
-    doubts = _doubts(Doubts(dict(c.contested)), setting, facts)
+    loads = {f: v for f, v in base.doubts.contested.items() if f in _LOADS and f not in c.own}
+    settled = {f for f, _ in c.contested if f.startswith("model.") and f not in c.own} - set(base.doubts.contested)
+    mine = {f: v for f, v in c.contested if f not in settled}
+    doubts = _doubts(Doubts({**loads, **mine}), setting, facts)
     return Place(View(facts, facts.plan, None, c.name), doubts, restated, base.given)
 
 

@@ -45,3 +45,10 @@ def test_bytes_of_so_many_tokens_of_another_section():
     assert failing(text.replace("context", "request").format("2.15 GB")) == []
     log = "- Cache per token: 128 KiB\n## Log\n\n- Log per token: 131 bytes\n\n## Context\n\nA context of 32768 tokens writes 4.29 MB."
     assert failing(log) == []
+
+
+def test_what_many_have_together():
+    text = "Conversations have 197 MB each. With 256 users their caches together occupy {}."
+    claim = one_wrong(text, "50.4 GB", "38.3 GB")
+    assert "256 × 197 MB is 50.43 GB" in claim.why
+    assert failing("Conversations have 197 MB each. With 256 users both directions together take 100.8 GB.") == []

@@ -81,3 +81,17 @@ def test_bytes_of_a_part_of_it_are_others():
     assert failing(f"{total}- The model in FP8 takes 93.4 GB on each node") == []
     assert failing(f"{total}- The model with its optimizer in FP8 takes 93.4 GB") == []
     assert len(failing(f"{total}- The model in FP8 takes 93.4 GB")) == 1
+
+
+def test_work_of_a_token_with_all_parameters():
+    text = "Prefill does {} per token (scores not counted)."
+    claim = one_wrong(text, "25.8 GFLOP", "93.4 GFLOP", "Mixtral-8x7B")
+    assert "2 for each of all 46.7" in claim.why
+    assert failing("A dense model would need 93.4 GFLOP per token.", "Mixtral-8x7B") == []
+
+
+def test_a_format_beside_a_formula():
+    table = "| Item | Formula of bytes | GB |\n|---|---|---|\n| BF16 weights | 2.492 B x {} bytes | {} |"
+    right, wrong = table.format(2, 4.98), table.format(1, 2.49)
+    assert failing(right) == []
+    assert [c.why for c in failing(wrong)] == ["an element of bf16 has 2 bytes, not 1"]

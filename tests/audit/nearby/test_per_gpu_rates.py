@@ -32,3 +32,21 @@ def test_the_rate_of_a_gpu(text, right, wrong):
 )
 def test_other_rates_are_not_wrong(text):
     assert failing(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "right", "wrong"),
+    [
+        ("Decode has 48 GPUs, with 112 GB of cache per GPU and {} over the decode side.", "5.4 TB", "5.4 GB"),
+        ("The total traffic is {}, spread over 32 GPUs, per GPU 0.58 GB/s.", "18.6 GB/s", "18.6 MB/s"),
+    ],
+)
+def test_bytes_of_all_gpus(text, right, wrong):
+    assert failing(text.format(right)) == []
+    (claim,) = failing(text.format(wrong))
+    assert "on each of" in claim.why
+
+
+def test_bytes_of_some_gpus_are_not_wrong():
+    assert failing("Decode has 48 GPUs, with 112 GB of cache per GPU and 5.4 GB over the decode side's links.") != []
+    assert failing("Decode has 48 GPUs, with 112 GB of cache per GPU and 3.1 GB in total for tables.") == []

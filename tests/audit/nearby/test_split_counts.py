@@ -63,3 +63,29 @@ def test_counts_of_the_options_of_a_table(title, table, right, wrong, why):
     claim = one_wrong(table, right, wrong, title)
     assert claim.quantity.startswith("count.")
     assert why in claim.why
+
+
+@pytest.mark.parametrize(
+    ("title", "text", "right", "wrong", "why"),
+    [
+        ("Plan", "There are 64 GPUs. We split them into {} instances of 32 GPUs each.", "2", "4", "4 × 32 is 128"),
+        ("Plan", "- GPUs: 64\n- Layout: expert grid EP 8, PP 2, expert-DP {}", "4", "8", "is 128; there are 64 GPUs"),
+        (DEEPSEEK, "- EP 32\n- Each GPU owns {} routed experts per layer.", "8", "16", "256 / ep 32 is 8"),
+        (DEEPSEEK, "- EP32\n- Jede GPU hält damit je Schicht {} Experten.", "8", "12", "256 / ep 32 is 8"),
+    ],
+)  # fmt: skip
+def test_groups_and_what_each_gpu_owns(title, text, right, wrong, why):
+    assert why in one_wrong(text, right, wrong, title).why
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "There are 64 GPUs. We use 2 instances of 16 GPUs each.",
+        "If there were 64 GPUs, we could run 4 instances of 32 GPUs each.",
+        "- GPUs: 64\n- Layout: expert grid EP 8, PP 2, expert-DP 8: 8 x 2 x 8 = 128 of two clusters",
+        "TP 8 splits the 128 heads of each GPU's group.",
+    ],
+)
+def test_other_groups_are_not_wrong(text):
+    assert [c for c in failing(text, "Plan") if c.quantity.startswith(("strategy", "count"))] == []

@@ -69,9 +69,14 @@ def _other_parts(texts: Iterable[str]) -> str:
     return " and ".join(name for pattern, name in _OTHER_PARTS if pattern.search(every))
 
 
+_QUANTIZED: Final = re.compile(r"\b(?:I?Q\d_\w+|GGUF|AWQ|GPTQ|EXL2|bpw)\b|\b[2-6]-bit\b", re.IGNORECASE)
+
+
 def _formats(texts: Iterable[str]) -> tuple[str, ...]:
     """Formats of elements that ``texts`` name, other than those of gradients, states and what is sent."""
+    texts = list(texts)
     named = dict.fromkeys(m[1].lower() for t in texts if not _APART.search(t) for m in FORMAT.finditer(t))
+    named |= dict.fromkeys(m[0].lower() for t in texts for m in _QUANTIZED.finditer(t))
     return tuple(dict.fromkeys(DENSE_FORMATS.get(x, x) for x in named))
 
 
@@ -213,6 +218,12 @@ def _terms(node: Node) -> Iterator[list[Number]]:
         yield list(numbers_in(node))
 
 
+_COEFFICIENT: Final = re.compile(
+    r"\s?[A-Za-z]{1,2}_\{?[A-Za-z]|\s?/\s?[A-Z][A-Z_]{2,}\b|\s?[×x*·]\s?[A-Z]{1,2}\d{1,2}\b"
+)
+_WHOLE_NUMBERS: Final = ("count.experts", "count.heads")
+
+
 def _figure(p: Part, context: Context, given: Given, setting: Setting) -> Claim | None:
     """The verdict on one figure; None for a premise, an operand without a meaning of its own, or a mere number."""
     n, s = p.figure.number, p.statement
@@ -223,8 +234,14 @@ def _figure(p: Part, context: Context, given: Given, setting: Setting) -> Claim 
             return None
         why = "no quantity that the planner knows is named here"
         return Claim(s.line_of(n.at), s.text, "unknown", Verdict.NOT_CHECKED, why, n.value, unit=unit_of(n))
+    if n.dim == BYTES and n.factor == 1 and n.value <= WIDEST:
+        return None  # of an element
     if p.meaning.name.startswith("balance."):
         return None  # words judge it
+    if n.dim == COUNT and _COEFFICIENT.match(s.value[n.at + len(n.text) :]):
+        return None  # 6 N_active
+    if p.meaning.name.startswith(_WHOLE_NUMBERS) and not n.whole and not n.approx and n.value > 1 and n.dim == COUNT:
+        return None  # a number of parameters in millions or billions, or a mean
     if p.figure.role == "operand":
         if n.dim == COUNT or _is_given(n, setting):
             return None
@@ -233,8 +250,6 @@ def _figure(p: Part, context: Context, given: Given, setting: Setting) -> Claim 
         if claim.verdict is Verdict.UNSUPPORTED and derived:
             return None  # judged where it is stated
         return None if claim.verdict is Verdict.HOLDS else claim
-    if n.dim == BYTES and n.factor == 1 and n.value <= WIDEST:
-        return None  # of an element
     if p.figure.role == "lone" and n.dim != COUNT and _is_given(n, setting):
         return None  # a premise, restated
     if n.dim == COUNT and not n.percent and (p.figure.remark or not _plain(p)):

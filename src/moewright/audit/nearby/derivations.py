@@ -120,7 +120,42 @@ def _astray(e: Entry, entries: list[Entry], near: list[Entry], ledger: Ledger) -
             )
             why = f"{told} is {format_quantity(whole, unit)}: {found}"
             return e.claim("derivation", Verdict.WRONG, why, whole)
-    return _no_sum(e, entries)
+    return _no_sum(e, entries) or _of_each(e, entries, ledger)
+
+
+#: what says of a figure that it is of one
+_EACH_BEHIND: Final = re.compile(
+    r"^\s*(?:each|apiece|a piece|per \w+|je(?:weils)?\b|pro \w+|parameters?\b)", re.IGNORECASE
+)
+_EACH_BEFORE: Final = re.compile(
+    r"(?:\b(?:an?|one|single|each|every|ein(?:e[mnr]?)?|jede[mnrs]?)\b[^.;\d]{0,40}|(?:单个|每个?|一个)[^。;\d]{0,16})$",
+    re.IGNORECASE,
+)
+
+
+def _of_each(e: Entry, entries: list[Entry], ledger: Ledger) -> Claim | None:
+    """The verdict on what so many things make together, where what one of them has is told just before."""
+    n, s = e.number, e.statement
+    before = [x for x in entries if x.number.at < n.at]
+    counts = [x for x in before if x.number.whole and x.number.dim == COUNT and 1 < x.number.value < 1e5]
+    if not counts or not _SUM.search(s.value[counts[-1].number.at : n.at]) or s.kind == "cell":
+        return None
+    for x in (*reversed(before), *ledger.before(e.index, 3)):
+        if x.number.dim != n.dim or not is_amount(x.number) or digits(x.number) < LEAST_DIGITS:
+            continue
+        value = x.statement.value
+        behind, front = value[x.number.at + len(x.number.text) :], value[: x.number.at]
+        if not _EACH_BEHIND.match(behind) and not _EACH_BEFORE.search(front):
+            continue
+        count = counts[-1].number
+        whole = x.number.value * count.value
+        both = abs(n.value / whole / 2 - 1) <= n.slack + x.number.slack
+        astray = slip(n.value / whole, n.slack + x.number.slack + 1e-3).startswith(("1000 ", "1024 "))
+        if not (0.4 < n.value / whole < 2.5 or astray) or both or (x.index == e.index and x.number.at > count.at):
+            return None
+        why = f"{count.text.strip()} × {x.number.text} is {format_quantity(whole, NAMES.get(n.dim, ''))}"
+        return e.claim("derivation", Verdict.WRONG, why, whole)
+    return None
 
 
 def _no_sum(e: Entry, entries: list[Entry]) -> Claim | None:
@@ -135,7 +170,7 @@ def _no_sum(e: Entry, entries: list[Entry]) -> Claim | None:
     if len(parts) < 2 or s.kind == "cell":
         return None
     between = s.value[parts[-1].number.at + len(parts[-1].number.text) : n.at]
-    if not _SUM.search(between) or re.search(r"\d|[;.]", between):
+    if not _SUM.search(between) or re.search(r"\d|[;.]|\b(?:beide[nr]?|both|two|zwei)\b", between):
         return None
     whole = sum(x.number.value for x in parts[-2:])
     every = sum(x.number.value for x in parts)

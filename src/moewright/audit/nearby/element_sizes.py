@@ -86,7 +86,7 @@ _PART: Final = re.compile(
     re.IGNORECASE,
 )
 #: formats, and bytes of an element of each
-_ELEMENT_BYTES: Final = {"fp32": 4.0, "bf16": 2.0, "bfloat16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5}
+ELEMENT_BYTES: Final = {"fp32": 4.0, "bf16": 2.0, "bfloat16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5}
 
 
 def _totals(ledger: Ledger) -> list[Entry]:
@@ -107,7 +107,7 @@ def judge_model_bytes(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             if n.dim != BYTES or n.value < 1e9 or e.figure.role != "lone" or len(named) != 1 or n.slack > 0.03:
                 continue
             amounts = [x for x in entries if x.number.dim == BYTES and x.number.value >= 1e9]
-            size = _ELEMENT_BYTES.get(named.pop())
+            size = ELEMENT_BYTES.get(named.pop())
             if size is None or len(amounts) > 1 or not _WHOLE.search(s.text) or _PART.search(s.text):
                 continue
             if any(abs(n.value / (x.number.value * size) - 1) < 0.1 for x in totals):
@@ -138,6 +138,9 @@ def judge_token_work(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry,
     for index, entries in enumerate(ledger.entries):
         for e in entries:
             factors = [n for n in e.figure.formula if n.dim == COUNT]
+            if e.number.dim == FLOP and not factors and (lone := _lone_work(e, facts_at)) is not None:
+                yield e, lone
+                continue
             if e.number.dim != FLOP or not {n.value for n in factors} & {2.0, 6.0} or _DENSE.search(e.statement.text):
                 continue
             for n in (n for n in factors if n.value >= 1e9):
@@ -147,10 +150,39 @@ def judge_token_work(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry,
                 if fewer:
                     right = e.number.value * fewer / n.value
                     why = f"{n.text} are all parameters; a token passes {told}"
-                    NAMES[FLOP]
-                    _text, _said = e.statement.text, e.number.value
                     yield e, e.claim("compute", Verdict.WRONG, why, right)
                     break
+
+
+_OF_TOKEN: Final = re.compile(
+    r"^\s*(?:for |of )?(?:per|a|each|every|/|je|pro|and|one) ?(?:output |prompt |input |generated )?tok", re.IGNORECASE
+)
+_TOKEN_BEFORE: Final = re.compile(r"(?:per|each|every|a|je|pro|一个|每个?) ?token[^.;]{0,40}$", re.IGNORECASE)
+#: how much the scores, the vocabulary and the router may make of a token's work
+AROUND: Final = 0.15
+
+
+def _lone_work(e: Entry, facts_at: FactsAt) -> Claim | None:
+    """The verdict on FLOPs of a token that are 2 or 6 for each of all parameters, where those of a token are fewer."""
+    n, s = e.number, e.statement
+    behind = s.value[n.at + len(n.text) :]
+    if n.slack > 0.01 or not (_OF_TOKEN.search(behind) or _TOKEN_BEFORE.search(s.value[: n.at])):
+        return None
+    if _DENSE.search(s.text) or e.figure.role == "operand":
+        return None
+    facts = facts_at(e.index, ("model.layers", "model.hidden_size", "model.experts.count", "model.experts.top_k"))
+    if facts is None:
+        return None
+    every, passes = float(total_parameters(facts.case.model)), float(active_parameters(facts.case.model))
+    if passes > 0.6 * every or any(abs(n.value / (k * passes) - 1) < AROUND for k in (1.0, 2.0, 3.0, 4.0, 6.0)):
+        return None
+    for k in (2.0, 6.0):
+        if abs(n.value / (k * every) - 1) < 0.015:
+            right = k * passes
+            why = f"that is {k:g} for each of all {format_count(every)} parameters"
+            why += f"; a token passes {format_count(passes)}"
+            return e.claim("compute", Verdict.WRONG, why, right)
+    return None
 
 
 def _fewer(n: Number, index: int, totals: list[Entry], active: list[Entry], facts_at: FactsAt) -> tuple[float, str]:
@@ -177,6 +209,9 @@ _MIXED: Final = re.compile(
 )
 
 
+_TIMES_BYTES: Final = re.compile(r"[×x*·]\s*([124])\s*(?:bytes?\b|B\b|Byte\b|字节)", re.IGNORECASE)
+
+
 def judge_formats_of_elements(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on bytes that are worked out with elements of another size than the one format that is named has."""
     for index, entries in enumerate(ledger.entries):
@@ -187,16 +222,32 @@ def judge_formats_of_elements(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             beside = [x for x in ledger.row(e) if x.number.value in _SIZES and _BYTES_TITLE.search(x.statement.column)]
             text = f"{s.row} {s.value}" if s.kind == "cell" else s.text
             named = {m.lower() for m in FORMAT.findall(text)}
-            size = _ELEMENT_BYTES.get(next(iter(named))) if len(named) == 1 else None
+            size = ELEMENT_BYTES.get(next(iter(named))) if len(named) == 1 else None
             if size is None or _MIXED.search(text) or len(entries) > 8:
                 continue
             told = [n.value for n in e.figure.formula if n.dim == BYTES and n.value in (1.0, 2.0, 4.0)]
             told += [x.number.value for x in beside] if s.kind == "cell" and not e.figure.formula else []
+            formulas = {x.statement.value for x in ledger.row(e)} if s.kind == "cell" and not told else set()
+            told += [float(m[1]) for text_ in formulas for m in _TIMES_BYTES.finditer(text_)]
             formula = bool(e.figure.formula)
             if len(told) == 1 and told[0] in (1.0, 2.0, 4.0) and told[0] != size and (formula or e is entries[0]):
                 why = f"an element of {named.pop()} has {size:g} bytes, not {told[0]:g}"
                 right = e.number.value * size / told[0] if formula else None
                 yield e, e.claim("memory", Verdict.WRONG, why, right)
+
+
+_OUTSIDE: Final = re.compile(
+    r"\((\s*\d[\d,.]*(?:\s*[+−-]\s*\d[\d,.]*)+\s*)\)\s*([KMGT]i?B(?:/s)?|[mµμn]?s|[KMGTP]?FLOPS?)\b"
+)
+
+
+def _unit_inside(text: str) -> str:
+    """``text`` with the unit of a bracket at each of its terms: (17.1 + 61.3) GB."""
+    return _OUTSIDE.sub(lambda m: "(" + _TERM.sub(f" {m[2]}", m[1]) + ")", text)
+
+
+#: the end of a term of a sum
+_TERM: Final = re.compile(r"(?<=[0-9])(?=\s*(?:[+−-]|$))")
 
 
 def judge_cell_products(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
@@ -205,7 +256,7 @@ def judge_cell_products(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         s = ledger.statements[index]
         if s.kind != "cell" or len(entries) < 2 or any(e.figure.role != "operand" for e in entries):
             continue
-        node = whole(fold(tokens_of(s.value)))
+        node = whole(fold(tokens_of(_unit_inside(s.value))))
         if node is None:
             continue
         product = evaluate(node)
@@ -214,7 +265,7 @@ def judge_cell_products(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             for x in ledger.row(entries[0])
             if is_amount(x.number) and x.number.dim in product.dims and x.figure.role == "lone"
         ]
-        if len(amounts) != 1 or not 0 < product.low < float("inf") or product.dims == frozenset({COUNT}):
+        if len(amounts) != 1 or not 0 < product.low < float("inf"):
             continue
         e = amounts[0]
         loose = sum(n.slack for n in numbers_in(node) if not n.whole)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain, combinations
@@ -18,17 +18,29 @@ from moewright.audit.nearby.element_sizes import (
     judge_model_bytes,
     judge_token_work,
 )
+from moewright.audit.nearby.exchanges import judge_exchanges, judge_steps
 from moewright.audit.nearby.ledger import Entry, Ledger
-from moewright.audit.nearby.model_slips import judge_model_slips
+from moewright.audit.nearby.model_slips import ONE_LAYER, judge_model_slips
 from moewright.audit.nearby.multiples import judge_multiples
-from moewright.audit.nearby.per_gpu_rates import judge_per_gpu_rates
-from moewright.audit.nearby.percentages import judge_factors, judge_hundredfold, judge_shares, judge_subjects
-from moewright.audit.nearby.split_counts import judge_groups, judge_split_counts, judge_split_tables
+from moewright.audit.nearby.part_bytes import judge_part_bytes
+from moewright.audit.nearby.per_gpu_rates import judge_per_gpu_amounts, judge_per_gpu_rates
+from moewright.audit.nearby.percentages import (
+    judge_factors,
+    judge_hundredfold,
+    judge_percent_of,
+    judge_shares,
+    judge_subjects,
+)
+from moewright.audit.nearby.sequences import judge_changes, judge_sequences
+from moewright.audit.nearby.split_counts import judge_expert_grids, judge_groups, judge_groups_of, judge_split_counts
 from moewright.audit.nearby.transfers import judge_transfers
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.meaning import meaning_of, topics_named
 from moewright.audit.reading.standing import standing_of
-from moewright.case.tensors.layer_tensors import all_tensors
+from moewright.audit.tables.derivation_cells import judge_derivation_cells
+from moewright.audit.tables.option_tables import judge_meshes, judge_option_tables
+from moewright.audit.tables.total_rows import judge_parameter_totals, judge_sum_rows
+from moewright.case.tensors.layer_tensors import active_parameters, all_tensors
 
 
 def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
@@ -42,34 +54,62 @@ def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
     together = (
         judge_shares(ledger, capacity),
         judge_factors(ledger),
+        judge_percent_of(ledger),
         judge_hundredfold(ledger),
         judge_transfers(ledger),
         judge_multiples(ledger, facts_at),
         judge_split_counts(ledger, facts_at),
-        judge_split_tables(ledger, facts_at),
         judge_groups(ledger),
+        judge_groups_of(ledger),
+        judge_expert_grids(ledger, partial(_counted, said)),
+        judge_sequences(ledger),
+        judge_changes(ledger),
         judge_per_gpu_rates(ledger),
+        judge_per_gpu_amounts(ledger),
         judge_element_sizes(ledger),
         judge_token_work(ledger, facts_at),
         judge_model_bytes(ledger),
         judge_formats_of_elements(ledger),
         judge_cell_products(ledger),
+        judge_derivation_cells(ledger),
+        judge_meshes(ledger, partial(_counted, said)),
+        judge_sum_rows(ledger),
+        judge_parameter_totals(ledger, facts_at),
     )
     of_plan = (
         judge_token_bytes(ledger),
         judge_subjects(ledger, capacity, partial(_model_shares, said)),
         judge_model_slips(ledger, facts_at),
+        judge_exchanges(ledger, facts_at),
+        judge_steps(ledger, facts_at),
         judge_derivations(ledger, partial(_is_known, said, {})),
     )
+    #: of an option of a table, whose own sizes count more than those of the document
+    own = dict(_located(said, judge_option_tables(ledger, facts_at, partial(_counted, said))))
+    own |= dict(_located(said, judge_part_bytes(ledger, facts_at)))
+    told = {c.line for c in claims if c.quantity == "strategy" and c.verdict is not Verdict.HOLDS}
+    own = {key: c for key, c in own.items() if c.quantity != "strategy" or c.line not in told}
+    claims = [c for c in claims if (c.line, c.claimed, c.text) not in own]
     marked = chain(((e, c, False) for js in together for e, c in js), ((e, c, True) for js in of_plan for e, c in js))
     for e, claim, plan in marked:
         place = said[e.index].place
         if plan and claim.verdict is Verdict.WRONG and standing_of(e.statement, place.view.name):
             continue
         found[claim.line, claim.claimed, claim.text] = replace(claim, configuration=place.view.name)
+    found |= own
     kept = [c for c in claims if not (c.verdict is Verdict.NOT_CHECKED and (c.line, c.claimed, c.text) in found)]
+    one_layer = {k for k, c in found.items() if c.quantity == "slip" and c.why.startswith(ONE_LAYER)}
+    kept = [c for c in kept if not ((c.line, c.claimed, c.text) in one_layer and c.quantity.endswith("per layer"))]
     decided = {(c.line, c.claimed, c.text) for c in kept if c.verdict is not Verdict.NOT_CHECKED}
     return kept + [c for key, c in found.items() if key not in decided]
+
+
+def _located(
+    said: Sequence[Said], judged: Iterable[tuple[Entry, Claim]]
+) -> Iterator[tuple[tuple[int, float | None, str], Claim]]:
+    """Verdicts by the line, the value and the text that they are on."""
+    for e, c in judged:
+        yield (c.line, c.claimed, c.text), replace(c, configuration=said[e.index].place.view.name)
 
 
 def _is_known(said: Sequence[Said], contexts: dict[int, Context], e: Entry) -> bool:
@@ -107,10 +147,19 @@ def _model_shares(said: Sequence[Said], index: int) -> dict[str, tuple[float, ..
     total = sum(counts.values())
     routed, shared = counts.get("experts", 0), counts.get("shared_experts", 0)
     less = total - counts.get("vocabulary", 0)
+    active = active_parameters(model)
     return {
+        "active": (active / total, (active - counts.get("vocabulary", 0)) / less, active / less),
         "experts": tuple(x / y for x in (routed, routed + shared) for y in (total, less)),
         "attention": tuple(counts.get("attention", 0) / y for y in (total, less)),
     }
+
+
+def _counted(said: Sequence[Said], index: int, needs: tuple[str, ...]) -> Facts | None:
+    """The facts of the configuration that statement ``index`` stands in, where the document gives ``needs`` once."""
+    place = said[index].place
+    given = place.facts.setting.given
+    return place.facts if not place.doubts.of(needs) and all(x in given for x in needs) else None
 
 
 def _facts_at(said: Sequence[Said], index: int, needs: tuple[str, ...]) -> Facts | None:

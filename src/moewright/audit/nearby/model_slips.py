@@ -97,9 +97,12 @@ def cache_slips(facts: Facts) -> Slips | None:
     return None
 
 
+_BLOCK: Final = re.compile(r"\bblocks?\b|\bpages?\b|\bchunks?\b|分块|块大小", re.IGNORECASE)
+
+
 def _cache(e: Entry, facts: Facts, ledger: Ledger) -> Claim | None:
     slips = cache_slips(facts)
-    if slips is None or e.number.slack > 0.03:
+    if slips is None or e.number.slack > 0.03 or _BLOCK.search(f"{e.statement.text} {e.statement.column}"):
         return None
     said = ranges(e.number)
     if (one := _of_one_layer(e, slips, ledger)) is not None:
@@ -127,6 +130,16 @@ def _cache(e: Entry, facts: Facts, ledger: Ledger) -> Claim | None:
 
 _LAYER: Final = re.compile(r"layer|层|Schicht|stage|Stufe|\bL\b", re.IGNORECASE)
 _TOKEN: Final = re.compile(r"token|Token", re.IGNORECASE)
+#: what says of a figure that it is of all layers
+_EVERY_LAYER: Final = re.compile(
+    r"\ball (?:the )?(?:\d+ )?(?:MoE |attention )?layers|whole (?:model|network|stack)|for the model|in all\b|"
+    r"全部层|所有层|整个模型|\d+ ?层(?:合计|共)|alle[nr]? (?:\d+ )?Schichten|ganze[sn]? Modell",
+    re.IGNORECASE,
+)
+
+
+#: what the verdict on a layer's cache that is told as a token's begins with
+ONE_LAYER: Final = "that is what one layer keeps"
 
 
 def _of_one_layer(e: Entry, slips: Slips, ledger: Ledger) -> Claim | None:
@@ -135,7 +148,11 @@ def _of_one_layer(e: Entry, slips: Slips, ledger: Ledger) -> Claim | None:
     s = e.statement
     near = [s, *ledger.statements[max(0, e.index - 2) : e.index], *ledger.statements[e.index + 1 : e.index + 3]]
     layered = any(_LAYER.search(x.text) for x in near if x.path == s.path) or _LAYER.search(" ".join(s.path[-1:]))
-    if layered or not _TOKEN.search(f"{s.key} | {s.value}") or slips.layers < 2 or not e.figure.formula:
+    of_all = bool(_EVERY_LAYER.search(s.text)) and len([x for x in ledger.entries[e.index] if is_amount(x.number)]) == 1
+    if not _TOKEN.search(f"{s.key} | {s.value}") or slips.layers < 2:
+        return None
+    plain = bool(e.figure.formula) or bool(_CACHE.search(s.text))
+    if not of_all and (layered or not plain):
         return None
     said = ranges(e.number)
     for x in slips.right:
@@ -145,7 +162,7 @@ def _of_one_layer(e: Entry, slips: Slips, ledger: Ledger) -> Claim | None:
             if any(meet(y, exactly(whole / p), 2e-3) for y in stated for p in _PARTS):
                 return None
             every = f"all {slips.layers} keep {format_quantity(whole, 'bytes')}"
-            why = f"that is what one layer keeps of a token; {every}"
+            why = f"{ONE_LAYER} of a token; {every}"
             return _wrong(e, why, whole)
     return None
 

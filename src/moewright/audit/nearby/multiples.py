@@ -56,6 +56,8 @@ _BOTH: Final = re.compile(
     r"forward and|beide|hin und|双向|两者|来回|doppelt|\btwo\b",
     re.IGNORECASE,
 )
+#: an operand further on than this is none that a cell begins with
+FRONT: Final = 3
 #: figures of one that are looked at
 MOST_NEAR: Final = 6
 
@@ -95,7 +97,9 @@ def _of_row(e: Entry, m: re.Match[str], ledger: Ledger, facts_at: FactsAt) -> It
     count = int((m["count"] or m["zh"] or "0").replace(",", ""))
     if m["whole"] and facts is not None:
         count = len(facts.case.model.layers)
-    if count < 2 or _worked_out(e) or (e.figure.role == "operand" and e.number.at > 3):
+    worked = any(_worked_out(x) for x in ledger.entries[e.index])
+    operand = e.figure.role == "operand" and (worked or e.number.at > FRONT)
+    if count < 2 or _worked_out(e) or operand:
         return
     one = [x for x in ledger.before(e.index, 3) if x.number.dim == e.number.dim and is_amount(x.number)]
     if e.statement.kind != "cell":
@@ -127,6 +131,8 @@ def _one_again(e: Entry, near: list[Entry]) -> str:
     """The figure of one layer, or the sum of two, that ``e`` tells again as that of all; an empty text where it does
     not."""
     said = ranges(e.number)
+    if e.number.approx:
+        return ""
     if near and near[0].index >= e.index - 1 and meet(said, ranges(near[0].number), 0.0) and digits(e.number) >= 2:
         return near[0].number.text
     last = [x for x in near if near and x.index == near[0].index]

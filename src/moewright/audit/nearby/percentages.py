@@ -19,11 +19,13 @@ from moewright.audit.nearby.ledger import (
     over,
     ranges,
     span_between,
+    times,
     words,
 )
 from moewright.audit.reading.word_lists import words_of
 from moewright.audit.text.clauses import ends_range
-from moewright.audit.text.numbers import BYTES, COUNT, NAMES, SECONDS, Number
+from moewright.audit.text.numbers import BYTES, COUNT, NAMES, SECONDS, Number, tokens_of
+from moewright.units import format_quantity
 
 #: a change, a rate of something else or an aim: no share of a figure beside it
 _OTHER: Final = re.compile(
@@ -66,23 +68,75 @@ def judge_shares(ledger: Ledger, capacity: float | None) -> Iterator[tuple[Entry
                 yield e, claim
 
 
+#: hours of a day, seconds of an hour and of a day, days of a year
+_CALENDAR: Final = {24.0, 60.0, 3600.0, 86400.0, 365.0}
+
+
+_OF_AMOUNT: Final = re.compile(
+    r"^\s*(?:of|von|×|x|\*|·)\s*(?:the |its |each |der |den )?(?:\w+[ -]){0,2}$", re.IGNORECASE
+)
+_MAKES: Final = re.compile(
+    r"^\s*(?:\([^()\d]*\)\s*)?(?:\w+ )?(?:→|->|=|≈|(?:is|are|makes?|gives?|leaves?|ist|sind|macht|ergibt)\b|"
+    r",? ?(?:that is|i\.e\.|also|das sind|which leaves|leaving|which is)|即|为|是)\s*(?:about |etwa |rund |~)?$",
+    re.IGNORECASE,
+)
+
+
+_LEFT: Final = re.compile(r"\bleav|\bremain|\bbleib|剩", re.IGNORECASE)
+
+
+def judge_percent_of(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on what a percentage of an amount is said to be: 70 % of 8 TB/s is 5.6 TB/s."""
+    for entries in ledger.entries:
+        for p, whole, e in zip(entries, entries[1:], entries[2:], strict=False):
+            s, n = e.statement, e.number
+            if not p.number.percent or whole.number.percent or n.percent or n.dim != whole.number.dim:
+                continue
+            if not is_amount(whole.number) and n.dim == COUNT:
+                continue
+            if not _OF_AMOUNT.match(span_between(s, p.number, whole.number)):
+                continue
+            if not _MAKES.match(span_between(s, whole.number, n)) or _OTHER.search(s.text):
+                continue
+            share = _rounded(p.number)
+            got = times(ranges(whole.number), share)
+            rest = times(ranges(whole.number), tuple((1 - b, 1 - a) for a, b in share))
+            right = p.number.value * whole.number.value
+            told = f"{p.number.text.strip()} of {whole.number.text.strip()}"
+            left = _LEFT.search(span_between(s, whole.number, n))
+            right = (1 - p.number.value) * whole.number.value if left else right
+            if meet(ranges(n), rest) or (meet(ranges(n), got) and not left):
+                yield e, e.claim("share", Verdict.HOLDS, told, right)
+                continue
+            times_as_much = n.value / right
+            many = round(times_as_much)
+            if many not in (1, 100) and 1 < many <= 1024 and abs(times_as_much / many - 1) < 0.01:
+                continue  # of so many GPUs
+            if abs(times_as_much - 1) > 0.02:
+                why = f"{told} is {format_quantity(right, NAMES.get(n.dim, ''))}"
+                yield e, e.claim("share", Verdict.WRONG, why, right)
+
+
 def judge_factors(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on every product in which a percentage that stands beside it is taken for a plain factor:
     40 × 989 TFLOPS at 40%."""
     for index, entries in enumerate(ledger.entries):
         around = [x for near in ledger.entries[max(0, index - 1) : index + 1] for x in near]
         percent = {round(100 * x.number.value, 6) for x in around if x.number.percent}
+        keyed = (t.number for t in tokens_of(ledger.statements[index].key) if t.number is not None)
+        percent |= {round(100 * n.value, 6) for n in keyed if n.percent}
         for e in entries:
             n, formula = e.number, e.figure.formula
             whole = [x for x in formula if x.dim == COUNT and x.whole and x.value in percent and not x.noun]
             others = [x for x in formula if x not in whole]
             if len(whole) != 1 or not 1 <= len(others) <= 3 or n.percent:
                 continue
+            if {x.value for x in others} & _CALENDAR:
+                continue
             product = prod(x.value for x in others) * (1.0 if any(x.dim == n.dim for x in others) else n.factor)
             if product and abs(n.value / product / whole[0].value - 1) < 0.02:
                 right = n.value / 100
                 why = f"{whole[0].text}% of {others[0].text} is a hundredth of that"
-                NAMES.get(n.dim, "")
                 yield e, e.claim("share", Verdict.WRONG, why, right)
 
 
@@ -133,7 +187,6 @@ def judge_hundredfold(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                     ]
                     if found:
                         right = n.value / 100
-                        NAMES.get(n.dim, "")
                         why = f"{found[0]:.3g} of {x.number.text} leads to a hundredth of that: "
                         why += "the percentage is taken for a factor"
                         yield e, e.claim("share", Verdict.WRONG, why, right)
@@ -147,8 +200,9 @@ _CARD: Final = re.compile(
     re.IGNORECASE,
 )
 _ALL: Final = re.compile(
-    r"^\s*(?:of (?:all |the )*(?:total )?(?:model(?:'s)? )?(?:parameters|params|weights)|aller Parameter|der Parameter|"
-    r"(?:的)?(?:总)?参数)",
+    r"^\s*(?:of (?:all |the )*(?:total )?(?:model(?:'s)? )?(?:parameters|params|weights)|"
+    r"(?:aller|der) (?:Parameter|Gewichte)|des Modells|"
+    r"of (?:the|a|its) (?:whole |entire )?(?:model|network)\b|(?:的)?(?:总)?参数)",
     re.IGNORECASE,
 )
 _SUBJECTS: Final = (
@@ -157,6 +211,12 @@ _SUBJECTS: Final = (
     (re.compile(r"weights|Gewichte|权重", re.IGNORECASE), "weights"),
     (re.compile(r"\bKV\b|cache|缓存", re.IGNORECASE), "cache"),
 )
+#: parameters that a token passes
+_USED: Final = re.compile(
+    r"\b(?:active|activated|used|touched|participate|take part|aktiv|benutzt|genutzt|beteiligt)\b|激活", re.IGNORECASE
+)
+#: what the vocabulary, the router and shared experts may make of the share of the active parameters
+_UNUSUAL: Final = 0.35
 #: bytes of usual GPUs, in GB
 _CARDS: Final = (24, 32, 40, 48, 64, 80, 94, 96, 141, 180, 192, 288)
 
@@ -175,6 +235,14 @@ def judge_subjects(
             if _part(entries, i) is not None or _OTHER.search(s.text):
                 continue
             before = re.split(r"[,;.](?!\d)", s.value[: e.number.at])[-1]
+            if _ALL.match(behind) and _USED.search(s.text) and not any(p.search(s.text) for p, _ in _SUBJECTS[:2]):
+                rights = model_at(index).get("active", ())
+                counts = [ranges(x.number) for x in ledger.alike(COUNT)]
+                told = any(meet(_rounded(e.number), over(a, b)) for a in counts for b in counts if a is not b)
+                if rights and not told and all(abs(e.number.value / r - 1) > _UNUSUAL for r in rights):
+                    why = f"a token passes {rights[0]:.1%} of the model's parameters"
+                    yield e, e.claim("share", Verdict.WRONG, why, rights[0])
+                continue
             topics = [name for pattern, name in _SUBJECTS if pattern.search(before)]
             if len(topics) != 1:
                 continue
@@ -241,7 +309,9 @@ def _part(entries: list[Entry], i: int) -> Entry | None:
 
 
 _THAT: Final = re.compile(
-    r"^\W*(?:that|this|it|which|das|dies|这)\s*(?:is|makes|equals|are|sind|ist|takes|comes to|相当于|占|即)?\W*$", re.I
+    r"^\W*(?:that|this|it|which|(?:the|die) (?:sum|total|Summe)|together|zusammen|das|dies|这)\s*"
+    r"(?:is|makes|equals|are|sind|ist|takes|comes to|相当于|占|即)?\W*$",
+    re.I,
 )
 
 

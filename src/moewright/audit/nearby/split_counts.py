@@ -17,7 +17,7 @@ from moewright.case.attention_kinds import SoftmaxAttention
 #: fields that the verdicts stand on
 _NEEDS: Final = ("model.layers", "model.attention.heads", "model.attention.kv_heads", "model.experts.count")
 _GPU: Final = re.compile(
-    r"(?:\b(?:per|each|every|an?|one|pro|je|jede[rmsn]?)\s+(?:\w+[ -])?(?:GPU|card|device|rank|Karte)\b|"
+    r"(?:\b(?:per|each|every|an?|one|pro|je|jede[rmsn]?|einer|auf der)\s+(?:\w+[ -])?(?:GPU|card|device|rank|Karte)\b|"
     r"/\s?GPU|每(?:张|个)?\s?(?:卡|GPU)|单卡)",
     re.IGNORECASE,
 )
@@ -28,7 +28,9 @@ _APART: Final = re.compile(
 )
 _KV: Final = re.compile(r"^(?:kv|key[- /]+value|KV-)[ -]?(?:heads?|k(?:ö|oe)pfe?)|^个?\s?KV\s?头", re.IGNORECASE)
 _QUERY: Final = re.compile(
-    r"^(?:query|q|attention|query-|attention-)[ -]?(?:heads?|k(?:ö|oe)pfe?)|^个?\s?(?:查询|注意力)头", re.IGNORECASE
+    r"^(?:(?:query|q|attention|query-|attention-)[ -]?(?:heads?|k(?:ö|oe)pfe?)|Abfragek(?:ö|oe)pfe?)|"
+    r"^个?\s?(?:查询|注意力)头",
+    re.IGNORECASE,
 )
 #: experts of a layer, and of all layers
 _LAYER: Final = re.compile(
@@ -46,6 +48,13 @@ _OVER: Final = re.compile(
 )
 
 
+#: what makes a number of heads that of all of them
+_ALL_OF: Final = re.compile(
+    r"\b(?:splits?|divides?|shards?|of|all|teilt|alle|aller|der) (?:the |its |die |the model's )?$|(?:切分|全部|所有)$",
+    re.IGNORECASE,
+)
+
+
 def judge_split_counts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on every number of heads of a GPU, which tensor parallelism must leave of the model's, and on experts
     of all layers beside those of one."""
@@ -56,7 +65,9 @@ def judge_split_counts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
             continue
         yield from _layers(entries, facts)
         scope = " | ".join((s.text, *s.path[-1:]))
-        yield from _experts(entries, facts)
+        last = ledger.statements[index - 1] if index else s
+        near = last.path == s.path and last.group == s.group and not re.search(r"(?<![A-Za-z])EP[\s=]*\d", s.text)
+        yield from _experts(entries, facts, last.text if near and s.kind != "cell" else "")
         local = _local(s.text, "TP")
         given = facts.setting.given.get("strategy.tp")
         tp = local or (given.value if given is not None and facts_at(index, ("strategy.tp",)) is not None else 0)
@@ -67,6 +78,8 @@ def judge_split_counts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
             if e.number.dim != COUNT or not e.number.whole or e.figure.role == "operand" or e.figure.formula:
                 continue
             behind = s.value[e.number.at + len(e.number.text) :].lstrip(" -")
+            if _ALL_OF.search(s.value[: e.number.at]):
+                continue
             whole = 0
             if _QUERY.match(behind):
                 whole = attention.heads
@@ -92,6 +105,20 @@ _PRODUCT: Final = re.compile(
 
 
 _GPUS: Final = re.compile(r"(?:\w+ )?(?:GPUs|cards|Karten)\b|张|卡")
+#: GPUs of a part of those that there are, or that there might be
+_PART: Final = re.compile(
+    r"\bvs\b|instead|if |would|could|per (?:\w+ )?(?:stage|node|group|box|server)|"
+    r"(?:in|within|inside|of|on) (?:an?|each|one|every|the) (?:\w+ )?(?:stage|node|group|box|server)|innerhalb|节点内",
+    re.IGNORECASE,
+)
+#: so many groups of so many GPUs each
+_GROUPS: Final = re.compile(
+    r"(?P<count>\d{1,4})\s*(?:个)?\s*(?:\w+ )?"
+    r"(?:instances?|replicas?|groups?|pools?|islands?|Instanzen|Gruppen|实例|副本|组)"
+    r"(?:\s+(?:of|with|mit(?: je)?|zu je|à|von je)\s+|[,，、 ]*(?:每个|每组|各)\s*(?:占|用|使用)?\s*)"
+    r"(?P<each>\d{1,4})\s*(?:张)?\s*(?:GPUs?|cards?|Karten|卡)(?: each)?",
+    re.IGNORECASE,
+)
 
 
 def judge_groups(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
@@ -103,10 +130,57 @@ def judge_groups(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             continue
         e, s = gpus[0], gpus[0].statement
         product = prod(int(x) for x in re.findall(r"P\s?=?\s?(\d+)", products[0][1]))
-        if not product or e.number.value % product == 0 or product % e.number.value or _APART.search(s.text):
+        if not product or e.number.value % product == 0 or product % e.number.value or _PART.search(s.text):
             continue
         why = f"{products[0][1]} is {product:,}"
         yield e, e.claim("strategy", Verdict.WRONG, why, product)
+
+
+_EXPERT_GRID: Final = re.compile(
+    r"(?:expert|routed|MoE|EP|EDP|Experten|专家)[^.;]{0,40}?"
+    r"(?P<sizes>(?:(?:EDP|ETP|EP|PP|expert[- ]?DP|expert[- ]data[- ]parallel)"
+    r"\s?=?\s?\d{1,4}(?:\s?[,×x*·]\s?|\s+and\s+|$)){2,}(?:(?:EDP|ETP|EP|PP|expert[- ]?DP)\s?=?\s?\d{1,4})?)",
+    re.IGNORECASE,
+)
+
+
+def judge_expert_grids(ledger: Ledger, gpus_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on the sizes of the experts' grid of ranks with their own data parallelism, whose product is the GPUs:
+    EP 8, PP 2, expert-DP 32."""
+    for index, entries in enumerate(ledger.entries):
+        s = ledger.statements[index]
+        m = _EXPERT_GRID.search(s.text) if entries and s.kind != "heading" else None
+        if m is None or not re.search(r"EDP|expert[- ]?D", m["sizes"], re.IGNORECASE) or "EP" not in m["sizes"]:
+            continue
+        facts = gpus_at(index, ("cluster.gpus",))
+        sizes = {k.upper(): int(v) for k, v in re.findall(r"([A-Za-z][A-Za-z -]*?)\s?=?\s?(\d+)", m["sizes"])}
+        if facts is None or len(sizes) < 3:
+            continue
+        product, gpus = prod(sizes.values()), facts.case.cluster.gpus
+        if product in {int(x.number.value) for x in entries if x.number.whole}:
+            continue
+        if product and product != gpus and (product % gpus == 0 or gpus % product == 0):
+            e = entries[-1]
+            yield e, e.claim("strategy", Verdict.WRONG, f"{m['sizes']} is {product:,}; there are {gpus:,} GPUs", None)
+
+
+def judge_groups_of(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on a number of groups with so many GPUs each, which are more than the sentence or the one before says
+    that there are."""
+    for index, entries in enumerate(ledger.entries):
+        s = ledger.statements[index]
+        m = _GROUPS.search(s.value) if entries and s.kind != "heading" else None
+        if m is None or _PART.search(s.text):
+            continue
+        e = next((x for x in entries if x.number.at == m.start("count")), None)
+        said = [x for x in (*entries, *ledger.before(index, 1)) if x.number.whole and _GPUS.match(x.number.noun)]
+        every = [int(x.number.value) for x in said if x.index != index or not m.start() <= x.number.at < m.end()]
+        product = int(m["count"]) * int(m["each"])
+        if e is None or not every or not product or product in every:
+            continue
+        if product % max(every) == 0:
+            why = f"{m['count']} × {m['each']} is {product:,}; there are {max(every):,} GPUs"
+            yield e, e.claim("strategy", Verdict.WRONG, why, max(every) // int(m["each"]) or None)
 
 
 def _local(text: str, name: str) -> int:
@@ -120,19 +194,30 @@ _OF_LAYER: Final = re.compile(
     r"(?:and|per|on each|on every|/)\s*(?:each |every |per )?(?:GPU|card|device|rank)|"
     r"(?P<other>\d+)\s*(?:routed )?experts?\s*(?:per|on each|on every|on a|/)\s*(?:GPU|card|device|rank)\s*"
     r"(?:and|per|in each|/)\s*(?:each |every )?(?:MoE )?layer|"
-    r"每卡(?:每层)?\s*(?P<zh>\d+)\s*个?(?:路由)?专家|"
+    r"每(?:张)?卡(?:每层)?\s*(?:只|仅|各)?(?:放|有|持有|为|存|承载)?\s*(?P<zh>\d+)\s*个?(?:路由)?专家(?!\s*(?:总|共|合计))|"
+    r"(?:each|every|an?|one) (?:GPU|card|device|rank) (?:\w+ )?(?:owns|has|holds|hosts|keeps|gets|stores|serves) "
+    r"(?P<owns>\d+) (?:routed )?experts?\s*(?:per|in each|of each|in every|a|each)\s*(?:MoE )?layer|"
+    r"jede (?:GPU|Karte) (?:hält|hat|trägt|bekommt) (?:\w+ )?je (?:MoE-)?Schicht (?P<je>\d+) (?:geroutete )?Experten|"
+    r"jede (?:GPU|Karte) (?:hält|hat|trägt|bekommt|speichert) (?P<hat>\d+) (?:geroutete )?Experten (?:je|pro) Schicht|"
     r"(?P<de>\d+)\s*(?:geroutete )?Experten je (?:MoE-)?Schicht und (?:GPU|Karte)",
     re.IGNORECASE,
 )
 
 
-def _experts(entries: list[Entry], facts: Facts) -> Iterator[tuple[Entry, Claim]]:
-    """Experts of a layer that a GPU has, where the same statement gives the expert-parallel size."""
+_SIZES: Final = re.compile(r"(?<![A-Za-z])E?[ETDP]P[\s=]*\d")
+
+
+def _experts(entries: list[Entry], facts: Facts, before: str) -> Iterator[tuple[Entry, Claim]]:
+    """Experts of a layer that a GPU has, where the same statement, or the one ``before``, gives the expert-parallel
+    size."""
     s, moe = entries[0].statement, facts.case.model.moe
-    ep, m = _local(s.text, "EP"), _OF_LAYER.search(s.value)
+    above = s.path[-1] if s.path and not re.search(r"(?<![A-Za-z])[ET]P[\s=]*\d", s.text) else ""
+    ep, m = _local(s.text, "EP") or _local(above, "EP") or _local(before, "EP"), _OF_LAYER.search(s.value)
+    given = facts.setting.given.get("strategy.ep")
+    ep = ep or (given.value if given is not None and m is not None and not _SIZES.search(s.text) else 0)
     if moe is None or not ep or m is None or _APART_EXPERTS.search(s.text) or _local(s.text, "ETP") > 1:
         return
-    at = next(m.start(g) for g in ("count", "other", "zh", "de") if m[g])
+    at = next(m.start(g) for g in ("count", "other", "zh", "owns", "je", "hat", "de") if m[g])
     e = next((x for x in entries if x.number.at == at), None)
     if e is None or e.figure.formula or moe.experts % ep:
         return
@@ -146,82 +231,6 @@ _APART_EXPERTS: Final = re.compile(
     r"redundan|replicated experts|replicas|冗余|shared experts?|slots?|EPLB|TP\s*[=:]?\s*\d+ (?:inside|within|in) ",
     re.IGNORECASE,
 )
-
-
-_TITLES: Final = (
-    (re.compile(r"experts?\b.*(?:per|/|on each|a) ?GPU|experts? / GPU|每卡.*专家", re.IGNORECASE), "EP"),
-    (re.compile(r"^(?!.*KV).*(?:query|\bQ\b|attention) ?heads?.*(?:per|/|a) ?GPU|每卡查询头", re.IGNORECASE), "TP"),
-    (re.compile(r"KV[ -]?heads?.*(?:per|/|a) ?GPU|每卡\s?KV\s?头", re.IGNORECASE), "KV"),
-)
-_TENSOR: Final = re.compile(r"^(?:(?:attention )?TP|tensor[- ]parallel\w*(?: \(\w+\))?|张量并行)$", re.IGNORECASE)
-_EXPERT: Final = re.compile(r"^(?:EP|expert[- ]parallel\w*|专家并行)$", re.IGNORECASE)
-_NOT_ALL: Final = re.compile(r"weight|GB|byte|instance|权重|redundan|slot|all layers|in all|replic", re.IGNORECASE)
-
-
-def judge_split_tables(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
-    """A verdict on cells that tell the experts of a layer or the heads that a GPU has, where the table gives the size
-    that they are split by for the same option: in a row or column of its own, or in the option's name."""
-    tables: dict[int, list[Entry]] = {}
-    for entries in ledger.entries:
-        for e in entries:
-            if e.statement.kind == "cell":
-                tables.setdefault(e.statement.group, []).append(e)
-    for cells in tables.values():
-        for e in cells:
-            s, n = e.statement, e.number
-            for title, option, across in ((s.row, s.column, True), (s.column, s.row, False)):
-                found = next(
-                    (kind for pattern, kind in _TITLES if pattern.search(title) and not _NOT_ALL.search(title)), ""
-                )
-                whole = n.dim == COUNT and n.whole and e.figure.role == "lone" and s.value.strip() == n.text
-                if not found or not whole or _APART_EXPERTS.search(f"{title} {option}"):
-                    continue
-                size = _size_of(cells, option, across, "EP" if found == "EP" else "TP")
-                facts = facts_at(e.index, _OF_TABLE) if size else None
-                claim = _of_cell(e, found, size, facts) if facts is not None else None
-                if claim is not None:
-                    yield e, claim
-
-
-#: fields that the verdicts on a table stand on
-_OF_TABLE: Final = ("model.layers", "model.attention.heads", "model.experts.count")
-
-
-def _size_of(cells: list[Entry], option: str, across: bool, name: str) -> int:
-    """The parallel size of an option of a table: its row or column, or what its name or layout says."""
-    pattern = _EXPERT if name == "EP" else _TENSOR
-    sizes: set[int] = set()
-    for e in cells:
-        s = e.statement
-        mine, title = (s.column, s.row) if across else (s.row, s.column)
-        if mine != option:
-            continue
-        if pattern.search(title) and e.number.whole and e.number.dim == COUNT and s.value.strip() == e.number.text:
-            sizes.add(int(e.number.value))
-        elif local := _local(s.value, name):
-            sizes.add(local)
-    if named := _local(option, name):
-        sizes.add(named)
-    return sizes.pop() if len(sizes) == 1 else 0
-
-
-def _of_cell(e: Entry, kind: str, size: int, facts: Facts) -> Claim | None:
-    attention, moe = facts.case.model.layers[0].attention, facts.case.model.moe
-    said = int(e.number.value)
-    if kind == "EP":
-        whole, of = (moe.experts if moe is not None else 0), "experts"
-    elif kind == "TP":
-        whole, of = attention.heads, "heads"
-    else:
-        whole, of = (attention.kv_heads if isinstance(attention, SoftmaxAttention) else 0), "KV heads"
-    layers = len(facts.case.model.moe_layers())
-    if not whole or (whole % size and kind != "KV"):
-        return None
-    right = max(1, whole // size)
-    if said == right or said == right * layers:
-        return e.claim(f"count.{of.split()[-1]} per GPU", Verdict.HOLDS, f"{whole} / {size}", right)
-    why = f"{whole} {of} over {'ep' if kind == 'EP' else 'tp'} {size} are {right}"
-    return e.claim(f"count.{of.split()[-1]} per GPU", Verdict.WRONG, why, right)
 
 
 def _layers(entries: list[Entry], facts: Facts) -> Iterator[tuple[Entry, Claim]]:

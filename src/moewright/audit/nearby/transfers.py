@@ -31,7 +31,7 @@ _AT: Final = re.compile(
     r"(?:\b(?:at|over|with|bei|mit|by)|@|/|÷|以|按)\s*(?:about |some |the |roughly |~|≈)*$", re.IGNORECASE
 )
 _REACHED: Final = re.compile(
-    r"\b(?:reach|deliver|achiev|sustain|get|give|erreich|liefer)\w*\b|达到|可达", re.IGNORECASE
+    r"\b(?:reach|deliver|achiev|sustain|absorb|get|give|erreich|liefer)\w*\b|达到|可达", re.IGNORECASE
 )
 #: what may stand between a time and the rate, or the reverse
 _LINK: Final = words_of("time_and_rate")
@@ -39,10 +39,19 @@ _LINK: Final = words_of("time_and_rate")
 MOST_NEAR: Final = 8
 
 
+#: a share that is reached, which a formula may have by its name alone
+_UNKNOWN: Final = re.compile(
+    r"[×x*·(]\s*(?:MFU|MBU|HFU|util\w*|eff\w*|η)\b|\b(?:MFU|MBU|HFU|η)\s*[×x*·)]", re.IGNORECASE
+)
+
+
 def judge_transfers(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on every time that stands beside a rate, where its product with the rate is, or by a usual slip is not,
     an amount of the document."""
     for entries in ledger.entries:
+        text = entries[0].statement.text if entries else ""
+        if _UNKNOWN.search(text) and not any(e.number.dim == COUNT and 0 < e.number.value < 1 for e in entries):
+            continue
         three = list(_triples(entries))
         for e, rate, amount in three:
             claim = _of_three(e, rate, amount, ledger)
@@ -189,7 +198,8 @@ def _judged(e: Entry, rate: Entry, ledger: Ledger) -> Claim | None:
     only = len([y for y in near if y.index == x.index]) == 1
     found = slip(ratio, room)
     beside = x.index == e.index and only and 0.2 < ratio < 5
-    if not found and not beside and not (last and only and 0.4 < ratio < 2.5):
+    wide = 10.0 if x.line >= e.line - 1 else 2.5
+    if not found and not beside and not (last and only and 1 / wide < ratio < wide):
         return None
     right = x.number.value / rate.number.value
     why = f"{x.number.text} at {rate.number.text} take {format_quantity(right, 'seconds')}"
