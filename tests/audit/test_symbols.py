@@ -87,3 +87,8 @@ def test_a_part_of_the_layers_contests_nothing():
     for text in (model, f"{model}\n\n{stage}"):
         claims = audit_document(parse(f"# Plan\n\n{text}\n\n{cache}\n", "plan.md"), {}, None).claims
         assert [str(c.verdict) for c in claims if c.quantity.startswith("memory.kv_cache")] == ["holds"]
+
+
+def test_layers_that_are_all_of_a_part_are_read():
+    """A named model whose only mention of layers is that of its sparse ones."""
+    assert given("# DeepSeek-V3 on H100 GPUs\n\nTokens pass 58 layers with 256 routed experts.\n")["model.layers"] == 58

@@ -57,3 +57,8 @@ def test_sums_that_were_rounded_hold(parts):
     total = f"| A9 | all | {names} | {sum(parts) / 100:.1f} GB |"
     sheet = "| # | Item | Formula | Size |\n|---|---|---|---|\n" + "\n".join([*rows, total])
     assert failing(sheet, "Budget") == []
+
+
+def test_a_difference_of_nothing_is_no_error_of_the_audit():
+    sheet = SHEET.replace("B3+B4+B5", "B4-B4").format("1.00 B")
+    assert [c for c in failing(sheet, "Budget") if "B4-B4 is" in c.why] == []

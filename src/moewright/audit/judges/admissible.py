@@ -117,7 +117,8 @@ def doubts_of(premises: list[Premise], setting: Setting) -> Doubts:
                 values[field] = {right: None}
     for field, mentioned in _mentions(premises).items():
         defined = {v: None for v in values.get(field, {}) if v not in mentioned}
-        values[field] = defined or values[field]
+        if defined:
+            values[field] = defined
     contested = {f: tuple(v) for f, v in values.items() if len(v) > 1 and f != "model.experts.gated"}
     return Doubts(contested)
 

@@ -97,7 +97,7 @@ def _judged(row: _Row, rows: dict[str, _Row]) -> Iterator[Claim]:
             )
         elif any(abs(n.value / value * 1000.0**k - 1) <= COARSE for k in (-4, -3, -2, -1, 1, 2, 3, 4) if value):
             continue  # a unit that is written somewhere else
-        elif abs(value - n.value) > 2 * room and abs(n.value / value - 1) > 2e-3:
+        elif value and abs(value - n.value) > 2 * room and abs(n.value / value - 1) > 2e-3:
             why = f"{formula} is {format_quantity(value, unit)} with {told}"
             yield Claim(s.line, s.text, "arithmetic", Verdict.WRONG, why, n.value, value, unit=unit)
 
