@@ -17,10 +17,10 @@ from moewright.units import format_quantity
 
 _LABELLED: Final = re.compile(r"^\s*\|\s*\**([A-Z]{1,2}\d{1,3})\**\s*\|")
 _LABEL: Final = re.compile(r"(?<![A-Za-z.])[A-Z]{1,2}\d{1,3}(?![A-Za-z0-9.]|,\d)")
-_FORMULA: Final = re.compile(r"[\dA-Z.,+\-*/×÷·−–()\s]{3,120}")
+_FORMULA: Final = re.compile(r"(?:[\dA-Z.,+\-*/×÷·−–()\s]|(?<=\s)x(?=\s)){3,120}")
 _SIGNS: Final = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-"})
-#: formulas of a document that must hold before one is called wrong
-FEWEST: Final = 2
+#: formulas of a document that must hold before others are called wrong
+FEWEST: Final = 1
 #: how near to a power of 1000 a unit leaves a figure that was rounded
 COARSE: Final = 0.05
 #: rows of a document that are looked at
@@ -115,7 +115,7 @@ def _value(row: _Row, column: str) -> Number | None:
 
 def _evaluated(formula: str, values: dict[str, Number]) -> tuple[float, float] | None:
     """(value, half of what rounding leaves) of a formula; None where it is none."""
-    text = re.sub(r"(?<=\d),(?=\d{3})", "", formula.translate(_SIGNS))
+    text = re.sub(r"(?<=\d),(?=\d{3})", "", re.sub(r"\sx\s", "*", formula).translate(_SIGNS))
     text = re.sub(r"(?<=[\d)])\s*(?=[A-Z(])", "*", text)  # 2A6A2: a sign that the text lost
     try:
         node = ast.parse(text.strip(), mode="eval").body
