@@ -67,7 +67,7 @@ def test_a_dense_model_works_with_all_parameters():
     ("text", "right", "wrong", "why"),
     [
         ("- Total parameters: 46.7 B\n- The whole model in BF16: {}", "93.4 GB", "46.7 GB", "at 2 bytes each take 93.40 GB"),
-        ("- Total parameters: 46.7 B\n- One copy in FP8 takes {}", "46.7 GB", "46.7 TB", "at 1 bytes each take 46.70 GB"),
+        ("- Total parameters: 46.7 B\n- One copy in FP8 takes {}", "46.7 GB", "46.7 TB", "at 1 byte each take 46.70 GB"),
     ],
 )  # fmt: skip
 def test_bytes_of_a_whole_model_in_one_format(text, right, wrong, why):

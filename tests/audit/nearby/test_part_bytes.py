@@ -10,7 +10,7 @@ MIXTRAL = "Mixtral-8x7B"
 @pytest.mark.parametrize(
     ("text", "right", "wrong", "why"),
     [
-        ("All experts together take {} in FP8, the attention 2.7 GB in BF16.", "45.1 GB", "90.2 GB", "at 1 bytes each"),
+        ("All experts together take {} in FP8, the attention 2.7 GB in BF16.", "45.1 GB", "90.2 GB", "at 1 byte each"),
         ("The BF16 weights alone are a {} file set.", "93.4 GB", "46.7 GB", "at 2 bytes each take 93.41 GB"),
     ],
 )

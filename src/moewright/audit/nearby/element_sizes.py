@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import LARGE, Entry, Ledger, exactly, is_amount, meet, ranges, times
+from moewright.audit.nearby.ledger import LARGE, Entry, Ledger, exactly, is_amount, meet, of_bytes, ranges, times
 from moewright.audit.nearby.model_slips import FactsAt
 from moewright.audit.reading.wordings import FORMAT
 from moewright.audit.text.expressions import evaluate, fold, numbers_in, whole
@@ -70,7 +70,7 @@ def _judged(e: Entry, counts: list[Entry], size: float, beside: bool) -> Claim |
     usual = any(abs(ratio / x - 1) <= room for x in (2.0, 0.5, 4.0, 0.25, 1000.0, 1e-3, 10.0, 0.1))
     if not usual and not (beside and 0.2 < ratio < 5):
         return None
-    why = f"{counts[0].number.text} at {size:g} bytes each take {format_quantity(right, 'bytes')}"
+    why = f"{counts[0].number.text} at {of_bytes(size)} each take {format_quantity(right, 'bytes')}"
     return e.claim("memory", Verdict.WRONG, why, right)
 
 
@@ -116,7 +116,7 @@ def judge_model_bytes(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 ratio = n.value / (x.number.value * size)
                 if any(abs(ratio / y - 1) < n.slack + x.number.slack + 5e-3 for y in (0.5, 2.0, 0.25, 4.0, 1e-3, 1e3)):
                     right = x.number.value * size
-                    why = f"{x.number.text} parameters at {size:g} bytes each take {format_quantity(right, 'bytes')}"
+                    why = f"{x.number.text} parameters at {of_bytes(size)} each take {format_quantity(right, 'bytes')}"
                     yield e, e.claim("memory", Verdict.WRONG, why, right)
                     break
 
@@ -231,7 +231,7 @@ def judge_formats_of_elements(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             told += [float(m[1]) for text_ in formulas for m in _TIMES_BYTES.finditer(text_)]
             formula = bool(e.figure.formula)
             if len(told) == 1 and told[0] in (1.0, 2.0, 4.0) and told[0] != size and (formula or e is entries[0]):
-                why = f"an element of {named.pop()} has {size:g} bytes, not {told[0]:g}"
+                why = f"an element of {named.pop()} has {of_bytes(size)}, not {told[0]:g}"
                 right = e.number.value * size / told[0] if formula else None
                 yield e, e.claim("memory", Verdict.WRONG, why, right)
 

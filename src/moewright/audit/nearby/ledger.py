@@ -192,6 +192,11 @@ def is_amount(n: Number) -> bool:
     )
 
 
+def of_bytes(size: float) -> str:
+    """``size`` bytes, in words."""
+    return f"{size:g} byte" if size == 1 else f"{size:g} bytes"
+
+
 def digits(n: Number) -> int:
     """Significant digits as written."""
     found = re.search(r"[\d,]*\.?\d+", n.text)

@@ -8,7 +8,7 @@ from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.element_sizes import ELEMENT_BYTES
-from moewright.audit.nearby.ledger import Entry, Ledger, exactly, meet, ranges
+from moewright.audit.nearby.ledger import Entry, Ledger, exactly, meet, of_bytes, ranges
 from moewright.audit.nearby.model_slips import FactsAt
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.wordings import FORMAT, PER_GPU
@@ -93,6 +93,6 @@ def _judged(e: Entry, clause: str, size: float, facts: Facts) -> Claim | None:
         for factor in _FACTORS:
             if meet(said, exactly(x * size * factor), 5e-3):
                 whole = x * size
-                why = f"the {x:,} parameters of {told} at {size:g} bytes each take {format_quantity(whole, 'bytes')}"
+                why = f"the {x:,} parameters of {told} at {of_bytes(size)} each take {format_quantity(whole, 'bytes')}"
                 return e.claim("memory", Verdict.WRONG, why, whole)
     return None

@@ -10,7 +10,7 @@ from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.element_sizes import ELEMENT_BYTES
-from moewright.audit.nearby.ledger import Entry, Ledger, exactly, meet, ranges
+from moewright.audit.nearby.ledger import Entry, Ledger, exactly, meet, of_bytes, ranges
 from moewright.audit.nearby.model_slips import FactsAt
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.tables.table_options import Option, columns_of, options_of
@@ -209,5 +209,5 @@ def _copy(e: Entry, name: str, facts: Facts) -> Claim | None:
     if not any(abs(ratio / x - 1) < 0.01 for x in (0.25, 0.5, 2.0, 4.0, 1000.0, 0.001)):
         return None
     right = parameters * size
-    why = f"{parameters:,} parameters at {size:g} bytes each take {format_quantity(right, 'bytes')}"
+    why = f"{parameters:,} parameters at {of_bytes(size)} each take {format_quantity(right, 'bytes')}"
     return e.claim("memory", Verdict.WRONG, why, right)
