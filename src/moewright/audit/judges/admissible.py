@@ -322,17 +322,13 @@ def _derived(part: Part, found: Clauses, claim: Claim, c: Context) -> str:
     return ""
 
 
-#: formats whose elements have so many bytes; others are of single tensors, or of mixed widths
-_KNOWN: Final = frozenset(DENSE_FORMATS.values()) | {"fp32", "bf16", "fp16", "fp8", "int8", "int4", "mxfp4", "nvfp4"}
-
-
 def _other_format(part: Part, meaning: Meaning, c: Context) -> str:
     """Bytes of elements in another format than the plan's."""
     named = FORMAT.search(part.statement.text) if meaning.name.startswith(("memory", "communication")) else None
     plan = c.facts.case.model.precision.weight("experts")
     form = DENSE_FORMATS.get(named[1].lower(), named[1].lower()) if named else plan
     if not named and meaning.name.startswith("memory"):
-        others = [x for x in c.formats if x not in _KNOWN or element_bytes(x) != element_bytes(plan)]
+        others = [x for x in c.formats if not FORMAT.fullmatch(x) or element_bytes(x) != element_bytes(plan)]
         if others:
             return f"the document speaks of {others[0]} too, and does not say of what here"
     if form == plan or element_bytes(form) == element_bytes(plan):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -83,31 +83,34 @@ _POINTED: Final = re.compile(r"[~≈\s]*\d{1,3}\.\d{3}(?!\d)")
 def _reads_otherwise(e: Equality, o: Outcome) -> bool:
     """Whether a point may part thousands (192.512 bytes), the unit may be left out of bare numbers, or an arrow may
     lead from a share to a number of things, which it does not equal."""
-    numbers = [*numbers_in(e.left), *numbers_in(e.right)]
+    parts = list(numbers_in(e.left))
+    numbers = [*parts, *numbers_in(e.right)]
     last = numbers[-1]
     if not o.computed or not o.claimed:
         return False
-    thousands = [1000.0**k * x for k in (-3, -2, -1, 1, 2, 3) for x in (1.0, 1.024, 1 / 1.024)]
-    by_thousands = any(abs(o.claimed / o.computed / x - 1) <= last.slack + 5e-3 for x in thousands)
-    if by_thousands and any(_POINTED.match(n.text) and n.factor == 1 and n.dim in (COUNT, BYTES) for n in numbers):
-        return True
-    units = [n.factor for n in numbers_in(e.left) if n.dim == COUNT and n.factor >= 1e6]
-    bare_result = last.dim == COUNT and last.factor == 1 and not last.percent
-    if bare_result and any(abs(o.claimed / o.computed * x - 1) <= last.slack + 5e-3 for x in units):
-        return True  # the result is in the unit of what it is worked out from
     ratio = o.claimed / o.computed
-    parts = list(numbers_in(e.left))
+
+    def is_times(factors: Iterable[float]) -> bool:
+        """Whether what is written is one of ``factors`` times what is worked out."""
+        return any(abs(ratio / x - 1) <= last.slack + 5e-3 for x in factors)
+
+    thousands = (1000.0**k * x for k in (-3, -2, -1, 1, 2, 3) for x in (1.0, 1.024, 1 / 1.024))
+    pointed = any(_POINTED.match(n.text) and n.factor == 1 and n.dim in (COUNT, BYTES) for n in numbers)
+    if pointed and is_times(thousands):
+        return True
+    bare_result = last.dim == COUNT and last.factor == 1 and not last.percent
+    if bare_result and is_times(1 / n.factor for n in parts if n.dim == COUNT and n.factor >= 1e6):
+        return True  # the result is in the unit of what it is worked out from
+    if bare_result and not last.whole and is_times((1e-3, 1e-6, 1e-9, 1e-12)):
+        return True  # the result is in a unit that its column has
     decimal = any(n.dim == BYTES and n.factor in (1e3, 1e6) for n in parts) and "iB" not in last.text
     powers = any(n.dim == COUNT and n.whole and n.value >= 1024 and n.value % 1024 == 0 for n in parts)
     if decimal and powers and len(parts) > 1 and abs(ratio * 1.024 - 1) <= MIXED:
         return True  # 4096 × 320 KB = 1.28 GB: K of 1024 and of 1000
-    plain = last.dim == COUNT and last.factor == 1 and not last.whole and not last.percent
-    if plain and any(abs(ratio * x - 1) <= last.slack + 5e-3 for x in (1e3, 1e6, 1e9, 1e12)):
-        return True  # the result is in a unit that its column has
-    counted = [n for n in numbers_in(e.left) if n.dim == COUNT]
-    if abs(ratio / 1e9 - 1) <= last.slack + 5e-3 and counted and all(n.factor == 1 for n in counted):
+    counted = [n for n in parts if n.dim == COUNT]
+    if counted and all(n.factor == 1 for n in counted) and is_times((1e9,)):
         return True  # 99.3 × 2 bytes = 198.6 GB: of billions
-    if re.search(r"[KMGT]?(?:bit/s|bits/s|bps)$", last.text) and abs(ratio * 8 - 1) <= last.slack + 5e-3:
+    if re.search(r"[KMGT]?(?:bit/s|bits/s|bps)$", last.text) and is_times((1 / 8,)):
         return True  # GB/s × 8 = Gbit/s
     bare = all(n.dim == COUNT and n.factor == 1 and not n.percent for n in numbers)
     arrow = any(x in e.text for x in ("→", "->", "=>"))

@@ -143,9 +143,7 @@ def _of_each(e: Entry, entries: list[Entry], ledger: Ledger) -> Claim | None:
     for x in (*reversed(before), *ledger.before(e.index, 3)):
         if x.number.dim != n.dim or not is_amount(x.number) or digits(x.number) < LEAST_DIGITS:
             continue
-        value = x.statement.value
-        behind, front = value[x.number.at + len(x.number.text) :], value[: x.number.at]
-        if not _EACH_BEHIND.match(behind) and not _EACH_BEFORE.search(front):
+        if not _EACH_BEHIND.match(x.behind) and not _EACH_BEFORE.search(x.statement.value[: x.number.at]):
             continue
         count = counts[-1].number
         whole = x.number.value * count.value

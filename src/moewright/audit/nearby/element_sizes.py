@@ -165,8 +165,7 @@ AROUND: Final = 0.15
 def _lone_work(e: Entry, facts_at: FactsAt) -> Claim | None:
     """The verdict on FLOPs of a token that are 2 or 6 for each of all parameters, where those of a token are fewer."""
     n, s = e.number, e.statement
-    behind = s.value[n.at + len(n.text) :]
-    if n.slack > 0.01 or not (_OF_TOKEN.search(behind) or _TOKEN_BEFORE.search(s.value[: n.at])):
+    if n.slack > 0.01 or not (_OF_TOKEN.search(e.behind) or _TOKEN_BEFORE.search(s.value[: n.at])):
         return None
     if _DENSE.search(s.text) or e.figure.role == "operand":
         return None

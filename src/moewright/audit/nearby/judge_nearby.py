@@ -40,7 +40,7 @@ from moewright.audit.reading.standing import standing_of
 from moewright.audit.tables.derivation_cells import judge_derivation_cells
 from moewright.audit.tables.option_tables import judge_meshes, judge_option_tables
 from moewright.audit.tables.total_rows import judge_parameter_totals, judge_sum_rows
-from moewright.case.tensors.layer_tensors import active_parameters, all_tensors
+from moewright.case.tensors.layer_tensors import active_parameters, parameters_by_kind
 
 
 def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
@@ -49,7 +49,7 @@ def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
     device = said[0].place.facts.setting if said else None
     capacity = device.case.cluster.device.memory if device and "cluster.device.memory" not in device.missing else None
     found: dict[tuple[int, float | None, str], Claim] = {}
-    facts_at = partial(_facts_at, said)
+    facts_at, gpus_at = partial(_facts_at, said), partial(_counted, said)
     #: of figures that stand together, whatever plan they are of
     together = (
         judge_shares(ledger, capacity),
@@ -61,7 +61,7 @@ def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
         judge_split_counts(ledger, facts_at),
         judge_groups(ledger),
         judge_groups_of(ledger),
-        judge_expert_grids(ledger, partial(_counted, said)),
+        judge_expert_grids(ledger, gpus_at),
         judge_sequences(ledger),
         judge_changes(ledger),
         judge_per_gpu_rates(ledger),
@@ -72,7 +72,7 @@ def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
         judge_formats_of_elements(ledger),
         judge_cell_products(ledger),
         judge_derivation_cells(ledger),
-        judge_meshes(ledger, partial(_counted, said)),
+        judge_meshes(ledger, gpus_at),
         judge_sum_rows(ledger),
         judge_parameter_totals(ledger, facts_at),
     )
@@ -85,7 +85,7 @@ def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
         judge_derivations(ledger, partial(_is_known, said, {})),
     )
     #: of an option of a table, whose own sizes count more than those of the document
-    own = dict(_located(said, judge_option_tables(ledger, facts_at, partial(_counted, said))))
+    own = dict(_located(said, judge_option_tables(ledger, facts_at, gpus_at)))
     own |= dict(_located(said, judge_part_bytes(ledger, facts_at)))
     told = {c.line for c in claims if c.quantity == "strategy" and c.verdict is not Verdict.HOLDS}
     own = {key: c for key, c in own.items() if c.quantity != "strategy" or c.line not in told}
@@ -141,17 +141,15 @@ def _model_shares(said: Sequence[Said], index: int) -> dict[str, tuple[float, ..
     if facts is None:
         return {}
     model = facts.case.model
-    counts: dict[str, int] = {}
-    for tensor, count in all_tensors(model):
-        counts[tensor.kind] = counts.get(tensor.kind, 0) + tensor.parameters * count
-    total = sum(counts.values())
-    routed, shared = counts.get("experts", 0), counts.get("shared_experts", 0)
-    less = total - counts.get("vocabulary", 0)
+    counts = parameters_by_kind(model)
+    total = counts.total()
+    routed, shared = counts["experts"], counts["shared_experts"]
+    less = total - counts["vocabulary"]
     active = active_parameters(model)
     return {
-        "active": (active / total, (active - counts.get("vocabulary", 0)) / less, active / less),
+        "active": (active / total, (active - counts["vocabulary"]) / less, active / less),
         "experts": tuple(x / y for x in (routed, routed + shared) for y in (total, less)),
-        "attention": tuple(counts.get("attention", 0) / y for y in (total, less)),
+        "attention": tuple(counts["attention"] / y for y in (total, less)),
     }
 
 

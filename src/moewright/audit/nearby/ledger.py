@@ -21,6 +21,8 @@ ABOUT: Final = 0.05
 COARSE: Final = 0.1
 #: a count that is a figure, of parameters or tokens, and no number of things
 LARGE: Final = 1e6
+#: cells of a row that are looked at, before one and behind it
+MOST_ACROSS: Final = (12, 11)
 #: figures of one dimension that are looked at
 MOST_FIGURES: Final = 400
 
@@ -103,6 +105,11 @@ class Entry:
     def line(self) -> int:
         return self.statement.line_of(self.number.at)
 
+    @property
+    def behind(self) -> str:
+        """The text of the statement behind the figure."""
+        return self.statement.value[self.number.at + len(self.number.text) :]
+
     def claim(self, quantity: str, verdict: Verdict, why: str, right: float | None) -> Claim:
         """The verdict on this figure; ``right``: what it should be (SI), None where that is not known."""
         n = self.number
@@ -163,12 +170,16 @@ class Ledger:
 
     def row(self, e: Entry) -> list[Entry]:
         """The figures of the other cells of the row that ``e`` stands in."""
-        s = e.statement
-        if s.kind != "cell":
+        if e.statement.kind != "cell":
             return []
-        near = range(max(0, e.index - 12), min(len(self.statements), e.index + 12))
-        same = [i for i in near if self.statements[i].line == s.line and self.statements[i].group == s.group]
-        return [x for i in reversed(same) if i != e.index for x in self.entries[i]]
+        return [x for i in reversed(self.beside(e.index, *MOST_ACROSS)) for x in self.entries[i]]
+
+    def beside(self, index: int, before: int, behind: int) -> list[int]:
+        """The other cells, so many ``before`` and ``behind`` it, of the row that cell number ``index`` stands in."""
+        s = self.statements[index]
+        near = range(max(0, index - before), min(len(self.statements), index + behind + 1))
+        others = ((i, self.statements[i]) for i in near if i != index)
+        return [i for i, x in others if (x.line, x.group) == (s.line, s.group)]
 
     def titles(self, e: Entry) -> list[Entry]:
         """The numbers in the titles of the row and the column that ``e`` stands in, or in its key."""

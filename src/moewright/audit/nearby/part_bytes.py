@@ -13,7 +13,7 @@ from moewright.audit.nearby.model_slips import FactsAt
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.wordings import FORMAT, PER_GPU
 from moewright.audit.text.numbers import BYTES
-from moewright.case.tensors.layer_tensors import all_tensors
+from moewright.case.tensors.layer_tensors import parameters_by_kind
 from moewright.units import format_quantity
 
 _NEEDS: Final = (
@@ -74,16 +74,14 @@ def _clause(text: str, start: int, end: int) -> str:
 
 
 def _judged(e: Entry, clause: str, size: float, facts: Facts) -> Claim | None:
-    counts: dict[str, int] = {}
-    for tensor, count in all_tensors(facts.case.model):
-        counts[tensor.kind] = counts.get(tensor.kind, 0) + tensor.parameters * count
-    routed, every = counts.get("experts", 0), sum(counts.values())
+    counts = parameters_by_kind(facts.case.model)
+    routed, every = counts["experts"], counts.total()
     if _EXPERTS.search(clause):
-        right, told = [routed, routed + counts.get("shared_experts", 0)], "the experts"
+        right, told = [routed, routed + counts["shared_experts"]], "the experts"
     elif _ATTENTION.search(clause):
-        right, told = [counts.get("attention", 0)], "the attention"
+        right, told = [counts["attention"]], "the attention"
     elif _WHOLE.search(clause):
-        right, told = [every, every - counts.get("vocabulary", 0)], "the model"
+        right, told = [every, every - counts["vocabulary"]], "the model"
     else:
         return None
     said = ranges(e.number)

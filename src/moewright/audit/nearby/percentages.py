@@ -229,7 +229,7 @@ def judge_subjects(
     for index, entries in enumerate(ledger.entries):
         for i, e in enumerate(entries):
             s = e.statement
-            behind = s.value[e.number.at + len(e.number.text) :]
+            behind = e.behind
             if not e.number.percent or e.figure.role != "lone" or ends_range(s.value, e.number):
                 continue
             if _part(entries, i) is not None or _OTHER.search(s.text):
@@ -302,7 +302,7 @@ def _part(entries: list[Entry], i: int) -> Entry | None:
     if "(" in between:
         inside = between.partition("(")[2]
         outside = [w.lower() for w in words(between.partition("(")[0])]
-        bracket = e.statement.value[e.number.at + len(e.number.text) :].partition(")")[0]
+        bracket = e.behind.partition(")")[0]
         inner = [w.lower() for w in (*words(inside), *words(bracket))]
         return before if set(inner) <= _OF | _LINK and len(outside) <= 4 else None
     return before if set(said) <= _LINK else None

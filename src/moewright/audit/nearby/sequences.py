@@ -33,14 +33,14 @@ def judge_sequences(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         s = ledger.statements[index]
         if s.kind in ("heading", "cell") or _APART.search(s.text):
             continue
-        many = [e for e in entries if e.number.whole and e.number.dim == COUNT and _MANY.match(_behind(e))]
-        long = [e for e in entries if _TOKEN.match(_behind(e)) and 100 <= e.number.value < 2e6]
+        many = [e for e in entries if e.number.whole and e.number.dim == COUNT and _MANY.match(e.behind)]
+        long = [e for e in entries if _TOKEN.match(e.behind) and 100 <= e.number.value < 2e6]
         long = [e for e in long if e.number.whole and _CONTEXT.search(s.value[: e.number.at])]
         if len(many) != 1 or len(long) != 1 or many[0] is long[0] or many[0].number.value < 4:
             continue
-        tokens = [e for e in (*entries, *ledger.before(index, 2)) if _TOKEN.match(_behind(e)) and e is not long[0]]
+        tokens = [e for e in (*entries, *ledger.before(index, 2)) if _TOKEN.match(e.behind) and e is not long[0]]
         tokens = [e for e in tokens if e.number.value > 4 * long[0].number.value]
-        stored = [x for x in ledger.alike(COUNT) if _TOKEN.match(_behind(x))]
+        stored = [x for x in ledger.alike(COUNT) if _TOKEN.match(x.behind)]
         if not tokens:
             continue
         n, context = many[0].number, exactly(long[0].number.value)
@@ -51,10 +51,6 @@ def judge_sequences(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         if 0.2 < n.value / right < 5:
             why = f"{tokens[0].number.text.strip()} tokens over {long[0].number.text.strip()} are {right:.4g}"
             yield many[0], many[0].claim("count.sequences", Verdict.WRONG, why, right)
-
-
-def _behind(e: Entry) -> str:
-    return e.statement.value[e.number.at + len(e.number.text) :]
 
 
 _MORE: Final = re.compile(

@@ -77,7 +77,7 @@ def judge_split_counts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
         for e in entries:
             if e.number.dim != COUNT or not e.number.whole or e.figure.role == "operand" or e.figure.formula:
                 continue
-            behind = s.value[e.number.at + len(e.number.text) :].lstrip(" -")
+            behind = e.behind.lstrip(" -")
             if _ALL_OF.search(s.value[: e.number.at]):
                 continue
             whole = 0

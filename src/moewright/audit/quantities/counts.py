@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from moewright.audit.quantities.readings import EXPERT, MODEL, PLAN, WORK, Facts, Reading, Scope, moe_layer
 from moewright.case.model import MoeFfn
-from moewright.case.tensors.layer_tensors import active_parameters, all_tensors, layer_tensors, total_parameters
+from moewright.case.tensors.layer_tensors import active_parameters, layer_tensors, parameters_by_kind, total_parameters
 from moewright.case.workload import Kind
 
 
@@ -30,7 +30,7 @@ def count(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
     elif part.startswith("parameters."):
         kind = part.partition(".")[2]
         layer = sum(t.parameters for t in layer_tensors(moe_layer(f.case), model.hidden_size) if t.kind == kind)
-        whole = sum(t.parameters * n for t, n in all_tensors(model) if t.kind == kind)
+        whole = parameters_by_kind(model)[kind]
         fields = MODEL if kind == "attention" else EXPERT
         readings = [(float(layer), f"{kind} of a layer"), (float(whole), f"{kind} of all layers")]
         for value, how in readings if "layer" in scope else reversed(readings):

@@ -15,6 +15,8 @@ _TITLE: Final = re.compile(
     re.IGNORECASE,
 )
 _STEP: Final = re.compile(r"(?P<number>\d[\d,]*)\s*(?:[A-Za-z-]+\s*){0,2}(?P<sign>[/÷×x*·]|$)\s*(?:[A-Z]{1,4}\s*)?")
+#: cells to either side that may be what is derived
+NEAR: Final = 4
 #: rows that must hold before one is called wrong
 FEWEST: Final = 2
 
@@ -26,9 +28,7 @@ def judge_derivation_cells(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         if s.kind != "cell" or not _TITLE.match(s.column):
             continue
         right = _worked_out(s.value)
-        near = range(max(0, index - 4), min(len(ledger.statements), index + 5))
-        beside = [ledger.entries[i] for i in near if i != index and ledger.statements[i].line == s.line]
-        found = [e for entries in beside for e in entries]
+        found = [e for i in ledger.beside(index, NEAR, NEAR) for e in ledger.entries[i]]
         if right is None or len(found) != 1:
             continue
         e = found[0]

@@ -77,7 +77,13 @@ def _groups(option: Option, gpus: int, facts_at: FactsAt) -> Iterator[tuple[Entr
     """TP × PP × DP against the GPUs of the option, or of the document where the table has one option alone."""
     tp, dp, ep, cp = (option.size(x) for x in ("TP", "DP", "EP", "CP"))
     all_gpus, blamed = option.size("GPUs") or gpus, option.at("DP") or option.at("TP")
-    if not tp or not dp or not all_gpus or blamed is None or any(len({v for v, _ in x}) > 1 for x in _sized(option)):
+    if (
+        not tp
+        or not dp
+        or not all_gpus
+        or blamed is None
+        or any(len({v for v, _ in x}) > 1 for x in option.sizes.values())
+    ):
         return
     facts = facts_at(blamed.index, ("strategy.pp",))
     given = facts.setting.given.get("strategy.pp") if facts is not None else None
@@ -119,10 +125,6 @@ def judge_meshes(ledger: Ledger, gpus_at: FactsAt) -> Iterator[tuple[Entry, Clai
         right = known.pop()
         if product % right == 0 or right % product == 0:
             yield e, e.claim("strategy", Verdict.WRONG, f"{told} is {product:,}; there are {right:,} GPUs", None)
-
-
-def _sized(option: Option) -> Iterator[list[tuple[int, Entry | None]]]:
-    return iter(option.sizes.values())
 
 
 def _nodes(option: Option) -> Iterator[tuple[Entry, Claim]]:

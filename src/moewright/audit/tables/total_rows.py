@@ -12,7 +12,7 @@ from moewright.audit.nearby.ledger import LARGE, Entry, Ledger
 from moewright.audit.nearby.model_slips import FactsAt
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.text.numbers import BYTES, COUNT
-from moewright.case.tensors.layer_tensors import all_tensors
+from moewright.case.tensors.layer_tensors import parameters_by_kind
 from moewright.units import format_count, format_quantity
 
 #: a cell that says of the others of its row that they are a sum
@@ -26,6 +26,8 @@ _TOTAL: Final = re.compile(
 )
 _EXPERTS: Final = re.compile(r"expert|MoE|专家", re.IGNORECASE)
 _ATTENTION: Final = re.compile(r"attention|\battn\b|注意力|Aufmerksamkeit", re.IGNORECASE)
+#: cells to either side that may tell what a sum is
+NEAR: Final = 4
 #: rows above a total that are looked at
 MOST_ROWS: Final = 8
 #: how far from every usual count a total must be
@@ -47,9 +49,8 @@ def judge_sum_rows(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     for index, s in enumerate(ledger.statements):
         if s.kind != "cell" or not _SUM.match(s.value) or _SUM.match(s.row):
             continue
-        line = [i for i in range(max(0, index - 4), index + 5) if i < len(ledger.statements)]
-        beside = [i for i in line if ledger.statements[i].line == s.line and ledger.statements[i].group == s.group]
-        amounts = [e for i in beside for e in ledger.entries[i] if e.figure.role == "lone"]
+        line = [index, *ledger.beside(index, NEAR, NEAR)]
+        amounts = [e for i in line for e in ledger.entries[i] if e.figure.role == "lone"]
         if len(amounts) == 1 and (found := _summed(amounts[0], ledger)) is not None:
             yield amounts[0], found
 
@@ -115,8 +116,6 @@ def judge_parameter_totals(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[
 
 def _usual_totals(facts: Facts) -> list[float]:
     """Parameters of a model, with its vocabulary's matrices, one of them and none."""
-    counts: dict[str, int] = {}
-    for tensor, count in all_tensors(facts.case.model):
-        counts[tensor.kind] = counts.get(tensor.kind, 0) + tensor.parameters * count
-    every, words = sum(counts.values()), counts.get("vocabulary", 0)
+    counts = parameters_by_kind(facts.case.model)
+    every, words = counts.total(), counts["vocabulary"]
     return [float(every), every - words / 2, float(every - words)]

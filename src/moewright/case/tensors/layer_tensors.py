@@ -6,6 +6,7 @@ those, to the last parameter.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -237,6 +238,14 @@ def all_tensors(model: ModelSpec) -> Iterator[tuple[Tensor, int]]:
             yield tensor, len(positions)
     for tensor in vocabulary_tensors(model):
         yield tensor, 1
+
+
+def parameters_by_kind(model: ModelSpec) -> Counter[str]:
+    """Parameters by the kind of their tensor; 0 of a kind that the model has not."""
+    counts: Counter[str] = Counter()
+    for tensor, layers in all_tensors(model):
+        counts[tensor.kind] += tensor.parameters * layers
+    return counts
 
 
 def total_parameters(model: ModelSpec) -> int:
