@@ -147,6 +147,24 @@ def test_what_is_of_another_thing_is_not_checked(plain, open_, reason):
     assert any(reason in c.why for c in judged(f"- {open_}\n"))
 
 
+@pytest.mark.parametrize(
+    ("plain", "open_"),
+    [
+        ("Experts per GPU and layer: 2", "With 8 of 16 slots redundant, each GPU has 2 experts per layer"),
+        ("TP 4 leaves each GPU 8 KV heads", "The 8 KV heads at TP 4 leave each GPU 2 KV heads"),
+        ("Total experts: 8 / 4 = 3", "A pair of GPUs takes 8 / 4 = 2 experts"),
+    ],
+)
+def test_a_count_beside_the_right_one_or_of_its_own_division_is_not_judged(plain, open_):
+    assert fails(f"- {plain}\n")
+    assert not fails(f"- {open_}\n")
+
+
+def test_a_count_with_decimals_is_of_a_unit_that_is_not_read():
+    head = "\n| Phase | {} | Days |\n|---|---|---|\n| main | 4.5 | 20 |\n| total | 6.0 | 25 |\n"
+    assert not fails(head.format("Tokens (Bio)"))
+
+
 def test_a_section_of_another_model_is_not_judged():
     assert fails("- Weights: 200 GB\n")
     assert not fails("### Qwen 2.5 14B\n\n- Weights: 200 GB\n")

@@ -44,6 +44,9 @@ def outcomes(text):
         "125.1 B × 14 B = 1.75 TB",
         "2B × 2 bytes = 4 GB",
         "30 × 128 × 6M params = 23 Billion",
+        "80 × 2(K/V) × 8 × 128 × 2 = 327,680 B ≈ 320 KB (a 70B model)",
+        "2.531M tokens/step * 178 GF/token ~= 450 PF/step",
+        "300 Mrd / 4.19 Mio = 71.6 Tsd",
     ],
 )
 def test_right(text):
@@ -64,6 +67,9 @@ def test_right(text):
         ("32 MiB (33.55 GB)", "factor of"),
         ("1040 ÷ 128 = 8", "8.125"),
         ("8 × 352.3 MB ≈ 2.28 GB", "2.818 GB"),
+        ("125.1 B × 14 B = 1.75 GB", "factor of 1/1000"),
+        ("6.644 + 0.226 + 0.131 = 7.401 B", "7.001"),
+        ("4.19 MB × 2 = 8.38 TB", "factor of"),
     ],
 )
 def test_wrong(text, why):
@@ -84,6 +90,12 @@ def test_wrong(text, why):
         "99.3 × 2 bytes = 198.6 GB",
         "13.1 GB/s × 8 = 105 Gbps",
         "1.1 TFLOP of a peak ≈ 312 TFLOPS",
+        "Qwen2.5-7B (1 + 1 nodes)",
+        "3B (8 routed experts + 1 shared expert)",
+        "gather#1 = 7 × 14 KB",
+        "reduce#1 12.3 + gather#1 98 = 110 KB",
+        "reduce 12.3 + gather 98 = 110 KB",
+        "12 × 7 layers of so much = 3.5 TB",
     ],
 )
 def test_what_may_be_read_otherwise_is_not_wrong(text):

@@ -20,7 +20,7 @@ from moewright.audit.reading.restated import is_model, known_sizes, models_named
 from moewright.audit.reading.standing import group_of, standing_of
 from moewright.audit.reading.wordings import DENSE_FORMATS, FORMAT, PARAMETERS
 from moewright.audit.text.clauses import Clauses, ends_range
-from moewright.audit.text.numbers import BYTES, COUNT, SECONDS
+from moewright.audit.text.numbers import BYTES, COUNT, SECONDS, Number
 from moewright.case.precision import element_bytes
 from moewright.case.tensors.layer_tensors import total_parameters
 from moewright.case.workload import Kind
@@ -163,6 +163,8 @@ def admitted(claim: Claim, part: Part, found: Clauses, c: Context, doubts: Doubt
         return claim
     if claim.verdict is Verdict.WRONG and _by_thousands(part, claim) and not _in_text(part, claim, c):
         return claim
+    if claim.verdict is Verdict.WRONG and claim.computed and _beside(n, claim.computed, found):
+        return not_checked(claim, "the right value stands beside it, and it may be of something else")
     own = part.figure.formula and claim.verdict is Verdict.WRONG and claim.quantity.startswith(_REACHED)
     reason = (
         ("its own formula gives it" if own else "")
@@ -173,6 +175,11 @@ def admitted(claim: Claim, part: Part, found: Clauses, c: Context, doubts: Doubt
         or _on_doubt(part, part.meaning, claim, c, doubts)
     )
     return not_checked(claim, reason) if reason else claim
+
+
+def _beside(n: Number, right: float, found: Clauses) -> bool:
+    """Whether another figure of the statement is what ``n`` is said not to be: 8 KV heads, after TP 4 each has 2."""
+    return any(f.number.at != n.at and f.role != "operand" and matches(f.number, right) for f in found.figures)
 
 
 def _by_thousands(part: Part, claim: Claim) -> bool:
@@ -311,7 +318,7 @@ def _derived(part: Part, found: Clauses, claim: Claim, c: Context) -> str:
     judged = judge_equality(own, lambda n: None, lambda n: n.whole) if own is not None else None
     if judged is None or judged.verdict is not Verdict.HOLDS:
         return ""
-    if not meaning.certain or meaning.name == "count.tokens":
+    if not meaning.certain or meaning.name in ("count.tokens", "count.experts", "count.heads"):
         return "its own formula holds, and what the result is of is not said beside it"
     others = [x for x in figure.formula if x.dim == figure.number.dim and (x.dim != COUNT or x.factor >= _LARGE)]
     others = [
@@ -344,6 +351,7 @@ _IS_SENT: Final = re.compile(r"通信|communicat|traffic|all-?to-?all|all-?reduc
 _IS_HELD: Final = re.compile(r"memory|weights?|cache|hold|store|buffer|显存|权重|缓存|Speicher|Gewicht", re.IGNORECASE)
 
 
+_COPIED: Final = re.compile(r"redundan|replicated experts|expert replicas|冗余|\bslots?\b|EPLB", re.IGNORECASE)
 #: quantities that a calculation of the document may be of another share of
 _FITTING: Final = re.compile(
     r"\bfits?\b|\bhold|\broom\b|\bmax|capacit|at most|passen|höchstens|可容纳|最多|容量", re.IGNORECASE
@@ -359,6 +367,11 @@ def _of_what(part: Part, meaning: Meaning, claim: Claim, c: Context) -> str:
     if reason := _of_a_part(meaning, claim):
         return reason
     counted = meaning.name.startswith(("count.experts", "count.modules", "count.heads", "count.tokens"))
+    n = part.figure.number
+    if meaning.name == "count.experts" and _COPIED.search(claim.text):
+        return "it may count copies of experts"
+    if counted and not n.whole and n.factor == 1:
+        return "it has decimals, so that its unit was not read"
     if counted and "all" not in meaning.explicit and c.facts.plan is None:
         return "it is not said of what: of a GPU, of a layer or of all"
     if meaning.name == "count.experts" and "gpu" in meaning.explicit and "strategy.ep" not in c.facts.setting.given:

@@ -67,7 +67,9 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
         again = _evaluated(other, dim_of, exact) if other is not None else outcome  # 8.24 B: bytes or billions
         if again is None or again.verdict is not Verdict.WRONG:
             return again
-    if _reads_otherwise(e, outcome):
+        if "dimension" not in again.why and _distance(again) < _distance(outcome):
+            outcome = again
+    if _reads_otherwise(e, outcome) or _beyond_slips(e, outcome):
         return None
     if isinstance(e.right, Operation):  # 46.7B / 32 ≈ 1.5B × 2 bytes = …: what it leads to goes on
         first = replace(e, right=next(numbers_in(e.right)))
@@ -115,6 +117,29 @@ def _reads_otherwise(e: Equality, o: Outcome) -> bool:
     bare = all(n.dim == COUNT and n.factor == 1 and not n.percent for n in numbers)
     arrow = any(x in e.text for x in ("→", "->", "=>"))
     return arrow and bare and _divides(e.left) and 0 < o.computed < 1 <= o.claimed
+
+
+#: how far off a slip makes a result: a prefix or two
+MOST_SLIP: Final = 1100.0
+
+
+def _beyond_slips(e: Equality, o: Outcome) -> bool:
+    """Whether ``e`` is so far off that it was rather misread: by more than a prefix, and not by two prefixes of units
+    that both sides have."""
+    if not o.computed or not o.claimed or "dimension" in o.why:
+        return False
+    ratio = _distance(o)
+    last = next(numbers_in(e.right))
+    if min(ratio, _distance(replace(o, claimed=o.claimed / last.factor))) <= MOST_SLIP:
+        return False
+    units = all(any(n.factor != 1 for n in numbers_in(side)) for side in (e.left, e.right))
+    return not (units and any(abs(ratio / power - 1) <= 0.03 for power in (1e6, 1024.0**2)))
+
+
+def _distance(o: Outcome) -> float:
+    """How many times a result is off, either way."""
+    ratio = abs(o.claimed / o.computed) if o.claimed and o.computed else math.inf
+    return max(ratio, 1 / ratio)
 
 
 def _in_bytes(e: Equality) -> Equality | None:

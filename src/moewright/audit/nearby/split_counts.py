@@ -89,6 +89,8 @@ def judge_split_counts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
                 continue
             right = max(1, whole // tp)
             found = int(e.number.value)
+            if any(x is not e and x.number.whole and x.number.value == right != found for x in entries):
+                continue  # 8 KV heads, after TP 4 each has 2
             if found == right:
                 verdict, why = Verdict.HOLDS, f"{whole} / tp {tp}"
             elif found in (whole, whole * 2, right * 2, right // 2) or whole % found == 0:
@@ -222,6 +224,8 @@ def _experts(entries: list[Entry], facts: Facts, before: str) -> Iterator[tuple[
     if e is None or e.figure.formula or moe.experts % ep:
         return
     right, found = moe.experts // ep, int(e.number.value)
+    if right != found and re.search(rf"(?<!\d){found * ep:,}(?!\d)|(?<!\d){found * ep}(?!\d)", f"{before} {s.text}"):
+        return  # 288 with the redundant ones
     verdict = Verdict.HOLDS if right == found else Verdict.WRONG
     why = f"{moe.experts} / ep {ep}" + ("" if right == found else f" is {right}")
     yield e, e.claim("count.experts per layer per GPU", verdict, why, right)

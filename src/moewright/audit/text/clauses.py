@@ -93,8 +93,9 @@ def _billions(tokens: list[Token], parameters: bool) -> list[Token]:
 
 
 def _may_be_billions(n: Number) -> bool:
-    """A bare B that is no size of an element."""
-    return n.dim == BYTES and n.factor == 1 and n.text.endswith("B") and n.value not in (0.5, 1.0, 2.0, 4.0, 8.0)
+    """A bare B that is neither a size of an element nor of so many that a model has fewer billions of parameters."""
+    bare = n.dim == BYTES and n.factor == 1 and n.text.endswith("B")
+    return bare and n.value not in (0.5, 1.0, 2.0, 4.0, 8.0) and n.value < 1e4
 
 
 def _read(tokens: list[Token], text: str, found: Clauses, main: Number | None, depth: int = 0) -> None:
@@ -141,7 +142,8 @@ def _without_remarks(
 
 def _restates(before: Number, node: Node) -> bool:
     if isinstance(node, Operation):
-        return True
+        things = all(n.whole and n.noun and n.dim == COUNT for n in numbers_in(node))
+        return not (things and before.dim == COUNT and before.factor >= 1e3)  # 3B (8 routed experts + 1 shared one)
     if node.noun or node.dim != before.dim or node.dim == COUNT or not before.value:
         return False
     ratio = node.value / before.value

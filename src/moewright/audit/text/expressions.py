@@ -143,11 +143,20 @@ def suffix(tokens: list[Token]) -> Node | None:
         before = tokens[start - 1] if start else None
         # a number before it belongs to it, unless there are words between
         apart = before is None or (before.kind not in ("op", "number") or bool(before.number and before.number.noun))
+        apart = apart and not _named_term(tokens, start)
         if tokens[start].kind in ("number", "open") and apart:
             node = whole(tokens[start:])
             if node is not None:
                 return node
     return None
+
+
+def _named_term(tokens: list[Token], at: int) -> bool:
+    """Whether the number at ``at`` is a term with its name before it: reduce 12.3 + gather 98."""
+    start = at
+    while start and tokens[start - 1].kind == "word":
+        start -= 1
+    return 0 < start < at and tokens[start - 1].kind == "op"
 
 
 def _sum(tokens: list[Token], at: int) -> tuple[Node | None, int]:

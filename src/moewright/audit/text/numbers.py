@@ -86,6 +86,8 @@ _COUNTS: Final = {
     "million": 1e6,
     "billion": 1e9,
     "trillion": 1e12,
+    "Tsd": 1e3,
+    "Tausend": 1e3,
     "Mio": 1e6,
     "Millionen": 1e6,
     "Mrd": 1e9,
@@ -102,20 +104,21 @@ _UNIT: Final = re.compile(
     rf"(?P<bits>[KMGT]?)(?:bit/s|bits/s|bps\b)"
     rf"|(?P<flops>[kKMGTPE]?|mega|giga|tera|peta)\s?(?P<flop>FLOPS?|FLOPs|[Ff]lop[sS]?|OPS)(?P<flopsec>{_SECOND})?(?![A-Za-z])"
     rf"|(?P<bytes>[KMGTPE]i?|k)?(?:B(?:ytes?)?|bytes?)(?P<bytesec>{_SECOND})?(?![A-Za-z]|(?<=B)\d)"
+    r"|(?P<gf>[GTPE])F(?P<gfsec>/s(?:ec)?)?(?![A-Za-z0-9])"
     rf"|(?P<zh>[KMGT])?字节"
     r"|(?P<time>(?:ns|us|µs|μs|ms)(?=/[^\W\d_]{2,})|ns|us|µs|μs|μS|uS|ms|mS|s|secs?|seconds?|minutes?|min|hours?|microseconds?|"
     r"milliseconds?|(?<=\s)h(?=[\s).,;]|$)|hrs?|days?|weeks?|Sekunden?|Minuten?|Stunden?|Tagen?)(?![A-Za-z]|(?<!ns|us|µs|μs|ms)/)"
     r"|(?P<zhtime>微秒|毫秒|纳秒|秒|分钟|小时|天)"
     r"|(?P<percent>%|percent\b)"
     r"|(?P<count>[KMBTk](?![A-Za-z0-9])|万|亿|[Tt]housand\b|[Mm]illion\b|[Bb]illion\b|[Tt]rillion\b|"
-    r"Mio\b|Millionen\b|Mrd\b|Milliarden\b|Billionen\b|mil millones\b|millones\b|millions\b|milliards\b)"
+    r"Tsd\b|Tausend\b|Mio\b|Millionen\b|Mrd\b|Milliarden\b|Billionen\b|mil millones\b|millones\b|millions\b|milliards\b)"
     r")"
 )
 _RATE: Final = re.compile(
     r"\s?(?P<what>(?:tokens?|tok|sequences?|seqs?|samples?|requests?|req|prompts?|"
     r"queries)\s?(?:/\s?(?P<per>ms|µs|μs|us|min(?:ute)?|h(?:our)?|s(?:ec(?:ond)?)?)\b|"
     r"(?:per|an?|each|every|pro|je) (?:second|Sekunde)\b|每秒)"
-    r"|(?:个\s?)?(?:tokens?|序列|请求)\s?/\s?(?:秒|s)|tps\b)",
+    r"|(?:个\s?)?(?:tokens?|序列|请求)\s?/\s?(?:秒|s(?![A-Za-z]))|tps\b)",
     re.IGNORECASE,
 )
 #: how many of a span of time a second has
@@ -156,7 +159,8 @@ _TIMES: Final = {
     **dict.fromkeys(("week", "weeks"), 604800.0),
 }
 _BIG: Final = {"mega": 1e6, "giga": 1e9, "tera": 1e12, "peta": 1e15}
-_WORD: Final = re.compile(r"[A-Za-z_À-ÖØ-öø-ɏα-ωΑ-Ω][\w']*(?:-\w+)*|[\u4e00-\u9fff]+")
+#: a word, or a name such as Qwen2.5-7B
+_WORD: Final = re.compile(r"[A-Za-z_À-ÖØ-öø-ɏα-ωΑ-Ω][\w']*(?:(?<=\d)\.\d\w*)?(?:-\w+)*(?:#\d+)?|[\u4e00-\u9fff]+")
 _SIGNS: Final = {
     **dict.fromkeys("×*·∙+-÷/", "op"),
     **dict.fromkeys("=≈≃", "eq"),
@@ -185,7 +189,8 @@ def _tokens(text: str) -> tuple[Token, ...]:
             continue
         relation = text[at] in "≈≃" and bool(found) and found[-1].kind in ("number", "close", "word")
         power = at > 1 and text[at - 1] == "^" and text[at - 2].isalpha()  # of a symbol: a^3
-        number = None if relation or power or (found and _glued(text, at)) else number_at(text, at)
+        label = at > 0 and text[at - 1] == "#"  # stage #1
+        number = None if relation or power or label or (found and _glued(text, at)) else number_at(text, at)
         word = _WORD.match(text, at)
         if number:
             if found and (found[-1].text.lower() in _ABOUT or found[-1].text.endswith("约")):
@@ -350,6 +355,8 @@ def _applied(n: Number, u: re.Match[str], text: str) -> Number:
     if u["bits"] is not None:
         factor = PREFIX[u["bits"]] / 8
         return _scaled(n, factor, factor, BYTE_RATE, written)
+    if u["gf"]:
+        return _scaled(n, PREFIX[u["gf"]], PREFIX[u["gf"]], FLOP_RATE if u["gfsec"] else FLOP, written, not u["gfsec"])
     if u["flop"]:
         factor = PREFIX.get(u["flops"]) or _BIG[u["flops"]]
         plural = u["flop"][-1] in "sS"
