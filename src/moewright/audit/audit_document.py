@@ -36,12 +36,19 @@ _MEMORY: Final = re.compile(r"memory|bytes?\b|\bsize|\bGB\b|storage|显存", re.
 
 
 def audit(
-    path: str | Path, assume: Iterable[str] = (), spec: str | None = None, premises: str | Path | None = None
+    path: str | Path,
+    assume: Iterable[str] = (),
+    spec: str | None = None,
+    premises: str | Path | None = None,
+    claims: str | Path | None = None,
 ) -> Audit:
     """The audit of a document in Markdown, or of claims in YAML. ``assume``: ``KEY=VALUE`` for what the document does
     not give or was misread; ``spec``: a spec file that gives everything; ``premises``: a file of premises, in place of
-    those that the document's text gives. Raises SpecError."""
+    those that the document's text gives; ``claims``: a file of somebody's reading, premises and claims, in place of
+    all that is read here. Raises SpecError."""
     assumed = parse_assume(assume)
+    if claims is not None:
+        return _by_reading(path, claims, assumed, spec, premises)
     own = None if premises is None else read_premises(premises)
     if Path(path).suffix.lower() in _YAML:
         if own is not None:
@@ -51,6 +58,19 @@ def audit(
         return audit_claims(str(path), assumed, spec)
     document = parse(read_text(path), str(path))
     return audit_document(document, assumed, spec, own)
+
+
+def _by_reading(
+    path: str | Path, claims: str | Path, assumed: dict[str, object], spec: str | None, premises: str | Path | None
+) -> Audit:
+    from moewright.audit.typed_audit import audit_reading, read_reading
+
+    for option, given in (("--spec", spec), ("--premises", premises)):
+        if given is not None:
+            raise SpecError("contradicts --claims, whose file gives the premises", field=option)
+    if Path(path).suffix.lower() in _YAML:
+        raise SpecError("is for documents; claims in YAML are a reading already", file=str(path), field="--claims")
+    return audit_reading(parse(read_text(path), str(path)), read_reading(claims), assumed, str(claims))
 
 
 def audit_document(
@@ -70,11 +90,11 @@ def audit_document(
         note = "" if claims else "nothing to check: no premise of a strategy and no claim was found"
         return Audit(document.file, (), (), (), claims, None, note, lines=document.lines)
     places = configurations_of(document, keyed + told) if spec is None else Places({}, {}, {})
-    setting, premises, unread = _accepted(premises, assumed, spec, document.file)
+    setting, premises, unread = accepted_setting(premises, assumed, spec, document.file)
     if document.unread is not None:
         reason = f"it and what follows are beyond the first {MOST_STATEMENTS:,} statements, which are read"
         unread = (*unread, Unread(document.unread.line, document.unread.text, reason))
-    facts = _facts(setting)
+    facts = facts_of_setting(setting)
     better, best = better_of(facts)
     every = (*premises, *keyed, *told, *(p for c in places.all() for p in c.premises))
     given: Given = frozenset((p.line, p.value, p.where.column if p.where else None) for p in every)
@@ -117,7 +137,7 @@ def _with_tables(
     return tuple(sorted((*claims, *judge_columns(said, claims)), key=lambda c: c.line))
 
 
-def _accepted(
+def accepted_setting(
     premises: list[Premise], assumed: dict[str, object], spec: str | None, file: str
 ) -> tuple[Setting, list[Premise], tuple[Unread, ...]]:
     """What ``premises`` make, without a model that is only mentioned."""
@@ -130,7 +150,7 @@ def _accepted(
     return setting, kept, (*unread, *more, Unread(named.line, named.text, reason))
 
 
-def _facts(setting: Setting) -> Facts:
+def facts_of_setting(setting: Setting) -> Facts:
     """The facts of ``setting``; where its batch divides over no ranks, that of all GPUs when it is of each."""
     found, reason = strategies(setting)
     if found or "batch" not in reason:
@@ -156,10 +176,10 @@ _LOADS: Final = ("workload.batch", "workload.sequence")
 def _place(c: Configuration, assumed: dict[str, object], file: str, base: Place) -> Place:
     """What the claims of ``c`` are judged against; nothing where its premises make no case."""
     try:
-        setting, premises, _ = _accepted(list(c.premises), assumed, None, file)
+        setting, premises, _ = accepted_setting(list(c.premises), assumed, None, file)
     except SpecError as error:
         return _unpriced(c, base, f"the premises of {c.name[:60]!r} make no case: {error.problem}")
-    facts = _facts(setting)
+    facts = facts_of_setting(setting)
     restated = list(judge_premises([p for p in premises if p.field in c.own], setting))
     if c.own & {"cluster.gpus", "nodes"} and not c.contested:
         restated += judge_strategy(premises, setting, facts.reason, bool(facts.plans))

@@ -103,7 +103,8 @@ class Better:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """Everything found in a document; ``lines``: the document itself."""
+    """Everything found in a document; ``lines``: the document itself; ``reader``: who read its claims, empty where this
+    program did."""
 
     file: str
     premises: tuple[Premise, ...]
@@ -115,6 +116,7 @@ class Audit:
     unread: tuple[Unread, ...] = ()
     configurations: tuple[Variant, ...] = ()
     lines: tuple[str, ...] = ()
+    reader: str = ""
 
     @property
     def summary(self) -> dict[str, int]:
@@ -126,6 +128,7 @@ class Audit:
         better = self.better
         return {
             "file": self.file,
+            "reader": self.reader or "moewright",
             "premises": [
                 {
                     "field": p.field,

@@ -22,12 +22,14 @@ from moewright.errors import MoewrightError, SpecError
 
 
 def _bare(arguments: list[str]) -> list[str]:
-    """``arguments`` with what ``audit --premises`` prints by where no file of premises follows it."""
+    """``arguments`` with what ``audit --premises`` and ``--claims`` print by where no file follows them."""
     found = []
     for i, argument in enumerate(arguments):
         found.append(argument)
         following = arguments[i + 1 : i + 2]
-        if argument == "--premises" and not (following and following[0].lower().endswith((".yaml", ".yml"))):
+        if argument in ("--premises", "--claims") and not (
+            following and following[0].lower().endswith((".yaml", ".yml"))
+        ):
             found.append(PRINTED)
     return found
 

@@ -36,6 +36,13 @@ def audit(
             metavar="[FILE]", help="Print what was read for given, as YAML; with a FILE, take it from there instead."
         ),
     ] = None,
+    claims: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[FILE]",
+            help="Print the premises and claims that were read, as YAML; with a FILE, judge those that somebody read.",
+        ),
+    ] = None,
     interactive: Annotated[
         bool, typer.Option("--interactive", "-i", help="Ask for the premises that are in doubt, then audit.")
     ] = False,
@@ -50,21 +57,22 @@ def audit(
     from moewright.audit.audit_record import fails, verdicts_of
 
     failing = verdicts_of(fail_on)
-    shown = premises == PRINTED
-    kind = Format.TERMINAL if shown else format_of(as_json, form, output)
-    if shown and interactive:
-        raise SpecError("contradicts --interactive; give one of the two", field="--premises")
+    printed = [option for option, given in (("--premises", premises), ("--claims", claims)) if given == PRINTED]
+    kind = Format.TERMINAL if printed else format_of(as_json, form, output)
+    for option, other in ((x, "--interactive") for x in printed if interactive):
+        raise SpecError(f"contradicts {other}; give one of the two", field=option)
+    if len(printed) > 1:
+        raise SpecError("contradicts --claims, which prints the premises too", field="--premises")
     given = None if spec is None else str(spec)
+    own, typed = (None if x == PRINTED else x for x in (premises, claims))
     with progress(f"Auditing {document.name[:60]}"):
-        found = run(document, assume or [], given, None if shown else premises)
+        found = run(document, assume or [], given, own, typed)
     if interactive:
         asked = [f"{field}={answer}" for field, answer in _answers(found)]
         with progress(f"Auditing {document.name[:60]}"):
-            found = run(document, [*(assume or []), *asked], given, premises)
-    if shown:
-        from moewright.audit.reading.corrections import premises_yaml
-
-        write(premises_yaml(found), output)
+            found = run(document, [*(assume or []), *asked], given, own, typed)
+    if printed:
+        write(_printed(found, printed[0]), output)
         return
     if annotate is not None:
         write_file(annotate, annotated(document, found), "--annotate")
@@ -79,6 +87,17 @@ def audit(
     deliver(kind, output, found.to_dict, lambda: audit_sections(found), report)
     if fails(found, failing):
         raise typer.Exit(1)
+
+
+def _printed(found: Audit, option: str) -> str:
+    """What was read, as YAML: premises alone, or all."""
+    if option == "--claims":
+        from moewright.audit.typed_audit import reading_yaml
+
+        return reading_yaml(found)
+    from moewright.audit.reading.corrections import premises_yaml
+
+    return premises_yaml(found)
 
 
 def _answers(found: Audit) -> list[tuple[str, str]]:

@@ -55,7 +55,8 @@ def _answer(a: Audit) -> str:
     if not a.claims:
         return "No claim was found beside the premises."
     counts = ", ".join(f"{n} {verdict}" for verdict, n in a.summary.items())
-    return f"{plural(len(a.claims), 'claim')}: {counts}."
+    answer = f"{plural(len(a.claims), 'claim')}: {counts}."
+    return f"{answer} Read by {a.reader}. {a.note}".strip() if a.reader else answer
 
 
 def shown(field: str, value: Any) -> str:

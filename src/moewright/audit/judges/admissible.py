@@ -351,7 +351,9 @@ _IS_SENT: Final = re.compile(r"通信|communicat|traffic|all-?to-?all|all-?reduc
 _IS_HELD: Final = re.compile(r"memory|weights?|cache|hold|store|buffer|显存|权重|缓存|Speicher|Gewicht", re.IGNORECASE)
 
 
-_COPIED: Final = re.compile(r"redundan|replicated experts|expert replicas|冗余|\bslots?\b|EPLB", re.IGNORECASE)
+_COPIED: Final = re.compile(
+    r"(?<!no )(?<!without )(?<!keine )redundan|replicated experts|expert replicas|冗余|\bslots?\b|EPLB", re.IGNORECASE
+)
 #: quantities that a calculation of the document may be of another share of
 _FITTING: Final = re.compile(
     r"\bfits?\b|\bhold|\broom\b|\bmax|capacit|at most|passen|höchstens|可容纳|最多|容量", re.IGNORECASE

@@ -85,11 +85,11 @@ def read_premises(path: str | Path) -> list[Premise]:
         raise SpecError(
             "is missing; expected a list such as [{field: cluster.gpus, value: 64}]", file=str(path), field="premises"
         )
-    return [_premise(entry, i, str(path)) for i, entry in enumerate(entries)]
+    return [premise_of(entry, f"premises.{i}", str(path)) for i, entry in enumerate(entries)]
 
 
-def _premise(entry: Any, index: int, file: str) -> Premise:
-    where = f"premises.{index}"
+def premise_of(entry: Any, where: str, file: str) -> Premise:
+    """The premise that ``entry`` writes, at the field ``where`` of ``file``. Raises SpecError."""
     if not isinstance(entry, dict) or not {"field", "value"} <= set(entry) <= {"field", "value", "line", "text"}:
         raise SpecError(
             f"got {str(entry)[:60]!r}; expected a mapping with field, value and, if wanted, line and text",

@@ -111,7 +111,8 @@ _UNIT: Final = re.compile(
     r"|(?P<zhtime>微秒|毫秒|纳秒|秒|分钟|小时|天)"
     r"|(?P<percent>%|percent\b)"
     r"|(?P<count>[KMBTk](?![A-Za-z0-9])|万|亿|[Tt]housand\b|[Mm]illion\b|[Bb]illion\b|[Tt]rillion\b|"
-    r"Tsd\b|Tausend\b|Mio\b|Millionen\b|Mrd\b|Milliarden\b|Billionen\b|mil millones\b|millones\b|millions\b|milliards\b)"
+    r"Tsd\b|Tausend\b|Mio\b|Millionen\b|Mrd\b|Milliarden\b|Billionen\b|mil millones\b|millones\b|millions\b|"
+    r"milliards\b)"
     r")"
 )
 _RATE: Final = re.compile(

@@ -1,0 +1,183 @@
+"""A document as somebody read it: premises, configurations and claims with their types, in YAML.
+
+``{reader: NAME, premises: [...], configurations: {NAME: [...]}, claims: [...]}``; a claim is of a quantity that the
+planner knows, or stands in a relation to an expression of other figures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from moewright.audit.quantities.readings import Scope
+from moewright.audit.reading.claims_file import QUANTITIES, SCOPES
+from moewright.audit.reading.corrections import premise_of
+from moewright.audit.reading.premises import Premise
+from moewright.audit.text.document import normal
+from moewright.audit.text.expressions import Node, fold, whole
+from moewright.audit.text.numbers import Number, number_at, tokens_of
+from moewright.case.spelling import did_you_mean
+from moewright.errors import SpecError
+
+#: how a claim stands to its expression
+RELATIONS: Final = ("=", "~", "<=", ">=", "<", ">")
+#: claims of a reading that are taken
+MOST_CLAIMS: Final = 2000
+_FIELDS: Final = ("line", "value", "id", "quantity", "per", "configuration", "relation", "expression", "text")
+_PARTS: Final = ("reader", "document", "premises", "configurations", "claims")
+_NAME: Final = re.compile(r"[A-Za-z_][\w.]{0,59}")
+#: a figure or a premise that an expression names
+REFERENCE: Final = re.compile(r"\{([^{}]*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class TypedClaim:
+    """A figure of a document with what it is said to be: ``quantity`` with its ``scope``, or ``relation`` to
+    ``expression`` (as written); neither where the reader does not know. ``index`` counts from 0."""
+
+    index: int
+    line: int
+    value: str
+    number: Number
+    id: str = ""
+    quantity: str = ""
+    scope: Scope = frozenset()
+    configuration: str = ""
+    relation: str = "="
+    expression: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TypedReading:
+    """A reading: whose it is, premises of the document, those that each configuration has besides, and claims."""
+
+    reader: str
+    premises: tuple[Premise, ...]
+    configurations: Mapping[str, tuple[Premise, ...]]
+    claims: tuple[TypedClaim, ...]
+
+
+def typed_reading(raw: Mapping[str, Any], file: str) -> TypedReading:
+    """The reading that a mapping writes. Raises SpecError."""
+    unknown = [name for name in raw if name not in _PARTS]
+    if unknown:
+        raise SpecError(f"unknown field; known are {', '.join(_PARTS)}", file=file, field=str(unknown[0])[:60])
+    reader = raw.get("reader")
+    if not isinstance(reader, str) or not 0 < len(reader.strip()) <= 120:
+        raise SpecError(
+            f"got {str(reader)[:60]!r}; expected who read the document, such as 'Jane Doe' or a model's name",
+            file=file,
+            field="reader",
+        )
+    parts = raw.get("configurations", {})
+    if not isinstance(parts, dict):
+        raise SpecError(
+            f"got {str(parts)[:60]!r}; expected premises by name: {{decode: [{{field: strategy.ep, value: 64}}]}}",
+            file=file,
+            field="configurations",
+        )
+    named = {str(name): _premises(rows, f"configurations.{name}", file) for name, rows in parts.items()}
+    entries = raw.get("claims")
+    if not isinstance(entries, list) or len(entries) > MOST_CLAIMS:
+        raise SpecError(
+            f"expected a list of at most {MOST_CLAIMS:,} claims such as "
+            "[{line: 12, value: 20.4 GB, expression: 16 * 58 * 22 MB}]",
+            file=file,
+            field="claims",
+        )
+    claims = tuple(_claim(entry, i, file, named) for i, entry in enumerate(entries))
+    _check_names(claims, file)
+    return TypedReading(reader.strip(), _premises(raw.get("premises", []), "premises", file), named, claims)
+
+
+def _premises(rows: Any, field: str, file: str) -> tuple[Premise, ...]:
+    if not isinstance(rows, list):
+        raise SpecError(
+            f"got {str(rows)[:60]!r}; expected a list such as [{{field: cluster.gpus, value: 64, line: 3}}]",
+            file=file,
+            field=field,
+        )
+    return tuple(premise_of(row, f"{field}.{i}", file) for i, row in enumerate(rows))
+
+
+def _claim(entry: Any, index: int, file: str, configurations: Mapping[str, object]) -> TypedClaim:
+    where = f"claims.{index}"
+    if not isinstance(entry, dict) or not {"line", "value"} <= set(entry) <= set(_FIELDS):
+        raise SpecError(
+            f"got {str(entry)[:60]!r}; expected a mapping with line, value and some of {', '.join(_FIELDS[2:])}",
+            file=file,
+            field=where,
+        )
+    line = entry["line"]
+    if type(line) is not int or line < 1:
+        raise SpecError(f"got {str(line)[:60]!r}; expected a line number", file=file, field=f"{where}.line")
+    said = normal(str(entry["value"]))
+    number = number_at(said, 0) if said else None
+    if number is None or len(number.text) < len(said.rstrip()):
+        raise SpecError(
+            f"got {str(entry['value'])[:60]!r}; expected a number with its unit, such as 20.4 GB, 39 % or 96",
+            file=file,
+            field=f"{where}.value",
+        )
+    quantity, scope = entry.get("quantity", ""), _scope(entry.get("per", []), where, file)
+    if quantity and quantity not in QUANTITIES:
+        near = did_you_mean(str(quantity), tuple(QUANTITIES))
+        raise SpecError(
+            f"got {str(quantity)[:60]!r}; {near}expected one of {', '.join(QUANTITIES)}",
+            file=file,
+            field=f"{where}.quantity",
+        )
+    like = number_at(QUANTITIES[quantity], 0) if quantity else None
+    if like is not None and number.dim != like.dim:
+        raise SpecError(
+            f"got {said[:60]!r}, which no {quantity} is; expected a value such as {QUANTITIES[quantity]}",
+            file=file,
+            field=f"{where}.value",
+        )
+    configuration = str(entry.get("configuration", ""))
+    if configuration and configuration not in configurations:
+        known = ", ".join(configurations) or "there are none"
+        raise SpecError(
+            f"got {configuration[:60]!r}; expected one of configurations: {known}",
+            file=file,
+            field=f"{where}.configuration",
+        )
+    relation, expression = str(entry.get("relation", "=")), str(entry.get("expression", ""))
+    if relation not in RELATIONS or ("relation" in entry and not expression):
+        raise SpecError(
+            f"got {relation[:20]!r}; expected one of {', '.join(RELATIONS)}, with an expression",
+            file=file,
+            field=f"{where}.relation",
+        )
+    if expression and node_of(REFERENCE.sub("2", expression)) is None:
+        raise SpecError(
+            f"got {expression[:80]!r}; expected numbers with units, + - * / ( ) and {{names}} of claims or premises",
+            file=file,
+            field=f"{where}.expression",
+        )
+    name = str(entry.get("id", ""))
+    if name and not _NAME.fullmatch(name):
+        raise SpecError(f"got {name[:60]!r}; expected a name of letters and digits", file=file, field=f"{where}.id")
+    return TypedClaim(index, line, said, number, name, quantity, scope, configuration, relation, expression)
+
+
+def _scope(per: Any, where: str, file: str) -> Scope:
+    scope = frozenset([per] if isinstance(per, str) else [str(x) for x in per] if isinstance(per, list) else [str(per)])
+    if not scope <= set(SCOPES):
+        raise SpecError(f"got {str(per)[:60]!r}; expected some of {', '.join(SCOPES)}", file=file, field=f"{where}.per")
+    return scope
+
+
+def _check_names(claims: Sequence[TypedClaim], file: str) -> None:
+    """Raises SpecError where two claims have one name."""
+    seen: dict[str, int] = {}
+    for c in claims:
+        if c.id and c.id in seen:
+            raise SpecError(f"{c.id!r} is the name of claims.{seen[c.id]} too", file=file, field=f"claims.{c.index}.id")
+        seen[c.id] = c.index
+
+
+def node_of(expression: str) -> Node | None:
+    """The expression that a text writes, or None where it is none."""
+    return whole(fold(tokens_of(normal(expression))))
