@@ -49,6 +49,23 @@ CALLS = [
         },
         lambda r: r["summary"] == {"holds": 1},
     ),
+    (
+        "audit",
+        {
+            "text": "# Plan\n\nEach of 8 GPUs holds 12.5 GB of the 100 GB,\nwhich is 18 % of its 80 GB.\n",
+            "reading": {
+                "reader": "the tests",
+                "claims": [
+                    {"line": 3, "value": "12.5 GB", "expression": "100 GB / 8", "id": "share"},
+                    {"line": 4, "value": "18 %", "expression": "{share} / 80 GB"},
+                ],
+            },
+        },
+        lambda r: (
+            r["summary"] == {"holds": 1, "wrong": 1} and r["claims"][0]["line"] == 4 and r["reader"] == "the tests"
+        ),
+    ),
+    ("audit", {"document": "examples/strategy-ep64-tp2.md"}, lambda r: r["claims"][0]["verdict"] == "impossible"),
     ("models", {"name": "gpt-oss-20b"}, lambda r: r["name"] == "gpt-oss-20b"),
 ]
 
@@ -61,12 +78,13 @@ def content(result):
 async def every_call(client):
     names = {t.name for t in (await client.list_tools()).tools}
     assert names == {
-        *("plan", "evaluate", "fit", "serve", "train", "place", "launch", "doctor", "judge_claims", "models")
+        *("plan", "evaluate", "fit", "serve", "train", "place", "launch", "doctor", "judge_claims", "audit", "models")
     }
     for name, arguments, holds in CALLS:
         assert holds(content(await client.call_tool(name, arguments))), name
-    schema = await client.read_resource("moewright://schema/spec")
-    assert "properties" in json.loads(schema.contents[0].text)
+    for name in ("spec", "placement", "reading"):
+        schema = await client.read_resource(f"moewright://schema/{name}")
+        assert "properties" in json.loads(schema.contents[0].text)
 
 
 def test_in_memory():
@@ -85,6 +103,15 @@ def test_in_memory():
                 assert result.is_error
                 assert told in result.content[0].text
                 assert "Traceback" not in result.content[0].text
+            for arguments, told in (
+                ({}, "expected one of document"),
+                ({"document": "../../etc/passwd"}, "outside of the server's root"),
+                ({"text": "x", "reading": {"claims": []}}, "who read the document"),
+                ({"text": "x", "reading": "a: [1"}, "not well-formed"),
+            ):
+                result = await client.call_tool("audit", arguments)
+                assert result.is_error
+                assert told in result.content[0].text
 
     anyio.run(run)
 

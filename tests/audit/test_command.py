@@ -145,7 +145,10 @@ def test_a_spec_file_gives_what_the_document_lacks():
         ("claims: 3\n", "claims"),
         ("claims: [{quantity: memory.all, value: 3 MB}]\nspec: SPEC\n", "expected one of"),
         ("claims: [{quantity: memory.total, value: 3 ms}]\nspec: SPEC\n", "such as 69 MB"),
-        ("claims: [{quantity: memory.total}]\nspec: SPEC\n", "expected a mapping with quantity"),
+        (
+            "claims: [{quantity: memory.total}]\nspec: SPEC\n",
+            "expected a mapping with value, and quantity or expression",
+        ),
         ("claims: [{quantity: memory.total, value: 3 MB, per: cow}]\nspec: SPEC\n", "expected some of"),
         ("claims: []\nmodle: 3\n", "unknown field"),
     ],

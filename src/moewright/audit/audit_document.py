@@ -15,13 +15,15 @@ from moewright.audit.judges.better import better_of
 from moewright.audit.judges.document_claims import judge_arithmetic, judge_document
 from moewright.audit.judges.places import Given, Place, Said
 from moewright.audit.judges.words import View
-from moewright.audit.quantities.readings import Facts, facts_of
+from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.configurations import MOST_CONFIGURATIONS, Configuration, Places, configurations_of
-from moewright.audit.reading.corrections import accepted, read_premises
-from moewright.audit.reading.document_case import Setting, parse_assume, strategies
+from moewright.audit.reading.corrections import read_premises
+from moewright.audit.reading.document_case import Setting, parse_assume
 from moewright.audit.reading.premises import Premise, keyed_premises, premises_of, told_premises
-from moewright.audit.reading.restated import inferred, is_of_another_model, judge_premises, judge_strategy
+from moewright.audit.reading.restated import inferred, judge_premises, judge_strategy
+from moewright.audit.reading.typed_reading import TypedReading
 from moewright.audit.reading.wordings import PARAMETERS
+from moewright.audit.setting_facts import accepted_setting, facts_of_setting
 from moewright.audit.tables.columns import judge_columns
 from moewright.audit.tables.row_references import judge_references
 from moewright.audit.text.clauses import Clauses, clauses_of
@@ -63,14 +65,22 @@ def audit(
 def _by_reading(
     path: str | Path, claims: str | Path, assumed: dict[str, object], spec: str | None, premises: str | Path | None
 ) -> Audit:
-    from moewright.audit.typed_audit import audit_reading, read_reading
+    from moewright.audit.reading.typed_reading import read_reading
 
     for option, given in (("--spec", spec), ("--premises", premises)):
         if given is not None:
             raise SpecError("contradicts --claims, whose file gives the premises", field=option)
     if Path(path).suffix.lower() in _YAML:
         raise SpecError("is for documents; claims in YAML are a reading already", file=str(path), field="--claims")
-    return audit_reading(parse(read_text(path), str(path)), read_reading(claims), assumed, str(claims))
+    return audit_by_reading(parse(read_text(path), str(path)), read_reading(claims), assumed, str(claims))
+
+
+def audit_by_reading(document: Document, reading: TypedReading, assumed: dict[str, object], file: str) -> Audit:
+    """The audit of ``document`` by somebody's ``reading`` of it, which ``file`` gives. Raises SpecError."""
+    from moewright.audit.typed_audit import audit_reading
+
+    figures = [c.line for c in audit_document(document, {}, None).claims]
+    return audit_reading(document, reading, assumed, file, figures)
 
 
 def audit_document(
@@ -135,31 +145,6 @@ def _with_tables(
     others = [c for c in claims if (c.line, c.claimed, c.text) not in named]
     claims = (*others, *named.values())
     return tuple(sorted((*claims, *judge_columns(said, claims)), key=lambda c: c.line))
-
-
-def accepted_setting(
-    premises: list[Premise], assumed: dict[str, object], spec: str | None, file: str
-) -> tuple[Setting, list[Premise], tuple[Unread, ...]]:
-    """What ``premises`` make, without a model that is only mentioned."""
-    setting, kept, unread = accepted(premises, assumed, spec, file)
-    if not is_of_another_model(kept, setting):
-        return setting, kept, unread
-    named = next(p for p in kept if p.field == "model.name")
-    reason = f"{named.value} is mentioned, and the sizes that the document gives are not its"
-    setting, kept, more = accepted([p for p in kept if p.field != "model.name"], assumed, spec, file)
-    return setting, kept, (*unread, *more, Unread(named.line, named.text, reason))
-
-
-def facts_of_setting(setting: Setting) -> Facts:
-    """The facts of ``setting``; where its batch divides over no ranks, that of all GPUs when it is of each."""
-    found, reason = strategies(setting)
-    if found or "batch" not in reason:
-        return facts_of(setting, found, reason)
-    w = setting.case.workload
-    spread = replace(w, batch=tuple(b * setting.case.cluster.gpus for b in w.batch))
-    other = replace(setting, case=replace(setting.case, workload=spread))
-    found, _ = strategies(other)
-    return facts_of(other, found, "") if found else facts_of(setting, {}, reason)
 
 
 def _doubts(doubts: Doubts, setting: Setting, facts: Facts) -> Doubts:

@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
-from moewright.audit.audit_document import accepted_setting, audit_document, facts_of_setting
 from moewright.audit.audit_record import Audit, Claim, Unread, Variant
 from moewright.audit.judges.better import better_of
 from moewright.audit.judges.typed_claims import judge_typed
 from moewright.audit.quantities.readings import Facts
-from moewright.audit.reading.claims_file import QUANTITIES, SCOPES
+from moewright.audit.reading.corrections import accepted
 from moewright.audit.reading.document_case import Setting
 from moewright.audit.reading.premises import Premise
+from moewright.audit.reading.quantity_names import QUANTITIES, SCOPES
 from moewright.audit.reading.restated import judge_premises, judge_strategy
 from moewright.audit.reading.typed_reading import TypedReading, node_of, typed_reading
+from moewright.audit.setting_facts import facts_of_setting
 from moewright.audit.spans import span_of
 from moewright.audit.text.document import Document
-from moewright.case.file.files import read_mapping
 from moewright.errors import SpecError
 
 #: lines without a claim that are listed
 _MOST_LINES: Final = 24
 
 
-def audit_reading(document: Document, reading: TypedReading, assumed: dict[str, object], file: str) -> Audit:
-    """The audit of ``document`` by the claims of ``reading``, which ``file`` (or a caller) gives. Raises SpecError."""
+def audit_reading(
+    document: Document, reading: TypedReading, assumed: dict[str, object], file: str, figures: Iterable[int]
+) -> Audit:
+    """The audit of ``document`` by the claims of ``reading``, which ``file`` (or a caller) gives; ``figures``: lines
+    that have claims by the grammar. Raises SpecError."""
     settings: dict[str, tuple[Setting, list[Premise], tuple[Unread, ...]]] = {}
     facts: dict[str, Facts] = {}
 
     def setting_at(name: str) -> tuple[Setting, list[Premise], tuple[Unread, ...]]:
         if name not in settings:
-            settings[name] = accepted_setting(_premises(reading, name), assumed, None, document.file)
+            settings[name] = accepted(_premises(reading, name), assumed, None, document.file)
         return settings[name]
 
     def facts_at(name: str) -> Facts:
@@ -67,7 +69,7 @@ def audit_reading(document: Document, reading: TypedReading, assumed: dict[str, 
         base.missing,
         tuple(sorted(claims, key=lambda c: c.line)),
         better_of(facts_at(""))[0] if any(p.field.startswith("strategy.") for p in reading.premises) else None,
-        _without_claims(document, reading),
+        _without_claims(figures, reading),
         unread,
         variants,
         document.lines,
@@ -75,24 +77,20 @@ def audit_reading(document: Document, reading: TypedReading, assumed: dict[str, 
     )
 
 
-def read_reading(path: str | Path) -> TypedReading:
-    """The reading in a file. Raises SpecError."""
-    return typed_reading(read_mapping(path), str(path))
-
-
 def _premises(reading: TypedReading, name: str) -> list[Premise]:
-    """The premises of a configuration: its own, and the document's for what it does not give."""
+    """The premises of a configuration: its own, and the document's for what it does not give; a strategy as a whole."""
     own = reading.configurations.get(name, ())
     fields = {p.field for p in own}
-    return [*own, *(p for p in reading.premises if p.field not in fields)]
+    apart = any(f.startswith("strategy.") for f in fields)
+    inherited = (p for p in reading.premises if not (apart and p.field.startswith("strategy.")))
+    return [*own, *(p for p in inherited if p.field not in fields)]
 
 
-def _without_claims(document: Document, reading: TypedReading) -> str:
-    """Lines with figures that the reading says nothing of, in words."""
+def _without_claims(figures: Iterable[int], reading: TypedReading) -> str:
+    """Those of ``figures`` that the reading says nothing of, in words."""
     told = {c.line for c in reading.claims} | {p.line for p in reading.premises}
     told |= {p.line for rows in reading.configurations.values() for p in rows}
-    seen = audit_document(document, {}, None)
-    left = sorted({c.line for c in seen.claims} - told)
+    left = sorted(set(figures) - told)
     if not left:
         return ""
     more = f" and {len(left) - _MOST_LINES} more" if len(left) > _MOST_LINES else ""

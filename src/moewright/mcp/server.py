@@ -21,7 +21,8 @@ INSTRUCTIONS: Final = (
     "moewright derives numbers about laying a Mixture-of-Experts transformer out over GPUs: plan finds the best "
     "strategy, evaluate prices one, fit says how many GPUs a model takes, serve simulates an engine, train plans a "
     "training step, place spreads experts, launch writes an engine's command, doctor reads one, judge_claims checks "
-    "figures. A spec is a mapping or YAML as docs/spec.md has it; the resource moewright://schema/spec is its JSON "
+    "figures, audit those of a document. A spec is a mapping or YAML as docs/spec.md has it; the resource "
+    "moewright://schema/spec is its JSON "
     "Schema. Figures are SI: bytes, seconds, FLOPs. Do not do this arithmetic yourself."
 )
 
@@ -113,6 +114,20 @@ def _add_engines(made: MCPServer, tools: Toolbox) -> None:
     ) -> dict[str, Any]:
         return await _run(context, lambda _: tools.judge_claims(spec, claims))
 
+    @made.tool(
+        description="Audit a strategy document: give it by path (document) or as text. With a reading (premises, "
+        "configurations, claims: the resource moewright://schema/reading) its figures are judged as you read them, "
+        "which finds far more than the built-in grammar; without one, by the grammar. Give each figure the expression "
+        "that it must follow from, and do not work it out yourself."
+    )
+    async def audit(
+        context: Context,
+        document: str | None = None,
+        text: str | None = None,
+        reading: dict[str, Any] | str | None = None,
+    ) -> dict[str, Any]:
+        return await _run(context, lambda tell: tools.audit(document, text, reading, tell))
+
     @made.tool(description="The models of the catalogue, or one explained: a name, a path, or a Hugging Face id.")
     async def models(context: Context, name: str | None = None) -> dict[str, Any]:
         return await _run(context, lambda _: tools.models(name))
@@ -133,10 +148,17 @@ def _add_resources(made: MCPServer) -> None:
 
         return json.dumps(schema())
 
+    @made.resource("moewright://schema/reading", mime_type="application/schema+json")
+    def reading_schema() -> str:
+        """JSON Schema of a reading of a document."""
+        from moewright.audit.reading.typed_reading import schema
+
+        return json.dumps(schema())
+
     @made.resource("moewright://quantities", mime_type="application/json")
     def quantities() -> str:
         """What judge_claims knows: quantity → a value as it is written, and the scopes of ``per``."""
-        from moewright.audit.reading.claims_file import QUANTITIES, SCOPES
+        from moewright.audit.reading.quantity_names import QUANTITIES, SCOPES
 
         return json.dumps({"quantities": QUANTITIES, "per": SCOPES})
 

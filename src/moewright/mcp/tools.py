@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moewright.case.case import Case
 from moewright.case.file.load import case_of
 from moewright.errors import SpecError
 from moewright.mcp.bounded_results import MOST_INPUT, check_paths, inside
+
+if TYPE_CHECKING:
+    from moewright.audit.audit_record import Audit
 
 Progress = Callable[[float], None]
 
@@ -138,6 +141,38 @@ class Toolbox:
         raw = _mapping(spec, "spec")
         check_paths(raw, self.root)
         return judge_claims(raw, claims, str(self.root / "spec.yaml")).to_dict()
+
+    def audit(
+        self, document: str | None, text: str | None, reading: dict[str, Any] | str | None, tell: Progress
+    ) -> dict[str, Any]:
+        """Verdicts on a document, by the caller's ``reading`` of it where there is one."""
+        from moewright.audit.audit_document import audit_by_reading, audit_document
+        from moewright.audit.reading.typed_reading import typed_reading
+        from moewright.audit.text.document import parse, read_text
+
+        if (document is None) == (text is None):
+            raise SpecError("expected one of document (a path) and text (the document itself)", field="document")
+        if document is not None:
+            text = read_text(inside(self.root, document, "document"))
+        if text is None or len(text) > MOST_INPUT:
+            raise SpecError(f"is longer than {MOST_INPUT} characters", field="text")
+        parsed = parse(text, document or "text")
+        tell(0.2)
+        if reading is None:
+            return _answer(audit_document(parsed, {}, None))
+        found = typed_reading(_mapping(reading, "reading"), "reading")
+        return _answer(audit_by_reading(parsed, found, {}, "reading"))
+
+
+def _answer(found: Audit) -> dict[str, Any]:
+    """An audit, the worst verdicts first, without the tables of the better plan."""
+    from moewright.audit.audit_record import WORST_FIRST
+
+    answer = found.to_dict()
+    order = [str(v) for v in WORST_FIRST]
+    answer["claims"] = sorted(answer["claims"], key=lambda c: (order.index(c["verdict"]), c["line"]))
+    answer["better"] = {**answer["better"], "plan": None} if answer["better"] else None
+    return answer
 
 
 def _mapping(spec: dict[str, Any] | str, field: str) -> dict[str, Any]:

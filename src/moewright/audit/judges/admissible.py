@@ -177,6 +177,18 @@ def admitted(claim: Claim, part: Part, found: Clauses, c: Context, doubts: Doubt
     return not_checked(claim, reason) if reason else claim
 
 
+def admitted_by_name(claim: Claim, part: Part, c: Context) -> Claim:
+    """``claim`` on a figure of which a reader tells the quantity and its scope: not checked by what it stands on alone,
+    guesses, conventions and estimates of time."""
+    if claim.verdict not in (Verdict.WRONG, Verdict.IMPOSSIBLE) or part.meaning is None:
+        return claim
+    wrong = claim.verdict is Verdict.WRONG
+    reason = (_by_convention(part.figure.number, part.meaning, c) if wrong else "") or _on_doubt(
+        part, part.meaning, claim, c, Doubts({})
+    )
+    return not_checked(claim, reason) if reason else claim
+
+
 def _beside(n: Number, right: float, found: Clauses) -> bool:
     """Whether another figure of the statement is what ``n`` is said not to be: 8 KV heads, after TP 4 each has 2."""
     return any(f.number.at != n.at and f.role != "operand" and matches(f.number, right) for f in found.figures)
@@ -266,6 +278,19 @@ def _of_another(part: Part, meaning: Meaning, c: Context) -> str:
     scopes = _scopes_near(meaning.explicit, named)
     if splits_off(part.figure, part.statement):  # what tensor parallelism leaves of it is said apart
         scopes = [x for x in scopes if "gpu" not in x]
+    if reason := _by_convention(n, meaning, c):
+        return reason
+    for name in names:
+        for scope in scopes:
+            if (name, scope) == (meaning.name, meaning.explicit):
+                continue
+            if any(r.value and matches(n, r.value) for r in c.readings(name, scope)):
+                return f"it is right for {label(name, scope)}, and the text does not say which is meant"
+    return ""
+
+
+def _by_convention(n: Number, meaning: Meaning, c: Context) -> str:
+    """A usual estimate, or way of counting, by which a figure is right."""
     gpus = c.facts.case.cluster.gpus
     if "gpu" in meaning.explicit and meaning.name.startswith(("memory", "count.parameters")):
         whole = c.readings(meaning.name, meaning.explicit - {"gpu"})
@@ -287,12 +312,6 @@ def _of_another(part: Part, meaning: Meaning, c: Context) -> str:
         ]
         if said:
             return f"it lies within {CLOSE:.0%}, as scales, further prediction layers or padding may make"
-    for name in names:
-        for scope in scopes:
-            if (name, scope) == (meaning.name, meaning.explicit):
-                continue
-            if any(r.value and matches(n, r.value) for r in c.readings(name, scope)):
-                return f"it is right for {label(name, scope)}, and the text does not say which is meant"
     return ""
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from moewright.audit.audit_record import FAILING, Claim, Verdict
-from moewright.audit.judges.admissible import Doubts, admitted
+from moewright.audit.judges.admissible import admitted_by_name
 from moewright.audit.judges.equalities import FINE, judge_equality, name
 from moewright.audit.judges.figures import Context, judge_figure, label, unit_of
 from moewright.audit.judges.sums import Part
@@ -16,7 +16,7 @@ from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.meaning import Meaning
 from moewright.audit.reading.restated import known_sizes
 from moewright.audit.reading.typed_reading import REFERENCE, TypedClaim, node_of
-from moewright.audit.text.clauses import Clauses, Equality, Figure
+from moewright.audit.text.clauses import Equality, Figure
 from moewright.audit.text.document import Statement, normal
 from moewright.audit.text.expressions import Node, evaluate, numbers_in
 from moewright.audit.text.numbers import Number
@@ -41,9 +41,12 @@ _IN_WORDS: Final = {
 FactsOf = Callable[[str], Facts]
 
 
-def judge_typed(claims: Sequence[TypedClaim], lines: Sequence[str], facts_of: FactsOf, file: str) -> Iterator[Claim]:
+def judge_typed(
+    claims: Sequence[TypedClaim], lines: Sequence[str], facts_of: FactsOf, file: str, admit: bool = True
+) -> Iterator[Claim]:
     """A verdict on each of ``claims``. ``lines``: the document, or none where there is none to hold them against;
-    ``facts_of``: the facts of a configuration by its name. Raises SpecError for a name that nothing has."""
+    ``facts_of``: the facts of a configuration by its name; ``admit``: leave what stands on guesses, conventions and
+    estimates of time unjudged. Raises SpecError for a name that nothing has."""
     here = [_numbers_of(line) for line in lines]
     every = frozenset().union(*here)
     named = {c.id: c for c in claims if c.id}
@@ -58,7 +61,7 @@ def judge_typed(claims: Sequence[TypedClaim], lines: Sequence[str], facts_of: Fa
             if c.quantity and (found is None or found.verdict not in FAILING):
                 if c.configuration not in contexts:
                     contexts[c.configuration] = Context(facts_of(c.configuration))
-                planned = _by_quantity(c, contexts[c.configuration])
+                planned = _by_quantity(c, contexts[c.configuration], admit)
                 better = found is None or planned.verdict is not Verdict.NOT_CHECKED
                 found = planned if better else found
             assert found is not None
@@ -71,13 +74,15 @@ def _claim(c: TypedClaim, verdict: Verdict, why: str, computed: float | None = N
     return Claim(c.line, written, what, verdict, why, c.number.value, computed, unit=unit_of(c.number))
 
 
-def _by_quantity(c: TypedClaim, context: Context) -> Claim:
-    """What the planner has for a claim; nothing fails that stands on a guess, or on a convention."""
-    text = f"{label(c.quantity, c.scope)}: {c.value}"
+def _by_quantity(c: TypedClaim, context: Context, admit: bool) -> Claim:
+    """What the planner has for a claim."""
+    text = f"{c.quantity}: {c.value}" + (f" per {' and '.join(sorted(c.scope))}" if c.scope else "")
     statement = Statement(c.line, text, c.quantity, c.value, (), "item")
     figure, meaning = Figure(c.number, "lone", ""), Meaning(c.quantity, (c.scope,), c.scope)
     found = judge_figure(figure, statement, meaning, context)
-    return admitted(found, Part(figure, statement, meaning), Clauses(), context, Doubts({}))
+    if not admit:
+        return found
+    return admitted_by_name(found, Part(figure, statement, meaning), context)
 
 
 def _by_expression(

@@ -1,70 +1,25 @@
 """Claims in YAML, for use in CI: ``claims: [{quantity: memory.total, value: 69 MB, per: gpu}]`` beside the sections of
-a spec file, or with ``spec: FILE``."""
+a spec file, or with ``spec: FILE``; an ``expression`` of other claims as in a typed reading."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import yaml
 
-from moewright.audit.audit_record import Audit, Claim
+from moewright.audit.audit_record import Audit
 from moewright.audit.judges.better import better_of
-from moewright.audit.judges.figures import Context, judge_figure
-from moewright.audit.quantities.readings import Facts, Scope, facts_of
+from moewright.audit.judges.typed_claims import judge_typed
+from moewright.audit.quantities.readings import Facts, facts_of
 from moewright.audit.reading.document_case import Assumption, Setting
-from moewright.audit.reading.meaning import Meaning
-from moewright.audit.text.clauses import Figure
-from moewright.audit.text.document import Statement, normal, read_text
-from moewright.audit.text.numbers import number_at
+from moewright.audit.reading.typed_reading import typed_claims
+from moewright.audit.text.document import read_text
 from moewright.case.file.files import read_mapping
 from moewright.case.file.load import SECTIONS, case_of, load
 from moewright.errors import InfeasibleError, SpecError
 from moewright.planning.complete import complete
-
-#: quantity → the unit that its value has
-QUANTITIES: Final[dict[str, str]] = {
-    **{
-        f"memory.{part}": "69 MB"
-        for part in ("attention", "experts", "router", "vocabulary", "weights", "kv_cache", "activations", "buffers")
-    },
-    "memory.total": "69 MB",
-    "memory.free": "63 GB",
-    "memory.utilization": "0.11 %",
-    "memory.headroom": "99.8 %",
-    **{f"compute.{part}": "4.3 TFLOP" for part in ("attention", "projections", "scores", "experts", "router", "total")},
-    "compute.utilization": "24 %",
-    "compute.headroom": "76 %",
-    **{f"communication.{part}": "20 MB" for part in ("attention", "experts", "dispatch", "combine", "total")},
-    **{
-        f"time.{part}": "2.3 ms"
-        for part in (
-            "total",
-            "compute",
-            "communication",
-            "attention",
-            "experts",
-            "dispatch",
-            "combine",
-            "bubble",
-            "bound",
-        )
-    },
-    "throughput.tokens": "56 M tokens/s",
-    "throughput.sequences": "55 K sequences/s",
-    "share.communication": "55 %",
-    "share.bubble": "0 %",
-    "share.straggler": "1.04",
-    **{
-        f"count.{part}": "8"
-        for part in (
-            *("experts", "modules", "modules.experts", "modules.attention", "heads", "layers", "tokens", "sequences"),
-            "parameters",
-        )
-    },
-}
-SCOPES: Final = ("gpu", "layer", "expert", "token", "active", "all")
 
 
 def audit_claims(path: str, assumed: dict[str, Any], spec: str | None) -> Audit:
@@ -102,9 +57,9 @@ def judge_claims(spec: dict[str, Any], entries: Sequence[Any], path: str) -> Aud
 
 def _judged(setting: Setting, entries: Sequence[Any], lines: list[int], path: str) -> Audit:
     facts = _facts(setting)
-    context = Context(facts)
-    found = [_claim(entry, i, lines[i] if i < len(lines) else 1, path, context) for i, entry in enumerate(entries)]
-    return Audit(path, (), tuple(setting.assumed.values()), (), tuple(found), better_of(facts)[0])
+    claims = typed_claims(entries, path, lines)
+    found = tuple(judge_typed(claims, (), lambda _: facts, path, admit=False))
+    return Audit(path, (), tuple(setting.assumed.values()), (), found, better_of(facts)[0])
 
 
 def _facts(setting: Setting) -> Facts:
@@ -127,34 +82,3 @@ def _lines(text: str) -> list[int]:
         if key.value == "claims":
             return [item.start_mark.line + 1 for item in value.value]
     return []
-
-
-def _claim(entry: Any, index: int, line: int, path: str, context: Context) -> Claim:
-    field = f"claims.{index}"
-    if not isinstance(entry, dict) or not {"quantity", "value"} <= set(entry) <= {"quantity", "value", "per"}:
-        raise SpecError(
-            f"got {str(entry)[:60]!r}; expected a mapping with quantity, value and, if wanted, per",
-            file=path,
-            field=field,
-        )
-    name = entry["quantity"]
-    if name not in QUANTITIES:
-        raise SpecError(
-            f"got {str(name)[:60]!r}; expected one of {', '.join(QUANTITIES)}", file=path, field=f"{field}.quantity"
-        )
-    per = entry.get("per", [])
-    scope: Scope = frozenset([per] if isinstance(per, str) else per if isinstance(per, list) else [str(per)])
-    if not scope <= set(SCOPES):
-        raise SpecError(f"got {str(per)[:60]!r}; expected some of {', '.join(SCOPES)}", file=path, field=f"{field}.per")
-    said = normal(str(entry["value"]))
-    number = number_at(said, 0) if said else None
-    like = number_at(QUANTITIES[name], 0)
-    if number is None or like is None or len(number.text) < len(said.rstrip()) or number.dim != like.dim:
-        raise SpecError(
-            f"got {str(entry['value'])[:60]!r}; expected a value such as {QUANTITIES[name]}",
-            file=path,
-            field=f"{field}.value",
-        )
-    text = f"{name}: {said}" + (f" per {' and '.join(sorted(scope))}" if scope else "")
-    statement = Statement(line, text, name, said, (), "item")
-    return judge_figure(Figure(number, "lone", ""), statement, Meaning(name, (scope,), scope), context)

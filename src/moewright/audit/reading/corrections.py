@@ -106,4 +106,6 @@ def premise_of(entry: Any, where: str, file: str) -> Premise:
         raise SpecError(f"got {str(value)[:60]!r}; expected a plain value", file=file, field=f"{where}.value")
     if type(line) is not int or line < 1:
         raise SpecError(f"got {str(line)[:60]!r}; expected a line number", file=file, field=f"{where}.line")
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
+        value = int(value)
     return Premise(name, value, line, str(entry.get("text", f"{name}: {value}"))[:400])

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 from moewright.audit.quantities.readings import Scope
-from moewright.audit.reading.claims_file import QUANTITIES, SCOPES
 from moewright.audit.reading.corrections import premise_of
+from moewright.audit.reading.document_case import FIELDS
 from moewright.audit.reading.premises import Premise
+from moewright.audit.reading.quantity_names import QUANTITIES, SCOPES
 from moewright.audit.text.document import normal
 from moewright.audit.text.expressions import Node, fold, whole
 from moewright.audit.text.numbers import Number, number_at, tokens_of
+from moewright.case.file.files import read_mapping
 from moewright.case.spelling import did_you_mean
 from moewright.errors import SpecError
 
@@ -58,6 +61,11 @@ class TypedReading:
     claims: tuple[TypedClaim, ...]
 
 
+def read_reading(path: str | Path) -> TypedReading:
+    """The reading in a file. Raises SpecError."""
+    return typed_reading(read_mapping(path), str(path))
+
+
 def typed_reading(raw: Mapping[str, Any], file: str) -> TypedReading:
     """The reading that a mapping writes. Raises SpecError."""
     unknown = [name for name in raw if name not in _PARTS]
@@ -86,9 +94,25 @@ def typed_reading(raw: Mapping[str, Any], file: str) -> TypedReading:
             file=file,
             field="claims",
         )
-    claims = tuple(_claim(entry, i, file, named) for i, entry in enumerate(entries))
-    _check_names(claims, file)
+    claims = typed_claims(entries, file, configurations=tuple(named))
     return TypedReading(reader.strip(), _premises(raw.get("premises", []), "premises", file), named, claims)
+
+
+def typed_claims(
+    entries: Sequence[Any], file: str, lines: Sequence[int] | None = None, configurations: Sequence[str] = ()
+) -> tuple[TypedClaim, ...]:
+    """The claims that ``entries`` write, each with its ``line`` of a document, or with that of ``lines`` where they are
+    of none. Raises SpecError."""
+    claims = tuple(
+        _claim(entry, i, file, configurations, None if lines is None else lines[i] if i < len(lines) else 1)
+        for i, entry in enumerate(entries)
+    )
+    seen: dict[str, int] = {}
+    for c in claims:
+        if c.id and c.id in seen:
+            raise SpecError(f"{c.id!r} is the name of claims.{seen[c.id]} too", file=file, field=f"claims.{c.index}.id")
+        seen[c.id] = c.index
+    return claims
 
 
 def _premises(rows: Any, field: str, file: str) -> tuple[Premise, ...]:
@@ -98,20 +122,29 @@ def _premises(rows: Any, field: str, file: str) -> tuple[Premise, ...]:
             file=file,
             field=field,
         )
-    return tuple(premise_of(row, f"{field}.{i}", file) for i, row in enumerate(rows))
+    return tuple(replace(premise_of(row, f"{field}.{i}", file), keyed=True) for i, row in enumerate(rows))
 
 
-def _claim(entry: Any, index: int, file: str, configurations: Mapping[str, object]) -> TypedClaim:
+def _claim(entry: Any, index: int, file: str, configurations: Sequence[str], line: int | None) -> TypedClaim:
     where = f"claims.{index}"
-    if not isinstance(entry, dict) or not {"line", "value"} <= set(entry) <= set(_FIELDS):
+    needed, known = ({"line", "value"}, _FIELDS) if line is None else ({"value"}, _FIELDS[1:])
+    whole_entry = isinstance(entry, dict) and needed <= set(entry) <= set(known)
+    if not whole_entry or (line is not None and not {"quantity", "expression"} & set(entry)):
+        wanted = "line and value" if line is None else "value, and quantity or expression"
         raise SpecError(
-            f"got {str(entry)[:60]!r}; expected a mapping with line, value and some of {', '.join(_FIELDS[2:])}",
+            f"got {str(entry)[:60]!r}; expected a mapping with {wanted}; known are {', '.join(known)}",
             file=file,
             field=where,
         )
-    line = entry["line"]
+    line = entry["line"] if line is None else line
     if type(line) is not int or line < 1:
         raise SpecError(f"got {str(line)[:60]!r}; expected a line number", file=file, field=f"{where}.line")
+    return _typed(entry, index, line, configurations, where, file)
+
+
+def _typed(
+    entry: Mapping[str, Any], index: int, line: int, configurations: Sequence[str], where: str, file: str
+) -> TypedClaim:
     said = normal(str(entry["value"]))
     number = number_at(said, 0) if said else None
     if number is None or len(number.text) < len(said.rstrip()):
@@ -121,7 +154,7 @@ def _claim(entry: Any, index: int, file: str, configurations: Mapping[str, objec
             field=f"{where}.value",
         )
     quantity, scope = entry.get("quantity", ""), _scope(entry.get("per", []), where, file)
-    if quantity and quantity not in QUANTITIES:
+    if quantity != "" and quantity not in QUANTITIES:
         near = did_you_mean(str(quantity), tuple(QUANTITIES))
         raise SpecError(
             f"got {str(quantity)[:60]!r}; {near}expected one of {', '.join(QUANTITIES)}",
@@ -169,15 +202,59 @@ def _scope(per: Any, where: str, file: str) -> Scope:
     return scope
 
 
-def _check_names(claims: Sequence[TypedClaim], file: str) -> None:
-    """Raises SpecError where two claims have one name."""
-    seen: dict[str, int] = {}
-    for c in claims:
-        if c.id and c.id in seen:
-            raise SpecError(f"{c.id!r} is the name of claims.{seen[c.id]} too", file=file, field=f"claims.{c.index}.id")
-        seen[c.id] = c.index
-
-
 def node_of(expression: str) -> Node | None:
     """The expression that a text writes, or None where it is none."""
     return whole(fold(tokens_of(normal(expression))))
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a reading."""
+    value = {"type": ["boolean", "number", "string"]}
+    premise = {
+        "type": "object",
+        "required": ["field", "value"],
+        "properties": {
+            "field": {"enum": list(FIELDS)},
+            "value": value,
+            "line": {"type": "integer", "minimum": 1},
+            "text": {"type": "string"},
+        },
+        "additionalProperties": False,
+    }
+    scope = {"enum": list(SCOPES)}
+    claim = {
+        "type": "object",
+        "required": ["line", "value"],
+        "properties": {
+            "line": {"type": "integer", "minimum": 1},
+            "value": {
+                "type": ["string", "number"],
+                "description": "the figure as written on that line, with the unit that the line or its column gives",
+            },
+            "id": {"type": "string", "pattern": f"^{_NAME.pattern}$"},
+            "quantity": {"enum": list(QUANTITIES), "description": "what the planner has"},
+            "per": {"anyOf": [scope, {"type": "array", "items": scope}]},
+            "configuration": {"type": "string"},
+            "relation": {"enum": list(RELATIONS)},
+            "expression": {
+                "type": ["string", "number"],
+                "description": "what it must follow from: numbers with units, + - * / ( ), {id} and {field}",
+            },
+            "text": {"type": "string"},
+        },
+        "additionalProperties": False,
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A reading of a document",
+        "type": "object",
+        "required": ["reader", "claims"],
+        "properties": {
+            "reader": {"type": "string", "minLength": 1, "maxLength": 120},
+            "document": {"type": "string"},
+            "premises": {"type": "array", "items": premise},
+            "configurations": {"type": "object", "additionalProperties": {"type": "array", "items": premise}},
+            "claims": {"type": "array", "maxItems": MOST_CLAIMS, "items": claim},
+        },
+        "additionalProperties": False,
+    }

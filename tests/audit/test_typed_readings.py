@@ -1,0 +1,206 @@
+"""A document as somebody else read it: held against the document, its expressions and the planner."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.command import moewright
+
+from moewright.audit.audit_document import audit, audit_by_reading, audit_document
+from moewright.audit.reading.typed_reading import read_reading, schema, typed_reading
+from moewright.audit.text.document import parse
+from moewright.audit.typed_audit import reading_yaml
+from moewright.errors import SpecError
+
+ROOT = Path(__file__).parents[2]
+TEXT = """# Mixtral-8x7B on 8 H100, EP 8, BF16
+
+| part | GB |
+|---|---|
+| weights per GPU | 14.49 |
+| cache per GPU | 32,21 |
+| both | 46.7 |
+
+A token's keys and values take 131,072 bytes over 32 layers,
+8 KV heads of 128 each. At 3.35 TB/s the step takes 13.9 ms;
+that is 58 % of the 80 GB, and eight experts are held.
+"""
+PREMISES = [
+    {"field": "model.name", "value": "Mixtral-8x7B", "line": 1},
+    {"field": "cluster.gpus", "value": 8, "line": 1},
+    {"field": "cluster.device.name", "value": "H100", "line": 1},
+    {"field": "strategy.ep", "value": 8, "line": 1},
+    {"field": "strategy.dp", "value": 8, "line": 1},
+    {"field": "model.precision", "value": "bf16", "line": 1},
+    {"field": "workload.batch", "value": 64, "line": 1},
+    {"field": "workload.sequence", "value": 2048, "line": 1},
+]
+
+
+def judged(*claims, text=TEXT, **more):
+    reading = typed_reading({"reader": "me", "premises": PREMISES, "claims": list(claims), **more}, "r.yaml")
+    return [c for c in audit_by_reading(parse(text, "d.md"), reading, {}, "r.yaml").claims if c.quantity != "premise"]
+
+
+def verdict(**claim):
+    (found,) = judged(claim)
+    return str(found.verdict)
+
+
+@pytest.mark.parametrize(
+    ("claim", "expected"),
+    [
+        ({"line": 9, "value": "131,072 bytes", "quantity": "memory.kv_cache", "per": "token"}, "holds"),
+        ({"line": 9, "value": "131072 B", "expression": "2 * 32 * 8 * 128 * 2 B"}, "holds"),
+        ({"line": 9, "value": "131072 B", "expression": "2 * 32 * 8 * 128 * 1 B"}, "wrong"),
+        ({"line": 5, "value": "14.49 GB", "quantity": "memory.weights", "per": "gpu"}, "holds"),
+        ({"line": 7, "value": "46.7 GB", "expression": "14.49 GB + 32.21 GB"}, "holds"),
+        ({"line": 7, "value": "46.7 GB", "expression": "14.49 GB + 80 GB"}, "wrong"),
+        ({"line": 10, "value": "13.9 ms", "expression": "46.7 GB / 3.35 TB/s"}, "holds"),
+        ({"line": 10, "value": "13.9 us", "expression": "46.7 GB / 3.35 TB/s"}, "wrong"),
+        ({"line": 11, "value": "58 %", "expression": "46.7 GB / 80 GB"}, "holds"),
+        ({"line": 7, "value": "46.7 GB", "relation": "<=", "expression": "80 GB"}, "holds"),
+        ({"line": 7, "value": "46.7 GB", "relation": ">", "expression": "80 GB"}, "wrong"),
+        ({"line": 7, "value": "46.7 GB", "relation": "<", "expression": "14.49 GB"}, "wrong"),
+        ({"line": 11, "value": 8, "expression": "{model.experts.count}"}, "holds"),
+        ({"line": 11, "value": 8, "expression": "{strategy.ep} / 4"}, "wrong"),
+        # nobody may fail by an estimate of time, or by what the reading does not know
+        ({"line": 10, "value": "13.9 ms", "quantity": "time.dispatch"}, "not checked"),
+        ({"line": 9, "value": "131072 B"}, "not checked"),
+        # what the document does not have
+        ({"line": 8, "value": "131072 B", "expression": "2 * 32 * 8 * 128 * 2 B"}, "not checked"),
+        ({"line": 9, "value": "131073 B", "expression": "2 * 32 * 8 * 128 * 2 B"}, "not checked"),
+        ({"line": 9, "value": "131072 B", "expression": "4681 * 28 B"}, "not checked"),
+        ({"line": 9, "value": "131072 B", "expression": "2 * 32 s"}, "not checked"),
+    ],
+)
+def test_verdicts(claim, expected):
+    assert verdict(**claim) == expected
+
+
+def test_an_error_is_told_once():
+    """A figure that follows from a wrong one as it is written holds."""
+    wrong = {"line": 7, "value": "46.7 GB", "expression": "14.49 GB + 80 GB", "id": "both"}
+    follows = {"line": 11, "value": "58 %", "expression": "{both} / 80 GB"}
+    assert [str(c.verdict) for c in judged(wrong, follows)] == ["wrong", "holds"]
+
+
+def test_a_quantity_is_asked_where_the_expression_holds():
+    claim = {"line": 9, "value": "131072 B", "expression": "2 * 32 * 8 * 128 * 2 B", "quantity": "memory.kv_cache"}
+    assert verdict(**claim, per=["token"]) == "holds"
+    assert verdict(**claim, per=["token", "layer"]) == "wrong"
+
+
+def test_each_configuration_has_its_premises():
+    claim = {"line": 11, "value": "8", "quantity": "count.experts", "per": ["gpu", "layer"]}
+    parts = {"whole": [{"field": "strategy.ep", "value": 1}, {"field": "strategy.tp", "value": 8}]}
+    alone, whole = [
+        c
+        for c in judged(claim, {**claim, "configuration": "whole"}, configurations=parts)
+        if c.quantity.startswith("count")
+    ]
+    assert (str(alone.verdict), alone.computed) == ("wrong", 1)
+    assert (str(whole.verdict), whole.configuration) == ("holds", "whole")
+
+
+def test_a_size_that_the_named_model_does_not_have_is_wrong():
+    rows = [*PREMISES, {"field": "model.hidden_size", "value": 4608, "line": 9}]
+    reading = typed_reading({"reader": "me", "premises": rows, "claims": []}, "r.yaml")
+    (claim,) = audit_by_reading(parse(TEXT, "d.md"), reading, {}, "r.yaml").claims
+    assert (claim.line, str(claim.verdict), claim.why) == (9, "wrong", "Mixtral-8x7B has 4096 (hidden_size)")
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        ({"claims": []}, "who read"),
+        ({"reader": "me", "claims": 3}, "a list of at most"),
+        ({"reader": "me", "claims": [], "notes": 1}, "unknown field"),
+        ({"reader": "me", "claims": [{"line": 0, "value": "1"}]}, "a line number"),
+        ({"reader": "me", "claims": [{"line": 1}]}, "with line and value"),
+        ({"reader": "me", "claims": [{"line": 1, "value": "many"}]}, "a number with its unit"),
+        ({"reader": "me", "claims": [{"line": 1, "value": "1 GB", "quantity": "memory.all"}]}, "expected one of"),
+        ({"reader": "me", "claims": [{"line": 1, "value": "1 s", "quantity": "memory.total"}]}, "no memory.total"),
+        ({"reader": "me", "claims": [{"line": 1, "value": "1", "expression": "2 +"}]}, "numbers with units"),
+        ({"reader": "me", "claims": [{"line": 1, "value": "1", "relation": "<="}]}, "with an expression"),
+        ({"reader": "me", "claims": [{"line": 1, "value": "1", "configuration": "x"}]}, "there are none"),
+        ({"reader": "me", "claims": [{"line": 1, "value": "1", "id": "a"}] * 2}, "claims.0 too"),
+        ({"reader": "me", "claims": [], "premises": [{"field": "model.nam", "value": 1}]}, "model.name"),
+        ({"reader": "me", "claims": [], "configurations": {"x": 3}}, "configurations.x"),
+    ],
+)
+def test_a_bad_reading_is_one_line(raw, says):
+    with pytest.raises(SpecError) as raised:
+        typed_reading(raw, "r.yaml")
+    assert says in str(raised.value)
+
+
+def test_a_name_that_nothing_has_is_told_with_those_known():
+    with pytest.raises(SpecError, match=r"'totl' is neither.*known are both"):
+        judged(
+            {"line": 7, "value": "46.7 GB", "id": "both"}, {"line": 11, "value": "58 %", "expression": "{totl} / 80 GB"}
+        )
+    with pytest.raises(SpecError, match="neither the id of another claim"):
+        judged({"line": 7, "value": "46.7 GB", "id": "both", "expression": "{both}"})
+
+
+@pytest.mark.parametrize("name", ["d1", "d2", "d3"])
+def test_what_the_grammar_read_is_a_reading(tmp_path, name):
+    """Printed and taken back, nothing fails that held, and the schema takes it."""
+    document = sorted((ROOT / "tests/audit/documents").glob("*.md"))[int(name[1]) - 1]
+    written = reading_yaml(audit(document))
+    jsonschema.validate(yaml.safe_load(written), schema())
+    file = tmp_path / "reading.yaml"
+    file.write_text(written)
+    grammar, typed = audit(document), audit(document, claims=file)
+    held = {(c.line, c.claimed) for c in grammar.claims if c.verdict == "holds"}
+    assert not [c for c in typed.claims if (c.line, c.claimed) in held and c.verdict in ("wrong", "impossible")]
+    assert sum(c.verdict == "holds" for c in typed.claims) > len(held) / 4
+    assert typed.reader == "moewright's grammar"
+
+
+@given(
+    st.integers(100, 9999).map(float),
+    st.integers(10, 99).map(float),
+    st.sampled_from([1.2, 0.8, 2, 0.5, 10]),
+)
+def test_a_quotient_rounded_to_three_places_holds_and_a_changed_one_fails(a, b, factor):
+    for times in (1, factor):
+        said = f"{times * a / b:.3g}"
+        text = f"With {a:f} GB and {b:f} GB/s it takes {float(said):g} s.\n"
+        claim = {"line": 1, "value": f"{float(said):f} s", "expression": f"{a:f} GB / ({b:f} GB/s)", "relation": "~"}
+        (found,) = judged(claim, text=text)
+        assert (found.verdict == "holds") == (times == 1)
+
+
+def test_the_command_says_whose_reading_it_is(tmp_path):
+    document, file = tmp_path / "plan.md", tmp_path / "reading.yaml"
+    document.write_text(TEXT)
+    claims = [{"line": 7, "value": "46.7 GB", "expression": "14.49 GB + 80 GB"}]
+    file.write_text(yaml.safe_dump({"reader": "Jane Doe", "premises": PREMISES, "claims": claims}))
+    done = moewright("audit", document, "--claims", file)
+    assert done.returncode == 1
+    assert "Read by Jane Doe" in done.stdout
+    assert "nothing of figures on lines" in " ".join(done.stdout.split())
+    assert json.loads(moewright("audit", document, "--claims", file, "--json").stdout)["reader"] == "Jane Doe"
+    shown = moewright("audit", document, "--claims").stdout
+    assert read_reading(_file(tmp_path / "own.yaml", shown)).premises
+    for more, says in (("--premises", "--claims"), ("--spec", "--claims")):
+        done = moewright("audit", document, "--claims", file, more, file)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert says in done.stderr
+
+
+def _file(path, text):
+    path.write_text(text)
+    return path
+
+
+def test_a_reading_of_a_document_without_claims_is_an_audit():
+    document = parse("Nothing here.\n", "d.md")
+    assert audit_document(document, {}, None).claims == ()
+    assert audit_by_reading(document, typed_reading({"reader": "me", "claims": []}, "r"), {}, "r").claims == ()
