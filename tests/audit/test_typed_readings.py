@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from tests.command import moewright
 
 from moewright.audit.audit_document import audit, audit_by_reading, audit_document
-from moewright.audit.reading.typed_reading import read_reading, schema, typed_reading
 from moewright.audit.text.document import parse
-from moewright.audit.typed_audit import reading_yaml
+from moewright.audit.typed.typed_audit import reading_yaml
+from moewright.audit.typed.typed_reading import read_reading, schema, typed_reading
+from moewright.audit.typed.typed_values import typed_value
 from moewright.errors import SpecError
 
 ROOT = Path(__file__).parents[2]
@@ -68,6 +69,13 @@ def verdict(**claim):
         ({"line": 7, "value": "46.7 GB", "relation": "<", "expression": "14.49 GB"}, "wrong"),
         ({"line": 11, "value": 8, "expression": "{model.experts.count}"}, "holds"),
         ({"line": 11, "value": 8, "expression": "{strategy.ep} / 4"}, "wrong"),
+        ({"line": 10, "value": "3.35 TB/s", "expression": "8 * 3.35 Tb/s"}, "holds"),
+        ({"line": 9, "value": "131072 B", "expression": "2 * 32 * 8 * 128 * 16 bits"}, "holds"),
+        ({"line": 9, "value": 32, "expression": "8"}, "wrong"),
+        ({"line": 9, "value": "32 layers", "expression": "{model.layers}"}, "holds"),
+        ({"line": 6, "value": "32,21 GB", "expression": "46.7 GB - 14.49 GB"}, "holds"),
+        ({"line": 11, "value": "58 %", "expression": "1 - 0.42"}, "not checked"),
+        ({"line": 11, "value": "58 %", "expression": "0.58"}, "holds"),
         # nobody may fail by an estimate of time, or by what the reading does not know
         ({"line": 10, "value": "13.9 ms", "quantity": "time.dispatch"}, "not checked"),
         ({"line": 9, "value": "131072 B"}, "not checked"),
@@ -83,10 +91,90 @@ def test_verdicts(claim, expected):
 
 
 def test_an_error_is_told_once():
-    """A figure that follows from a wrong one as it is written holds."""
+    """A figure that follows from a wrong one holds, whether from what is written or from what ought to be."""
     wrong = {"line": 7, "value": "46.7 GB", "expression": "14.49 GB + 80 GB", "id": "both"}
     follows = {"line": 11, "value": "58 %", "expression": "{both} / 80 GB"}
     assert [str(c.verdict) for c in judged(wrong, follows)] == ["wrong", "holds"]
+    wrong["expression"] = "14.49 GB * 8"
+    right = {"line": 11, "value": "80 GB", "expression": "{both} - {both} * 0 - 35.92 GB"}
+    text = TEXT + "35.92\n"
+    found = judged(wrong, right, text=text)
+    assert [str(c.verdict) for c in found] == ["wrong", "holds"]
+    assert "46.7 GB of line 7 put right" in found[1].why
+
+
+def test_names_stand_for_expressions():
+    let = {"token": "{heads} * 128 * 2 B * 2", "heads": "8"}
+    claim = {"line": 9, "value": "131072 B", "expression": "{token} * 32"}
+    (found,) = judged(claim, let=let)
+    assert found.verdict == "holds"
+    (found,) = judged(claim, let={**let, "heads": "17.5"})
+    assert found.why == "17.5 of its expression stands nowhere in the document"
+    (found,) = judged(claim, let={"token": "{token} * 2"})
+    assert found.verdict == "not checked"
+    for bad, says in (({"1a": "2"}, "a name of letters"), ({"a": "2 +"}, "let.a"), ([], "expressions by names")):
+        with pytest.raises(SpecError, match=says):
+            judged(claim, let=bad)
+
+
+@pytest.mark.parametrize(
+    ("written", "line", "value"),
+    [
+        ("70,6 Mrd.", "hat 70,6 Mrd. Parameter", 70.6e9),
+        ("128.256", "mit 128.256 Token, also 0,5 GB", 128256),
+        ("128.256", "takes 128.256 ms, 1,024 tokens", 128.256),
+        ("1.234.567", "", 1234567),
+        ("\u221278 %", "", -0.78),
+        ("$7.20/h", "", 7.2),
+        ("3,80 €", "", 3.8),
+        ("1.35x", "", 1.35),
+        ("5.2×", "", 5.2),
+        ("32 micro-batches", "", 32),
+        ("4,352 元", "", 4352),
+        ("0,125", "", 0.125),
+        ("28.3 days", "", 28.3 * 86400),
+        ("50 Gb/s", "", 6.25e9),
+        ("4.5 bits", "", 0.5625),
+        ("0.5625 B", "", 0.5625),
+    ],
+)
+def test_values_as_people_write_them(written, line, value):
+    assert typed_value(written, line).value == pytest.approx(value)
+
+
+@pytest.mark.parametrize("written", ["many", "3/4", "2 * 3", "4 of 8", "", "12 GB = 3"])
+def test_what_is_no_value(written):
+    assert typed_value(written) is None
+
+
+def test_premises_as_people_write_them():
+    rows = [
+        [{"field": "model.precision", "value": "FP8"}, {"field": "cluster.device.mfu", "value": "45 %"}],
+        {"field": "workload.sequence", "value": "128,000"},
+        {"field": "model.name", "value": "no such model"},
+        {"field": "workload.kind", "value": "training"},
+    ]
+    reading = typed_reading({"reader": "me", "premises": rows, "claims": []}, "r.yaml")
+    assert [p.value for p in reading.premises] == ["fp8", 0.45, 128000]
+    assert ["no such model" in u.reason or "expressions alone" in u.reason for u in reading.unread] == [True, True]
+
+
+def test_redundant_experts_are_of_a_strategy():
+    rows = [{"field": "strategy.ep", "value": 5}, {"field": "strategy.dp", "value": 5}]
+    rows += [{"field": "cluster.gpus", "value": 5}, {"field": "cluster.gpus_per_node", "value": 5}]
+    claim = {"line": 11, "value": 2, "quantity": "count.experts", "per": ["gpu", "layer"], "configuration": "x"}
+    text = TEXT + "2\n"
+    for more, verdicts in (([], {"contradicted"}), ([{"field": "strategy.redundant", "value": 2}], set())):
+        found = judged({**claim, "line": 12}, configurations={"x": rows + more}, text=text)
+        assert {str(c.verdict) for c in found} & {"contradicted"} == verdicts
+
+
+def test_every_mistake_is_told_at_once():
+    claims = [{"line": 1, "value": "many"}, {"line": 2, "value": "1"}, {"line": 3, "value": "2", "relation": "is"}]
+    with pytest.raises(SpecError) as raised:
+        typed_reading({"reader": "me", "claims": claims}, "r.yaml")
+    assert "claims.0 (line 1).value" in str(raised.value)
+    assert "claims.2 (line 3).relation" in str(raised.value)
 
 
 def test_a_quantity_is_asked_where_the_expression_holds():
@@ -144,7 +232,7 @@ def test_a_name_that_nothing_has_is_told_with_those_known():
         judged(
             {"line": 7, "value": "46.7 GB", "id": "both"}, {"line": 11, "value": "58 %", "expression": "{totl} / 80 GB"}
         )
-    with pytest.raises(SpecError, match="neither the id of another claim"):
+    with pytest.raises(SpecError, match="nor the id of another claim"):
         judged({"line": 7, "value": "46.7 GB", "id": "both", "expression": "{both}"})
 
 

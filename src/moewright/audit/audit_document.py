@@ -21,13 +21,13 @@ from moewright.audit.reading.corrections import read_premises
 from moewright.audit.reading.document_case import Setting, parse_assume
 from moewright.audit.reading.premises import Premise, keyed_premises, premises_of, told_premises
 from moewright.audit.reading.restated import inferred, judge_premises, judge_strategy
-from moewright.audit.reading.typed_reading import TypedReading
 from moewright.audit.reading.wordings import PARAMETERS
 from moewright.audit.setting_facts import accepted_setting, facts_of_setting
 from moewright.audit.tables.columns import judge_columns
 from moewright.audit.tables.row_references import judge_references
 from moewright.audit.text.clauses import Clauses, clauses_of
 from moewright.audit.text.document import MOST_STATEMENTS, Document, Statement, parse, read_text
+from moewright.audit.typed.typed_reading import TypedReading
 from moewright.errors import SpecError
 
 _YAML: Final = (".yaml", ".yml")
@@ -55,7 +55,7 @@ def audit(
     if Path(path).suffix.lower() in _YAML:
         if own is not None:
             raise SpecError("is for documents; claims in YAML come with a spec", file=str(path), field="--premises")
-        from moewright.audit.reading.claims_file import audit_claims
+        from moewright.audit.typed.claims_file import audit_claims
 
         return audit_claims(str(path), assumed, spec)
     document = parse(read_text(path), str(path))
@@ -65,19 +65,20 @@ def audit(
 def _by_reading(
     path: str | Path, claims: str | Path, assumed: dict[str, object], spec: str | None, premises: str | Path | None
 ) -> Audit:
-    from moewright.audit.reading.typed_reading import read_reading
+    from moewright.audit.typed.typed_reading import read_reading
 
     for option, given in (("--spec", spec), ("--premises", premises)):
         if given is not None:
             raise SpecError("contradicts --claims, whose file gives the premises", field=option)
     if Path(path).suffix.lower() in _YAML:
         raise SpecError("is for documents; claims in YAML are a reading already", file=str(path), field="--claims")
-    return audit_by_reading(parse(read_text(path), str(path)), read_reading(claims), assumed, str(claims))
+    document = parse(read_text(path), str(path))
+    return audit_by_reading(document, read_reading(claims, document.lines), assumed, str(claims))
 
 
 def audit_by_reading(document: Document, reading: TypedReading, assumed: dict[str, object], file: str) -> Audit:
     """The audit of ``document`` by somebody's ``reading`` of it, which ``file`` gives. Raises SpecError."""
-    from moewright.audit.typed_audit import audit_reading
+    from moewright.audit.typed.typed_audit import audit_reading
 
     figures = [c.line for c in audit_document(document, {}, None).claims]
     return audit_reading(document, reading, assumed, file, figures)

@@ -92,7 +92,7 @@ def audit(
 def _printed(found: Audit, option: str) -> str:
     """What was read, as YAML: premises alone, or all."""
     if option == "--claims":
-        from moewright.audit.typed_audit import reading_yaml
+        from moewright.audit.typed.typed_audit import reading_yaml
 
         return reading_yaml(found)
     from moewright.audit.reading.corrections import premises_yaml

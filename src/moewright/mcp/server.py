@@ -151,14 +151,14 @@ def _add_resources(made: MCPServer) -> None:
     @made.resource("moewright://schema/reading", mime_type="application/schema+json")
     def reading_schema() -> str:
         """JSON Schema of a reading of a document."""
-        from moewright.audit.reading.typed_reading import schema
+        from moewright.audit.typed.typed_reading import schema
 
         return json.dumps(schema())
 
     @made.resource("moewright://quantities", mime_type="application/json")
     def quantities() -> str:
         """What judge_claims knows: quantity → a value as it is written, and the scopes of ``per``."""
-        from moewright.audit.reading.quantity_names import QUANTITIES, SCOPES
+        from moewright.audit.typed.quantity_names import QUANTITIES, SCOPES
 
         return json.dumps({"quantities": QUANTITIES, "per": SCOPES})
 

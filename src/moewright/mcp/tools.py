@@ -136,7 +136,7 @@ class Toolbox:
 
     def judge_claims(self, spec: dict[str, Any] | str, claims: list[dict[str, Any]]) -> dict[str, Any]:
         """Verdicts on typed claims about the strategy of a spec, each with its derivation."""
-        from moewright.audit.reading.claims_file import judge_claims
+        from moewright.audit.typed.claims_file import judge_claims
 
         raw = _mapping(spec, "spec")
         check_paths(raw, self.root)
@@ -147,8 +147,8 @@ class Toolbox:
     ) -> dict[str, Any]:
         """Verdicts on a document, by the caller's ``reading`` of it where there is one."""
         from moewright.audit.audit_document import audit_by_reading, audit_document
-        from moewright.audit.reading.typed_reading import typed_reading
         from moewright.audit.text.document import parse, read_text
+        from moewright.audit.typed.typed_reading import typed_reading
 
         if (document is None) == (text is None):
             raise SpecError("expected one of document (a path) and text (the document itself)", field="document")
@@ -160,7 +160,7 @@ class Toolbox:
         tell(0.2)
         if reading is None:
             return _answer(audit_document(parsed, {}, None))
-        found = typed_reading(_mapping(reading, "reading"), "reading")
+        found = typed_reading(_mapping(reading, "reading"), "reading", parsed.lines)
         return _answer(audit_by_reading(parsed, found, {}, "reading"))
 
 

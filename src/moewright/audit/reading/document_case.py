@@ -46,7 +46,7 @@ MISSING: Final[dict[str, Any]] = {
     "workload.batch": 256,
     "workload.sequence": 128,
 }
-STRATEGY: Final = ("ep", "etp", "tp", "dp", "pp", "cp", "replicas", "micro_batches", "broadcast")
+STRATEGY: Final = ("ep", "etp", "tp", "dp", "pp", "cp", "replicas", "micro_batches", "redundant", "broadcast")
 FIELDS: Final = (
     *DEFAULTS,
     *MISSING,
@@ -252,6 +252,7 @@ def strategies(setting: Setting) -> tuple[dict[str, StrategySpec], str]:
     found_readings: dict[str, StrategySpec] = {}
     reason = ""
     for want in _candidates(setting, sizes):
+        want = replace(want, redundant=sizes["redundant"]) if "redundant" in sizes else want
         try:
             found_readings["split"] = _legal(setting.case, want)
             break

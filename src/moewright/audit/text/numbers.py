@@ -101,7 +101,8 @@ _COUNTS: Final = {
 _SECOND: Final = r"(?:/\s?s(?:ec(?:ond)?)?\b|\s?per second\b|ps\b|/秒|每秒)"
 _UNIT: Final = re.compile(
     r"\s?(?:"
-    rf"(?P<bits>[KMGT]?)(?:bit/s|bits/s|bps\b)"
+    rf"(?P<bits>[KMGT]?)(?:bit/s|bits/s|bps\b|(?<=[KMGT])b/s(?:ec)?\b)"
+    r"|(?P<bit>bits?)\b(?![-/])"
     rf"|(?P<flops>[kKMGTPE]?|mega|giga|tera|peta)\s?(?P<flop>FLOPS?|FLOPs|[Ff]lop[sS]?|OPS)(?P<flopsec>{_SECOND})?(?![A-Za-z])"
     rf"|(?P<bytes>[KMGTPE]i?|k)?(?:B(?:ytes?)?|bytes?)(?P<bytesec>{_SECOND})?(?![A-Za-z]|(?<=B)\d)"
     r"|(?P<gf>[GTPE])F(?P<gfsec>/s(?:ec)?)?(?![A-Za-z0-9])"
@@ -312,7 +313,7 @@ def _is_byte(unit: str, n: Number, text: str, end: int) -> bool:
     """A bare B: bytes behind a space or a size of an element; else 10⁹, as in 671B parameters."""
     if re.match(r"\s?(?:total |active |activated )?(?:param|tokens?\b|参数)", text[end:], re.IGNORECASE):
         return False
-    if n.value * 4 != int(n.value * 4) or (n.value != int(n.value) and n.value > _WIDEST):  # no fraction of a byte
+    if n.value * 16 != int(n.value * 16) or (n.value != int(n.value) and n.value > _WIDEST):  # no fraction of a byte
         return False
     return unit[0].isspace() or n.value in (0.5, 1.0, 2.0, 4.0) or n.value >= 1e5
 
@@ -356,6 +357,8 @@ def _applied(n: Number, u: re.Match[str], text: str) -> Number:
     if u["bits"] is not None:
         factor = PREFIX[u["bits"]] / 8
         return _scaled(n, factor, factor, BYTE_RATE, written)
+    if u["bit"]:
+        return _scaled(n, 1 / 8, 1 / 8, BYTES, written)
     if u["gf"]:
         return _scaled(n, PREFIX[u["gf"]], PREFIX[u["gf"]], FLOP_RATE if u["gfsec"] else FLOP, written, not u["gfsec"])
     if u["flop"]:

@@ -11,11 +11,11 @@ import yaml
 
 from moewright.audit.audit_record import Audit
 from moewright.audit.judges.better import better_of
-from moewright.audit.judges.typed_claims import judge_typed
 from moewright.audit.quantities.readings import Facts, facts_of
 from moewright.audit.reading.document_case import Assumption, Setting
-from moewright.audit.reading.typed_reading import typed_claims
 from moewright.audit.text.document import read_text
+from moewright.audit.typed.typed_claims import judge_typed
+from moewright.audit.typed.typed_reading import typed_claims
 from moewright.case.file.files import read_mapping
 from moewright.case.file.load import SECTIONS, case_of, load
 from moewright.errors import InfeasibleError, SpecError

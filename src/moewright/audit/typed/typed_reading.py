@@ -1,24 +1,26 @@
 """A document as somebody read it: premises, configurations and claims with their types, in YAML.
 
-``{reader: NAME, premises: [...], configurations: {NAME: [...]}, claims: [...]}``; a claim is of a quantity that the
-planner knows, or stands in a relation to an expression of other figures."""
+``{reader: NAME, premises: [...], configurations: {NAME: [...]}, let: {...}, claims: [...]}``; a claim is of a quantity
+that the planner knows, or stands in a relation to an expression of other figures."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from moewright.audit.audit_record import Unread
 from moewright.audit.quantities.readings import Scope
-from moewright.audit.reading.corrections import premise_of
 from moewright.audit.reading.document_case import FIELDS
 from moewright.audit.reading.premises import Premise
-from moewright.audit.reading.quantity_names import QUANTITIES, SCOPES
 from moewright.audit.text.document import normal
 from moewright.audit.text.expressions import Node, fold, whole
 from moewright.audit.text.numbers import Number, number_at, tokens_of
+from moewright.audit.typed.quantity_names import QUANTITIES, SCOPES
+from moewright.audit.typed.typed_premises import typed_premises
+from moewright.audit.typed.typed_values import typed_value
 from moewright.case.file.files import read_mapping
 from moewright.case.spelling import did_you_mean
 from moewright.errors import SpecError
@@ -27,8 +29,10 @@ from moewright.errors import SpecError
 RELATIONS: Final = ("=", "~", "<=", ">=", "<", ">")
 #: claims of a reading that are taken
 MOST_CLAIMS: Final = 2000
+#: mistakes that are told at once
+MOST_ERRORS: Final = 8
 _FIELDS: Final = ("line", "value", "id", "quantity", "per", "configuration", "relation", "expression", "text")
-_PARTS: Final = ("reader", "document", "premises", "configurations", "claims")
+_PARTS: Final = ("reader", "document", "premises", "configurations", "let", "claims")
 _NAME: Final = re.compile(r"[A-Za-z_][\w.]{0,59}")
 #: a figure or a premise that an expression names
 REFERENCE: Final = re.compile(r"\{([^{}]*)\}")
@@ -53,21 +57,24 @@ class TypedClaim:
 
 @dataclass(frozen=True, slots=True)
 class TypedReading:
-    """A reading: whose it is, premises of the document, those that each configuration has besides, and claims."""
+    """A reading: whose it is, premises of the document, those that each configuration has besides, claims, ``let``:
+    expressions by names, and ``unread``: premises that no case has."""
 
     reader: str
     premises: tuple[Premise, ...]
     configurations: Mapping[str, tuple[Premise, ...]]
     claims: tuple[TypedClaim, ...]
+    let: Mapping[str, str]
+    unread: tuple[Unread, ...] = ()
 
 
-def read_reading(path: str | Path) -> TypedReading:
-    """The reading in a file. Raises SpecError."""
-    return typed_reading(read_mapping(path), str(path))
+def read_reading(path: str | Path, lines: Sequence[str] = ()) -> TypedReading:
+    """The reading in a file, of a document of these ``lines``. Raises SpecError."""
+    return typed_reading(read_mapping(path), str(path), lines)
 
 
-def typed_reading(raw: Mapping[str, Any], file: str) -> TypedReading:
-    """The reading that a mapping writes. Raises SpecError."""
+def typed_reading(raw: Mapping[str, Any], file: str, lines: Sequence[str] = ()) -> TypedReading:
+    """The reading that a mapping writes; ``lines``: the document. Raises SpecError."""
     unknown = [name for name in raw if name not in _PARTS]
     if unknown:
         raise SpecError(f"unknown field; known are {', '.join(_PARTS)}", file=file, field=str(unknown[0])[:60])
@@ -85,7 +92,9 @@ def typed_reading(raw: Mapping[str, Any], file: str) -> TypedReading:
             file=file,
             field="configurations",
         )
-    named = {str(name): _premises(rows, f"configurations.{name}", file) for name, rows in parts.items()}
+    unread: dict[tuple[int, str], Unread] = {}
+    premises = typed_premises(raw.get("premises", []), "premises", file, unread)
+    named = {str(n): typed_premises(rows, f"configurations.{n}", file, unread) for n, rows in parts.items()}
     entries = raw.get("claims")
     if not isinstance(entries, list) or len(entries) > MOST_CLAIMS:
         raise SpecError(
@@ -94,38 +103,62 @@ def typed_reading(raw: Mapping[str, Any], file: str) -> TypedReading:
             file=file,
             field="claims",
         )
-    claims = typed_claims(entries, file, configurations=tuple(named))
-    return TypedReading(reader.strip(), _premises(raw.get("premises", []), "premises", file), named, claims)
+    let = _let(raw.get("let", {}), file)
+    claims = typed_claims(entries, file, configurations=tuple(named), document=lines)
+    both = next((c for c in claims if c.id in let), None)
+    if both is not None:
+        raise SpecError(f"{both.id!r} is a name of let too", file=file, field=f"claims.{both.index}.id")
+    return TypedReading(reader.strip(), premises, named, claims, let, tuple(unread.values()))
+
+
+def _let(raw: Any, file: str) -> dict[str, str]:
+    """Expressions by names. Raises SpecError."""
+    if not isinstance(raw, dict):
+        raise SpecError(
+            f"got {str(raw)[:60]!r}; expected expressions by names: {{token: 2 * 8 * 128 * 2 B}}",
+            file=file,
+            field="let",
+        )
+    for name, expression in raw.items():
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise SpecError(f"got {str(name)[:60]!r}; expected a name of letters and digits", file=file, field="let")
+        _check_expression(str(expression), f"let.{name}", file)
+    return {name: str(expression) for name, expression in raw.items()}
 
 
 def typed_claims(
-    entries: Sequence[Any], file: str, lines: Sequence[int] | None = None, configurations: Sequence[str] = ()
+    entries: Sequence[Any],
+    file: str,
+    lines: Sequence[int] | None = None,
+    configurations: Sequence[str] = (),
+    document: Sequence[str] = (),
 ) -> tuple[TypedClaim, ...]:
     """The claims that ``entries`` write, each with its ``line`` of a document, or with that of ``lines`` where they are
-    of none. Raises SpecError."""
-    claims = tuple(
-        _claim(entry, i, file, configurations, None if lines is None else lines[i] if i < len(lines) else 1)
-        for i, entry in enumerate(entries)
-    )
+    of none. Raises SpecError, which tells all mistakes at once."""
+    claims: list[TypedClaim] = []
+    errors: list[SpecError] = []
     seen: dict[str, int] = {}
-    for c in claims:
-        if c.id and c.id in seen:
-            raise SpecError(f"{c.id!r} is the name of claims.{seen[c.id]} too", file=file, field=f"claims.{c.index}.id")
-        seen[c.id] = c.index
-    return claims
+    for i, entry in enumerate(entries):
+        line = None if lines is None else lines[i] if i < len(lines) else 1
+        try:
+            c = _claim(entry, i, file, configurations, line, document)
+            if c.id and c.id in seen:
+                raise SpecError(f"{c.id!r} is the name of claims.{seen[c.id]} too", field=f"claims.{i}.id")
+        except SpecError as error:
+            errors.append(error)
+        else:
+            seen[c.id] = i
+            claims.append(c)
+    if errors:
+        more = "; ".join(f"{e.field}: {e.problem}" for e in errors[1:MOST_ERRORS])
+        rest = f"; and {len(errors) - MOST_ERRORS} more" if len(errors) > MOST_ERRORS else ""
+        raise SpecError(f"{errors[0].problem}{'; ' if more else ''}{more}{rest}", file=file, field=errors[0].field)
+    return tuple(claims)
 
 
-def _premises(rows: Any, field: str, file: str) -> tuple[Premise, ...]:
-    if not isinstance(rows, list):
-        raise SpecError(
-            f"got {str(rows)[:60]!r}; expected a list such as [{{field: cluster.gpus, value: 64, line: 3}}]",
-            file=file,
-            field=field,
-        )
-    return tuple(replace(premise_of(row, f"{field}.{i}", file), keyed=True) for i, row in enumerate(rows))
-
-
-def _claim(entry: Any, index: int, file: str, configurations: Sequence[str], line: int | None) -> TypedClaim:
+def _claim(
+    entry: Any, index: int, file: str, configurations: Sequence[str], line: int | None, document: Sequence[str]
+) -> TypedClaim:
     where = f"claims.{index}"
     needed, known = ({"line", "value"}, _FIELDS) if line is None else ({"value"}, _FIELDS[1:])
     whole_entry = isinstance(entry, dict) and needed <= set(entry) <= set(known)
@@ -139,20 +172,28 @@ def _claim(entry: Any, index: int, file: str, configurations: Sequence[str], lin
     line = entry["line"] if line is None else line
     if type(line) is not int or line < 1:
         raise SpecError(f"got {str(line)[:60]!r}; expected a line number", file=file, field=f"{where}.line")
-    return _typed(entry, index, line, configurations, where, file)
-
-
-def _typed(
-    entry: Mapping[str, Any], index: int, line: int, configurations: Sequence[str], where: str, file: str
-) -> TypedClaim:
-    said = normal(str(entry["value"]))
-    number = number_at(said, 0) if said else None
-    if number is None or len(number.text) < len(said.rstrip()):
+    where = f"{where} (line {line})"
+    beside = document[line - 1] if line <= len(document) else ""
+    number = typed_value(str(entry["value"]), beside)
+    if number is None:
         raise SpecError(
-            f"got {str(entry['value'])[:60]!r}; expected a number with its unit, such as 20.4 GB, 39 % or 96",
+            f"got {str(entry['value'])[:60]!r}; expected a number with its unit, such as 20.4 GB, 39 %, 1.35x or 96",
             file=file,
             field=f"{where}.value",
         )
+    return _typed(entry, index, line, number, configurations, where, file)
+
+
+def _typed(
+    entry: Mapping[str, Any],
+    index: int,
+    line: int,
+    number: Number,
+    configurations: Sequence[str],
+    where: str,
+    file: str,
+) -> TypedClaim:
+    said = normal(str(entry["value"]))
     quantity, scope = entry.get("quantity", ""), _scope(entry.get("per", []), where, file)
     if quantity != "" and quantity not in QUANTITIES:
         near = did_you_mean(str(quantity), tuple(QUANTITIES))
@@ -183,16 +224,21 @@ def _typed(
             file=file,
             field=f"{where}.relation",
         )
-    if expression and node_of(REFERENCE.sub("2", expression)) is None:
-        raise SpecError(
-            f"got {expression[:80]!r}; expected numbers with units, + - * / ( ) and {{names}} of claims or premises",
-            file=file,
-            field=f"{where}.expression",
-        )
+    if expression:
+        _check_expression(expression, f"{where}.expression", file)
     name = str(entry.get("id", ""))
     if name and not _NAME.fullmatch(name):
         raise SpecError(f"got {name[:60]!r}; expected a name of letters and digits", file=file, field=f"{where}.id")
     return TypedClaim(index, line, said, number, name, quantity, scope, configuration, relation, expression)
+
+
+def _check_expression(expression: str, where: str, file: str) -> None:
+    if node_of(REFERENCE.sub("2", expression)) is None:
+        raise SpecError(
+            f"got {expression[:80]!r}; expected numbers with units, + - * / ( ) and {{names}} of claims or premises",
+            file=file,
+            field=where,
+        )
 
 
 def _scope(per: Any, where: str, file: str) -> Scope:
@@ -254,6 +300,7 @@ def schema() -> dict[str, Any]:
             "document": {"type": "string"},
             "premises": {"type": "array", "items": premise},
             "configurations": {"type": "object", "additionalProperties": {"type": "array", "items": premise}},
+            "let": {"type": "object", "additionalProperties": {"type": ["string", "number"]}},
             "claims": {"type": "array", "maxItems": MOST_CLAIMS, "items": claim},
         },
         "additionalProperties": False,

@@ -10,17 +10,17 @@ import yaml
 
 from moewright.audit.audit_record import Audit, Claim, Unread, Variant
 from moewright.audit.judges.better import better_of
-from moewright.audit.judges.typed_claims import judge_typed
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.corrections import accepted
 from moewright.audit.reading.document_case import Setting
 from moewright.audit.reading.premises import Premise
-from moewright.audit.reading.quantity_names import QUANTITIES, SCOPES
 from moewright.audit.reading.restated import judge_premises, judge_strategy
-from moewright.audit.reading.typed_reading import TypedReading, node_of, typed_reading
 from moewright.audit.setting_facts import facts_of_setting
 from moewright.audit.spans import span_of
 from moewright.audit.text.document import Document
+from moewright.audit.typed.quantity_names import QUANTITIES, SCOPES
+from moewright.audit.typed.typed_claims import judge_typed
+from moewright.audit.typed.typed_reading import TypedReading, node_of, typed_reading
 from moewright.errors import SpecError
 
 #: lines without a claim that are listed
@@ -46,17 +46,17 @@ def audit_reading(
         return facts[name]
 
     claims: list[Claim] = []
-    unread: tuple[Unread, ...] = ()
+    unread = {(u.line, u.text): u for u in reading.unread}
     for name in ("", *reading.configurations):
         setting, premises, dropped = setting_at(name)
-        unread += dropped
+        unread |= {(u.line, u.text): u for u in dropped}
         own = premises if not name else [p for p in premises if p in reading.configurations[name]]
         restated = list(judge_premises(own, setting))
         if any(p.field.startswith("strategy.") for p in own):
             found = facts_at(name)
             restated += judge_strategy(premises, setting, found.reason, bool(found.plans))
         claims += [replace(c, configuration=name) for c in restated]
-    claims += judge_typed(reading.claims, document.lines, facts_at, file)
+    claims += judge_typed(reading.claims, document.lines, facts_at, file, let=reading.let)
     base = setting_at("")[0]
     variants = tuple(
         Variant(name, min((p.line for p in rows), default=1), tuple(setting_at(name)[1]))
@@ -65,12 +65,12 @@ def audit_reading(
     return Audit(
         document.file,
         tuple(dict((p.field, p) for p in reversed(setting_at("")[1])).values())[::-1],
-        tuple(base.assumed.values()),
-        base.missing,
+        tuple(base.assumed.values()) if reading.premises else (),
+        base.missing if reading.premises else (),
         tuple(sorted(claims, key=lambda c: c.line)),
         better_of(facts_at(""))[0] if any(p.field.startswith("strategy.") for p in reading.premises) else None,
         _without_claims(figures, reading),
-        unread,
+        tuple(unread.values()),
         variants,
         document.lines,
         reading.reader,

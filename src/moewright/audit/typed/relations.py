@@ -1,0 +1,111 @@
+"""A figure beside an expression that it is said to equal, to approach, or to keep to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from moewright.audit.audit_record import Verdict
+from moewright.audit.judges.equalities import COARSE, FINE, LOOSE, name
+from moewright.audit.judges.figures import unit_of
+from moewright.audit.text.expressions import Node, Operation, Value, evaluate, numbers_in
+from moewright.audit.text.numbers import COUNT, FLOP, Dim, Number
+from moewright.units import format_quantity
+
+_POWERS: Final = tuple(base**k for base in (1000.0, 1024.0) for k in (-3, -2, -1, 1, 2, 3))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A verdict with its reason, and what the expression gives (SI)."""
+
+    verdict: Verdict
+    why: str
+    computed: float | None = None
+
+
+def judge_relation(n: Number, relation: str, node: Node) -> Outcome:
+    """Whether ``n`` stands in ``relation`` (=, ~, <=, >=, <, >) to ``node``, within the rounding that both show; K, M
+    and G of bytes may be powers of 1000 or 1024. Not checked where their dimensions differ; work may be counted in
+    plain numbers (6 × parameters × tokens)."""
+    values = [evaluate(node, binary, _spread) for binary in (False, True)]
+    if not all(abs(x) < float("inf") for v in values for x in (v.low, v.high)):
+        return Outcome(Verdict.NOT_CHECKED, "its expression divides by zero, or is beyond all bounds")
+    if not values[0].dims:
+        return Outcome(Verdict.NOT_CHECKED, "its expression adds quantities of different dimensions")
+    if not _comparable(n, values[0].dims):
+        dims = " or ".join(sorted(name(d) for d in values[0].dims))
+        return Outcome(
+            Verdict.NOT_CHECKED, f"its expression is {_in(dims)}, and it is {_in(name(n.dim))}: give both their units"
+        )
+    written = evaluate(node).low
+    unit = unit_of(n)
+    told = format_quantity(written, unit)
+    if relation in ("=", "~"):
+        if any(_meet(n, said, v, node, relation == "~") for said in {n.value, n.binary} for v in values):
+            return Outcome(Verdict.HOLDS, f"{told} by its expression", written)
+        return Outcome(Verdict.WRONG, f"its expression gives {told}{_factor(n, written)}", written)
+    room = FINE * max(abs(x) for v in values for x in (v.low, v.high)) + n.half
+    if relation.startswith("<"):
+        holds = min(n.value, n.binary) <= max(v.high for v in values) + room
+    else:
+        holds = max(n.value, n.binary) >= min(v.low for v in values) - room
+    verdict = Verdict.HOLDS if holds else Verdict.WRONG
+    return Outcome(verdict, f"its limit is {told}", written)
+
+
+def _in(dim: str) -> str:
+    return dim if dim.startswith("a plain") else f"in {dim}"
+
+
+def _spread(n: Number) -> float:
+    """Half of what rounding leaves of a number: nothing of a whole one."""
+    return 0.0 if n.whole else min(n.half, COARSE * abs(n.value))
+
+
+def _comparable(n: Number, dims: frozenset[Dim]) -> bool:
+    """Whether dimensions agree, but for operations that are counted as plain numbers."""
+    mine = {n.dim} | ({n.dim.times(Dim(0, 1), -1), n.dim.times(Dim(0, 1))} if n.either else set())
+    near = {d.times(FLOP, sign) for d in dims for sign in (-1, 1)} if _has_work(mine | dims) else set()
+    return bool(mine & (dims | near))
+
+
+def _has_work(dims: frozenset[Dim] | set[Dim]) -> bool:
+    return any(d.flops for d in dims)
+
+
+def _meet(n: Number, said: float, v: Value, node: Node, loose: bool) -> bool:
+    """Whether a figure, rounded or cut off at its last place, is what an expression gives."""
+    scale = abs(said / n.value) if n.value else 1.0
+    half = min(n.half * scale, COARSE * abs(said))
+    operands = list(numbers_in(node))
+    rounded = any(not x.whole and not x.percent for x in operands)
+    if n.whole and n.dim == COUNT:
+        half = 0.0
+        if abs(said) >= 1000 and said % 100 == 0:
+            half = 0.005 * abs(said)  # told in hundreds
+        if _divides(node) and 0 <= v.low - said < 1:
+            return True  # so many fit
+        if _divides(node) and abs(said) >= 100:
+            half = max(half, 0.5)
+    room = half + (FINE * abs(said) if rounded else 1e-9 * abs(said))
+    if loose or n.approx:
+        room = max(room, LOOSE * abs(said))
+    cut = 2 * half if v.high >= said > 0 else 0.0
+    return v.low - max(room, cut) <= said <= v.high + room
+
+
+def _divides(node: Node) -> bool:
+    return isinstance(node, Operation) and (node.sign == "÷" or _divides(node.left) or _divides(node.right))
+
+
+def _factor(n: Number, right: float) -> str:
+    """By how much a figure is off."""
+    if not right or not n.value:
+        return ""
+    ratio = n.value / right
+    for power in _POWERS:
+        if abs(ratio / power - 1) <= n.slack + 0.03:
+            step = f"{power:,.0f}" if power >= 1 else f"1/{1 / power:,.0f}"
+            return f": off by a factor of {step}"
+    return f"; {ratio:.4g} times that is written"
