@@ -112,7 +112,8 @@ def _reads_otherwise(e: Equality, o: Outcome) -> bool:
     counted = [n for n in parts if n.dim == COUNT]
     if counted and all(n.factor == 1 for n in counted) and is_times((1e9,)):
         return True  # 99.3 × 2 bytes = 198.6 GB: of billions
-    if re.search(r"[KMGT]?(?:bit/s|bits/s|bps)$", last.text) and is_times((1 / 8,)):
+    bits = re.compile(r"(?:bits?|bit/s|bits/s|bps|[KMGT]b/s)$")
+    if any(bits.search(n.text) for n in numbers) and is_times((1 / 8, 8.0)):
         return True  # GB/s × 8 = Gbit/s
     bare = all(n.dim == COUNT and n.factor == 1 and not n.percent for n in numbers)
     arrow = any(x in e.text for x in ("→", "->", "=>"))
@@ -130,7 +131,8 @@ def _beyond_slips(e: Equality, o: Outcome) -> bool:
         return False
     ratio = _distance(o)
     last = next(numbers_in(e.right))
-    if min(ratio, _distance(replace(o, claimed=o.claimed / last.factor))) <= MOST_SLIP:
+    bare = all(n.factor == 1 and n.dim == COUNT for n in numbers_in(e.left))
+    if min(ratio, _distance(replace(o, claimed=o.claimed / last.factor)) if bare else ratio) <= MOST_SLIP:
         return False
     units = all(any(n.factor != 1 for n in numbers_in(side)) for side in (e.left, e.right))
     return not (units and any(abs(ratio / power - 1) <= 0.03 for power in (1e6, 1024.0**2)))

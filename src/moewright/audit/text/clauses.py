@@ -142,7 +142,7 @@ def _without_remarks(
 
 def _restates(before: Number, node: Node) -> bool:
     if isinstance(node, Operation):
-        things = all(n.whole and n.noun and n.dim == COUNT for n in numbers_in(node))
+        things = node.sign == "+" and all(n.whole and n.noun and n.dim == COUNT for n in numbers_in(node))
         return not (things and before.dim == COUNT and before.factor >= 1e3)  # 3B (8 routed experts + 1 shared one)
     if node.noun or node.dim != before.dim or node.dim == COUNT or not before.value:
         return False

@@ -34,6 +34,8 @@ def judge_relation(n: Number, relation: str, node: Node) -> Outcome:
     if not values[0].dims:
         return Outcome(Verdict.NOT_CHECKED, "its expression adds quantities of different dimensions")
     if not _comparable(n, values[0].dims):
+        if n.dim == COUNT and not n.percent and any(_meet(n, n.value, v, node, relation == "~") for v in values):
+            return Outcome(Verdict.HOLDS, "by the numbers written; its unit is left out", evaluate(node).low)
         dims = " or ".join(sorted(name(d) for d in values[0].dims))
         return Outcome(
             Verdict.NOT_CHECKED, f"its expression is {_in(dims)}, and it is {_in(name(n.dim))}: give both their units"

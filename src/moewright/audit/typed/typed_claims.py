@@ -64,9 +64,11 @@ def judge_typed(
     """A verdict on each of ``claims``. ``lines``: the document, or none where there is none to hold them against;
     ``facts_of``: the facts of a configuration by its name; ``admit``: leave what stands on guesses, conventions and
     estimates of time unjudged; ``let``: expressions by names. Raises SpecError for a name that nothing has."""
-    judge = _Judge(
-        {c.id: c for c in claims if c.id}, let or {}, facts_of, file, admit, Lines.of(lines) if lines else None
-    )
+    figures: dict[tuple[int, str], list[TypedClaim]] = {}
+    for c in claims:
+        figures.setdefault((c.line, c.value), []).append(c)
+    named, known = {c.id: c for c in claims if c.id}, Lines.of(lines) if lines else None
+    judge = _Judge(named, figures, let or {}, facts_of, file, admit, known)
     for c in claims:
         yield replace(judge.verdict(c), configuration=c.configuration)
 
@@ -107,6 +109,7 @@ class Lines:
 @dataclass(slots=True)
 class _Judge:
     named: Mapping[str, TypedClaim]
+    figures: Mapping[tuple[int, str], Sequence[TypedClaim]]
     let: Mapping[str, str]
     facts_of: FactsOf
     file: str
@@ -197,10 +200,10 @@ class _Judge:
             return self.let[wanted]
         other = self.named.get(wanted)
         if other is not None and other is not c:
-            o = self.outcome(other) if put_right and other.expression and other.relation in ("=", "~") else None
-            if o is not None and o.verdict is Verdict.WRONG and o.computed is not None:
+            right = self._put_right(other) if put_right else None
+            if right is not None:
                 wrong.append(other)
-                return f"{o.computed:.12g} {_UNITS.get(other.number.dim, '')}"
+                return f"{right:.12g} {_UNITS.get(other.number.dim, '')}"
             return ("0 - " if other.number.value < 0 else "") + other.number.text
         sizes = _sizes(self.facts_of(c.configuration)) if "." in wanted else {}
         value = sizes.get(wanted)
@@ -215,6 +218,14 @@ class _Judge:
             file=self.file,
             field=f"claims.{c.index} (line {c.line}).expression",
         )
+
+    def _put_right(self, c: TypedClaim) -> float | None:
+        """What the figure of ``c`` ought to be, where this claim or another one on it is wrong."""
+        for other in self.figures[c.line, c.value]:
+            o = self.outcome(other) if other.expression and other.relation in ("=", "~") else None
+            if o is not None and o.verdict is Verdict.WRONG and o.computed is not None:
+                return o.computed
+        return None
 
     def _planned(self, c: TypedClaim) -> Claim:
         """What the planner has for a claim."""

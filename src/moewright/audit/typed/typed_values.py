@@ -12,7 +12,7 @@ from moewright.audit.text.numbers import Number, number_at
 _MONEY: Final = re.compile(r"^(?:[€$¥£]|US\$|USD|EUR|CNY|RMB)\s*")
 _SIGN: Final = re.compile(r"^[+-](?=\s*[\d.])\s*")
 #: decimals behind a comma: any number of them but three, or three behind a 0
-_DECIMAL: Final = re.compile(r"(?<![\d.,])(\d+),(\d{1,2}|\d{4,}|(?<=0,)\d{3})(?![\d,])")
+_DECIMAL: Final = re.compile(r"(?<![\d.,])(?:0,\d{3}|\d+,(?:\d{1,2}|\d{4,}))(?![\d,])")
 _GROUPS: Final = re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3})+(?:,\d+)?(?!\d)")
 #: what may stand behind a number and its unit: things that are counted, currencies, per what
 _REST: Final = re.compile(r"[^\d=<>~+*()]{0,60}")
@@ -24,7 +24,7 @@ def typed_value(text: str, line: str = "") -> Number | None:
     said = normal(text).strip()
     said = _MONEY.sub("", said)
     sign = -1.0 if _SIGN.match(said) and said[0] == "-" else 1.0
-    said = _DECIMAL.sub(r"\1.\2", with_points(_SIGN.sub("", said), line))
+    said = _DECIMAL.sub(lambda m: m[0].replace(",", "."), with_points(_SIGN.sub("", said), line))
     number = number_at(said, 0) if said else None
     if number is None or not _REST.fullmatch(said[len(number.text) :]):
         return None
