@@ -397,7 +397,7 @@ def _of_what(part: Part, meaning: Meaning, claim: Claim, c: Context) -> str:
         return "it is not said of what: of a GPU, of a layer or of all"
     folded = meaning.name in ("count.experts", "memory.experts", "memory.weights", "memory.total", "count.parameters")
     sizes = {"strategy.ep", "strategy.etp"} & set(c.facts.setting.given)
-    if folded and "gpu" in meaning.explicit and not sizes and c.facts.case.model.moe is not None:
+    if (folded and "gpu" in meaning.explicit or meaning.name.startswith("communication.")) and not sizes and c.facts.case.model.moe is not None:
         return "the document gives no strategy.ep"
     if meaning.name.endswith("bubble") and "strategy.micro_batches" not in c.facts.setting.given:
         return "the document gives no strategy.micro_batches"

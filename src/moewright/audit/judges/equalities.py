@@ -62,7 +62,7 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
     last = next(numbers_in(e.right)) if isinstance(e.right, Number) else None
     if "dimension" in outcome.why and last is not None and last.dim == SECONDS and "≈" in e.text:
         return None  # so much work, which takes about 5 s
-    others = (_in_bytes(e), _in_billions(e), _in_billions(e, small=True), *_one_in_billions(e))
+    others = (_in_one_unit(e), _in_bytes(e), _in_billions(e), _in_billions(e, small=True), *_one_in_billions(e))
     for other in others:
         again = _evaluated(other, dim_of, exact) if other is not None else outcome  # 8.24 B: bytes or billions
         if again is None or again.verdict is not Verdict.WRONG:
@@ -163,6 +163,29 @@ def _in_bytes(e: Equality) -> Equality | None:
 MIXED: Final = 2e-3
 #: bytes of the states of a parameter, at most
 WIDEST: Final = 20
+
+
+def _in_one_unit(e: Equality) -> Equality | None:
+    """``e`` with bare terms of a sum in the unit of its result: 40 GB × 0.9 - 13.8 - 2 = 20.2 GB; None where it has
+    none."""
+    unit = next(numbers_in(e.right))
+    if unit.dim == COUNT or not isinstance(e.left, Operation):
+        return None
+
+    def completed(node: Node) -> Node:
+        if not isinstance(node, Operation) or node.sign not in "+-":
+            return node
+        left, right = completed(node.left), completed(node.right)
+        dims = [evaluate(x).dims for x in (left, right)]
+        one = replace(unit, text="", value=unit.factor, binary=unit.factor, half=0.0, approx=False)
+        if dims[0] == {COUNT} != dims[1]:
+            left = Operation("×", left, one)
+        elif dims[1] == {COUNT} != dims[0]:
+            right = Operation("×", right, one)
+        return replace(node, left=left, right=right)
+
+    other = replace(e, left=completed(e.left))
+    return other if other.left != e.left else None
 
 
 def _one_in_billions(e: Equality) -> Iterator[Equality]:

@@ -21,6 +21,8 @@ _TOTAL: Final = re.compile(
     r"\btotal\b|\bsum\b|\bsumme\b|\b(?:ins)?gesamt\b|\bzusammen\b|\btogether\b|overall|altogether|合计|总(?:计|和|量|显存|内存|通信|延迟)?",
     re.IGNORECASE,
 )
+#: the name of a row that is the sum of those above it, and of nothing else
+_SUM_NAMED: Final = re.compile(r"^\W*(?:sum|Summe|somme|suma|求和|合计)\W*$", re.IGNORECASE)
 #: a row that is of one piece of what others are of, or of some of it
 _PIECE: Final = re.compile(
     r"(?:\b(?:per|each|every|an?|je|pro)\s|/\s?|每个?)(?:token|tok\b|layer|expert|instance|sequence|head|Schicht|Expert|token|层|专家)|"
@@ -80,7 +82,7 @@ def judge_sums(parts: Sequence[Part], f: Facts) -> Iterator[Claim]:
         if judged and chosen:
             right = next((c for c in judged if c.verdict is Verdict.HOLDS), None)
             many = len(_rows(siblings)) > MOST_PARTS  # too many to know that they do not add up
-            claim = right or (None if many else _failing(total, chosen, judged[0], f))
+            claim = right or (None if many else _failing(total, chosen, judged[0], f, len(_rows(siblings))))
             if claim is not None and (claim.line, claim.text) not in blamed:
                 yield claim
             if claim is not None and claim.verdict is Verdict.WRONG:
@@ -115,9 +117,9 @@ def _is_piece(p: Part) -> bool:
     return bool(_PIECE.search(p.statement.key or p.statement.text))
 
 
-def _failing(total: Part, chosen: list[Part], claim: Claim, f: Facts) -> Claim | None:
+def _failing(total: Part, chosen: list[Part], claim: Claim, f: Facts, above: int) -> Claim | None:
     """The verdict where no reading adds up: on the one part that a usual factor makes right, on the total, or none
-    where what stands before it may be no parts of it."""
+    where what stands before it may be no parts of it. ``above``: rows that may be parts."""
     n = total.figure.number
     rows = _rows(chosen)
     exact = next(_collapsed(rows), None)
@@ -137,7 +139,7 @@ def _failing(total: Part, chosen: list[Part], claim: Claim, f: Facts) -> Claim |
     if exact is None and any(_SUBTOTAL.search(row[0].statement.key) for row in rows[2:]):
         return None  # of what stands before it, or a part beside that
     if _counts(total) and not _CURRENCY.search(total.statement.column):
-        most = sum(x.value for x in values) > n.value
+        most = sum(x.value for x in values) > n.value or bool(_SUM_NAMED.match(total.statement.row) and len(rows) == above)
         subsets = (c for size in range(2, len(values)) for c in combinations(values, size))
         near = any(abs(sum(x.value for x in c) - n.value) <= n.half + sum(x.half for x in c) for c in subsets)
         if not most or near or any(_is_piece(p) for p in chosen):

@@ -180,7 +180,7 @@ def judge_hundredfold(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 for x in near:
                     found = [
                         s
-                        for c in counts
+                        for c in (counts if n.dim != COUNT else counts[:1])
                         if c
                         for s in shares
                         if abs(n.value / x.number.value / c / (100 * s) - 1) <= 5e-3

@@ -155,6 +155,9 @@ def _work(e: Entry) -> Dim | None:
     return FLOP if n.dim == FLOP_RATE or (n.dim == FLOP and n.either) else None
 
 
+_HALF: Final = re.compile(r"\bhal(?:f|ves|ved)\b|一半|Hälfte|\bhalb|moitié|mitad", re.IGNORECASE)
+
+
 def _judged(e: Entry, rate: Entry, ledger: Ledger) -> Claim | None:
     dim = _work(rate)
     assert dim is not None
@@ -171,6 +174,7 @@ def _judged(e: Entry, rate: Entry, ledger: Ledger) -> Claim | None:
     shares = [
         x.number.value for near in ledger.entries[max(0, e.index - 3) : e.index + 1] for x in near if x.number.percent
     ]
+    shares += [0.5] if _HALF.search(e.statement.text) else []
     near = [
         x
         for x in chain(

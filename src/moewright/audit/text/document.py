@@ -28,10 +28,14 @@ _KEY: Final = re.compile(r"^\s*(?:[-*•✅✓☑]\s*)?([^:=]{1,60}?)\s*:\s+(.*)
 PLAIN: Final = re.compile(
     r"(?:values?|figures?|settings?|sizes?|configuration|amount|numbers?|results?|数值|取值|值|配置|设置|)", re.I
 )
-_FORMULA: Final = re.compile(r"formula|calculation|derivation|computation$|公式|计算过程|推导|算式", re.I)
+_FORMULA: Final = re.compile(
+    r"formula|calculation|derivation|computation$|^(?:calc|arithmetic|how)\b|Rechnung|Berechnung|Herleitung|Rechenweg|"
+    r"\bcalcul|formule|公式|计算过程|推导|算式|计算式",
+    re.I,
+)
 #: the unit of a column
 _TITLE_UNIT: Final = re.compile(
-    r"[(\[]((?:[KMGTP]i?B|[mμuµn]?s|[KMGTPE]?FLOPS?|%|tok(?:ens?)?)(?:/s)?)[)\]]|, ([KMGT]i?B|[mμun]s)$"
+    r"[(\[]((?:[KMGTP]i?B|[mμuµn]?s|[KMGTPE]?FLOPS?|%|tok(?:ens?)?)(?:/s)?|Mrd|Mio)\.?[)\]]|[, ]([KMGT]i?B|[mμun]s)$"
 )
 _UNIT_ALONE: Final = re.compile(r"(?:[KMGTP]i?B|[mμuµn]s)(?:/s)?")
 _COMMA: Final = re.compile(r"(?<![\d.,])\d+,\d{1,2}\s?(?:[KMGT]i?B|[mµμn]s|[KMGTP]?FLOPS?|%)")
