@@ -14,7 +14,7 @@ from moewright.audit.audit_document import audit, audit_by_reading, audit_docume
 from moewright.audit.text.document import parse
 from moewright.audit.typed.typed_audit import reading_yaml
 from moewright.audit.typed.typed_reading import read_reading, schema, typed_reading
-from moewright.audit.typed.typed_values import typed_value
+from moewright.audit.typed.typed_values import commas, typed_value
 from moewright.errors import SpecError
 
 ROOT = Path(__file__).parents[2]
@@ -121,8 +121,11 @@ def test_names_stand_for_expressions():
     ("written", "line", "value"),
     [
         ("70,6 Mrd.", "hat 70,6 Mrd. Parameter", 70.6e9),
-        ("128.256", "mit 128.256 Token, also 0,5 GB", 128256),
-        ("128.256", "takes 128.256 ms, 1,024 tokens", 128.256),
+        ("three", "", 3),
+        ("3/4", "", 0.75),
+        ("120 000 tokens/s", "", 120000),
+        ("2 048 o", "", 2048),
+        ("1,155 Go", "", 1.155e12),
         ("1.234.567", "", 1234567),
         ("\u221278 %", "", -0.78),
         ("$7.20/h", "", 7.2),
@@ -143,7 +146,27 @@ def test_values_as_people_write_them(written, line, value):
     assert typed_value(written, line).value == pytest.approx(value)
 
 
-@pytest.mark.parametrize("written", ["many", "3/4", "2 * 3", "4 of 8", "", "12 GB = 3"])
+@pytest.mark.parametrize(
+    ("written", "line", "comma", "value"),
+    [
+        ("128.256", "mit 128.256 Token", True, 128256),
+        ("128.256", "takes 128.256 ms", False, 128.256),
+        ("1,155 Go", "font 1,155 Go", True, 1.155e9),
+        ("2,416 GB", "2,416 GB of them", False, 2.416e12),
+        ("4.700 Token/s", "also 4.700 Token/s", True, 4700),
+        ("590 FLOP/byte", "bends at 590 FLOP/byte", False, 590),
+    ],
+)
+def test_points_and_commas_are_those_of_the_document(written, line, comma, value):
+    assert typed_value(written, line, comma).value == pytest.approx(value)
+
+
+def test_which_documents_have_decimal_commas():
+    assert commas(["1,5 GB sind 3,2 % von 1.024 GB"])
+    assert not commas(["1.5 GB are 3.2 % of 1,024 GB", "a list: 3,4"])
+
+
+@pytest.mark.parametrize("written", ["many", "2 * 3", "4 of 8", "", "12 GB = 3"])
 def test_what_is_no_value(written):
     assert typed_value(written) is None
 

@@ -33,7 +33,7 @@ def audit_sections(a: Audit) -> list[Section]:
     title = f"Audit of {a.file}"
     if not a.claims and not a.premises:
         return [Section(title, (a.note or "nothing to check",))]
-    sections = [Section(title, (_answer(a),)), _premises(a)]
+    sections = [Section(title, (_answer(a),)), *([_premises(a)] if a.premises else [])]
     if a.configurations:
         sections.append(_configurations(a.configurations))
     if a.unread:

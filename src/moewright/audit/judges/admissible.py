@@ -183,10 +183,25 @@ def admitted_by_name(claim: Claim, part: Part, c: Context) -> Claim:
     if claim.verdict not in (Verdict.WRONG, Verdict.IMPOSSIBLE) or part.meaning is None:
         return claim
     wrong = claim.verdict is Verdict.WRONG
-    reason = (_by_convention(part.figure.number, part.meaning, c) if wrong else "") or _on_doubt(
-        part, part.meaning, claim, c, Doubts({})
+    folded = _how_experts_are_cut(part.meaning, c) if wrong else ""
+    reason = (
+        folded
+        or (_by_convention(part.figure.number, part.meaning, c) if wrong else "")
+        or _on_doubt(part, part.meaning, claim, c, Doubts({}))
     )
     return not_checked(claim, reason) if reason else claim
+
+
+def _how_experts_are_cut(meaning: Meaning, c: Context) -> str:
+    """What is not given of the experts' own sizes, inside of a group of tensor parallelism."""
+    given, moe = c.facts.setting.given, c.facts.case.model.moe
+    of_experts = meaning.name in ("count.experts", "memory.experts", "memory.weights", "memory.total")
+    if moe is None or not of_experts or "gpu" not in meaning.explicit:
+        return ""
+    tp = given["strategy.tp"].value if "strategy.tp" in given else 1
+    needed = ("strategy.ep", "strategy.etp") if tp > 1 or "strategy.etp" in given else ("strategy.ep",)
+    lacking = [f for f in needed if f not in given]
+    return f"it stands on {' and '.join(lacking)}, which is not given" if lacking else ""
 
 
 def _beside(n: Number, right: float, found: Clauses) -> bool:
@@ -397,7 +412,11 @@ def _of_what(part: Part, meaning: Meaning, claim: Claim, c: Context) -> str:
         return "it is not said of what: of a GPU, of a layer or of all"
     folded = meaning.name in ("count.experts", "memory.experts", "memory.weights", "memory.total", "count.parameters")
     sizes = {"strategy.ep", "strategy.etp"} & set(c.facts.setting.given)
-    if (folded and "gpu" in meaning.explicit or meaning.name.startswith("communication.")) and not sizes and c.facts.case.model.moe is not None:
+    if (
+        ((folded and "gpu" in meaning.explicit) or meaning.name.startswith("communication."))
+        and not sizes
+        and c.facts.case.model.moe is not None
+    ):
         return "the document gives no strategy.ep"
     if meaning.name.endswith("bubble") and "strategy.micro_batches" not in c.facts.setting.given:
         return "the document gives no strategy.micro_batches"
@@ -419,6 +438,8 @@ def _of_what(part: Part, meaning: Meaning, claim: Claim, c: Context) -> str:
         return "it may be of what is sent"
     if meaning.name.startswith(("memory.weights", "memory.experts")) and "token" in meaning.explicit:
         return "it may be of the weights that a token passes"
+    if meaning.name == "communication.total" and re.search(r"\bring\b|环", claim.text, re.IGNORECASE):
+        return "it may be of another exchange than that of experts"
     if meaning.name.endswith("bubble") and re.search(r"virtual|interleav|交错|虚拟", claim.text, re.IGNORECASE):
         return "it is of another schedule"
     return ""

@@ -139,7 +139,9 @@ def _failing(total: Part, chosen: list[Part], claim: Claim, f: Facts, above: int
     if exact is None and any(_SUBTOTAL.search(row[0].statement.key) for row in rows[2:]):
         return None  # of what stands before it, or a part beside that
     if _counts(total) and not _CURRENCY.search(total.statement.column):
-        most = sum(x.value for x in values) > n.value or bool(_SUM_NAMED.match(total.statement.row) and len(rows) == above)
+        most = sum(x.value for x in values) > n.value or bool(
+            _SUM_NAMED.match(total.statement.row) and len(rows) == above
+        )
         subsets = (c for size in range(2, len(values)) for c in combinations(values, size))
         near = any(abs(sum(x.value for x in c) - n.value) <= n.half + sum(x.half for x in c) for c in subsets)
         if not most or near or any(_is_piece(p) for p in chosen):

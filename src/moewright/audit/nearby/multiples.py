@@ -197,7 +197,9 @@ def _judged(e: Entry, count: int, at: int, entries: list[Entry], ledger: Ledger,
         if n.slack > 0.02 or room > 0.03 or (x is not near[0] and x.index != e.index):
             continue
         found = slip(ratio, room, ((float(count), f"the {count}"),))
-        if _BOTH.search(f"{x.statement.text} | {s.text}") and any(abs(ratio / twice - 1) <= room for twice in (2.0, 0.5)):
+        if _BOTH.search(f"{x.statement.text} | {s.text}") and any(
+            abs(ratio / twice - 1) <= room for twice in (2.0, 0.5)
+        ):
             return None
         direct = x is near[0] and x.index >= e.index - 1 and (0.6 < ratio < 1.6 or spelled)
         if found or direct:

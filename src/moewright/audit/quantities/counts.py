@@ -48,9 +48,10 @@ def _experts(f: Facts, moe: MoeFfn, scope: Scope) -> Iterator[Reading]:
     if plan is None:
         return
     s, planned = plan.strategy, (*needs, *PLAN)
-    of_rank, how = moe.experts / s.experts.ep, f"{moe.experts} / ep {s.experts.ep}"
+    slots = f"({moe.experts} + {s.experts.redundant})" if s.experts.redundant else f"{moe.experts}"
+    of_rank, how = (moe.experts + s.experts.redundant) / s.experts.ep, f"{slots} / ep {s.experts.ep}"
     if "layer" in scope:
-        yield Reading(of_rank / s.experts.tp, f"{moe.experts} / (ep {s.experts.ep} × tp {s.experts.tp})", planned)
+        yield Reading(of_rank / s.experts.tp, f"{slots} / (ep {s.experts.ep} × tp {s.experts.tp})", planned)
         yield Reading(of_rank, how, planned)
         return
     most = plan.balance.experts_per_gpu.max

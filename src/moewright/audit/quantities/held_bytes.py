@@ -18,12 +18,14 @@ from moewright.audit.quantities.readings import (
     labelled,
     moe_layer,
 )
+from moewright.case.attention_kinds import SoftmaxAttention
 from moewright.case.model import Layer, MoeFfn
 from moewright.case.precision import element_bytes
 from moewright.case.tensors.layer_tensors import all_tensors, layer_tensors
 from moewright.cost.shapes import weight_bytes
 from moewright.cost.table import Table
 from moewright.planning.naming import kv_bytes_per_token, weight_bytes_total
+from moewright.planning.record import Plan
 
 _LINES: Final = {
     "attention": ("attention",),
@@ -44,11 +46,12 @@ def memory(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
         how = f"keys and values of {layers} layers in {model.precision.kv_cache}"
         per = layers if "layer" in scope else 1
         if "token" in scope:
-            yield Reading(token / per, f"{how}, a token", needs)
             for label, p in labelled(f, by_mask=False) if "gpu" in scope else ():
-                tp, pp = p.strategy.attention.tp, p.strategy.pp
-                for parts in dict.fromkeys((tp, pp, tp * pp)):
-                    yield Reading(token / per / parts, f"{how}, a token, over {parts} GPUs{label}", (*needs, *PLAN))
+                for parts in _cache_parts(f, p):
+                    over = f", over {parts} GPUs{label}" if parts > 1 else ", on each GPU"
+                    yield Reading(token / per / parts, f"{how}, a token{over}", (*needs, *PLAN))
+            if "gpu" not in scope or plan is not None:
+                yield Reading(token / per, f"{how}, a token", needs)
         elif "gpu" in scope:
             for label, p in labelled(f, by_mask=False):
                 yield Reading(p.memory.kv_cache / per, f"{how}, on the fullest GPU{label}", (*needs, *WORK, *PLAN))
@@ -82,6 +85,15 @@ def memory(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
         for label, p in labelled(f, by_mask=False):
             free = p.memory.capacity - p.memory.total
             yield Reading(free, f"capacity less what is held{label}", (*FLOPS, *BYTES, *PLAN, "cluster.device.memory"))
+
+
+def _cache_parts(f: Facts, p: Plan) -> list[int]:
+    """Over how many GPUs a token's cache is divided, the likeliest first: tensor parallelism divides no further than
+    the KV heads, and a latent not at all; stages hold the layers that they have."""
+    attention = moe_layer(f.case).attention
+    tp, pp = p.strategy.attention.tp, p.strategy.pp
+    heads = min(tp, attention.kv_heads) if isinstance(attention, SoftmaxAttention) else 1
+    return list(dict.fromkeys((heads * pp, heads, pp, tp, tp * pp)))
 
 
 def _weights(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:

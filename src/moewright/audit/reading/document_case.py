@@ -119,6 +119,8 @@ def setting_of(premises: list[Premise], assumed: dict[str, Any], spec: str | Non
             values[field] = value
     missing = tuple(f for f in MISSING if f not in values and f not in known)
     values |= {f: MISSING[f] for f in missing}
+    if "model.attention.heads" in missing and isinstance(values.get("model.attention.kv_heads"), int):
+        values["model.attention.heads"] = values["model.attention.kv_heads"]
     if "workload.batch" in missing and isinstance(values["cluster.gpus"], int):
         values["workload.batch"] = 64 * min(values["cluster.gpus"], 4096)  # that any strategy can divide
     raw = _raw(values, known)

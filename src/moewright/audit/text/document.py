@@ -49,7 +49,7 @@ _RUN_IN: Final = re.compile(r"\s*(?:\*\*|__)([^*_\n]{1,60}?)\.?(?:\*\*|__)\.?\s+
 #: digits in groups of three with spaces between, before what is counted by the thousand
 _SPACED: Final = re.compile(
     r"(?<![\d.,])(?<![\d.,] )\d{1,3}(?: \d{3})+"
-    r"(?=(?: |-)(?:tokens?|bytes?|B|Token|Byte|octets?|params?|parameters?)\b)",
+    r"(?=(?: |-)(?:tokens?|jetons?|bytes?|B|Token|Byte|octets?|o|params?|parameters?|param[èe]tres?)\b)",
     re.I,
 )
 #: no figure has so many digits, no word so many letters

@@ -11,6 +11,8 @@ from moewright.audit.text.numbers import COUNT, Dim, Number, Token, number_at
 
 #: nesting and length that an expression of a document does not exceed
 MOST_TOKENS: Final = 80
+#: the power that one may be raised to
+MOST_POWER: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +128,15 @@ def _words_only(tokens: list[Token], at: int) -> int:
     return 0
 
 
-def whole(tokens: list[Token]) -> Node | None:
-    """The expression that ``tokens`` are, all of them, or None."""
-    node, end = prefix(tokens)
+def whole(tokens: list[Token], most: int = MOST_TOKENS) -> Node | None:
+    """The expression that ``tokens`` are, all of them and no more than ``most``, or None."""
+    node, end = prefix(tokens, most)
     return node if end == len(tokens) else None
 
 
-def prefix(tokens: list[Token]) -> tuple[Node | None, int]:
+def prefix(tokens: list[Token], most: int = MOST_TOKENS) -> tuple[Node | None, int]:
     """The longest expression that ``tokens`` begin with, and where it ends."""
-    return _sum(tokens[:MOST_TOKENS], 0)
+    return _sum(tokens[:most], 0)
 
 
 def suffix(tokens: list[Token]) -> Node | None:
@@ -164,7 +166,21 @@ def _sum(tokens: list[Token], at: int) -> tuple[Node | None, int]:
 
 
 def _product(tokens: list[Token], at: int) -> tuple[Node | None, int]:
-    return _series(tokens, at, "×÷/", _atom)
+    return _series(tokens, at, "×÷/", _power)
+
+
+def _power(tokens: list[Token], at: int) -> tuple[Node | None, int]:
+    """An atom to a whole power, which it is written out as: nobody's document has such a sign, a reading may."""
+    node, end = _atom(tokens, at)
+    raised = tokens[end + 1].number if node is not None and end + 1 < len(tokens) else None
+    if node is None or raised is None or tokens[end].kind != "op" or tokens[end].text != "^":
+        return node, end
+    if not raised.whole or raised.dim != COUNT or not 0 < raised.value <= MOST_POWER:
+        return None, at
+    product = node
+    for _ in range(int(raised.value) - 1):
+        product = Operation("×", product, node)
+    return product, end + 2
 
 
 Parser = Callable[[list[Token], int], tuple[Node | None, int]]

@@ -105,6 +105,7 @@ _UNIT: Final = re.compile(
     r"|(?P<bit>bits?)\b(?![-/])"
     rf"|(?P<flops>[kKMGTPE]?|mega|giga|tera|peta)\s?(?P<flop>FLOPS?|FLOPs|[Ff]lop[sS]?|OPS)(?P<flopsec>{_SECOND})?(?![A-Za-z])"
     rf"|(?P<bytes>[KMGTPE]i?|k)?(?:B(?:ytes?)?|bytes?)(?P<bytesec>{_SECOND})?(?![A-Za-z]|(?<=B)\d)"
+    r"|(?P<fr>[KMGTk]?)o(?:ctets?)?(?P<frsec>/s)?(?![\w'])"
     r"|(?P<gf>[GTPE])F(?P<gfsec>/s(?:ec)?)?(?![A-Za-z0-9])"
     rf"|(?P<zh>[KMGT])?字节"
     r"|(?P<time>(?:ns|us|µs|μs|ms)(?=/[^\W\d_]{2,})|ns|us|µs|μs|μS|uS|ms|mS|s|secs?|seconds?|minutes?|min|hours?|microseconds?|"
@@ -117,8 +118,8 @@ _UNIT: Final = re.compile(
     r")"
 )
 _RATE: Final = re.compile(
-    r"\s?(?P<what>(?:tokens?|tok|sequences?|seqs?|samples?|requests?|req|prompts?|"
-    r"queries)\s?(?:/\s?(?P<per>ms|µs|μs|us|min(?:ute)?|h(?:our)?|s(?:ec(?:ond)?)?)\b|"
+    r"\s?(?P<what>(?:tokens?|jetons?|tok|sequences?|seqs?|samples?|requests?|req|prompts?|"
+    r"queries|requêtes?)\s?(?:/\s?(?P<per>ms|µs|μs|us|min(?:ute)?|h(?:our)?|s(?:ec(?:ond)?)?)\b|"
     r"(?:per|an?|each|every|pro|je) (?:second|Sekunde)\b|每秒)"
     r"|(?:个\s?)?(?:tokens?|序列|请求)\s?/\s?(?:秒|s(?![A-Za-z]))|tps\b)",
     re.IGNORECASE,
@@ -357,6 +358,8 @@ def _applied(n: Number, u: re.Match[str], text: str) -> Number:
     if u["bits"] is not None:
         factor = PREFIX[u["bits"]] / 8
         return _scaled(n, factor, factor, BYTE_RATE, written)
+    if u["fr"] is not None:
+        return _scaled(n, PREFIX[u["fr"]], PREFIX[u["fr"]], BYTE_RATE if u["frsec"] else BYTES, written)
     if u["bit"]:
         return _scaled(n, 1 / 8, 1 / 8, BYTES, written)
     if u["gf"]:

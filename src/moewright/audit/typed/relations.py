@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from moewright.audit.audit_record import Verdict
 from moewright.audit.judges.equalities import COARSE, FINE, LOOSE, name
 from moewright.audit.judges.figures import unit_of
 from moewright.audit.text.expressions import Node, Operation, Value, evaluate, numbers_in
-from moewright.audit.text.numbers import COUNT, FLOP, Dim, Number
+from moewright.audit.text.numbers import BYTES, COUNT, FLOP, Dim, Number, in_billions
 from moewright.units import format_quantity
 
+#: billions of parameters or tokens that somebody may write with a bare B
+MOST_BILLIONS: Final = 1e4
+#: what rounding may leave of an operand, and of what comes of several
+ROUNDED: Final = 0.015
+WIDEST: Final = 0.03
 _POWERS: Final = tuple(base**k for base in (1000.0, 1024.0) for k in (-3, -2, -1, 1, 2, 3))
 
 
@@ -28,32 +33,68 @@ def judge_relation(n: Number, relation: str, node: Node) -> Outcome:
     """Whether ``n`` stands in ``relation`` (=, ~, <=, >=, <, >) to ``node``, within the rounding that both show; K, M
     and G of bytes may be powers of 1000 or 1024. Not checked where their dimensions differ; work may be counted in
     plain numbers (6 × parameters × tokens)."""
-    values = [evaluate(node, binary, _spread) for binary in (False, True)]
+    if n.dim == BYTES and evaluate(node).dims == {COUNT} and _is_bare(n):
+        bare = judge_relation(replace(n, dim=COUNT), relation, node)
+        if bare.verdict is Verdict.HOLDS or n.value >= MOST_BILLIONS:
+            return bare  # 196,608 B, of plain numbers
+        n = in_billions(n)  # 9.5 B parameters
+    elif n.dim == COUNT and BYTES in evaluate(node).dims and _counted(node) != node:
+        counted = judge_relation(n, relation, _counted(node))  # 3 B tokens
+        if counted.verdict is Verdict.HOLDS:
+            return counted
+    values = [_narrow(evaluate(node, binary, _spread), evaluate(node, binary)) for binary in (False, True)]
     if not all(abs(x) < float("inf") for v in values for x in (v.low, v.high)):
         return Outcome(Verdict.NOT_CHECKED, "its expression divides by zero, or is beyond all bounds")
     if not values[0].dims:
         return Outcome(Verdict.NOT_CHECKED, "its expression adds quantities of different dimensions")
+    written, unit = evaluate(node).low, unit_of(n)
     if not _comparable(n, values[0].dims):
         if n.dim == COUNT and not n.percent and any(_meet(n, n.value, v, node, relation == "~") for v in values):
-            return Outcome(Verdict.HOLDS, "by the numbers written; its unit is left out", evaluate(node).low)
+            return Outcome(Verdict.HOLDS, "by the numbers written; its unit is left out", written)
         dims = " or ".join(sorted(name(d) for d in values[0].dims))
-        return Outcome(
-            Verdict.NOT_CHECKED, f"its expression is {_in(dims)}, and it is {_in(name(n.dim))}: give both their units"
-        )
-    written = evaluate(node).low
-    unit = unit_of(n)
-    told = format_quantity(written, unit)
+        why = f"its expression is {_in(dims)}, and it is {_in(name(n.dim))}: give both their units"
+        return Outcome(Verdict.NOT_CHECKED, why)
     if relation in ("=", "~"):
-        if any(_meet(n, said, v, node, relation == "~") for said in {n.value, n.binary} for v in values):
-            return Outcome(Verdict.HOLDS, f"{told} by its expression", written)
-        return Outcome(Verdict.WRONG, f"its expression gives {told}{_factor(n, written)}", written)
+        return _equal(n, node, values, relation == "~")
     room = FINE * max(abs(x) for v in values for x in (v.low, v.high)) + n.half
     if relation.startswith("<"):
         holds = min(n.value, n.binary) <= max(v.high for v in values) + room
     else:
         holds = max(n.value, n.binary) >= min(v.low for v in values) - room
-    verdict = Verdict.HOLDS if holds else Verdict.WRONG
-    return Outcome(verdict, f"its limit is {told}", written)
+    side = "" if holds else ", which it is above" if relation.startswith("<") else ", which it is below"
+    why = f"its limit is {format_quantity(written, unit)}{side}"
+    return Outcome(Verdict.HOLDS if holds else Verdict.WRONG, why, written)
+
+
+def _equal(n: Number, node: Node, values: list[Value], loose: bool) -> Outcome:
+    written, unit = evaluate(node).low, unit_of(n)
+    for said in dict.fromkeys((n.value, n.binary)):
+        for v, binary in zip(values, (False, True), strict=True):
+            if _meet(n, said, v, node, loose):
+                computed = evaluate(node, binary).low * (n.value / said if said else 1.0)
+                power = ", K, M and G of bytes being of 1024" if said != n.value or computed != written else ""
+                return Outcome(Verdict.HOLDS, f"{format_quantity(computed, unit)} by its expression{power}", written)
+    return Outcome(
+        Verdict.WRONG, f"its expression gives {format_quantity(written, unit)}{_factor(n, written)}", written
+    )
+
+
+def _is_bare(n: Number) -> bool:
+    """Whether a number has a bare B, for bytes or for billions."""
+    return n.dim == BYTES and n.factor == 1 and n.text.endswith("B")
+
+
+def _counted(node: Node) -> Node:
+    """``node`` with each bare B behind more than an element's bytes as 10⁹."""
+    if isinstance(node, Operation):
+        return replace(node, left=_counted(node.left), right=_counted(node.right))
+    return in_billions(node) if _is_bare(node) else node
+
+
+def _narrow(v: Value, exact: Value) -> Value:
+    """``v``, no wider than is of use: differences of rounded figures may be anything."""
+    room = WIDEST * abs(exact.low)
+    return replace(v, low=max(v.low, exact.low - room), high=min(v.high, exact.low + room))
 
 
 def _in(dim: str) -> str:
@@ -61,8 +102,10 @@ def _in(dim: str) -> str:
 
 
 def _spread(n: Number) -> float:
-    """Half of what rounding leaves of a number: nothing of a whole one."""
-    return 0.0 if n.whole else min(n.half, COARSE * abs(n.value))
+    """Half of what rounding leaves of a number: nothing of a whole one, of a factor such as 2 bytes, or of digits with
+    a point and a unit no more than ``ROUNDED``."""
+    exact = n.whole or (n.factor == 1 and n.half >= 0.5) or (n.percent and n.half >= 0.005)
+    return 0.0 if exact else min(n.half, ROUNDED * abs(n.value))
 
 
 def _comparable(n: Number, dims: frozenset[Dim]) -> bool:
@@ -79,7 +122,7 @@ def _has_work(dims: frozenset[Dim] | set[Dim]) -> bool:
 def _meet(n: Number, said: float, v: Value, node: Node, loose: bool) -> bool:
     """Whether a figure, rounded or cut off at its last place, is what an expression gives."""
     scale = abs(said / n.value) if n.value else 1.0
-    half = min(n.half * scale, COARSE * abs(said))
+    half = n.half * scale
     operands = list(numbers_in(node))
     rounded = any(not x.whole and not x.percent for x in operands)
     if n.whole and n.dim == COUNT:
@@ -93,7 +136,7 @@ def _meet(n: Number, said: float, v: Value, node: Node, loose: bool) -> bool:
     room = half + (FINE * abs(said) if rounded else 1e-9 * abs(said))
     if loose or n.approx:
         room = max(room, LOOSE * abs(said))
-    cut = 2 * half if v.high >= said > 0 else 0.0
+    cut = 2 * half if v.high >= said > 0 and half <= COARSE / 2 * abs(said) else 0.0
     return v.low - max(room, cut) <= said <= v.high + room
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import yaml
 
-from moewright.audit.audit_record import Audit, Claim, Unread, Variant
+from moewright.audit.audit_record import Audit, Claim, Unread, Variant, Verdict
 from moewright.audit.judges.better import better_of
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.corrections import accepted
@@ -54,10 +54,10 @@ def audit_reading(
         restated = list(judge_premises(own, setting))
         if any(p.field.startswith("strategy.") for p in own):
             found = facts_at(name)
-            restated += judge_strategy(premises, setting, found.reason, bool(found.plans))
+            restated += (_of_lines(c, own) for c in judge_strategy(premises, setting, found.reason, bool(found.plans)))
         claims += [replace(c, configuration=name) for c in restated]
     claims += judge_typed(reading.claims, document.lines, facts_at, file, let=reading.let)
-    base = setting_at("")[0]
+    base, needed = setting_at("")[0], {f for c in claims for f in c.assumes}
     variants = tuple(
         Variant(name, min((p.line for p in rows), default=1), tuple(setting_at(name)[1]))
         for name, rows in reading.configurations.items()
@@ -65,8 +65,8 @@ def audit_reading(
     return Audit(
         document.file,
         tuple(dict((p.field, p) for p in reversed(setting_at("")[1])).values())[::-1],
-        tuple(base.assumed.values()) if reading.premises else (),
-        base.missing if reading.premises else (),
+        tuple(a for a in base.assumed.values() if a.field in needed),
+        (),
         tuple(sorted(claims, key=lambda c: c.line)),
         better_of(facts_at(""))[0] if any(p.field.startswith("strategy.") for p in reading.premises) else None,
         _without_claims(figures, reading),
@@ -74,6 +74,16 @@ def audit_reading(
         variants,
         document.lines,
         reading.reader,
+    )
+
+
+def _of_lines(c: Claim, own: list[Premise]) -> Claim:
+    """``c`` on a strategy; not a verdict on one line where its sizes stand on several."""
+    lines = sorted({p.line for p in own if p.field.startswith(("strategy.", "cluster.gpus"))})
+    if c.verdict is not Verdict.CONTRADICTED or len(lines) < 2:
+        return c
+    return replace(
+        c, verdict=Verdict.NOT_CHECKED, why=f"{c.why}; its sizes stand on lines {', '.join(map(str, lines))}"
     )
 
 

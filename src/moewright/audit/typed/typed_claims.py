@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,28 +15,17 @@ from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.meaning import Meaning
 from moewright.audit.reading.restated import known_sizes
 from moewright.audit.text.clauses import Figure
-from moewright.audit.text.document import Statement, normal
+from moewright.audit.text.document import Statement
 from moewright.audit.text.expressions import Node, numbers_in
 from moewright.audit.text.numbers import BYTE_RATE, BYTES, FLOP, FLOP_RATE, PER_SECOND, SECONDS, Number
 from moewright.audit.typed.relations import Outcome, judge_relation
 from moewright.audit.typed.typed_reading import REFERENCE, TypedClaim, node_of
+from moewright.audit.typed.typed_values import has_digits, is_in, mantissa, numbers_of, variants
 from moewright.errors import SpecError
 
 #: numbers that need no source: of seconds, days and prefixes, and small ones such as bytes of an element
 _KNOWN: Final = frozenset((24.0, 30.0, 60.0, 100.0, 365.0, 1000.0, 1024.0, 3600.0, 86400.0))
 _SMALL: Final = 16
-_DIGITS: Final = re.compile(r"\d[\d.,]*\d|\d")
-_THOUSANDS: Final = re.compile(r"\d{1,3}(?:\.\d{3})+")
-_TEN: Final = (
-    ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
-    ("ein", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn"),
-    ("un", "deux", "trois", "quatre", "cinq", "six", "sept", "huit", "neuf", "dix"),
-    tuple("一二三四五六七八九十"),
-)
-_WORDS: Final = {word: float(i) for words in _TEN for i, word in enumerate(words, 1)} | {
-    **{"两": 2.0, "eleven": 11.0, "twelve": 12.0, "sixteen": 16.0, "twice": 2.0, "double": 2.0, "doppelt": 2.0},
-    **{"half": 0.5, "hälfte": 0.5, "一半": 0.5, "quarter": 0.25, "three quarters": 0.75, "drei viertel": 0.75},
-}
 #: units of SI that expressions know
 _UNITS: Final = {
     BYTES: "bytes",
@@ -83,27 +71,28 @@ class Lines:
 
     @classmethod
     def of(cls, lines: Sequence[str]) -> Lines:
-        here = tuple(_numbers_of(line) for line in lines)
+        here = tuple(numbers_of(line) for line in lines)
         percents = frozenset(
-            x for line in lines for m in re.findall(r"([\d.,]+)\s?\\?[%％]", line) for x in _variants(m)
+            x for line in lines for m in re.findall(r"([\d.,]+)\s?\\?[%％]", line) for x in variants(m)
         )
         return cls(here, frozenset[float]().union(*here), percents)
 
     def absent(self, c: TypedClaim) -> str:
         """Why a claim is not what the document has on its line, or an empty text."""
-        value = _mantissa(c.number)
-        if c.line <= len(self.here) and _in(value, self.here[c.line - 1]):
+        value = mantissa(c.number)
+        if c.line <= len(self.here) and is_in(value, self.here[c.line - 1]):
             return ""
         around = (c.line - 2, c.line)
-        near = next((i + 1 for i in around if 0 <= i < len(self.here) and _in(value, self.here[i])), 0)
+        near = next((i + 1 for i in around if 0 <= i < len(self.here) and is_in(value, self.here[i])), 0)
         return f"{c.value!r} does not stand on line {c.line}" + (f"; line {near} has it" if near else "")
 
     def strange(self, n: Number) -> bool:
         """Whether a number of an expression has no source here and needs one."""
-        value = _mantissa(n)
+        value = mantissa(n)
         if (value <= _SMALL and value == int(value)) or value in _KNOWN or value in (0.5, 1.5):
             return False
-        return not (_in(value, self.every) or _in(n.value, self.every) or _in(value * 100, self.percents))
+        near = (value - 1, value + 1) if n.whole else ()  # one less than the GPUs of a group
+        return not (any(is_in(x, self.every) for x in (value, n.value, *near)) or is_in(value * 100, self.percents))
 
 
 @dataclass(slots=True)
@@ -175,7 +164,7 @@ class _Judge:
             seen |= set(names)
             node = node_of(REFERENCE.sub("2", text))
             for n in numbers_in(node) if node is not None else ():
-                if _DIGITS.search(n.text) and self.lines.strange(n):
+                if has_digits(n) and self.lines.strange(n):
                     return n.text
         return ""
 
@@ -188,6 +177,8 @@ class _Judge:
             return f"({self._referred(m[1].strip(), c, put_right, wrong)})"
 
         written = c.expression
+        if put_right:
+            written = self._literals_right(c, written, wrong)
         for _ in range(_DEPTH):
             if "{" not in written:
                 break
@@ -200,7 +191,7 @@ class _Judge:
             return self.let[wanted]
         other = self.named.get(wanted)
         if other is not None and other is not c:
-            right = self._put_right(other) if put_right else None
+            right = self._put_right(other, c) if put_right else None
             if right is not None:
                 wrong.append(other)
                 return f"{right:.12g} {_UNITS.get(other.number.dim, '')}"
@@ -219,13 +210,55 @@ class _Judge:
             field=f"claims.{c.index} (line {c.line}).expression",
         )
 
-    def _put_right(self, c: TypedClaim) -> float | None:
-        """What the figure of ``c`` ought to be, where this claim or another one on it is wrong."""
+    def _literals_right(self, c: TypedClaim, written: str, wrong: list[TypedClaim]) -> str:
+        """``written`` with what wrong figures ought to be in place of them, where it has them digit by digit."""
+        for (line, _), claims in self.figures.items():
+            other = claims[0]
+            alike = (line, other.value) != (c.line, c.value) and other.number.text in written
+            right = self._put_right(other, c) if alike and _digits_of(other) >= 2 else None
+            if right is not None:
+                place = rf"(?<![\w.]){re.escape(other.number.text)}(?![\w.])"
+                written, found = re.subn(place, f"({right:.12g} {_UNITS.get(other.number.dim, '')})", written)
+                wrong += [other] if found else []
+        return written
+
+    def _put_right(self, c: TypedClaim, asking: TypedClaim) -> float | None:
+        """What the figure of ``c`` ought to be, where this claim or another one on it is wrong, and not by what
+        ``asking`` says itself."""
+        sure = self._supported(asking, c)
         for other in self.figures[c.line, c.value]:
-            o = self.outcome(other) if other.expression and other.relation in ("=", "~") else None
+            if not other.expression or other.relation not in ("=", "~"):
+                continue
+            if not sure and self._leans_on(other, asking, set()):
+                continue
+            o = self.outcome(other)
             if o is not None and o.verdict is Verdict.WRONG and o.computed is not None:
                 return o.computed
         return None
+
+    def _supported(self, c: TypedClaim, other: TypedClaim) -> bool:
+        """Whether another claim on the figure of ``c`` holds that has nothing of ``other`` in it."""
+        return any(
+            (o := self.outcome(x)) is not None and o.verdict is Verdict.HOLDS
+            for x in self.figures[c.line, c.value]
+            if x is not c and x.expression and not self._leans_on(x, other, set())
+        )
+
+    def _leans_on(self, c: TypedClaim, figure: TypedClaim, seen: set[str]) -> bool:
+        """Whether the expression of ``c`` has the figure of another claim in it, by name or digit by digit."""
+        same = {x.id for x in self.figures[figure.line, figure.value] if x.id}
+        texts = [c.expression]
+        for text in texts:
+            if _digits_of(figure) >= 2 and re.search(rf"(?<![\w.]){re.escape(figure.number.text)}(?![\w.])", text):
+                return True
+            for wanted in (m.strip() for m in REFERENCE.findall(text)):
+                if wanted in same:
+                    return True
+                if wanted not in seen:
+                    seen.add(wanted)
+                    other = self.named.get(wanted)
+                    texts.append(self.let.get(wanted, other.expression if other else ""))
+        return False
 
     def _planned(self, c: TypedClaim) -> Claim:
         """What the planner has for a claim."""
@@ -250,38 +283,14 @@ def _sizes(facts: Facts) -> dict[str, object]:
     setting = facts.setting
     given: dict[str, object] = {f: a.value for f, a in setting.assumed.items()}
     given |= {f: p.value for f, p in setting.given.items()}
-    return given | (known_sizes(setting) if "model.name" in setting.given else {})
+    given |= known_sizes(setting) if "model.name" in setting.given else {}
+    if "cluster.device.name" in setting.given:
+        device = setting.case.cluster.device
+        of_device = {"memory": device.memory, "memory_bandwidth": device.memory_bandwidth}
+        given = {f"cluster.device.{name}": value for name, value in of_device.items()} | given
+    return given
 
 
-def _mantissa(n: Number) -> float:
-    """The digits of a number, without unit and power."""
-    m = _DIGITS.search(n.text)
-    return float(m[0].replace(",", "")) if m else abs(n.value)
-
-
-def _in(value: float, every: frozenset[float]) -> bool:
-    return value in every or any(math.isclose(x, value, rel_tol=1e-9) for x in every)
-
-
-def _variants(text: str) -> Iterator[float]:
-    """The numbers that digits with points and commas may be."""
-    if len(text) > 40:
-        return
-    variants = {text.replace(",", "")}
-    if "," in text:
-        variants.add(text.replace(".", "").replace(",", "."))
-    if _THOUSANDS.fullmatch(text):
-        variants.add(text.replace(".", ""))
-    for variant in variants:
-        try:
-            yield float(variant)
-        except ValueError:
-            continue
-
-
-def _numbers_of(line: str) -> frozenset[float]:
-    """The numbers that a line has, by their digits, with a comma or a point before the decimals, or in words."""
-    plain = normal(line)
-    found = {x for m in _DIGITS.finditer(plain) for x in _variants(m[0])}
-    lowered = plain.lower()
-    return frozenset(found | {value for word, value in _WORDS.items() if word in lowered})
+def _digits_of(c: TypedClaim) -> int:
+    """Significant digits of a figure: of one alone nobody can tell where it comes from."""
+    return len(f"{mantissa(c.number):g}".replace(".", "").strip("0"))

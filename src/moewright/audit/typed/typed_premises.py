@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from moewright.audit.audit_record import Unread
 from moewright.audit.reading.corrections import premise_of
 from moewright.audit.reading.premises import Premise
+from moewright.audit.typed.typed_values import has_digits, is_in, mantissa, numbers_of, typed_value
+from moewright.case.catalogue.hardware_catalogue import find_device
 from moewright.case.catalogue.model_catalogue import find_model
 from moewright.case.precision import FORMATS
 from moewright.case.workload import Kind
@@ -18,20 +20,23 @@ from moewright.errors import SpecError
 #: lists of premises inside of one
 _DEPTH: Final = 4
 _PERCENT: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
+_GATED: Final = ("swiglu", "geglu", "glu", "gated", "yes", "silu")
+_PLAIN: Final = ("gelu", "relu", "mlp", "plain", "no")
 _GROUPED: Final = re.compile(r"\d{1,3}(?:,\d{3})+")
 #: kinds of a pass that the audit prices; of a training step it judges expressions alone
 _PASSES: Final = (Kind.FORWARD, Kind.PREFILL, Kind.DECODE)
 
 
 def typed_premises(
-    rows: Any, field: str, file: str, unread: MutableMapping[tuple[int, str], Unread]
+    rows: Any, field: str, file: str, unread: MutableMapping[tuple[int, str], Unread], lines: Sequence[str] = ()
 ) -> tuple[Premise, ...]:
     """The premises that ``rows`` write; a list inside is taken for its entries, so that an alias may stand for several.
-    Those that no case has are put to ``unread``. Raises SpecError."""
+    Those that no case has, and numbers that do not stand on their line of the document (``lines``), are put to
+    ``unread``. Raises SpecError."""
     found = []
     for i, row in _flat(rows, field, file):
         p = _usual(replace(premise_of(row, f"{field}.{i}", file), keyed=True))
-        reason = _unusable(p)
+        reason = _unusable(p) or (_absent(p, str(row["value"]), lines) if lines and "line" in row else "")
         if reason:
             unread[p.line, p.field] = Unread(p.line, f"{p.field}: {p.value}", reason)
         else:
@@ -65,15 +70,33 @@ def _usual(p: Premise) -> Premise:
         value = int(value.replace(",", ""))
     elif p.field == "model.precision" and small in FORMATS:
         value = small
+    elif p.field == "model.experts.gated":
+        value = {**dict.fromkeys(_GATED, True), **dict.fromkeys(_PLAIN, False)}.get(small, value)
     elif p.field == "workload.kind":
         value = {"training": "train", "decoding": "decode", "inference": "forward"}.get(small, small)
     return replace(p, value=value)
+
+
+def _absent(p: Premise, written: str, lines: Sequence[str]) -> str:
+    """Why a number is not what the document has on its line, or an empty text; a product of two that it has is."""
+    number = typed_value(written)
+    if number is None or isinstance(p.value, bool) or not has_digits(number):
+        return ""
+    here = numbers_of(lines[p.line - 1]) if p.line <= len(lines) else frozenset()
+    said = (mantissa(number), mantissa(number) * 100, number.value)
+    scaled = (number.value / k for k in (1e3, 1e6, 1e9, 1e12, 1e15, 1024.0))
+    products = frozenset(a * b for a in here for b in here if a > 1 < b)
+    if any(is_in(x, here | products) for x in (*said, *scaled)):
+        return ""
+    return f"{written} does not stand on line {p.line}; leave the line out where it is put together"
 
 
 def _unusable(p: Premise) -> str:
     """Why nothing can stand on a premise, or an empty text."""
     if p.field == "model.name" and (not isinstance(p.value, str) or find_model(p.value) is None):
         return "the catalogue has no such model; give its sizes: model.layers, model.hidden_size and so on"
+    if p.field == "cluster.device.name" and (not isinstance(p.value, str) or find_device(p.value) is None):
+        return "the catalogue has no such device; give cluster.device.flops, memory and memory_bandwidth"
     if p.field == "workload.kind" and p.value not in [str(kind) for kind in _PASSES]:
         told = "a training step is judged by expressions alone" if p.value == "train" else "it is no kind of pass"
         return f"{told}; kinds are {', '.join(str(kind) for kind in _PASSES)}"

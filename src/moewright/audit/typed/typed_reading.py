@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,11 +16,11 @@ from moewright.audit.quantities.readings import Scope
 from moewright.audit.reading.document_case import FIELDS
 from moewright.audit.reading.premises import Premise
 from moewright.audit.text.document import normal
-from moewright.audit.text.expressions import Node, fold, whole
-from moewright.audit.text.numbers import Number, number_at, tokens_of
+from moewright.audit.text.expressions import Node, fold, numbers_in, whole
+from moewright.audit.text.numbers import COUNT, Number, number_at, tokens_of
 from moewright.audit.typed.quantity_names import QUANTITIES, SCOPES
 from moewright.audit.typed.typed_premises import typed_premises
-from moewright.audit.typed.typed_values import typed_value
+from moewright.audit.typed.typed_values import commas, typed_value
 from moewright.case.file.files import read_mapping
 from moewright.case.spelling import did_you_mean
 from moewright.errors import SpecError
@@ -29,6 +29,8 @@ from moewright.errors import SpecError
 RELATIONS: Final = ("=", "~", "<=", ">=", "<", ">")
 #: claims of a reading that are taken
 MOST_CLAIMS: Final = 2000
+#: numbers and signs of an expression
+MOST_TOKENS: Final = 400
 #: mistakes that are told at once
 MOST_ERRORS: Final = 8
 _FIELDS: Final = ("line", "value", "id", "quantity", "per", "configuration", "relation", "expression", "text")
@@ -93,8 +95,8 @@ def typed_reading(raw: Mapping[str, Any], file: str, lines: Sequence[str] = ()) 
             field="configurations",
         )
     unread: dict[tuple[int, str], Unread] = {}
-    premises = typed_premises(raw.get("premises", []), "premises", file, unread)
-    named = {str(n): typed_premises(rows, f"configurations.{n}", file, unread) for n, rows in parts.items()}
+    premises = typed_premises(raw.get("premises", []), "premises", file, unread, lines)
+    named = {str(n): typed_premises(rows, f"configurations.{n}", file, unread, lines) for n, rows in parts.items()}
     entries = raw.get("claims")
     if not isinstance(entries, list) or len(entries) > MOST_CLAIMS:
         raise SpecError(
@@ -174,7 +176,7 @@ def _claim(
         raise SpecError(f"got {str(line)[:60]!r}; expected a line number", file=file, field=f"{where}.line")
     where = f"{where} (line {line})"
     beside = document[line - 1] if line <= len(document) else ""
-    number = typed_value(str(entry["value"]), beside)
+    number = typed_value(str(entry["value"]), beside, commas(document))
     if number is None:
         raise SpecError(
             f"got {str(entry['value'])[:60]!r}; expected a number with its unit, such as 20.4 GB, 39 %, 1.35x or 96",
@@ -220,7 +222,8 @@ def _typed(
     relation, expression = str(entry.get("relation", "=")), str(entry.get("expression", ""))
     if relation not in RELATIONS or ("relation" in entry and not expression):
         raise SpecError(
-            f"got {relation[:20]!r}; expected one of {', '.join(RELATIONS)}, with an expression",
+            f"got {relation[:20]!r}; expected one of {', '.join(RELATIONS)}, with an expression; of a quantity alone, "
+            "write ≈ before the value",
             file=file,
             field=f"{where}.relation",
         )
@@ -233,9 +236,19 @@ def _typed(
 
 
 def _check_expression(expression: str, where: str, file: str) -> None:
-    if node_of(REFERENCE.sub("2", expression)) is None:
+    node = node_of(REFERENCE.sub("2", expression))
+    if node is None:
+        long = f", at most {MOST_TOKENS} of them together" if len(expression) > MOST_TOKENS else ""
         raise SpecError(
-            f"got {expression[:80]!r}; expected numbers with units, + - * / ( ) and {{names}} of claims or premises",
+            f"got {expression[:80]!r}; expected numbers with units, + - * / ^ ( ) and {{names}} of claims, let or "
+            f"premises{long}",
+            file=file,
+            field=where,
+        )
+    if unit := unknown_unit(node):
+        raise SpecError(
+            f"got {expression[:80]!r}, in which {unit[:20]!r} is no known unit; known are bytes (B, GB, GiB), bits, s, "
+            "FLOP, tokens and those a second; write others without, and their factors as numbers",
             file=file,
             field=where,
         )
@@ -250,7 +263,18 @@ def _scope(per: Any, where: str, file: str) -> Scope:
 
 def node_of(expression: str) -> Node | None:
     """The expression that a text writes, or None where it is none."""
-    return whole(fold(tokens_of(normal(expression))))
+    tokens = fold(tokens_of(normal(expression.replace("**", "^"))))
+    return whole([replace(t, kind="op") if t.text == "^" else t for t in tokens], MOST_TOKENS)
+
+
+#: a word behind a number that looks like a unit, and is none that is known
+_UNKNOWN_UNIT: Final = re.compile(r"(?:[kKMGTPmµμn]?(?:W|Wh|J|V|A|Hz|t|[Tt]ok|C|g|m)|[kMGT][A-Z]\w*)(?:/.*)?")
+
+
+def unknown_unit(node: Node) -> str:
+    """The first word of an expression that looks like a unit which nobody here knows, or an empty text."""
+    words = (n.noun.split()[0] for n in numbers_in(node) if n.noun.strip() and n.dim == COUNT)
+    return next((w for w in words if _UNKNOWN_UNIT.fullmatch(w)), "")
 
 
 def schema() -> dict[str, Any]:
