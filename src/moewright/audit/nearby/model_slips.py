@@ -63,13 +63,15 @@ def judge_model_slips(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry
         amounts = [e for e in entries if e.number.dim == BYTES and e.figure.role != "operand" and is_amount(e.number)]
         if not amounts or s.kind == "heading":
             continue
-        before = ledger.statements[index - 1] if index and s.kind == "prose" else None
+        before = ledger.statements[index - 1] if index and s.kind in ("prose", "code") else None
         above = " | ".join((s.text, *s.path[-1:], before.text if before is not None and before.path == s.path else ""))
         for judge, topic, needs in ((_cache, _CACHE, _OF_CACHE), (_sent, _SENT, _OF_SENT)):
             facts = facts_at(index, needs) if topic.search(above) and not _OTHER.search(s.text) else None
             if facts is not None:
+                whole = facts_at(index, ("strategy.tp", "cluster.gpus")) if topic is _CACHE else None
                 for e in amounts:
-                    claim = judge(e, facts, ledger)
+                    alone = whole is not None and all(meet(ranges(x.number), ranges(e.number), 0.03) for x in amounts)
+                    claim = judge(e, facts, ledger) or (_undivided(e, whole) if whole is not None and alone else None)
                     if claim is not None:
                         yield e, claim
 
@@ -128,11 +130,38 @@ def _cache(e: Entry, facts: Facts, ledger: Ledger) -> Claim | None:
     return None
 
 
+_OF_GPU: Final = re.compile(
+    r"(?:per|each|every|on an?|one|pro|je|auf jeder) (?:GPU|card|device|rank|chip|Karte)\b|每(?:张)?卡|单卡",
+    re.IGNORECASE,
+)
+_UNDIVIDED: Final = re.compile(r"replicat|dupli|\bDP\b|data.parallel|whole|node|复制|数据并行", re.IGNORECASE)
+
+
+def _undivided(e: Entry, facts: Facts) -> Claim | None:
+    """A verdict on what a GPU is said to keep of a token, which is what all of its tensor-parallel group keep."""
+    attention = facts.case.model.layers[0].attention
+    given = facts.setting.given.get("strategy.tp")
+    s = e.statement
+    if given is None or not isinstance(attention, SoftmaxAttention) or _UNDIVIDED.search(s.text):
+        return None
+    if not _OF_GPU.search(s.text) or not _TOKEN.search(s.text) or e.number.slack > 1e-3:
+        return None
+    parts, layers = min(given.value, attention.kv_heads), len(facts.case.model.layers)
+    for x in _ELEMENTS if parts > 1 else ():
+        whole = attention.token_bytes(x) * layers
+        if meet(ranges(e.number), exactly(whole), 1e-3):
+            right = whole / parts
+            return _wrong(
+                e, f"that is of all of the tp {given.value}; a GPU keeps {format_quantity(right, 'bytes')}", right
+            )
+    return None
+
+
 _LAYER: Final = re.compile(r"layer|层|Schicht|stage|Stufe|\bL\b", re.IGNORECASE)
 _TOKEN: Final = re.compile(r"token|Token", re.IGNORECASE)
 #: what says of a figure that it is of all layers
 _EVERY_LAYER: Final = re.compile(
-    r"\ball (?:the )?(?:\d+ )?(?:MoE |attention )?layers|whole (?:model|network|stack)|for the model|in all\b|"
+    r"\b(?:all|over) (?:all |the )*(?:\d+ )?(?:MoE |attention )?layers|toutes les (?:\d+ )?couches|whole (?:model|network|stack)|for the model|in all\b|"
     r"全部层|所有层|整个模型|\d+ ?层(?:合计|共)|alle[nr]? (?:\d+ )?Schichten|ganze[sn]? Modell",
     re.IGNORECASE,
 )
@@ -159,7 +188,7 @@ def _of_one_layer(e: Entry, slips: Slips, ledger: Ledger) -> Claim | None:
         if meet(said, exactly(x), 1e-3):
             whole = x * slips.layers
             stated = [ranges(y.number) for y in ledger.alike(BYTES)]
-            if any(meet(y, exactly(whole / p), 2e-3) for y in stated for p in _PARTS):
+            if not of_all and any(meet(y, exactly(whole / p), 2e-3) for y in stated for p in _PARTS):
                 return None
             every = f"all {slips.layers} keep {format_quantity(whole, 'bytes')}"
             why = f"{ONE_LAYER} of a token; {every}"

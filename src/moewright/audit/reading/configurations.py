@@ -279,6 +279,8 @@ def _field(title: str) -> str:
     plain = re.sub(r"[(\[][^)\]]*[)\]]|^#\s*-?|^num(?:ber)? (?:of )?", "", title).strip(" #")
     if not plain or len(plain) > 32 or PER_GPU.search(title) or DERIVED.search(title):
         return ""
+    if re.search(r"\bE?[ETDPC]P\s*[=:]?\s*\d", plain):  # EP 8: a choice, of which the column has the figures
+        return ""
     found = next((field for pattern, field, dims in COMPILED if COUNT in dims and pattern.search(plain)), "")
     return found if found.startswith(_COLUMNS) else ""
 

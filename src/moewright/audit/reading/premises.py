@@ -117,6 +117,14 @@ def _listed(key: str, value: str) -> tuple[list[str], list[str]]:
     title, bar, column = key.partition(" | ")
     if ", " in title and " / " not in title and re.fullmatch(r"\d+(?:, \d+)+", value.strip()):
         return [f"{x}{bar}{column}" for x in title.split(", ")], value.strip().split(", ")
+    two = re.fullmatch(r"(.+?) and (.+?) (heads|experts|layers)", title)
+    if two and re.fullmatch(r"\d+(?:, | / )\d+", value.strip()):  # query and key/value heads: 40, 8
+        return [f"{x} {two[3]}{bar}{column}" for x in (two[1], two[2])], re.split(r", | / ", value.strip())
+    parts, told = re.split(r", (?![^()]*\))", title), value.split(", ")
+    if len(parts) == len(told) > 1 and all(x[:1].isdigit() for x in told):  # heads (Q / KV), head dim: 32 / 8, 128
+        both = [_listed(f"{name}{bar}{column}", x) for name, x in zip(parts, told, strict=True)]
+        if all(len(names) == len(values) for names, values in both):
+            return [x for names, _ in both for x in names], [x for _, values in both for x in values]
     if " / " not in key:
         pairs = re.split(r" [x×] ", key), re.split(r" [x×] ", value)
         if len(pairs[0]) == len(pairs[1]) > 1:
@@ -189,6 +197,7 @@ def _of_part(before: str, behind: str) -> bool:
 def _keyed(s: Statement) -> Iterator[Premise]:
     """The premise of a ``key: value``, or of a table's row."""
     key = ASIDE.sub("", s.key).split(" | ")[0].strip()
+    key = re.sub(r"^(\w+), (?:all|each|every|none|alle|jede)\b.*", r"\1", key)  # layers, all of them MoE
     sizes = _PER_LAYER.match(key)
     if not key or len(key) > 48 or (DERIVED.search(s.key) and not sizes) or len(key.split()) > 6:
         return

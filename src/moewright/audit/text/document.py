@@ -150,8 +150,11 @@ def _without_latex(text: str) -> str:
             line, rows = "", -1
         elif rows >= 0 and "&" in line:
             cells = re.split(r"(?<!\\)&", re.sub(r"\\\\.*$", "", line))
+            ruled = bool(re.search(r"\\\\\s*\\(?:hline|midrule)\s*$", line))
             line, rows = f"| {' | '.join(c.strip() for c in cells)} |", rows + 1
             width = len(cells)
+            if ruled and rows == 1 and out and not out[-1]:  # its rule stands on the line of the titles
+                out[-1], line = line, "|" + "---|" * width
         elif rows >= 0 and re.match(r"\s*\\(?:mid|h|top|bottom)", line):
             line = "|" + ("---|" if rows == 1 else "  |") * width if rows else ""
         elif re.match(r"\s*\\(?:begin|end|centering|label)\b", line):
@@ -292,12 +295,15 @@ def _sentences(content: str, split: bool) -> Iterator[tuple[str, int, tuple[int,
         yield text, start, tuple(breaks)
 
 
+_SYMBOLS: Final = re.compile(r"symbols?|sym\.?|notation|Zeichen|Symbole?|symbole|符号", re.IGNORECASE)
 _NUMBERED: Final = re.compile(r"[A-Z]?\d{1,3}[a-z]?[.)]?|[A-Z]|#\d{1,3}")
 
 
 def _row(header: list[str], row: list[tuple[str, int]], path: tuple[str, ...], group: int) -> Iterator[Statement]:
     """Cells of a table row; the first names what the others are of."""
     if len(row) > 2 and _NUMBERED.fullmatch(row[0][0]) and not row[1][0][:1].isdigit():  # a number of the row
+        row, header = row[1:], header[1:]
+    if len(row) > 2 and header and _SYMBOLS.fullmatch(header[0].strip()):  # a table of symbols tells what each is
         row, header = row[1:], header[1:]
     half = len(header) // 2
     if half > 1 and header[:half] == header[half:] and len(row) == 2 * half:  # two tables side by side
