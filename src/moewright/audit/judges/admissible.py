@@ -184,6 +184,9 @@ def admitted_by_name(claim: Claim, part: Part, c: Context) -> Claim:
         return claim
     wrong = claim.verdict is Verdict.WRONG
     folded = _how_experts_are_cut(part.meaning, c) if wrong else ""
+    if wrong and part.meaning.name.startswith(("memory.", "communication.")):
+        given = c.facts.setting.given
+        folded = folded or ("" if "model.precision" in given else "it stands on model.precision, which is not given")
     reason = (
         folded
         or (_by_convention(part.figure.number, part.meaning, c) if wrong else "")

@@ -161,7 +161,8 @@ _LAYER: Final = re.compile(r"layer|层|Schicht|stage|Stufe|\bL\b", re.IGNORECASE
 _TOKEN: Final = re.compile(r"token|Token", re.IGNORECASE)
 #: what says of a figure that it is of all layers
 _EVERY_LAYER: Final = re.compile(
-    r"\b(?:all|over) (?:all |the )*(?:\d+ )?(?:MoE |attention )?layers|toutes les (?:\d+ )?couches|whole (?:model|network|stack)|for the model|in all\b|"
+    r"\b(?:all|over) (?:all |the )*(?:\d+ )?(?:MoE |attention )?layers|toutes les (?:\d+ )?couches|"
+    r"whole (?:model|network|stack)|for the model|in all\b|"
     r"全部层|所有层|整个模型|\d+ ?层(?:合计|共)|alle[nr]? (?:\d+ )?Schichten|ganze[sn]? Modell",
     re.IGNORECASE,
 )

@@ -143,7 +143,7 @@ def _weights(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
     elif "layer" in scope:
         yield Reading(layer_size, f"{shape}{_all_experts(part, model.moe)}", needs)
     else:
-        layers = len(model.layers)
+        layers = len(model.moe_layers() if part == "experts" else model.layers)
         if part == "weights":
             yield Reading(weight_bytes_total(model), "all weights of the model", (*needs, "model.vocab_size"))
         else:

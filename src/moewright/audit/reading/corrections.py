@@ -9,7 +9,7 @@ from typing import Any, Final
 import yaml
 
 from moewright.audit.audit_record import Audit, Unread
-from moewright.audit.reading.document_case import FIELDS, Setting, setting_of
+from moewright.audit.reading.document_case import FIELDS, WHOLE, Setting, setting_of
 from moewright.audit.reading.premises import Premise
 from moewright.case.file.files import read_mapping
 from moewright.case.spelling import did_you_mean
@@ -108,6 +108,6 @@ def premise_of(entry: Any, where: str, file: str) -> Premise:
         raise SpecError(f"got {str(line)[:60]!r}; expected a line number", file=file, field=f"{where}.line")
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
         value = int(value)
-    if name.startswith("strategy.") and name != "strategy.broadcast" and (type(value) is not int or value < 0):
+    if name in WHOLE and (type(value) is not int or value < 0):
         raise SpecError(f"got {str(value)[:60]!r}; expected a whole number", file=file, field=f"{where}.value")
     return Premise(name, value, line, str(entry.get("text", f"{name}: {value}"))[:400])

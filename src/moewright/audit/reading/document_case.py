@@ -56,6 +56,16 @@ FIELDS: Final = (
     "cluster.device.name",
     *(f"strategy.{name}" for name in STRATEGY),
 )
+#: fields that are whole numbers
+WHOLE: Final = frozenset(
+    (
+        *(f"strategy.{name}" for name in STRATEGY[:-1]),
+        *("model.layers", "model.hidden_size", "model.vocab_size", "model.attention.heads"),
+        *("model.attention.kv_heads", "model.attention.head_dim", "model.experts.count", "model.experts.top_k"),
+        *("model.experts.intermediate_size", "workload.batch", "workload.sequence", "cluster.gpus"),
+        "cluster.gpus_per_node",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)

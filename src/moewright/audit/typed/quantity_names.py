@@ -41,7 +41,7 @@ QUANTITIES: Final[dict[str, str]] = {
         f"count.{part}": "8"
         for part in (
             *("experts", "modules", "modules.experts", "modules.attention", "heads", "layers", "tokens", "sequences"),
-            "parameters",
+            *("parameters", "parameters.attention", "parameters.experts", "parameters.vocabulary", "parameters.router"),
         )
     },
 }

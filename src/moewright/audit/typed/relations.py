@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Final
 
 from moewright.audit.audit_record import Verdict
-from moewright.audit.judges.equalities import COARSE, FINE, LOOSE, name
+from moewright.audit.judges.equalities import COARSE, FINE, name
 from moewright.audit.judges.figures import unit_of
 from moewright.audit.text.expressions import Node, Operation, Value, evaluate, numbers_in
 from moewright.audit.text.numbers import BYTES, COUNT, FLOP, Dim, Number, in_billions
 from moewright.units import format_quantity
 
+#: what ~ allows
+LOOSE: Final = 0.02
 #: billions of parameters or tokens that somebody may write with a bare B
 MOST_BILLIONS: Final = 1e4
 #: what rounding may leave of an operand, and of what comes of several
@@ -68,15 +71,30 @@ def judge_relation(n: Number, relation: str, node: Node) -> Outcome:
 
 def _equal(n: Number, node: Node, values: list[Value], loose: bool) -> Outcome:
     written, unit = evaluate(node).low, unit_of(n)
-    for said in dict.fromkeys((n.value, n.binary)):
-        for v, binary in zip(values, (False, True), strict=True):
-            if _meet(n, said, v, node, loose):
-                computed = evaluate(node, binary).low * (n.value / said if said else 1.0)
-                power = ", K, M and G of bytes being of 1024" if said != n.value or computed != written else ""
-                return Outcome(Verdict.HOLDS, f"{format_quantity(computed, unit)} by its expression{power}", written)
+    for said, binary in _bases(n, node):
+        if _meet(n, n.binary if said else n.value, values[binary], node, loose):
+            computed = evaluate(node, binary).low * (n.value / n.binary if said and n.binary else 1.0)
+            power = ", K, M and G of bytes being of 1024" if said or computed != written else ""
+            return Outcome(Verdict.HOLDS, f"{format_quantity(computed, unit)} by its expression{power}", written)
     return Outcome(
         Verdict.WRONG, f"its expression gives {format_quantity(written, unit)}{_factor(n, written)}", written
     )
+
+
+def _bases(n: Number, node: Node) -> tuple[tuple[bool, bool], ...]:
+    """Whether the prefixes of a figure, and of its expression, are powers of 1024: both alike where both have some, and
+    not where plain bytes are added to them."""
+    operands = list(numbers_in(node))
+    prefixed = any(x.binary != x.value for x in operands)
+    if prefixed and _adds(node) and any(x.dim == BYTES and x.factor == 1 and x.value >= 1e6 for x in operands):
+        return ((False, False),)
+    if prefixed and n.binary != n.value:
+        return ((False, False), (True, True))
+    return ((False, False), (n.binary != n.value, prefixed))
+
+
+def _adds(node: Node) -> bool:
+    return isinstance(node, Operation) and (node.sign in "+-" or _adds(node.left) or _adds(node.right))
 
 
 def _is_bare(n: Number) -> bool:
@@ -126,18 +144,25 @@ def _meet(n: Number, said: float, v: Value, node: Node, loose: bool) -> bool:
     operands = list(numbers_in(node))
     rounded = any(not x.whole and not x.percent for x in operands)
     if n.whole and n.dim == COUNT:
-        half = 0.0
-        if abs(said) >= 1000 and said % 100 == 0:
-            half = 0.005 * abs(said)  # told in hundreds
-        if _divides(node) and 0 <= v.low - said < 1:
-            return True  # so many fit
+        half = _told_in(n) if loose or n.approx or abs(said) >= 1000 else 0.0
+        half = max(half, 0.5) if loose or n.approx else half
+        if _divides(node) and abs(v.low - said) < 1:
+            return True  # so many fit, or are needed
         if _divides(node) and abs(said) >= 100:
             half = max(half, 0.5)
     room = half + (FINE * abs(said) if rounded else 1e-9 * abs(said))
     if loose or n.approx:
-        room = max(room, LOOSE * abs(said))
+        room = max(room, LOOSE * abs(said), _told_in(n) * scale)
     cut = 2 * half if v.high >= said > 0 and half <= COARSE / 2 * abs(said) else 0.0
     return v.low - max(room, cut) <= said <= v.high + room
+
+
+def _told_in(n: Number) -> float:
+    """Half of what a figure is told in: tens, hundreds or thousands, where it has no more than three digits before."""
+    digits = re.sub(r"\D.*", "", n.text.lstrip("~≈ ").replace(",", "")).lstrip("0")
+    zeros = len(digits) - len(digits.rstrip("0"))
+    round_ = zeros and len(digits) - zeros <= 3 and "." not in n.text
+    return 0.5 * 10.0**zeros * n.factor if round_ else 0.0
 
 
 def _divides(node: Node) -> bool:

@@ -91,8 +91,8 @@ def _premises(reading: TypedReading, name: str) -> list[Premise]:
     """The premises of a configuration: its own, and the document's for what it does not give; a strategy as a whole."""
     own = reading.configurations.get(name, ())
     fields = {p.field for p in own}
-    apart = any(f.startswith("strategy.") for f in fields)
-    inherited = (p for p in reading.premises if not (apart and p.field.startswith("strategy.")))
+    apart = reading.apart.get(name, ()) + (("strategy.",) if any(f.startswith("strategy.") for f in fields) else ())
+    inherited = (p for p in reading.premises if not (apart and p.field.startswith(apart)))
     return [*own, *(p for p in inherited if p.field not in fields)]
 
 

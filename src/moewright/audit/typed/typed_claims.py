@@ -21,6 +21,7 @@ from moewright.audit.text.numbers import BYTE_RATE, BYTES, FLOP, FLOP_RATE, PER_
 from moewright.audit.typed.relations import Outcome, judge_relation
 from moewright.audit.typed.typed_reading import REFERENCE, TypedClaim, node_of
 from moewright.audit.typed.typed_values import has_digits, is_in, mantissa, numbers_of, variants
+from moewright.case.model import DenseFfn, ModelSpec
 from moewright.errors import SpecError
 
 #: numbers that need no source: of seconds, days and prefixes, and small ones such as bytes of an element
@@ -141,7 +142,9 @@ class _Judge:
             return Outcome(Verdict.NOT_CHECKED, f"{strange} of its expression stands nowhere in the document")
         node, _ = self._node(c, put_right=False)
         if node is None:
-            return Outcome(Verdict.NOT_CHECKED, "its expression is none with what its names stand for")
+            return Outcome(Verdict.NOT_CHECKED, "its expression is none, or too long, with what its names stand for")
+        if isinstance(node, Number) and "{" not in c.expression and node.text == c.number.text:
+            return Outcome(Verdict.NOT_CHECKED, "its expression is nothing but the figure itself")
         found = judge_relation(c.number, c.relation, node)
         if found.verdict is not Verdict.WRONG:
             return found
@@ -269,6 +272,8 @@ class _Judge:
         statement = Statement(c.line, text, c.quantity, c.value, (), "item")
         figure, meaning = Figure(c.number, "lone", ""), Meaning(c.quantity, (c.scope,), c.scope)
         found = judge_figure(figure, statement, meaning, context)
+        found = replace(found, why=found.why.replace("the document gives no", "the reading gives no"))
+        found = replace(found, why=found.why.replace("; add it with --assume", ""))
         return admitted_by_name(found, Part(figure, statement, meaning), context) if self.admit else found
 
 
@@ -283,12 +288,28 @@ def _sizes(facts: Facts) -> dict[str, object]:
     setting = facts.setting
     given: dict[str, object] = {f: a.value for f, a in setting.assumed.items()}
     given |= {f: p.value for f, p in setting.given.items()}
-    given |= known_sizes(setting) if "model.name" in setting.given else {}
+    given |= {**known_sizes(setting), **_of_named(setting.case.model)} if "model.name" in setting.given else {}
     if "cluster.device.name" in setting.given:
         device = setting.case.cluster.device
         of_device = {"memory": device.memory, "memory_bandwidth": device.memory_bandwidth}
         given = {f"cluster.device.{name}": value for name, value in of_device.items()} | given
     return given
+
+
+def _of_named(model: ModelSpec) -> dict[str, object]:
+    """Further sizes of a named model, as a spec file names them; those of layers with experts, where they differ."""
+    sparse = model.moe_layers()
+    attention = model.layers[sparse[0] if sparse else 0].attention
+    names = ("head_dim", "q_rank", "kv_rank", "nope_dim", "rope_dim", "value_dim", "window")
+    found: dict[str, object] = {f"model.attention.{name}": getattr(attention, name, None) for name in names}
+    found["model.vocab_size"] = model.vocab_size
+    found["model.moe_layers"] = len(sparse)
+    dense = next((x.ffn.width for x in model.layers if isinstance(x.ffn, DenseFfn)), None)
+    found["model.dense_layers"] = len(model.layers) - len(sparse)
+    found["model.intermediate_size"] = dense
+    if model.moe is not None:
+        found["model.experts.shared_width"] = model.moe.shared_width
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _digits_of(c: TypedClaim) -> int:

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from moewright.audit.audit_record import Unread
 from moewright.audit.reading.corrections import premise_of
+from moewright.audit.reading.document_case import WHOLE
 from moewright.audit.reading.premises import Premise
-from moewright.audit.typed.typed_values import has_digits, is_in, mantissa, numbers_of, typed_value
+from moewright.audit.typed.typed_values import commas, has_digits, is_in, mantissa, numbers_of, typed_value
 from moewright.case.catalogue.hardware_catalogue import find_device
 from moewright.case.catalogue.model_catalogue import find_model
 from moewright.case.precision import FORMATS
@@ -22,7 +23,9 @@ _DEPTH: Final = 4
 _PERCENT: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
 _GATED: Final = ("swiglu", "geglu", "glu", "gated", "yes", "silu")
 _PLAIN: Final = ("gelu", "relu", "mlp", "plain", "no")
-_GROUPED: Final = re.compile(r"\d{1,3}(?:,\d{3})+")
+_FORMATS: Final = {
+    **{"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "fp32", "float8": "fp8", "e4m3": "fp8"},
+}
 #: kinds of a pass that the audit prices; of a training step it judges expressions alone
 _PASSES: Final = (Kind.FORWARD, Kind.PREFILL, Kind.DECODE)
 
@@ -35,7 +38,8 @@ def typed_premises(
     ``unread``. Raises SpecError."""
     found = []
     for i, row in _flat(rows, field, file):
-        p = _usual(replace(premise_of(row, f"{field}.{i}", file), keyed=True))
+        where = f"{field}.{i}"
+        p = replace(premise_of(_usual(row, lines), where, file), keyed=True)
         reason = _unusable(p) or (_absent(p, str(row["value"]), lines) if lines and "line" in row else "")
         if reason:
             unread[p.line, p.field] = Unread(p.line, f"{p.field}: {p.value}", reason)
@@ -58,23 +62,29 @@ def _flat(rows: Any, field: str, file: str, depth: int = 0) -> Iterator[tuple[in
             yield i, row
 
 
-def _usual(p: Premise) -> Premise:
-    """``p`` with its value as a case has it: 45 % as 0.45, 128,000 as a number, FP8 as fp8, training as train."""
-    value = p.value
+def _usual(row: Any, lines: Sequence[str]) -> Any:
+    """``row`` with its value as a case has it: 45 % as 0.45, 128,000 as a number, FP8 as fp8, training as train."""
+    value = row.get("value") if isinstance(row, dict) else None
     if not isinstance(value, str):
-        return p
-    percent, small = _PERCENT.fullmatch(value), value.strip().lower()
+        return row
+    name, small, line = row.get("field"), value.strip().lower(), row.get("line")
+    percent = _PERCENT.fullmatch(value)
     if percent:
         value = float(percent[1]) / 100
-    elif _GROUPED.fullmatch(value):
-        value = int(value.replace(",", ""))
-    elif p.field == "model.precision" and small in FORMATS:
-        value = small
-    elif p.field == "model.experts.gated":
+    elif name in WHOLE:
+        there = lines[line - 1] if type(line) is int and 0 < line <= len(lines) else ""
+        number = typed_value(value, there, commas(lines))
+        value = int(number.value) if number is not None and number.value == int(number.value) else value
+    elif name == "model.precision":
+        value = _FORMATS.get(small, small if small in FORMATS else value)
+    elif name == "model.experts.gated":
         value = {**dict.fromkeys(_GATED, True), **dict.fromkeys(_PLAIN, False)}.get(small, value)
-    elif p.field == "workload.kind":
+    elif name == "workload.kind":
         value = {"training": "train", "decoding": "decode", "inference": "forward"}.get(small, small)
-    return replace(p, value=value)
+    elif name == "model.name":
+        plain = re.sub(r"\s+", "-", value.strip().replace("×", "x"))
+        value = value if find_model(value) is not None or find_model(plain) is None else plain
+    return {**row, "value": value}
 
 
 def _absent(p: Premise, written: str, lines: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from moewright.audit.reading.document_case import FIELDS
 from moewright.audit.reading.premises import Premise
 from moewright.audit.text.document import normal
 from moewright.audit.text.expressions import Node, fold, numbers_in, whole
-from moewright.audit.text.numbers import COUNT, Number, number_at, tokens_of
+from moewright.audit.text.numbers import COUNT, Number, Token, number_at, tokens_of
 from moewright.audit.typed.quantity_names import QUANTITIES, SCOPES
 from moewright.audit.typed.typed_premises import typed_premises
 from moewright.audit.typed.typed_values import commas, typed_value
@@ -29,6 +29,8 @@ from moewright.errors import SpecError
 RELATIONS: Final = ("=", "~", "<=", ">=", "<", ">")
 #: claims of a reading that are taken
 MOST_CLAIMS: Final = 2000
+#: what a configuration has of its own where its name is of nothing that is known
+_APART: Final = {"model.name": "model.", "cluster.device.name": "cluster.device."}
 #: numbers and signs of an expression
 MOST_TOKENS: Final = 400
 #: mistakes that are told at once
@@ -60,7 +62,8 @@ class TypedClaim:
 @dataclass(frozen=True, slots=True)
 class TypedReading:
     """A reading: whose it is, premises of the document, those that each configuration has besides, claims, ``let``:
-    expressions by names, and ``unread``: premises that no case has."""
+    expressions by names, ``unread``: premises that no case has, and ``apart``: what a configuration does not inherit,
+    since it gives something there that was not read."""
 
     reader: str
     premises: tuple[Premise, ...]
@@ -68,6 +71,7 @@ class TypedReading:
     claims: tuple[TypedClaim, ...]
     let: Mapping[str, str]
     unread: tuple[Unread, ...] = ()
+    apart: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_reading(path: str | Path, lines: Sequence[str] = ()) -> TypedReading:
@@ -96,7 +100,13 @@ def typed_reading(raw: Mapping[str, Any], file: str, lines: Sequence[str] = ()) 
         )
     unread: dict[tuple[int, str], Unread] = {}
     premises = typed_premises(raw.get("premises", []), "premises", file, unread, lines)
-    named = {str(n): typed_premises(rows, f"configurations.{n}", file, unread, lines) for n, rows in parts.items()}
+    named: dict[str, tuple[Premise, ...]] = {}
+    apart: dict[str, tuple[str, ...]] = {}
+    for name, rows in parts.items():
+        dropped: dict[tuple[int, str], Unread] = {}
+        named[str(name)] = typed_premises(rows, f"configurations.{name}", file, dropped, lines)
+        apart[str(name)] = tuple(_APART.get(f, f) for _, f in dropped)
+        unread |= dropped
     entries = raw.get("claims")
     if not isinstance(entries, list) or len(entries) > MOST_CLAIMS:
         raise SpecError(
@@ -110,7 +120,7 @@ def typed_reading(raw: Mapping[str, Any], file: str, lines: Sequence[str] = ()) 
     both = next((c for c in claims if c.id in let), None)
     if both is not None:
         raise SpecError(f"{both.id!r} is a name of let too", file=file, field=f"claims.{both.index}.id")
-    return TypedReading(reader.strip(), premises, named, claims, let, tuple(unread.values()))
+    return TypedReading(reader.strip(), premises, named, claims, let, tuple(unread.values()), apart)
 
 
 def _let(raw: Any, file: str) -> dict[str, str]:
@@ -220,10 +230,11 @@ def _typed(
             field=f"{where}.configuration",
         )
     relation, expression = str(entry.get("relation", "=")), str(entry.get("expression", ""))
-    if relation not in RELATIONS or ("relation" in entry and not expression):
+    if relation == "~":
+        number = replace(number, approx=True)
+    if relation not in RELATIONS or (relation not in ("=", "~") and not expression):
         raise SpecError(
-            f"got {relation[:20]!r}; expected one of {', '.join(RELATIONS)}, with an expression; of a quantity alone, "
-            "write ≈ before the value",
+            f"got {relation[:20]!r}; expected one of {', '.join(RELATIONS)}, a limit with its expression",
             file=file,
             field=f"{where}.relation",
         )
@@ -264,7 +275,15 @@ def _scope(per: Any, where: str, file: str) -> Scope:
 def node_of(expression: str) -> Node | None:
     """The expression that a text writes, or None where it is none."""
     tokens = fold(tokens_of(normal(expression.replace("**", "^"))))
-    return whole([replace(t, kind="op") if t.text == "^" else t for t in tokens], MOST_TOKENS)
+    return whole([_typed_token(t) for t in tokens], MOST_TOKENS)
+
+
+def _typed_token(t: Token) -> Token:
+    """A token of an expression: ^ raises to a power, and K of things may be 1024."""
+    n = t.number
+    if n is not None and n.dim == COUNT and n.factor == 1e3 and n.text.endswith(("K", "k")):
+        return replace(t, number=replace(n, binary=n.value * 1.024))
+    return replace(t, kind="op") if t.text == "^" else t
 
 
 #: a word behind a number that looks like a unit, and is none that is known
