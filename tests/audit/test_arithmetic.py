@@ -47,6 +47,10 @@ def outcomes(text):
         "80 × 2(K/V) × 8 × 128 × 2 = 327,680 B ≈ 320 KB (a 70B model)",
         "2.531M tokens/step * 178 GF/token ~= 450 PF/step",
         "300 Mrd / 4.19 Mio = 71.6 Tsd",
+        "40 GB × 0.9 - 13.8 - 2 (slack) = 20.2 GB",
+        "2 × 4 × 128 × 2 o = 2 048 o",
+        "400 Gb/s = 50 GB/s",
+        "1,048,576 × 4 bits = 524,288 B",
     ],
 )
 def test_right(text):
@@ -70,6 +74,7 @@ def test_right(text):
         ("125.1 B × 14 B = 1.75 GB", "factor of 1/1000"),
         ("6.644 + 0.226 + 0.131 = 7.401 B", "7.001"),
         ("4.19 MB × 2 = 8.38 TB", "factor of"),
+        ("40 GB × 0.9 - 13.8 - 2 (slack) = 28.2 GB", "20.20 GB"),
     ],
 )
 def test_wrong(text, why):
@@ -91,6 +96,7 @@ def test_wrong(text, why):
         "13.1 GB/s × 8 = 105 Gbps",
         "1.1 TFLOP of a peak ≈ 312 TFLOPS",
         "Qwen2.5-7B (1 + 1 nodes)",
+        "19.2 Tb/s (bits) ÷ 8 = 2.4 TB/s",
         "3B (8 routed experts + 1 shared expert)",
         "gather#1 = 7 × 14 KB",
         "reduce#1 12.3 + gather#1 98 = 110 KB",

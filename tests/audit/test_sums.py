@@ -52,3 +52,32 @@ def test_the_one_part_that_a_usual_factor_makes_right_is_wrong(part):
 )  # fmt: skip
 def test_unlike_rows_are_no_parts(lines):
     assert sums(*lines) == []
+
+
+TITLE = "# Plan für 32 H100 GPUs mit je 80,0 GB\n\n"
+PARTS = "| Teil | Rechnung | Parameter (Mrd.) |\n|---|---|---|\n| Experten | 36 · 64 · 18,87 Mio. | 43,49 |\n"
+
+
+@pytest.mark.parametrize(
+    ("total", "verdict"),
+    [("Summe | | 45,00", "holds"), ("Summe | | 51,06", "contradicted"), ("Modell | | 51,06", None)],
+)
+def test_a_row_that_is_called_the_sum_leaves_nothing_out(total, verdict):
+    """A model's total may have parts that the table leaves out; in the columns' unit, and with the calculation read."""
+    text = f"{TITLE}{PARTS}| Attention | 36 · 41,94 Mio. | 1,51 |\n| {total} |\n"
+    claims = audit_document(parse(text, "t.md"), {}, None).claims
+    assert [str(c.verdict) for c in claims if c.quantity == "sum"] == ([verdict] if verdict else [])
+    assert [str(c.verdict) for c in claims if c.quantity == "arithmetic"] == ["holds", "holds"]
+
+
+def test_a_calculation_in_a_column_of_its_own_is_judged():
+    text = f"{TITLE}{PARTS.replace('43,49', '34,49')}| Attention | 36 · 41,94 Mio. | 1,51 |\n"
+    claims = audit_document(parse(text, "t.md"), {}, None).claims
+    assert [str(c.verdict) for c in claims if c.quantity == "arithmetic"] == ["wrong", "holds"]
+
+
+def test_a_column_whose_title_ends_in_a_unit_is_in_it():
+    rows = "| part | all GB |\n|---|---|\n| tables | 8,75 |\n| pool | 4,95 |\n| sum | {} |\n"
+    for total, verdict in (("13,70", "holds"), ("15,70", "contradicted")):
+        claims = audit_document(parse(f"{TITLE}{rows.format(total)}", "t.md"), {}, None).claims
+        assert [str(c.verdict) for c in claims if c.quantity == "sum"] == [verdict]

@@ -92,3 +92,47 @@ def test_a_part_of_the_layers_contests_nothing():
 def test_layers_that_are_all_of_a_part_are_read():
     """A named model whose only mention of layers is that of its sparse ones."""
     assert given("# DeepSeek-V3 on H100 GPUs\n\nTokens pass 58 layers with 256 routed experts.\n")["model.layers"] == 58
+
+
+RULED = r"""\section{Plan}
+
+\begin{tabular}{lll}
+symbol & meaning & value \\ \hline
+$L$ & layers, all of them MoE & 40 \\
+$d$ & model width & 5120 \\
+$n_q, n_{kv}$ & query and key/value heads & 40, 8 \\
+$E, k$ & experts per layer, experts per token & 64, 4 \\
+\end{tabular}
+"""
+
+
+def read(text):
+    return {p.field: p.value for p in audit_document(parse(text, "t.md"), {}, None).premises}
+
+
+def test_a_table_of_symbols_tells_what_each_is():
+    """Its titles may be ruled on their own line."""
+    found = read(RULED)
+    sizes = ("layers", "hidden_size", "attention.heads", "attention.kv_heads", "experts.count", "experts.top_k")
+    assert [found.get(f"model.{name}") for name in sizes] == [40, 5120, 40, 8, 64, 4]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sizes"),
+    [
+        ("heads (Q / KV), head dim", "32 / 8, 128", (32, 8, 128)),
+        ("query and KV heads", "32, 8", (32, 8, None)),
+        ("query and KV heads", "32 / 8", (32, 8, None)),
+        ("heads, head dim", "32, 128", (32, None, 128)),
+    ],
+)
+def test_a_key_may_list_sizes(key, value, sizes):
+    found = read(f"# Plan on 8 GPUs\n\n| thing | value |\n|---|---|\n| {key} | {value} |\n| layers | 4 |\n")
+    assert tuple(found.get(f"model.attention.{name}") for name in ("heads", "kv_heads", "head_dim")) == sizes
+
+
+def test_a_column_titled_by_a_choice_has_its_figures():
+    table = "|  | EP 8 | EP 16 |\n|---|---|---|\n| tokens per chip (thousand) | 383 | 422 |\n| replicas | 4 | 2 |\n"
+    found = audit_document(parse(f"# Plan on 32 GPUs\n\n{table}", "t.md"), {}, None)
+    told = {p.value for c in found.configurations for p in c.premises if p.field == "strategy.ep"}
+    assert told <= {8, 16}

@@ -22,6 +22,14 @@ LAYER, COPY = "that is what one layer keeps of a token; all 32 keep 131.1 kB", "
             "2 × 8 × 128 × 2 B = 4,096 B",
             LAYER,
         ),
+        (MIXTRAL, "Summed over the layers a token of the cache takes {}.", "131,072 B", "4,096 B", LAYER),
+        (
+            MIXTRAL,
+            "The cache of a token:\n\n    2 * 32 * {}",
+            "8 * 128 * 2 B = 131,072 B",
+            "32 * 128 * 2 B = 524,288 B",
+            QUERY,
+        ),
         (MIXTRAL, "Dispatch of 1024 tokens sends {} in BF16.", "16.8 MB", "8.39 MB", COPY),
         (MIXTRAL, "For dispatch a token takes {}.", "2 × 4096 × 2 B = 16,384 B", "4096 × 2 B = 8,192 B", COPY),
     ],
@@ -50,3 +58,11 @@ def test_another_cache_a_layer_or_one_copy_is_not_wrong(text):
 def test_nothing_is_said_of_a_model_that_the_document_does_not_give():
     assert failing("A token's KV cache takes 512 KiB.", "A model on 8 H100 GPUs") == []
     assert len(failing("A token's KV cache takes 512 KiB.", MIXTRAL)) == 1
+
+
+def test_what_a_gpu_keeps_of_a_token_is_not_what_its_group_keeps():
+    title, text = f"{MIXTRAL}\n\n- TP: 4\n- DP: 2\n\n", "KV cache of a token on each GPU: {}"
+    assert failing(text.format("32,768 B"), title) == []
+    (claim,) = failing(text.format("131,072 B"), title)
+    assert claim.why == "that is of all of the tp 4; a GPU keeps 32.77 kB"
+    assert failing(text.format("131,072 B (replicated)"), title) == []

@@ -63,3 +63,9 @@ def test_one_that_is_told_again_as_all(one, right, wrong, why):
     assert claim.quantity == "multiple"
     assert f"{why} is" in claim.why
     assert claim.why.endswith("the 32 times too small")
+
+
+def test_two_of_a_layer_told_before_are_no_slip():
+    text = "{}, each on 100.7 MB.\n\nOver the 56 layers that is 11.27 GB of payload."
+    assert failing(text.format("There are two all-reduces a layer"), CLUSTER) == []
+    assert failing(text.format("There is one all-reduce a layer"), CLUSTER)

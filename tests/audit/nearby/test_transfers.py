@@ -40,3 +40,9 @@ def test_time_of_an_amount_at_a_rate(text, right, wrong, why):
 )
 def test_a_part_or_another_amount_is_not_wrong(text):
     assert failing(text) == []
+
+
+def test_half_of_an_amount_may_be_sent():
+    text = "A micro-batch has 41.9 MB, {}, at 50 GB/s about 0.42 ms."
+    assert failing(text.format("of which each GPU sends half")) == []
+    assert failing(text.format("which each GPU sends"))

@@ -67,7 +67,8 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
         again = _evaluated(other, dim_of, exact) if other is not None else outcome  # 8.24 B: bytes or billions
         if again is None or again.verdict is not Verdict.WRONG:
             return again
-        if "dimension" not in again.why and _distance(again) < _distance(outcome):
+        nearer = "dimension" in outcome.why or _distance(again) < _distance(outcome)
+        if "dimension" not in again.why and nearer:
             outcome = again
     if _reads_otherwise(e, outcome) or _beyond_slips(e, outcome):
         return None

@@ -100,7 +100,10 @@ def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
     kept = [c for c in claims if not (c.verdict is Verdict.NOT_CHECKED and (c.line, c.claimed, c.text) in found)]
     one_layer = {k for k, c in found.items() if c.quantity == "slip" and c.why.startswith(ONE_LAYER)}
     kept = [c for c in kept if not ((c.line, c.claimed, c.text) in one_layer and c.quantity.endswith("per layer"))]
+    #: arithmetic that holds says nothing of its operands
+    sums = {(c.line, c.claimed, c.text) for c in kept if c.quantity == "arithmetic" and c.verdict is Verdict.HOLDS}
     decided = {(c.line, c.claimed, c.text) for c in kept if c.verdict is not Verdict.NOT_CHECKED}
+    decided -= {key for key in sums if key in found and found[key].verdict is Verdict.WRONG}
     return kept + [c for key, c in found.items() if key not in decided]
 
 

@@ -471,12 +471,16 @@ def catalogued_names(text: str) -> Iterator[tuple[str | None, str | None]]:
     for i in range(len(words)):
         for size in (3, 2, 1):
             name = " ".join(words[i : i + size]).strip(".")
-            if i + size <= len(words) and any(c.isdigit() for c in name):
+            if i + size <= len(words) and _DIGIT.search(name) and _LETTER.search(name):
                 model, device = catalogued(name)
                 yield model, device if size < 3 else None
 
 
-@lru_cache(4096)
+_DIGIT: Final = re.compile(r"\d")
+_LETTER: Final = re.compile(r"[A-Za-z]")
+
+
+@lru_cache(1 << 16)
 def catalogued(name: str) -> tuple[str | None, str | None]:
     """(model, device) of the catalogue that ``name`` is of."""
     from moewright.case.catalogue.hardware_catalogue import find_device
