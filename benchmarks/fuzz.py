@@ -41,7 +41,7 @@ EVIL: tuple[Any, ...] = (
 
 
 #: readers that take long are drawn less often
-_WEIGHTS = {"document": 0.03, "command": 0.3}
+_WEIGHTS = {"document": 0.03, "command": 0.3, "reading": 0.1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,7 @@ def readers(folder: Path) -> list[Reader]:
         Reader("rows", _data("*.csv"), _rows),
         Reader("results", (("r.json", _RESULTS),), _results),
         Reader("document", tuple(_documents()), _document),
+        Reader("reading", (("r.yaml", _READING),), _reading),
         Reader("command", (("c.sh", (ROOT / "examples/vllm-deepseek.sh").read_bytes()),), _command),
     ]
     return [*found, *_of_run()]
@@ -101,6 +102,27 @@ name = "h200-hgx"
 gpus = 8
 """
 _JSONL = b'{"arrival": 0, "input": 8, "output": 4}\n{"arrival": 1.5, "input": 9, "output": 3}\n'
+_READING = json.dumps(
+    {
+        "reader": "fuzz",
+        "premises": [
+            {"field": "model.name", "value": "Mixtral-8x7B", "line": 1},
+            {"field": "cluster.gpus", "value": 128, "line": 4},
+            {"field": "model.layers", "value": "16", "line": 12},
+            {"field": "strategy.ep", "value": 64, "line": 41},
+            {"field": "model.precision", "value": "FP8", "line": 14},
+        ],
+        "configurations": {"b": [{"field": "strategy.ep", "value": 8}, {"field": "strategy.tp", "value": 2}]},
+        "let": {"token": "2 * 16 * 64 * 2 B"},
+        "claims": [
+            {"line": 64, "value": "69MB", "quantity": "memory.total", "per": ["gpu"], "id": "all"},
+            {"line": 65, "value": "0.11 %", "expression": "{all} / 64 GB", "configuration": "b"},
+            {"line": 78, "value": "~20MB", "relation": "<=", "expression": "{token} * {model.layers} ^ 2 * 1,024"},
+            {"line": 113, "value": "64us", "relation": "~", "expression": "(50 us + 14 us) * (1 - 2 %)"},
+            {"line": 4, "value": "128", "quantity": "count.experts", "per": "gpu"},
+        ],
+    }
+).encode()
 _RESULTS = json.dumps(
     {
         "backend": "vllm", "model_id": "m", "num_prompts": 8, "max_concurrency": 4, "duration": 10.0, "completed": 8,
@@ -237,6 +259,15 @@ def _document(path: Path) -> object:
     from moewright.audit.audit_document import audit
 
     return audit(path)
+
+
+def _reading(path: Path) -> object:
+    from moewright.audit.text.document import parse
+    from moewright.audit.typed.typed_audit import audit_reading
+    from moewright.audit.typed.typed_reading import read_reading
+
+    document = parse((ROOT / "examples/strategy-ep64-tp2.md").read_text(), "d.md")
+    return audit_reading(document, read_reading(path, document.lines), {}, str(path), ())
 
 
 def _command(path: Path) -> object:

@@ -97,6 +97,11 @@ def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
             continue
         found[claim.line, claim.claimed, claim.text] = replace(claim, configuration=place.view.name)
     found |= own
+    return _kept(claims, found)
+
+
+def _kept(claims: list[Claim], found: dict[tuple[int, float | None, str], Claim]) -> list[Claim]:
+    """``claims`` and those ``found`` beside others, each figure judged once."""
     kept = [c for c in claims if not (c.verdict is Verdict.NOT_CHECKED and (c.line, c.claimed, c.text) in found)]
     one_layer = {k for k, c in found.items() if c.quantity == "slip" and c.why.startswith(ONE_LAYER)}
     kept = [c for c in kept if not ((c.line, c.claimed, c.text) in one_layer and c.quantity.endswith("per layer"))]

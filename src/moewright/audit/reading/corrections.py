@@ -108,6 +108,9 @@ def premise_of(entry: Any, where: str, file: str) -> Premise:
         raise SpecError(f"got {str(line)[:60]!r}; expected a line number", file=file, field=f"{where}.line")
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
         value = int(value)
-    if name in WHOLE and (type(value) is not int or value < 0):
-        raise SpecError(f"got {str(value)[:60]!r}; expected a whole number", file=file, field=f"{where}.value")
+    least = 0 if name in ("model.vocab_size", "strategy.redundant") else 1
+    if name in WHOLE and (type(value) is not int or value < least):
+        raise SpecError(
+            f"got {str(value)[:60]!r}; expected a whole number from {least}", file=file, field=f"{where}.value"
+        )
     return Premise(name, value, line, str(entry.get("text", f"{name}: {value}"))[:400])

@@ -67,7 +67,7 @@ def _usual(row: Any, lines: Sequence[str]) -> Any:
     value = row.get("value") if isinstance(row, dict) else None
     if not isinstance(value, str):
         return row
-    name, small, line = row.get("field"), value.strip().lower(), row.get("line")
+    name, small, line = str(row.get("field")), value.strip().lower(), row.get("line")
     percent = _PERCENT.fullmatch(value)
     if percent:
         value = float(percent[1]) / 100

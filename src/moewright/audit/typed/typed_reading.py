@@ -206,7 +206,7 @@ def _typed(
     file: str,
 ) -> TypedClaim:
     said = normal(str(entry["value"]))
-    quantity, scope = entry.get("quantity", ""), _scope(entry.get("per", []), where, file)
+    quantity, scope = str(entry.get("quantity", "")), _scope(entry.get("per", []), where, file)
     if quantity != "" and quantity not in QUANTITIES:
         near = did_you_mean(str(quantity), tuple(QUANTITIES))
         raise SpecError(
