@@ -113,6 +113,74 @@ def test_an_error_is_told_once():
     assert "46.7 GB of line 7 put right" in found[1].why
 
 
+def test_of_figures_that_lean_on_each_other_the_one_without_support_is_wrong():
+    """64 stages of 2 and 4 are not the 256 GPUs of 32 nodes of 8: the 256 holds, and what leads to it from 64 is excused."""
+    text = "TP 2, PP 4 and DP 64 fill\nthe 256 GPUs of 32 nodes of 8.\n"
+    dp = {"line": 1, "value": "64", "expression": "256 / (2 * 4)", "id": "dp"}
+    gpus = [{"line": 2, "value": "256", "expression": x} for x in ("32 * 8", "2 * 4 * {dp}")]
+    reading = typed_reading({"reader": "me", "claims": [dp, *gpus]}, "r.yaml")
+    found = audit_by_reading(parse(text, "d.md"), reading, {}, "r.yaml").claims
+    assert [(c.line, str(c.verdict)) for c in found] == [(1, "wrong"), (2, "holds"), (2, "holds")]
+    literal = [dp, gpus[0], {"line": 2, "value": "256", "expression": "2 * 4 * 64"}]
+    reading = typed_reading({"reader": "me", "claims": literal}, "r.yaml")
+    found = audit_by_reading(parse(text, "d.md"), reading, {}, "r.yaml").claims
+    assert [str(c.verdict) for c in found] == ["wrong", "holds", "holds"]
+
+
+def test_a_configuration_of_an_unknown_model_has_none_of_the_documents():
+    own = [{"field": "model.name", "value": "Gloop-9B"}, {"field": "model.experts.top_k", "value": 4, "line": 9}]
+    text = TEXT + "4 of them\n"
+    rows = [*PREMISES, {"field": "model.experts.top_k", "value": 4, "line": 12}]
+    assert any(c.quantity == "premise model.experts.top_k" for c in _premise_claims(rows, text))
+    reading = typed_reading({"reader": "me", "premises": PREMISES, "configurations": {"x": own[:1]}, "claims": []}, "r")
+    assert reading.apart == {"x": ("model.",)}
+    found = audit_by_reading(parse(text, "d.md"), reading, {}, "r")
+    assert [str(c.verdict) for c in found.claims if c.quantity.startswith("premise")] == []
+    assert any("no such model" in u.reason for u in found.unread)
+
+
+def _premise_claims(rows, text):
+    reading = typed_reading({"reader": "me", "premises": rows, "claims": []}, "r")
+    return audit_by_reading(parse(text, "d.md"), reading, {}, "r").claims
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ({"field": "model.layers", "value": 99, "line": 9}, "does not stand on line 9"),
+        ({"field": "workload.sequence", "value": 4194304, "line": 9}, ""),  # 131,072 × 32, which stand there
+        ({"field": "workload.sequence", "value": "131,072", "line": 9}, ""),
+        ({"field": "cluster.device.name", "value": "G80"}, "no such device"),
+    ],
+)
+def test_premises_stand_on_their_lines(row, why):
+    reading = typed_reading({"reader": "me", "premises": [row], "claims": []}, "r.yaml", TEXT.splitlines())
+    assert [u.reason for u in reading.unread if why in u.reason] == [u.reason for u in reading.unread]
+    assert bool(reading.unread) == bool(why)
+
+
+@pytest.mark.parametrize("row", [("strategy.tp", "many"), ("strategy.tp", 0), ("model.hidden_size", 5.5), ([], 1)])
+def test_premises_that_are_no_numbers_are_refused(row):
+    rows = [{"field": row[0], "value": row[1]}]
+    with pytest.raises(SpecError):
+        typed_reading({"reader": "me", "premises": rows, "claims": []}, "r.yaml")
+
+
+def test_sizes_of_a_named_model_have_names():
+    let = {"latent": "({model.attention.kv_rank} + {model.attention.rope_dim}) * 2 B"}
+    claim = {"line": 1, "value": "70,272 bytes", "expression": "{latent} * {model.layers}"}
+    rows = [{"field": "model.name", "value": "DeepSeek-V3"}]
+    reading = typed_reading({"reader": "me", "premises": rows, "claims": [claim], "let": let}, "r.yaml")
+    (found,) = audit_by_reading(parse("70,272 bytes\n", "d.md"), reading, {}, "r.yaml").claims
+    assert found.verdict == "holds"
+
+
+@pytest.mark.parametrize("unit", ["kW", "MWh", "t/s", "MTok"])
+def test_units_that_nobody_knows_are_refused(unit):
+    with pytest.raises(SpecError, match="no known unit"):
+        typed_reading({"reader": "me", "claims": [{"line": 1, "value": "3", "expression": f"2 * 8 {unit}"}]}, "r.yaml")
+
+
 def test_names_stand_for_expressions():
     let = {"token": "{heads} * 128 * 2 B * 2", "heads": "8"}
     claim = {"line": 9, "value": "131072 B", "expression": "{token} * 32"}

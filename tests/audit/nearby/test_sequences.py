@@ -2,7 +2,7 @@
 
 import pytest
 
-from audits import CLUSTER, failing
+from audits import CLUSTER, failing, one_wrong
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,18 @@ def test_what_follows(text, right, wrong, why):
 )
 def test_what_does_not_follow_is_not_judged(text):
     assert [c for c in failing(text, CLUSTER) if c.quantity in ("share", "count.sequences")] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "right", "wrong", "told"),
+    [
+        ("Layout E is 1.81 times as fast, that is {} more tokens.", "81 %", "181 %", "1.81 times is 81 % more"),
+        ("C against A is 13,400 / 9,400 = 1.43, so {} faster.", "43 %", "143 %", "1.43 times is 43 % more"),
+    ],
+)
+def test_more_by_is_less_than_times(text, right, wrong, told):
+    assert one_wrong(text, right, wrong).why == told
+
+
+def test_a_percentage_of_is_the_ratio_itself():
+    assert failing("C is at 13,400 / 9,400 = 1.43, that is 143 % of A.") == []

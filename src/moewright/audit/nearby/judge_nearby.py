@@ -31,7 +31,7 @@ from moewright.audit.nearby.percentages import (
     judge_shares,
     judge_subjects,
 )
-from moewright.audit.nearby.sequences import judge_changes, judge_sequences
+from moewright.audit.nearby.sequences import judge_changes, judge_more, judge_sequences
 from moewright.audit.nearby.split_counts import judge_expert_grids, judge_groups, judge_groups_of, judge_split_counts
 from moewright.audit.nearby.transfers import judge_transfers
 from moewright.audit.quantities.readings import Facts
@@ -64,6 +64,7 @@ def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
         judge_expert_grids(ledger, gpus_at),
         judge_sequences(ledger),
         judge_changes(ledger),
+        judge_more(ledger),
         judge_per_gpu_rates(ledger),
         judge_per_gpu_amounts(ledger),
         judge_element_sizes(ledger),

@@ -95,3 +95,34 @@ def judge_changes(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             right = a.number.value * (1 + p.value if up else 1 - p.value)
             why = f"{a.number.text.strip()} {'and' if up else 'less'} {p.text.strip()} of it is {right:.4g}"
             yield b, b.claim("share", Verdict.WRONG, why, right)
+
+
+#: what a percentage is said to be more by, or above
+_MORE_BY: Final = re.compile(
+    r"^\s*(?:more|faster|higher|larger|greater|above|over|extra|mehr|schneller|höher|darüber|über|de plus|"
+    r"plus (?:vite|rapide)|"
+    r"更(?:多|快|高)|以上|多)\b",
+    re.IGNORECASE,
+)
+_TIMES: Final = re.compile(r"^\s*(?:[x×]|times|mal\b|fois|倍|-?fach)", re.IGNORECASE)
+
+
+def judge_more(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on a percentage that something is said to be more by, which is the whole ratio of the sentence: 1.43
+    times is 43 % more."""
+    for entries in ledger.entries:
+        percents = [e for e in entries if e.number.percent and _MORE_BY.match(e.behind)]
+        ratios = [
+            e
+            for e in entries
+            if e.number.dim == COUNT and not e.number.percent and not e.number.whole and 1.02 < e.number.value < 20
+            if e.figure.role == "result" or _TIMES.match(e.behind)
+        ]
+        for p in percents:
+            for r in ratios:
+                room = 100 * r.number.half + 100 * p.number.half + 1e-9
+                said, ratio = 100 * p.number.value, 100 * r.number.value
+                if abs(said - ratio) <= room < 5 and said > 100:
+                    why = f"{r.number.text.strip()} times is {ratio - 100:.4g} % more"
+                    yield p, p.claim("share", Verdict.WRONG, why, r.number.value - 1)
+                    break

@@ -471,12 +471,11 @@ def catalogued_names(text: str) -> Iterator[tuple[str | None, str | None]]:
     for i in range(len(words)):
         for size in (3, 2, 1):
             name = " ".join(words[i : i + size]).strip(".")
-            if i + size <= len(words) and _HAS_DIGIT.search(name) and _HAS_LETTER.search(name):
+            if i + size <= len(words) and _DIGIT.search(name) and _HAS_LETTER.search(name):
                 model, device = catalogued(name)
                 yield model, device if size < 3 else None
 
 
-_HAS_DIGIT: Final = re.compile(r"\d")
 _HAS_LETTER: Final = re.compile(r"[A-Za-z]")
 
 
