@@ -166,6 +166,14 @@ def test_premises_that_are_no_numbers_are_refused(row):
         typed_reading({"reader": "me", "premises": rows, "claims": []}, "r.yaml")
 
 
+def test_names_that_multiply_without_end_are_one_answer():
+    let = {f"a{i}": " + ".join([f"{{a{i + 1}}}"] * 40) for i in range(12)} | {"a12": "1"}
+    (found,) = judged({"line": 11, "value": 8, "expression": "{a0}"}, let=let)
+    assert found.why == "its expression is none, or too long, with what its names stand for"
+    with pytest.raises(SpecError, match="expected numbers"):
+        judged({"line": 11, "value": 8, "expression": "1 + " * 2000 + "1"})
+
+
 def test_sizes_of_a_named_model_have_names():
     let = {"latent": "({model.attention.kv_rank} + {model.attention.rope_dim}) * 2 B"}
     claim = {"line": 1, "value": "70,272 bytes", "expression": "{latent} * {model.layers}"}

@@ -36,6 +36,8 @@ _UNITS: Final = {
     BYTE_RATE: "bytes/s",
     PER_SECOND: "tokens/s",
 }
+#: letters of an expression with what its names stand for
+MOST_LETTERS: Final = 10_000
 #: names inside of names of ``let`` that are followed
 _DEPTH: Final = 12
 
@@ -183,10 +185,10 @@ class _Judge:
         if put_right:
             written = self._literals_right(c, written, wrong)
         for _ in range(_DEPTH):
-            if "{" not in written:
+            if "{" not in written or len(written) > MOST_LETTERS:
                 break
             written = REFERENCE.sub(stands_for, written)
-        return node_of(written), wrong
+        return (node_of(written) if len(written) <= MOST_LETTERS else None), wrong
 
     def _referred(self, wanted: str, c: TypedClaim, put_right: bool, wrong: list[TypedClaim]) -> str:
         """What ``{wanted}`` stands for. Raises SpecError."""

@@ -31,6 +31,8 @@ RELATIONS: Final = ("=", "~", "<=", ">=", "<", ">")
 MOST_CLAIMS: Final = 2000
 #: what a configuration has of its own where its name is of nothing that is known
 _APART: Final = {"model.name": "model.", "cluster.device.name": "cluster.device."}
+#: letters of an expression as it is written
+MOST_LETTERS: Final = 2_000
 #: numbers and signs of an expression
 MOST_TOKENS: Final = 400
 #: mistakes that are told at once
@@ -247,8 +249,8 @@ def _typed(
 
 
 def _check_expression(expression: str, where: str, file: str) -> None:
-    node = node_of(REFERENCE.sub("2", expression))
-    if node is None:
+    node = node_of(REFERENCE.sub("2", expression[:MOST_LETTERS]))
+    if node is None or len(expression) > MOST_LETTERS:
         long = f", at most {MOST_TOKENS} of them together" if len(expression) > MOST_TOKENS else ""
         raise SpecError(
             f"got {expression[:80]!r}; expected numbers with units, + - * / ^ ( ) and {{names}} of claims, let or "
