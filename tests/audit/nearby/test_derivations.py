@@ -52,3 +52,9 @@ def test_what_many_have_together():
     claim = one_wrong(text, "50.4 GB", "38.3 GB")
     assert "256 × 197 MB is 50.43 GB" in claim.why
     assert failing("Conversations have 197 MB each. With 256 users both directions together take 100.8 GB.") == []
+
+
+def test_bytes_of_millions_of_tokens():
+    text = "- Cache per token: 163,840 B\n\n## Demand\n\nAll of them keep 25.6 M tokens, {} of cache."
+    claim = one_wrong(text, "4.19 TB", "4.19 GB")
+    assert "25,600,000 tokens at 163,840 B" in claim.why

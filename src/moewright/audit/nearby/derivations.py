@@ -184,10 +184,21 @@ _HELD: Final = re.compile(
     r"context|cache|\bKV\b|conversation|session|request|sequence|Kontext|Sitzung|Sequenz|Anfrage|上下文|缓存|会话|请求",
     re.I,
 )
-_TOKENS: Final = re.compile(r"(?<![\d.,])(\d[\d,]{2,})(?:[ -]tokens?\b| Token\b|\s?个\s?token)", re.IGNORECASE)
+_TOKENS: Final = re.compile(
+    r"(?<![\d.,])(\d[\d,]{2,}|\d+(?:\.\d+)?\s?(?P<many>[kKM]|million|Mio|Tsd|万))"
+    r"(?:[ -]tokens?\b| Token\b|\s?个?\s?token)",
+    re.IGNORECASE,
+)
+_MANY: Final = {"k": 1e3, "m": 1e6, "million": 1e6, "mio": 1e6, "tsd": 1e3, "万": 1e4}
 _TOKEN: Final = re.compile(
     r"(?:per|each|every|a|one|je|pro|/)\s?token|每(?:个)?\s?token|token (?:needs|takes|costs)", re.IGNORECASE
 )
+
+
+def _count(m: re.Match[str]) -> float:
+    """The number of tokens that a match tells."""
+    digits_ = re.match(r"[\d.,]+", m[1])
+    return float(digits_[0].replace(",", "")) * _MANY.get((m["many"] or "").lower(), 1.0) if digits_ else 0.0
 
 
 def judge_token_bytes(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
@@ -201,7 +212,7 @@ def judge_token_bytes(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         s = ledger.statements[index]
         if s.kind == "heading" or not _HELD.search(f"{s.text} {' '.join(s.path[-1:])}") or _APART.search(s.text):
             continue
-        tokens = [float(m[1].replace(",", "")) for m in _TOKENS.finditer(s.text)]
+        tokens = [_count(m) for m in _TOKENS.finditer(s.text)]
         if not all(tokens):
             continue
         for e in entries:
