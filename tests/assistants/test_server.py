@@ -82,6 +82,11 @@ async def every_call(client):
     }
     for name, arguments, holds in CALLS:
         assert holds(content(await client.call_tool(name, arguments))), name
+    (prompt,) = (await client.list_prompts()).prompts
+    asked = await client.get_prompt(prompt.name, {"document": "plan.md"})
+    assert asked.messages[0].content.text.startswith("Read plan.md.")
+    guide = (await client.read_resource("moewright://guide/reading")).contents[0].text
+    assert guide in (ROOT / "docs/audit.md").read_text()
     for name in ("spec", "placement", "reading"):
         schema = await client.read_resource(f"moewright://schema/{name}")
         assert "properties" in json.loads(schema.contents[0].text)

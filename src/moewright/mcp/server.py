@@ -27,6 +27,17 @@ INSTRUCTIONS: Final = (
 )
 
 
+#: how an assistant is asked to audit a document
+AUDIT: Final = (
+    "Read {document}. For every derived figure write a claim: its line, its value as it is written there, and the "
+    "expression that it must follow from by what the document says elsewhere (sizes, formats, parallel sizes, "
+    "bandwidths); where a calculation is shown beside it, claim that too. Name premises and configurations. The "
+    "resource moewright://guide/reading says how. Do no arithmetic yourself. Call the tool audit with the document and this "
+    "reading. Check your reading of each claim that fails or is not checked, correct it where it was wrong, call audit "
+    "again, and report the claims that still fail: line, what is written, what is right, why."
+)
+
+
 def server(root: Path) -> MCPServer:
     """The server, whose files lie below ``root``."""
     made: MCPServer = MCPServer("moewright", instructions=INSTRUCTIONS, version=__version__)
@@ -34,6 +45,7 @@ def server(root: Path) -> MCPServer:
     _add_planning(made, tools)
     _add_engines(made, tools)
     _add_resources(made)
+    _add_prompts(made)
     return made
 
 
@@ -116,9 +128,9 @@ def _add_engines(made: MCPServer, tools: Toolbox) -> None:
 
     @made.tool(
         description="Audit a strategy document: give it by path (document) or as text. With a reading (premises, "
-        "configurations, claims: the resource moewright://schema/reading) its figures are judged as you read them, "
-        "which finds far more than the built-in grammar; without one, by the grammar. Give each figure the expression "
-        "that it must follow from, and do not work it out yourself."
+        "configurations, claims: the resources moewright://guide/reading and moewright://schema/reading) its figures are "
+        "judged as you read them, which finds far more than the built-in grammar; without one, by the grammar. Give each "
+        "figure the expression that it must follow from, and do not work it out yourself."
     )
     async def audit(
         context: Context,
@@ -155,6 +167,13 @@ def _add_resources(made: MCPServer) -> None:
 
         return json.dumps(schema())
 
+    @made.resource("moewright://guide/reading", mime_type="text/markdown")
+    def reading_guide() -> str:
+        """How a reading of a document is written, and what is made of it."""
+        from moewright.audit.typed.typed_reading import guide
+
+        return guide()
+
     @made.resource("moewright://quantities", mime_type="application/json")
     def quantities() -> str:
         """What judge_claims knows: quantity → a value as it is written, and the scopes of ``per``."""
@@ -168,3 +187,9 @@ def _add_resources(made: MCPServer) -> None:
         from moewright.case.catalogue.hardware_catalogue import cluster_names
 
         return json.dumps(cluster_names())
+
+
+def _add_prompts(made: MCPServer) -> None:
+    @made.prompt(description="Read a strategy document into claims, and have them judged.")
+    def audit_document(document: str) -> str:
+        return AUDIT.format(document=document)

@@ -298,6 +298,11 @@ def unknown_unit(node: Node) -> str:
     return next((w for w in words if _UNKNOWN_UNIT.fullmatch(w)), "")
 
 
+def guide() -> str:
+    """How a reading is written, in Markdown."""
+    return (Path(__file__).parent / "reading_guide.md").read_text(encoding="utf-8")
+
+
 def schema() -> dict[str, Any]:
     """The JSON Schema of a reading."""
     value = {"type": ["boolean", "number", "string"]}
