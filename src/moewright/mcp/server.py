@@ -32,9 +32,10 @@ AUDIT: Final = (
     "Read {document}. For every derived figure write a claim: its line, its value as it is written there, and the "
     "expression that it must follow from by what the document says elsewhere (sizes, formats, parallel sizes, "
     "bandwidths); where a calculation is shown beside it, claim that too. Name premises and configurations. The "
-    "resource moewright://guide/reading says how. Do no arithmetic yourself. Call the tool audit with the document and this "
-    "reading. Check your reading of each claim that fails or is not checked, correct it where it was wrong, call audit "
-    "again, and report the claims that still fail: line, what is written, what is right, why."
+    "resource moewright://guide/reading says how. Do no arithmetic yourself. Call the tool audit with the "
+    "document and this reading. Check your reading of each claim that fails or is not checked, correct it where "
+    "it was wrong, call audit again, and report the claims that still fail: line, what is written, what is right, "
+    "why."
 )
 
 
@@ -128,9 +129,10 @@ def _add_engines(made: MCPServer, tools: Toolbox) -> None:
 
     @made.tool(
         description="Audit a strategy document: give it by path (document) or as text. With a reading (premises, "
-        "configurations, claims: the resources moewright://guide/reading and moewright://schema/reading) its figures are "
-        "judged as you read them, which finds far more than the built-in grammar; without one, by the grammar. Give each "
-        "figure the expression that it must follow from, and do not work it out yourself."
+        "configurations, claims: the resources moewright://guide/reading and moewright://schema/reading) "
+        "its figures are judged as you read them, which finds far more than the built-in grammar; without "
+        "one, by the grammar. Give each figure the expression that it must follow from, and do not work "
+        "it out yourself."
     )
     async def audit(
         context: Context,
