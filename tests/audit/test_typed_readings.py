@@ -77,6 +77,7 @@ def verdict(**claim):
         ({"line": 11, "value": "58 %", "expression": "1 - 0.42"}, "not checked"),
         ({"line": 11, "value": "58 %", "expression": "0.58"}, "holds"),
         ({"line": 9, "value": "131072 B", "expression": "131072 B"}, "not checked"),
+        ({"line": 7, "value": "46.7 GB", "expression": "14.49 + 32.21"}, "holds"),
         ({"line": 11, "value": 8, "expression": "32 / 4.2"}, "not checked"),
         ({"line": 11, "value": 8, "expression": "14.49 / 2"}, "holds"),
         ({"line": 11, "value": 8, "expression": "2 ^ 3"}, "holds"),

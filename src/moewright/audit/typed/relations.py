@@ -51,6 +51,10 @@ def judge_relation(n: Number, relation: str, node: Node) -> Outcome:
     if not values[0].dims:
         return Outcome(Verdict.NOT_CHECKED, "its expression adds quantities of different dimensions")
     written, unit = evaluate(node).low, unit_of(n)
+    if values[0].dims == {COUNT} != {n.dim} and n.factor != 1 and relation in ("=", "~"):
+        plain = replace(n, value=n.value / n.factor, binary=n.value / n.factor, half=n.half / n.factor, factor=1.0)
+        if any(_meet(plain, plain.value, v, node, relation == "~") for v in values):
+            return Outcome(Verdict.HOLDS, "by the numbers written, in its unit", written * n.factor)
     if not _comparable(n, values[0].dims):
         if n.dim == COUNT and not n.percent and any(_meet(n, n.value, v, node, relation == "~") for v in values):
             return Outcome(Verdict.HOLDS, "by the numbers written; its unit is left out", written)

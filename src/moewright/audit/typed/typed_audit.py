@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -23,6 +24,8 @@ from moewright.audit.typed.typed_claims import judge_typed
 from moewright.audit.typed.typed_reading import TypedReading, node_of, typed_reading
 from moewright.errors import SpecError
 
+#: heads of keys and values, which no quantity is of
+_KV_HEADS: Final = re.compile(r"^count\.heads .*(?:\bkv\b|key)", re.IGNORECASE)
 #: lines without a claim that are listed
 _MOST_LINES: Final = 24
 
@@ -109,15 +112,22 @@ def _without_claims(figures: Iterable[int], reading: TypedReading) -> str:
 
 def reading_yaml(found: Audit) -> str:
     """The grammar's reading of a document, as a file that ``read_reading`` takes, for a reader to correct."""
+    doubted = {(c.line, c.quantity) for c in found.claims if c.quantity.startswith("premise ")}
     parts: dict[str, Any] = {
         "reader": "moewright's grammar",
         "document": found.file,
-        "premises": [_row(p) for p in found.premises if "." in p.field],
+        "premises": [
+            _row(p) for p in found.premises if "." in p.field and (p.line, f"premise {p.field}") not in doubted
+        ],
     }
     base = {(p.field, p.value) for p in found.premises}
     named: dict[str, list[dict[str, Any]]] = {}
     for v in found.configurations:
-        rows = [_row(p) for p in v.premises if "." in p.field and (p.field, p.value) not in base]
+        new = {p.field for p in v.premises if (p.field, p.value) not in base}
+        apart = any(f.startswith("strategy.") for f in new)  # of which a configuration has all or none
+        wanted = (p for p in v.premises if p.field in new or (apart and p.field.startswith("strategy.")))
+        mine = [p for p in wanted if "." in p.field]
+        rows = [_row(p) for p in mine if (p.line, f"premise {p.field}") not in doubted]
         named.setdefault(v.name, rows)
     parts |= {"configurations": named} if named else {}
     rows = [row for c in found.claims if (row := _typed(c, found, named))]
@@ -136,17 +146,19 @@ def _row(p: Premise) -> dict[str, Any]:
 
 
 def _typed(c: Claim, found: Audit, named: Mapping[str, object]) -> dict[str, Any] | None:
-    """A claim of the grammar as one of a reading; None for one in words, or whose figure is not found in its line."""
+    """A claim of the grammar as one of a reading, without a quantity where the grammar was in doubt of it; None for one
+    in words, or whose figure is not found in its line."""
     span = span_of(found.lines, c.line, c.claimed)
     if span is None or c.quantity == "premise":
         return None
     text = found.lines[c.line - 1][span[0] : span[1]].strip()
     row: dict[str, Any] = {"line": c.line, "value": text}
     quantity, *scope = c.quantity.split(" ", 1)
+    sure = c.verdict is not Verdict.NOT_CHECKED and not _KV_HEADS.search(f"{quantity} {c.text}")
     if c.quantity == "arithmetic":
         left = c.text.rpartition("=" if "=" in c.text else "≈")[0]
         row |= {"expression": left.strip()} if left.strip() and node_of(left) is not None else {}
-    elif quantity in QUANTITIES:
+    elif quantity in QUANTITIES and sure:
         words = " ".join(scope).replace("per GPU", "gpu").replace("in all", "all").replace("per ", "").split()
         row |= {"quantity": quantity}
         row |= {"per": words} if words and set(words) <= set(SCOPES) else {}
