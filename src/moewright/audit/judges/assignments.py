@@ -12,7 +12,7 @@ from typing import Final
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.judges.figures import unit_of
 from moewright.audit.text.document import Statement
-from moewright.audit.text.numbers import BYTES, COUNT, Number, in_billions, tokens_of
+from moewright.audit.text.numbers import BYTES, COUNT, Number, in_billions, is_bare, tokens_of
 from moewright.units import format_quantity
 
 #: a line of code longer than this is none that a person evaluates
@@ -304,7 +304,7 @@ def _held(
 
 def _counted(n: Number, known: Known) -> Number:
     """``n``, with a bare B as a billion where the value is a large count."""
-    bare = n.dim == BYTES and n.factor == 1 and n.text.endswith("B") and not known.bytes
+    bare = is_bare(n) and not known.bytes
     return in_billions(n) if bare and known.value >= MILLION > n.value * 10 else n
 
 

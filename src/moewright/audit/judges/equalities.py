@@ -10,7 +10,7 @@ from typing import Final
 
 from moewright.audit.audit_record import Verdict
 from moewright.audit.text.clauses import Equality, Split
-from moewright.audit.text.expressions import Node, Operation, Value, evaluate, numbers_in
+from moewright.audit.text.expressions import Node, Operation, Value, evaluate, has_sign, numbers_in, with_numbers
 from moewright.audit.text.numbers import (
     BYTE_RATE,
     BYTES,
@@ -23,6 +23,7 @@ from moewright.audit.text.numbers import (
     Dim,
     Number,
     in_billions,
+    is_bare,
 )
 from moewright.units import format_quantity
 
@@ -118,7 +119,7 @@ def _reads_otherwise(e: Equality, o: Outcome) -> bool:
         return True  # GB/s × 8 = Gbit/s
     bare = all(n.dim == COUNT and n.factor == 1 and not n.percent for n in numbers)
     arrow = any(x in e.text for x in ("→", "->", "=>"))
-    return arrow and bare and _divides(e.left) and 0 < o.computed < 1 <= o.claimed
+    return arrow and bare and has_sign(e.left, "÷") and 0 < o.computed < 1 <= o.claimed
 
 
 #: how far off a slip makes a result: a prefix or two
@@ -148,15 +149,13 @@ def _distance(o: Outcome) -> float:
 def _in_bytes(e: Equality) -> Equality | None:
     """``e`` with each B of so few that they are an element's as bytes: 125.1 B × 14 B; None where it has none."""
 
-    def as_bytes(node: Node) -> Node:
-        if isinstance(node, Operation):
-            return replace(node, left=as_bytes(node.left), right=as_bytes(node.right))
-        few = node.dim == COUNT and node.factor == 1e9 and node.text.endswith("B") and node.value <= WIDEST * 1e9
-        if not few or node.value % 1e9:
-            return node
-        return replace(node, value=node.value / 1e9, binary=node.value / 1e9, half=0.5, dim=BYTES, factor=1.0)
+    def as_bytes(n: Number) -> Number:
+        few = n.dim == COUNT and n.factor == 1e9 and n.text.endswith("B") and n.value <= WIDEST * 1e9
+        if not few or n.value % 1e9:
+            return n
+        return replace(n, value=n.value / 1e9, binary=n.value / 1e9, half=0.5, dim=BYTES, factor=1.0)
 
-    other = replace(e, left=as_bytes(e.left))
+    other = replace(e, left=with_numbers(e.left, as_bytes))
     return other if other.left != e.left else None
 
 
@@ -191,15 +190,13 @@ def _in_one_unit(e: Equality) -> Equality | None:
 
 def _one_in_billions(e: Equality) -> Iterator[Equality]:
     """``e`` with one of its bare B as 10⁹: 125.1 B × 14 B = 1.75 TB."""
-    numbers = [n for n in numbers_in(e.left) if n.dim == BYTES and n.factor == 1 and n.text.endswith("B")]
+    numbers = [n for n in numbers_in(e.left) if is_bare(n)]
     for one in numbers if 1 < len(numbers) <= MOST_BARE else ():
 
-        def billions(node: Node, chosen: Number = one) -> Node:
-            if isinstance(node, Operation):
-                return replace(node, left=billions(node.left, chosen), right=billions(node.right, chosen))
-            return in_billions(node) if node is chosen else node
+        def billions(n: Number, chosen: Number = one) -> Number:
+            return in_billions(n) if n is chosen else n
 
-        yield replace(e, left=billions(e.left))
+        yield replace(e, left=with_numbers(e.left, billions))
 
 
 #: numbers with a bare B of which one is tried as billions
@@ -210,18 +207,10 @@ def _in_billions(e: Equality, small: bool = False) -> Equality | None:
     """``e`` with each bare B as 10⁹, also behind a number that an element may have bytes of if ``small``; None where
     it has none."""
 
-    def billions(node: Node) -> Node:
-        if isinstance(node, Operation):
-            return replace(node, left=billions(node.left), right=billions(node.right))
-        bare = (
-            node.dim == BYTES
-            and node.factor == 1
-            and node.text.endswith("B")
-            and (small or node.value not in _ELEMENTS)
-        )
-        return in_billions(node) if bare else node
+    def billions(n: Number) -> Number:
+        return in_billions(n) if is_bare(n) and (small or n.value not in _ELEMENTS) else n
 
-    other = replace(e, left=billions(e.left), right=billions(e.right))
+    other = replace(e, left=with_numbers(e.left, billions), right=with_numbers(e.right, billions))
     return other if (other.left, other.right) != (e.left, e.right) else None
 
 
@@ -355,7 +344,7 @@ def _agree(left: Value, right: Value, e: Equality) -> bool:
 def _meet(a: Value, b: Value, e: Equality) -> bool:
     slack = 1e-9 * max(abs(a.low), abs(b.low))
     numbers = list(numbers_in(e.right))
-    if isinstance(e.right, Number) and e.right.whole and _divides(e.left):
+    if isinstance(e.right, Number) and e.right.whole and has_sign(e.left, "÷"):
         if abs(e.right.value) >= 100:
             slack += e.right.half
         elif e.right.value >= 10 and 0 <= a.low - e.right.value < 1:  # so many fit
@@ -369,10 +358,6 @@ def _meet(a: Value, b: Value, e: Equality) -> bool:
     if e.loose or (isinstance(e.right, Number) and e.right.approx):
         slack += max(LOOSE * abs(b.low), numbers[-1].half)
     return a.low <= b.high + slack and b.low <= a.high + slack
-
-
-def _divides(node: Node) -> bool:
-    return isinstance(node, Operation) and (node.sign == "÷" or _divides(node.left) or _divides(node.right))
 
 
 def _astray(e: Equality, computed: float, claimed: float, unit: str) -> str:

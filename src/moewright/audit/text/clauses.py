@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from moewright.audit.text.expressions import Node, Operation, fold, numbers_in, prefix, suffix, whole
-from moewright.audit.text.numbers import BYTES, COUNT, Number, Token, in_billions, tokens_of
+from moewright.audit.text.numbers import COUNT, Number, Token, in_billions, is_bare, tokens_of
 
 #: words behind a bare number that may stand before its "="; anything else there is a name that is given a value
 _NOUNS: Final = re.compile(
@@ -94,8 +94,7 @@ def _billions(tokens: list[Token], parameters: bool) -> list[Token]:
 
 def _may_be_billions(n: Number) -> bool:
     """A bare B that is neither a size of an element nor of so many that a model has fewer billions of parameters."""
-    bare = n.dim == BYTES and n.factor == 1 and n.text.endswith("B")
-    return bare and n.value not in (0.5, 1.0, 2.0, 4.0, 8.0) and n.value < 1e4
+    return is_bare(n) and n.value not in (0.5, 1.0, 2.0, 4.0, 8.0) and n.value < 1e4
 
 
 def _read(tokens: list[Token], text: str, found: Clauses, main: Number | None, depth: int = 0) -> None:

@@ -46,6 +46,20 @@ def numbers_in(node: Node) -> Iterator[Number]:
         yield from numbers_in(node.right)
 
 
+def with_numbers(node: Node, change: Callable[[Number], Number]) -> Node:
+    """``node`` with each of its numbers changed."""
+    if isinstance(node, Number):
+        return change(node)
+    return replace(node, left=with_numbers(node.left, change), right=with_numbers(node.right, change))
+
+
+def has_sign(node: Node, signs: str) -> bool:
+    """Whether any operation of ``node`` is one of ``signs``."""
+    return isinstance(node, Operation) and (
+        node.sign in signs or has_sign(node.left, signs) or has_sign(node.right, signs)
+    )
+
+
 def fold(tokens: list[Token]) -> list[Token]:
     """Words behind a number become its noun (with units such as expert/layer); numbers keep the rest; ``4-8 GB`` is a
     range and no difference."""

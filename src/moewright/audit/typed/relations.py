@@ -9,8 +9,8 @@ from typing import Final
 from moewright.audit.audit_record import Verdict
 from moewright.audit.judges.equalities import COARSE, FINE, name
 from moewright.audit.judges.figures import unit_of
-from moewright.audit.text.expressions import Node, Operation, Value, evaluate, numbers_in
-from moewright.audit.text.numbers import BYTES, COUNT, FLOP, Dim, Number, in_billions
+from moewright.audit.text.expressions import Node, Value, evaluate, has_sign, numbers_in, with_numbers
+from moewright.audit.text.numbers import BYTES, COUNT, FLOP, Dim, Number, in_billions, is_bare
 from moewright.units import format_quantity
 
 #: what ~ allows
@@ -36,7 +36,7 @@ def judge_relation(n: Number, relation: str, node: Node) -> Outcome:
     """Whether ``n`` stands in ``relation`` (=, ~, <=, >=, <, >) to ``node``, within the rounding that both show; K, M
     and G of bytes may be powers of 1000 or 1024. Not checked where their dimensions differ; work may be counted in
     plain numbers (6 × parameters × tokens)."""
-    if n.dim == BYTES and evaluate(node).dims == {COUNT} and _is_bare(n):
+    if n.dim == BYTES and evaluate(node).dims == {COUNT} and is_bare(n):
         bare = judge_relation(replace(n, dim=COUNT), relation, node)
         if bare.verdict is Verdict.HOLDS or n.value >= MOST_BILLIONS:
             return bare  # 196,608 B, of plain numbers
@@ -90,27 +90,16 @@ def _bases(n: Number, node: Node) -> tuple[tuple[bool, bool], ...]:
     not where plain bytes are added to them."""
     operands = list(numbers_in(node))
     prefixed = any(x.binary != x.value for x in operands)
-    if prefixed and _adds(node) and any(x.dim == BYTES and x.factor == 1 and x.value >= 1e6 for x in operands):
+    if prefixed and has_sign(node, "+-") and any(x.dim == BYTES and x.factor == 1 and x.value >= 1e6 for x in operands):
         return ((False, False),)
     if prefixed and n.binary != n.value:
         return ((False, False), (True, True))
     return ((False, False), (n.binary != n.value, prefixed))
 
 
-def _adds(node: Node) -> bool:
-    return isinstance(node, Operation) and (node.sign in "+-" or _adds(node.left) or _adds(node.right))
-
-
-def _is_bare(n: Number) -> bool:
-    """Whether a number has a bare B, for bytes or for billions."""
-    return n.dim == BYTES and n.factor == 1 and n.text.endswith("B")
-
-
 def _counted(node: Node) -> Node:
-    """``node`` with each bare B behind more than an element's bytes as 10⁹."""
-    if isinstance(node, Operation):
-        return replace(node, left=_counted(node.left), right=_counted(node.right))
-    return in_billions(node) if _is_bare(node) else node
+    """``node`` with each bare B as 10⁹."""
+    return with_numbers(node, lambda n: in_billions(n) if is_bare(n) else n)
 
 
 def _narrow(v: Value, exact: Value) -> Value:
@@ -150,9 +139,9 @@ def _meet(n: Number, said: float, v: Value, node: Node, loose: bool) -> bool:
     if n.whole and n.dim == COUNT:
         half = _told_in(n) if loose or n.approx or abs(said) >= 1000 else 0.0
         half = max(half, 0.5) if loose or n.approx else half
-        if _divides(node) and abs(v.low - said) < 1:
+        if has_sign(node, "÷") and abs(v.low - said) < 1:
             return True  # so many fit, or are needed
-        if _divides(node) and abs(said) >= 100:
+        if has_sign(node, "÷") and abs(said) >= 100:
             half = max(half, 0.5)
     room = half + (FINE * abs(said) if rounded else 1e-9 * abs(said))
     if loose or n.approx:
@@ -167,10 +156,6 @@ def _told_in(n: Number) -> float:
     zeros = len(digits) - len(digits.rstrip("0"))
     round_ = zeros and len(digits) - zeros <= 3 and "." not in n.text
     return 0.5 * 10.0**zeros * n.factor if round_ else 0.0
-
-
-def _divides(node: Node) -> bool:
-    return isinstance(node, Operation) and (node.sign == "÷" or _divides(node.left) or _divides(node.right))
 
 
 def _factor(n: Number, right: float) -> str:
