@@ -12,9 +12,10 @@ from tests.command import moewright
 
 from moewright.audit.audit_document import audit, audit_by_reading, audit_document
 from moewright.audit.text.document import parse
+from moewright.audit.typed.source_lines import source_lines
 from moewright.audit.typed.typed_audit import reading_yaml
 from moewright.audit.typed.typed_reading import read_reading, schema, typed_reading
-from moewright.audit.typed.typed_values import commas, typed_value
+from moewright.audit.typed.typed_values import typed_value
 from moewright.errors import SpecError
 
 ROOT = Path(__file__).parents[2]
@@ -82,6 +83,8 @@ def verdict(**claim):
         ({"line": 11, "value": 8, "expression": "14.49 / 2"}, "holds"),
         ({"line": 11, "value": 8, "expression": "2 ^ 3"}, "holds"),
         ({"line": 11, "value": 8, "expression": "2 ** 4"}, "wrong"),
+        ({"line": 11, "value": "8 bytes", "expression": "(2 bytes) ^ 3 / (1 bytes) ^ 2"}, "holds"),
+        ({"line": 7, "value": "46.7 GB", "expression": "32.21 GB * 1.45"}, "not checked"),
         ({"line": 11, "value": "8", "relation": "~", "expression": "32.21 / 14.49 * 3.35"}, "holds"),
         ({"line": 9, "value": "131,072 bytes", "expression": "128K * 1 B"}, "holds"),
         # differences of rounded figures are no excuse, and units of 1000 and 1024 are not mixed
@@ -249,8 +252,49 @@ def test_points_and_commas_are_those_of_the_document(written, line, comma, value
 
 
 def test_which_documents_have_decimal_commas():
-    assert commas(["1,5 GB sind 3,2 % von 1.024 GB"])
-    assert not commas(["1.5 GB are 3.2 % of 1,024 GB", "a list: 3,4"])
+    assert source_lines(("1,5 GB sind 3,2 % von 1.024 GB",)).commas
+    assert not source_lines(("1.5 GB are 3.2 % of 1,024 GB", "a list: 3,4")).commas
+
+
+@pytest.mark.parametrize("step", [-1, 1])
+def test_figures_that_lean_on_hundreds_of_others_are_one_answer_each(step):
+    """None of them is three times another one; each claim names the one before, or the one behind."""
+    count = 600
+    text = "".join(f"Figure {100 + i} of it.\n\n" for i in range(count))
+    names = [(i + step) % count for i in range(count)]
+    claims = [
+        {"line": 2 * i + 1, "value": 100 + i, "id": f"c{i}", "expression": f"{{c{j}}} * 3"} for i, j in enumerate(names)
+    ]
+    assert {str(c.verdict) for c in judged(*claims, text=text)} == {"wrong"}
+
+
+def test_many_claims_on_one_figure_are_one_answer_each():
+    claims = [{"line": 11, "value": 8, "id": f"c{i}", "expression": f"{{c{(i + 1) % 300}}} + {i}"} for i in range(300)]
+    assert len(judged(*claims)) == 300
+
+
+@pytest.mark.parametrize(
+    ("value", "expression", "expected"),
+    [
+        ("203 ms", "0.2 * 1000 ms", "holds"),  # of one rounded figure 1.5 % and what rounding leaves besides
+        ("204.5 ms", "0.2 * 1000 ms", "wrong"),
+        ("6.2 ms", "0.2 * 0.3 * 100.0 ms", "holds"),  # of several 3 %
+        ("0.624 ms", "0.2 * 0.3 * 0.1 * 100 ms", "wrong"),
+        ("46.7 GB", "43.49 GB", "wrong"),  # units of 1000 and 1024 are not mixed
+        ("46.7 GB", "43.49 GiB", "holds"),
+    ],
+)
+def test_how_much_rounding_may_leave(value, expression, expected):
+    text = f"{value} of 0.1, 0.2, 0.3, 100.0 and 43.49 are told.\n"
+    (found,) = judged({"line": 1, "value": value, "expression": expression}, text=text, premises=[])
+    assert found.verdict == expected
+
+
+def test_powers_of_powers_are_beyond_all_bounds():
+    claim = {"line": 11, "value": 8, "expression": "(((2 ^ 200) ^ 200) ^ 200) ^ 200"}
+    (found,) = judged(claim)
+    assert found.why == "its expression divides by zero, or is beyond all bounds"
+    assert verdict(line=11, value=8, expression="(0 - 2) ^ 2 * 2") == "holds"
 
 
 @pytest.mark.parametrize("written", ["many", "2 * 3", "4 of 8", "", "12 GB = 3"])
@@ -372,7 +416,7 @@ def test_a_quotient_rounded_to_three_places_holds_and_a_changed_one_fails(a, b, 
         said = f"{times * a / b:.3g}"
         text = f"With {a:f} GB and {b:f} GB/s it takes {float(said):g} s.\n"
         claim = {"line": 1, "value": f"{float(said):f} s", "expression": f"{a:f} GB / ({b:f} GB/s)", "relation": "~"}
-        (found,) = judged(claim, text=text)
+        (found,) = judged(claim, text=text, premises=[])
         assert (found.verdict == "holds") == (times == 1)
 
 

@@ -17,7 +17,7 @@ MOST_POWER: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """``left sign right``; signs are + - × ÷."""
+    """``left sign right``; signs are + - × ÷, and ^ before a whole number."""
 
     sign: str
     left: Node
@@ -38,19 +38,21 @@ class Value:
 
 
 def numbers_in(node: Node) -> Iterator[Number]:
-    """The numbers of an expression, left to right."""
+    """The numbers of an expression, left to right, without powers."""
     if isinstance(node, Number):
         yield node
     else:
         yield from numbers_in(node.left)
-        yield from numbers_in(node.right)
+        if node.sign != "^":
+            yield from numbers_in(node.right)
 
 
 def with_numbers(node: Node, change: Callable[[Number], Number]) -> Node:
     """``node`` with each of its numbers changed."""
     if isinstance(node, Number):
         return change(node)
-    return replace(node, left=with_numbers(node.left, change), right=with_numbers(node.right, change))
+    right = node.right if node.sign == "^" else with_numbers(node.right, change)
+    return replace(node, left=with_numbers(node.left, change), right=right)
 
 
 def has_sign(node: Node, signs: str) -> bool:
@@ -184,17 +186,14 @@ def _product(tokens: list[Token], at: int) -> tuple[Node | None, int]:
 
 
 def _power(tokens: list[Token], at: int) -> tuple[Node | None, int]:
-    """An atom to a whole power, which it is written out as: nobody's document has such a sign, a reading may."""
+    """An atom, or one raised to a whole power: nobody's document has such a sign, a reading may."""
     node, end = _atom(tokens, at)
     raised = tokens[end + 1].number if node is not None and end + 1 < len(tokens) else None
     if node is None or raised is None or tokens[end].kind != "op" or tokens[end].text != "^":
         return node, end
     if not raised.whole or raised.dim != COUNT or not 0 < raised.value <= MOST_POWER:
         return None, at
-    product = node
-    for _ in range(int(raised.value) - 1):
-        product = Operation("×", product, node)
-    return product, end + 2
+    return Operation("^", node, raised), end + 2
 
 
 Parser = Callable[[list[Token], int], tuple[Node | None, int]]
@@ -245,7 +244,10 @@ def evaluate(
         if node.either and known is None:
             may.add(node.dim.times(Dim(0, 1), -1))
         return Value(value - half, value + half, frozenset(may))
-    a, b = evaluate(node.left, binary, spread, dim_of), evaluate(node.right, binary, spread, dim_of)
+    a = evaluate(node.left, binary, spread, dim_of)
+    if node.sign == "^" and isinstance(node.right, Number):
+        return _raised(a, int(node.right.value))
+    b = evaluate(node.right, binary, spread, dim_of)
     if node.sign in "+-":
         plain = {COUNT} in (set(a.dims), set(b.dims)) and a.dims != b.dims
         both = (a.dims | b.dims) - {COUNT} if plain and _bare(node) else a.dims & b.dims
@@ -260,6 +262,15 @@ def evaluate(
         b = Value(1 / b.high, 1 / b.low, b.dims)
     ends = (a.low * b.low, a.low * b.high, a.high * b.low, a.high * b.high)
     return Value(min(ends), max(ends), frozenset(dims))
+
+
+def _raised(a: Value, power: int) -> Value:
+    """``a`` to a power; infinite where that is beyond all numbers."""
+    try:
+        ends = [a.low**power, a.high**power, *([0.0] if a.low < 0 < a.high else [])]
+    except OverflowError:
+        ends = [float("inf")]
+    return Value(min(ends), max(ends), frozenset(Dim(*(power * x for x in d)) for d in a.dims))
 
 
 def _bare(node: Operation) -> bool:

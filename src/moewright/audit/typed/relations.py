@@ -92,8 +92,6 @@ def _bases(n: Number, node: Node) -> tuple[tuple[bool, bool], ...]:
     prefixed = any(x.binary != x.value for x in operands)
     if prefixed and has_sign(node, "+-") and any(x.dim == BYTES and x.factor == 1 and x.value >= 1e6 for x in operands):
         return ((False, False),)
-    if prefixed and n.binary != n.value:
-        return ((False, False), (True, True))
     return ((False, False), (n.binary != n.value, prefixed))
 
 

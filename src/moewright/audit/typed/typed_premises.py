@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -11,7 +11,8 @@ from moewright.audit.audit_record import Unread
 from moewright.audit.reading.corrections import premise_of
 from moewright.audit.reading.document_case import WHOLE
 from moewright.audit.reading.premises import Premise
-from moewright.audit.typed.typed_values import commas, has_digits, is_in, mantissa, numbers_of, typed_value
+from moewright.audit.typed.source_lines import SourceLines, alike, has_digits, mantissa
+from moewright.audit.typed.typed_values import typed_value
 from moewright.case.catalogue.hardware_catalogue import find_device
 from moewright.case.catalogue.model_catalogue import find_model
 from moewright.case.precision import FORMATS
@@ -31,16 +32,16 @@ _PASSES: Final = (Kind.FORWARD, Kind.PREFILL, Kind.DECODE)
 
 
 def typed_premises(
-    rows: Any, field: str, file: str, unread: MutableMapping[tuple[int, str], Unread], lines: Sequence[str] = ()
+    rows: Any, field: str, file: str, unread: MutableMapping[tuple[int, str], Unread], source: SourceLines
 ) -> tuple[Premise, ...]:
     """The premises that ``rows`` write; a list inside is taken for its entries, so that an alias may stand for several.
-    Those that no case has, and numbers that do not stand on their line of the document (``lines``), are put to
+    Those that no case has, and numbers that do not stand on their line of the document (``source``), are put to
     ``unread``. Raises SpecError."""
     found = []
     for i, row in _flat(rows, field, file):
         where = f"{field}.{i}"
-        p = replace(premise_of(_usual(row, lines), where, file), keyed=True)
-        reason = _unusable(p) or (_absent(p, str(row["value"]), lines) if lines and "line" in row else "")
+        p = replace(premise_of(_usual(row, source), where, file), keyed=True)
+        reason = _unusable(p) or (_absent(p, str(row["value"]), source) if source.text and "line" in row else "")
         if reason:
             unread[p.line, p.field] = Unread(p.line, f"{p.field}: {p.value}", reason)
         else:
@@ -62,7 +63,7 @@ def _flat(rows: Any, field: str, file: str, depth: int = 0) -> Iterator[tuple[in
             yield i, row
 
 
-def _usual(row: Any, lines: Sequence[str]) -> Any:
+def _usual(row: Any, source: SourceLines) -> Any:
     """``row`` with its value as a case has it: 45 % as 0.45, 128,000 as a number, FP8 as fp8, training as train."""
     value = row.get("value") if isinstance(row, dict) else None
     if not isinstance(value, str):
@@ -72,8 +73,7 @@ def _usual(row: Any, lines: Sequence[str]) -> Any:
     if percent:
         value = float(percent[1]) / 100
     elif name in WHOLE:
-        there = lines[line - 1] if type(line) is int and 0 < line <= len(lines) else ""
-        number = typed_value(value, there, commas(lines))
+        number = typed_value(value, source.line(line) if type(line) is int else "", source.commas)
         value = int(number.value) if number is not None and number.value == int(number.value) else value
     elif name == "model.precision":
         value = _FORMATS.get(small, small if small in FORMATS else value)
@@ -87,16 +87,16 @@ def _usual(row: Any, lines: Sequence[str]) -> Any:
     return {**row, "value": value}
 
 
-def _absent(p: Premise, written: str, lines: Sequence[str]) -> str:
+def _absent(p: Premise, written: str, source: SourceLines) -> str:
     """Why a number is not what the document has on its line, or an empty text; a product of two that it has is."""
     number = typed_value(written)
     if number is None or isinstance(p.value, bool) or not has_digits(number):
         return ""
-    here = numbers_of(lines[p.line - 1]) if p.line <= len(lines) else frozenset()
     said = (mantissa(number), mantissa(number) * 100, number.value)
     scaled = (number.value / k for k in (1e3, 1e6, 1e9, 1e12, 1e15, 1024.0))
-    products = frozenset(a * b for a in here for b in here if a > 1 < b)
-    if any(is_in(x, here | products) for x in (*said, *scaled)):
+    here = source.here[p.line - 1] if p.line <= len(source.here) else frozenset[float]()
+    products = {alike(a * b) for a in here for b in here if a > 1 < b}
+    if any(source.has(x, p.line) or alike(x) in products for x in (*said, *scaled)):
         return ""
     return f"{written} does not stand on line {p.line}; leave the line out where it is put together"
 

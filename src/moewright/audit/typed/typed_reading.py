@@ -19,8 +19,9 @@ from moewright.audit.text.document import normal
 from moewright.audit.text.expressions import Node, fold, numbers_in, whole
 from moewright.audit.text.numbers import COUNT, Number, Token, number_at, tokens_of
 from moewright.audit.typed.quantity_names import QUANTITIES, SCOPES
+from moewright.audit.typed.source_lines import SourceLines, source_lines
 from moewright.audit.typed.typed_premises import typed_premises
-from moewright.audit.typed.typed_values import commas, typed_value
+from moewright.audit.typed.typed_values import typed_value
 from moewright.case.file.files import read_mapping
 from moewright.case.spelling import did_you_mean
 from moewright.errors import SpecError
@@ -100,13 +101,14 @@ def typed_reading(raw: Mapping[str, Any], file: str, lines: Sequence[str] = ()) 
             file=file,
             field="configurations",
         )
+    source = source_lines(tuple(lines))
     unread: dict[tuple[int, str], Unread] = {}
-    premises = typed_premises(raw.get("premises", []), "premises", file, unread, lines)
+    premises = typed_premises(raw.get("premises", []), "premises", file, unread, source)
     named: dict[str, tuple[Premise, ...]] = {}
     apart: dict[str, tuple[str, ...]] = {}
     for name, rows in parts.items():
         dropped: dict[tuple[int, str], Unread] = {}
-        named[str(name)] = typed_premises(rows, f"configurations.{name}", file, dropped, lines)
+        named[str(name)] = typed_premises(rows, f"configurations.{name}", file, dropped, source)
         apart[str(name)] = tuple(_APART.get(f, f) for _, f in dropped)
         unread |= dropped
     entries = raw.get("claims")
@@ -118,7 +120,7 @@ def typed_reading(raw: Mapping[str, Any], file: str, lines: Sequence[str] = ()) 
             field="claims",
         )
     let = _let(raw.get("let", {}), file)
-    claims = typed_claims(entries, file, configurations=tuple(named), document=lines)
+    claims = typed_claims(entries, file, configurations=tuple(named), source=source)
     both = next((c for c in claims if c.id in let), None)
     if both is not None:
         raise SpecError(f"{both.id!r} is a name of let too", file=file, field=f"claims.{both.index}.id")
@@ -145,17 +147,18 @@ def typed_claims(
     file: str,
     lines: Sequence[int] | None = None,
     configurations: Sequence[str] = (),
-    document: Sequence[str] = (),
+    source: SourceLines | None = None,
 ) -> tuple[TypedClaim, ...]:
-    """The claims that ``entries`` write, each with its ``line`` of a document, or with that of ``lines`` where they are
-    of none. Raises SpecError, which tells all mistakes at once."""
+    """The claims that ``entries`` write, each with its ``line`` of a document (``source``), or with that of ``lines``
+    where they are of none. Raises SpecError, which tells all mistakes at once."""
+    source = source or source_lines(())
     claims: list[TypedClaim] = []
     errors: list[SpecError] = []
     seen: dict[str, int] = {}
     for i, entry in enumerate(entries):
         line = None if lines is None else lines[i] if i < len(lines) else 1
         try:
-            c = _claim(entry, i, file, configurations, line, document)
+            c = _claim(entry, i, file, configurations, line, source)
             if c.id and c.id in seen:
                 raise SpecError(f"{c.id!r} is the name of claims.{seen[c.id]} too", field=f"claims.{i}.id")
         except SpecError as error:
@@ -171,7 +174,7 @@ def typed_claims(
 
 
 def _claim(
-    entry: Any, index: int, file: str, configurations: Sequence[str], line: int | None, document: Sequence[str]
+    entry: Any, index: int, file: str, configurations: Sequence[str], line: int | None, source: SourceLines
 ) -> TypedClaim:
     where = f"claims.{index}"
     needed, known = ({"line", "value"}, _FIELDS) if line is None else ({"value"}, _FIELDS[1:])
@@ -187,8 +190,7 @@ def _claim(
     if type(line) is not int or line < 1:
         raise SpecError(f"got {str(line)[:60]!r}; expected a line number", file=file, field=f"{where}.line")
     where = f"{where} (line {line})"
-    beside = document[line - 1] if line <= len(document) else ""
-    number = typed_value(str(entry["value"]), beside, commas(document))
+    number = typed_value(str(entry["value"]), source.line(line), source.commas)
     if number is None:
         raise SpecError(
             f"got {str(entry['value'])[:60]!r}; expected a number with its unit, such as 20.4 GB, 39 %, 1.35x or 96",
@@ -210,9 +212,9 @@ def _typed(
     said = normal(str(entry["value"]))
     quantity, scope = str(entry.get("quantity", "")), _scope(entry.get("per", []), where, file)
     if quantity != "" and quantity not in QUANTITIES:
-        near = did_you_mean(str(quantity), tuple(QUANTITIES))
+        near = did_you_mean(quantity, tuple(QUANTITIES))
         raise SpecError(
-            f"got {str(quantity)[:60]!r}; {near}expected one of {', '.join(QUANTITIES)}",
+            f"got {quantity[:60]!r}; {near}expected one of {', '.join(QUANTITIES)}",
             file=file,
             field=f"{where}.quantity",
         )
@@ -258,7 +260,7 @@ def _check_expression(expression: str, where: str, file: str) -> None:
             file=file,
             field=where,
         )
-    if unit := unknown_unit(node):
+    if unit := _unknown_unit(node):
         raise SpecError(
             f"got {expression[:80]!r}, in which {unit[:20]!r} is no known unit; known are bytes (B, GB, GiB), bits, s, "
             "FLOP, tokens and those a second; write others without, and their factors as numbers",
@@ -292,7 +294,7 @@ def _typed_token(t: Token) -> Token:
 _UNKNOWN_UNIT: Final = re.compile(r"(?:[kKMGTPmµμn]?(?:W|Wh|J|V|A|Hz|t|[Tt]ok|C|g|m)|[kMGT][A-Z]\w*)(?:/.*)?")
 
 
-def unknown_unit(node: Node) -> str:
+def _unknown_unit(node: Node) -> str:
     """The first word of an expression that looks like a unit which nobody here knows, or an empty text."""
     words = (n.noun.split()[0] for n in numbers_in(node) if n.noun.strip() and n.dim == COUNT)
     return next((w for w in words if _UNKNOWN_UNIT.fullmatch(w)), "")
@@ -334,7 +336,7 @@ def schema() -> dict[str, Any]:
             "relation": {"enum": list(RELATIONS)},
             "expression": {
                 "type": ["string", "number"],
-                "description": "what it must follow from: numbers with units, + - * / ( ), {id} and {field}",
+                "description": "what it must follow from: numbers with units, + - * / ^ ( ), {id} and {field}",
             },
             "text": {"type": "string"},
         },

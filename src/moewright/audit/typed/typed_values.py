@@ -1,13 +1,9 @@
-"""A figure as a reader copies it from a document: ``70,6 Mrd.``, ``−78 %``, ``1.35x``, ``32 sequences``, ``3,80 €``.
-And the numbers that a line has."""
+"""A figure as a reader copies it from a document: ``70,6 Mrd.``, ``−78 %``, ``1.35x``, ``32 sequences``, ``3,80 €``."""
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import Final
 
 from moewright.audit.text.document import normal
@@ -19,13 +15,12 @@ _SIGN: Final = re.compile(r"^[+-](?=\s*[\d.])\s*")
 _DECIMAL: Final = re.compile(r"(?<![\d.,])(?:0,\d{3}|\d+,(?:\d{1,2}|\d{4,}))(?![\d,])")
 _THREE: Final = re.compile(r"(?<![\d.,])\d{1,3},\d{3}(?![\d,])")
 _GROUPS: Final = re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3})+(?:,\d+)?(?!\d)")
-_SPACED: Final = re.compile(r"(?<![\d.,])\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?!\d)")
+#: thousands with spaces between
+SPACED: Final = re.compile(r"(?<![\d.,])\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?!\d)")
 #: what may stand behind a number and its unit: things that are counted, currencies, per what
 _REST: Final = re.compile(r"[^\d=<>~+*()]{0,60}")
 _PER_BYTE: Final = re.compile(r"\s*/\s*(?:bytes?|B)\b")
 _FRACTION: Final = re.compile(r"(\d{1,4})\s?/\s?(\d{1,4})")
-_DIGITS: Final = re.compile(r"\d[\d.,]*\d|\d")
-_THOUSANDS: Final = re.compile(r"\d{1,3}(?:\.\d{3})+")
 _TEN: Final = (
     ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
     ("ein", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn"),
@@ -50,7 +45,7 @@ def typed_value(text: str, line: str = "", comma: bool = False) -> Number | None
         return Number(part[0], share, share, 0.0) if share else None
     said = _MONEY.sub("", normal(text).strip())
     sign = -1.0 if _SIGN.match(said) and said[0] == "-" else 1.0
-    said = _SPACED.sub(lambda m: re.sub(r"\s", "", m[0]), _SIGN.sub("", said))
+    said = SPACED.sub(lambda m: re.sub(r"\s", "", m[0]), _SIGN.sub("", said))
     said = _with_points(said, line, comma)
     number = number_at(said, 0) if said else None
     if number is None:
@@ -77,56 +72,3 @@ def _with_points(text: str, line: str, comma: bool) -> str:
     if comma:
         text = _THREE.sub(lambda m: m[0].replace(",", ".") if m[0] in line else m[0], text)
     return _DECIMAL.sub(lambda m: m[0].replace(",", "."), text)
-
-
-def commas(lines: Sequence[str]) -> bool:
-    """Whether a document has commas before its decimals."""
-    return _commas(tuple(lines))
-
-
-@lru_cache(8)
-def _commas(lines: tuple[str, ...]) -> bool:
-    text = "\n".join(lines)
-    points = len(re.findall(r"(?<![\d.,])\d+\.\d{1,2}(?![\d.,])", text))
-    return len(re.findall(r"(?<![\d.,])\d+,\d{1,2}(?![\d.,])", text)) > points
-
-
-def mantissa(n: Number) -> float:
-    """The digits of a number, without unit and power."""
-    m = _DIGITS.search(n.text)
-    return float(m[0].replace(",", "")) if m else abs(n.value)
-
-
-def has_digits(n: Number) -> bool:
-    """Whether a number is written in digits."""
-    return bool(_DIGITS.search(n.text))
-
-
-def is_in(value: float, every: frozenset[float]) -> bool:
-    """Whether ``value`` is one of ``every``."""
-    return value in every or any(math.isclose(x, value, rel_tol=1e-9) for x in every)
-
-
-def variants(text: str) -> Iterator[float]:
-    """The numbers that digits with points and commas may be."""
-    if len(text) > 40:
-        return
-    found = {text.replace(",", "")}
-    if "," in text:
-        found.add(text.replace(".", "").replace(",", "."))
-    if _THOUSANDS.fullmatch(text):
-        found.add(text.replace(".", ""))
-    for variant in found:
-        try:
-            yield float(variant)
-        except ValueError:
-            continue
-
-
-def numbers_of(line: str) -> frozenset[float]:
-    """The numbers that a line has, by their digits, with a comma or a point before the decimals, or in words."""
-    plain = normal(line)
-    found = {x for m in _DIGITS.finditer(plain) for x in variants(m[0])}
-    found |= {float(re.sub(r"\s", "", m[0])) for m in _SPACED.finditer(line) if len(m[0]) < 40}
-    lowered = plain.lower()
-    return frozenset(found | {value for word, value in WORDS.items() if word in lowered})

@@ -1,0 +1,268 @@
+"""What the figures of a reading must follow from: names replaced, numbers held against the document, and errors told
+once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from moewright.audit.audit_record import Verdict
+from moewright.audit.quantities.readings import Facts
+from moewright.audit.reading.restated import known_sizes
+from moewright.audit.text.expressions import Node, numbers_in
+from moewright.audit.text.numbers import BYTE_RATE, BYTES, FLOP, FLOP_RATE, PER_SECOND, SECONDS, Number
+from moewright.audit.typed.relations import Outcome, judge_relation
+from moewright.audit.typed.source_lines import SourceLines, alike, has_digits, mantissa
+from moewright.audit.typed.typed_reading import REFERENCE, TypedClaim, node_of
+from moewright.case.model import DenseFfn, ModelSpec
+from moewright.errors import SpecError
+
+#: numbers that need no source: of seconds, days and prefixes, and small ones such as bytes of an element
+_KNOWN: Final = frozenset((0.5, 1.5, 24.0, 30.0, 60.0, 100.0, 365.0, 1000.0, 1024.0, 3600.0, 86400.0))
+_SMALL: Final = 16
+#: units of SI that expressions know
+_UNITS: Final = {
+    BYTES: "bytes",
+    SECONDS: "s",
+    FLOP: "FLOP",
+    FLOP_RATE: "FLOP/s",
+    BYTE_RATE: "bytes/s",
+    PER_SECOND: "tokens/s",
+}
+#: letters of an expression with what its names stand for
+MOST_LETTERS: Final = 10_000
+#: names inside of names of ``let`` that are followed
+_DEPTH: Final = 12
+#: claims on one figure that may speak for or against it
+MOST_SAME: Final = 16
+#: names behind names that are looked through for a figure
+MOST_NAMES: Final = 64
+#: how often errors are told apart from what follows from them
+MOST_ROUNDS: Final = 8
+
+FactsOf = Callable[[str], Facts]
+#: what a figure ought to be, where it is wrong
+Right = Callable[[TypedClaim], float | None]
+
+
+class Expressions:
+    """The expressions of ``claims``. ``let``: expressions by names; ``source``: the document, which may be empty;
+    ``facts_of``: the facts of a configuration by its name; ``file``: for messages."""
+
+    def __init__(
+        self,
+        claims: Sequence[TypedClaim],
+        let: Mapping[str, str],
+        source: SourceLines,
+        facts_of: FactsOf,
+        file: str,
+    ) -> None:
+        self.claims = [c for c in claims if c.expression]
+        self.named = {c.id: c for c in claims if c.id}
+        self.let, self.source, self.facts_of, self.file = let, source, facts_of, file
+        self.figures: dict[tuple[int, str], list[TypedClaim]] = {}
+        for c in claims:
+            same = self.figures.setdefault((c.line, c.value), [])
+            if len(same) < MOST_SAME:
+                same.append(c)
+
+    def outcomes(self) -> dict[int, Outcome]:
+        """How each claim with an expression stands to it, by its index: by what is written there, or else by what wrong
+        figures ought to be. Raises SpecError for a name that nothing has."""
+        written = {c.index: self._as_written(c) for c in self.claims}
+        wrong = [c for c in self.claims if written[c.index].verdict is Verdict.WRONG]
+        now = dict(written)
+        for _ in range(MOST_ROUNDS):
+            before = dict(now)
+            for c in wrong:
+                now[c.index] = self._put_right(c, written[c.index], now, wrong)
+            if now == before:
+                break
+        return now
+
+    def _as_written(self, c: TypedClaim) -> Outcome:
+        strange = self._strange(c)
+        if strange:
+            return Outcome(Verdict.NOT_CHECKED, f"{strange} of its expression stands nowhere in the document")
+        node = self._node(c, c.expression, lambda other: None)
+        if node is None:
+            return Outcome(Verdict.NOT_CHECKED, "its expression is none, or too long, with what its names stand for")
+        if isinstance(node, Number) and "{" not in c.expression and node.text == c.number.text:
+            return Outcome(Verdict.NOT_CHECKED, "its expression is nothing but the figure itself")
+        return judge_relation(c.number, c.relation, node)
+
+    def _put_right(
+        self, c: TypedClaim, written: Outcome, now: Mapping[int, Outcome], wrong: Sequence[TypedClaim]
+    ) -> Outcome:
+        """How ``c`` stands to its expression where figures in it that are wrong, by name or digit by digit, are what
+        they ought to be; as it is ``written`` where that does not help."""
+        used: list[TypedClaim] = []
+
+        def right_of(other: TypedClaim) -> float | None:
+            right = self._right(other, c, now)
+            used.extend([other] if right is not None else [])
+            return right
+
+        node = self._node(c, self._literals_right(c, wrong, right_of), right_of)
+        again = judge_relation(c.number, c.relation, node) if node is not None and used else written
+        if again.verdict is not Verdict.HOLDS:
+            return written
+        return Outcome(
+            again.verdict, f"{again.why}, with {used[0].value} of line {used[0].line} put right", again.computed
+        )
+
+    def _strange(self, c: TypedClaim) -> str:
+        """A number of the expression, and of what it names by ``let``, that has no source in the document."""
+        if not self.source.text:
+            return ""
+        texts, seen = [c.expression], set[str]()
+        for text in texts:
+            names = [m.strip() for m in REFERENCE.findall(text)]
+            texts += [self.let[n] for n in names if n in self.let and n not in seen]
+            seen |= set(names)
+            node = node_of(REFERENCE.sub("2", text))
+            for n in numbers_in(node) if node is not None else ():
+                if has_digits(n) and self._is_strange(n):
+                    return n.text
+        return ""
+
+    def _is_strange(self, n: Number) -> bool:
+        """Whether a number has no source in the document and needs one."""
+        value = mantissa(n)
+        if (value <= _SMALL and value == int(value)) or value in _KNOWN:
+            return False
+        near = (value - 1, value + 1) if n.whole else ()  # one less than the GPUs of a group
+        told = any(alike(x) in self.source.every for x in (value, n.value, *near))
+        return not told and alike(value * 100) not in self.source.percents
+
+    def _node(self, c: TypedClaim, expression: str, right_of: Right) -> Node | None:
+        """``expression`` of ``c``, its names replaced; those of wrong figures by what ``right_of`` has for them."""
+        for _ in range(_DEPTH):
+            if "{" not in expression or len(expression) > MOST_LETTERS:
+                break
+            expression = REFERENCE.sub(lambda m: f"({self._referred(m[1].strip(), c, right_of)})", expression)
+        return node_of(expression) if len(expression) <= MOST_LETTERS else None
+
+    def _referred(self, wanted: str, c: TypedClaim, right_of: Right) -> str:
+        """What ``{wanted}`` stands for. Raises SpecError."""
+        if wanted in self.let:
+            return self.let[wanted]
+        other = self.named.get(wanted)
+        if other is not None and other is not c:
+            right = right_of(other)
+            return _in_units(other, right) if right is not None else _as_text(other.number)
+        sizes = _sizes(self.facts_of(c.configuration)) if "." in wanted else {}
+        value = sizes.get(wanted)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return f"{value:.12g}"
+        if isinstance(value, str) and node_of(value) is not None:
+            return value
+        known = ", ".join([*self.let, *(x for x in self.named if x != c.id), *sizes][:24]) or "none yet"
+        raise SpecError(
+            f"{wanted[:60]!r} is neither a name of let, nor the id of another claim, nor a premise with a number; "
+            f"known are {known}",
+            file=self.file,
+            field=f"claims.{c.index} (line {c.line}).expression",
+        )
+
+    def _literals_right(self, c: TypedClaim, wrong: Sequence[TypedClaim], right_of: Right) -> str:
+        """The expression of ``c`` with what wrong figures ought to be, where it has them digit by digit."""
+        expression = c.expression
+        for line, value in dict.fromkeys((x.line, x.value) for x in wrong):
+            other = self.figures[line, value][0]
+            if (line, value) == (c.line, c.value) or _digits_of(other) < 2 or not _has(expression, other):
+                continue
+            right = right_of(other)
+            if right is not None:
+                expression = _place_of(other).sub(f"({_in_units(other, right)})", expression)
+        return expression
+
+    def _right(self, c: TypedClaim, asking: TypedClaim, now: Mapping[int, Outcome]) -> float | None:
+        """What the figure of ``c`` ought to be, where a claim on it is wrong, not by what ``asking`` says itself."""
+        sure = None
+        for other in self.figures[c.line, c.value]:
+            o = now.get(other.index)
+            if o is None or o.verdict is not Verdict.WRONG or o.computed is None or other.relation not in ("=", "~"):
+                continue
+            sure = self._supported(asking, c, now) if sure is None else sure
+            if sure or not self._leans_on(other, asking):
+                return o.computed
+        return None
+
+    def _supported(self, c: TypedClaim, other: TypedClaim, now: Mapping[int, Outcome]) -> bool:
+        """Whether another claim on the figure of ``c`` holds that has nothing of ``other`` in it."""
+        return any(
+            (o := now.get(x.index)) is not None and o.verdict is Verdict.HOLDS and not self._leans_on(x, other)
+            for x in self.figures[c.line, c.value]
+            if x is not c
+        )
+
+    def _leans_on(self, c: TypedClaim, figure: TypedClaim) -> bool:
+        """Whether the expression of ``c`` has the figure of another claim in it, by name or digit by digit, or has more
+        names behind its own than are looked through."""
+        same = {x.id for x in self.figures[figure.line, figure.value] if x.id}
+        long = _digits_of(figure) >= 2
+        texts, seen = [c.expression], set[str]()
+        for text in texts:
+            names = {m.strip() for m in REFERENCE.findall(text)}
+            if names & same or (long and _has(text, figure)) or len(seen) > MOST_NAMES:
+                return True
+            for name in sorted(names - seen):
+                other = self.named.get(name)
+                texts.append(self.let.get(name, other.expression if other else ""))
+            seen |= names
+        return False
+
+
+def _place_of(c: TypedClaim) -> re.Pattern[str]:
+    """Where a figure stands in an expression as it is written."""
+    return re.compile(rf"(?<![\w.]){re.escape(c.number.text)}(?![\w.])")
+
+
+def _has(text: str, c: TypedClaim) -> bool:
+    """Whether ``text`` has the figure of ``c`` as it is written."""
+    return c.number.text in text and _place_of(c).search(text) is not None
+
+
+def _in_units(c: TypedClaim, value: float) -> str:
+    """``value``, in SI, with the unit of the figure of ``c``."""
+    return f"{value:.12g} {_UNITS.get(c.number.dim, '')}"
+
+
+def _as_text(n: Number) -> str:
+    return ("0 - " if n.value < 0 else "") + n.text
+
+
+def _sizes(facts: Facts) -> dict[str, object]:
+    """Premises by field, and the sizes of a named model."""
+    setting = facts.setting
+    given: dict[str, object] = {f: a.value for f, a in setting.assumed.items()}
+    given |= {f: p.value for f, p in setting.given.items()}
+    given |= {**known_sizes(setting), **_of_named(setting.case.model)} if "model.name" in setting.given else {}
+    if "cluster.device.name" in setting.given:
+        device = setting.case.cluster.device
+        of_device = {"memory": device.memory, "memory_bandwidth": device.memory_bandwidth}
+        given = {f"cluster.device.{name}": value for name, value in of_device.items()} | given
+    return given
+
+
+def _of_named(model: ModelSpec) -> dict[str, object]:
+    """Further sizes of a named model, as a spec file names them; those of layers with experts, where they differ."""
+    sparse = model.moe_layers()
+    attention = model.layers[sparse[0] if sparse else 0].attention
+    names = ("head_dim", "q_rank", "kv_rank", "nope_dim", "rope_dim", "value_dim", "window")
+    found: dict[str, object] = {f"model.attention.{name}": getattr(attention, name, None) for name in names}
+    found["model.vocab_size"] = model.vocab_size
+    found["model.moe_layers"] = len(sparse)
+    dense = next((x.ffn.width for x in model.layers if isinstance(x.ffn, DenseFfn)), None)
+    found["model.dense_layers"] = len(model.layers) - len(sparse)
+    found["model.intermediate_size"] = dense
+    if model.moe is not None:
+        found["model.experts.shared_width"] = model.moe.shared_width
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _digits_of(c: TypedClaim) -> int:
+    """Significant digits of a figure: of one alone nobody can tell where it comes from."""
+    return len(f"{mantissa(c.number):g}".replace(".", "").strip("0"))
