@@ -2,6 +2,7 @@
 
 import pytest
 
+from audits import failing, one_wrong
 from moewright.audit.judges.equalities import judge_equality
 from moewright.audit.text.clauses import clauses_of
 from moewright.audit.text.document import normal
@@ -159,3 +160,36 @@ def test_limits_of_a_quantity(tmp_path, words, verdict):
     (tmp_path / "limits.md").write_text(text + f"Each GPU holds {words} of expert weights.\n")
     found = [c for c in audit(str(tmp_path / "limits.md")).claims if c.quantity.startswith("memory.experts")]
     assert [str(c.verdict) for c in found] == [verdict]
+
+
+@pytest.mark.parametrize(
+    ("text", "right", "wrong"),
+    [
+        ("6 T tokens / 12 M = {} steps.", "about 500 k", "about 250 k"),
+        ("- TP2 x PP4 x DP16 = {}.", "128", "256"),
+        ("- Share of one: 240.96/16={} GB", "15.06", "30.12"),
+        ("90.0 GB / 60,000 B = {}", "1.50 M", "1.80 M"),
+        ("- Half of it: 64(512 + 64) = {}", "36,864", "3,686"),
+    ],
+)
+def test_as_people_write_it(text, right, wrong):
+    assert one_wrong(text, right, wrong).verdict == "wrong"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- Pool: 17.5 × 1.2 = 21.0 k tokens/s",  # thousands on both sides
+        "- Router: 48 × 64 × 5000 = 0.02 B",  # rounded
+        "- A request: 128K × 320 KiB = 40 GiB",
+        "- Nodes: 200 GB / 64 GB ≈ 4 nodes",
+        "- Samples: 32 / 7 ≈ 4-5",
+        "- Link: 87 GB/s (4×200 Gbps)",
+        "- A rank streams 1/16 of the weights → 7 ms",
+        "- Scaling: 16 → 64 gives twice as much for 8 heads",
+        "- Loss: 11.917 → 11.895 with 8 experts",
+        "- Groups: TP=8, DP=8 → 8192 GPUs",
+    ],
+)
+def test_what_is_no_wrong_equality(text):
+    assert [c for c in failing(text) if c.quantity in ("arithmetic", "split")] == []

@@ -2,6 +2,7 @@
 
 import pytest
 
+from audits import failing, one_wrong
 from moewright.audit.audit_document import audit_document
 from moewright.audit.text.document import parse
 
@@ -81,3 +82,16 @@ def test_a_column_whose_title_ends_in_a_unit_is_in_it():
     for total, verdict in (("13,70", "holds"), ("15,70", "contradicted")):
         claims = audit_document(parse(f"{TITLE}{rows.format(total)}", "t.md"), {}, None).claims
         assert [str(c.verdict) for c in claims if c.quantity == "sum"] == [verdict]
+
+
+def test_a_total_within_a_range_and_what_is_only_sent_are_no_sums():
+    assert failing("- Weights: 16 GB\n- Cache: 2 GB\n- Total: 20-25 GB") == []
+    text = "- Model: 160 GB\n- Communication: all-reduce of 40 GB\n- Buffers: 7 GB\n- Total memory: 167 GB"
+    assert failing(text) == []
+
+
+def test_a_part_that_holds_by_the_plan_is_not_blamed_for_its_total():
+    """Attention of 1.34 B parameters in BF16 has 2.68 GB, and the total counts it twice."""
+    text = "| All GPUs | GB |\n|---|---|\n| Attention in BF16 | 2.68 |\n| Desk | 4.00 |\n| Chair | 3.00 |\n| Sum | {} |"
+    claim = one_wrong(text, "9.68", "12.36", "Mixtral-8x7B in BF16 on 8 H100 GPUs, TP8")
+    assert claim.quantity == "sum"

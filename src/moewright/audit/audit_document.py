@@ -20,7 +20,7 @@ from moewright.audit.reading.configurations import MOST_CONFIGURATIONS, Configur
 from moewright.audit.reading.corrections import read_premises
 from moewright.audit.reading.document_case import Setting, parse_assume
 from moewright.audit.reading.premises import Premise, keyed_premises, premises_of, told_premises
-from moewright.audit.reading.restated import inferred, judge_premises, judge_strategy
+from moewright.audit.reading.restated import has_copies, inferred, judge_premises, judge_strategy
 from moewright.audit.reading.wordings import PARAMETERS
 from moewright.audit.setting_facts import accepted_setting, facts_of_setting
 from moewright.audit.tables.columns import judge_columns
@@ -110,7 +110,9 @@ def audit_document(
     every = (*premises, *keyed, *told, *(p for c in places.all() for p in c.premises))
     given: Given = frozenset((p.line, p.value, p.where.column if p.where else None) for p in every)
     here = [p for p in premises if places.at(p.where) is None]
-    restated = [*judge_premises(here, setting), *judge_strategy(premises, setting, facts.reason, bool(facts.plans))]
+    copied = has_copies(document.lines)
+    restated = list(judge_premises(here, setting))
+    restated += judge_strategy(premises, setting, facts.reason, bool(facts.plans), copied)
     base = Place(View(facts, facts.plan, best), _doubts(doubts_of(premises, setting), setting, facts), restated, given)
     made: dict[int, Place] = {}
     stand: list[Place] = []
@@ -118,7 +120,7 @@ def audit_document(
         c = places.at(s)
         if c is not None and id(c) not in made:
             reason = c.unpriced or (_TOO_MANY if len(made) >= MOST_CONFIGURATIONS else "")
-            made[id(c)] = _unpriced(c, base, reason) if reason else _place(c, assumed, document.file, base)
+            made[id(c)] = _unpriced(c, base, reason) if reason else _place(c, assumed, document.file, base, copied)
         stand.append(made.get(id(c), base))
     judged = judge_document([Said(s, found, place) for (s, found), place in zip(said, stand, strict=True)])
     claims = _with_tables(said, (*judged, *assigned.claims), document.lines)
@@ -159,8 +161,9 @@ def _doubts(doubts: Doubts, setting: Setting, facts: Facts) -> Doubts:
 _LOADS: Final = ("workload.batch", "workload.sequence")
 
 
-def _place(c: Configuration, assumed: dict[str, object], file: str, base: Place) -> Place:
-    """What the claims of ``c`` are judged against; nothing where its premises make no case."""
+def _place(c: Configuration, assumed: dict[str, object], file: str, base: Place, copied: bool) -> Place:
+    """What the claims of ``c`` are judged against; nothing where its premises make no case. ``copied``: the document
+    speaks of redundant copies of experts."""
     try:
         setting, premises, _ = accepted_setting(list(c.premises), assumed, None, file)
     except SpecError as error:
@@ -168,7 +171,7 @@ def _place(c: Configuration, assumed: dict[str, object], file: str, base: Place)
     facts = facts_of_setting(setting)
     restated = list(judge_premises([p for p in premises if p.field in c.own], setting))
     if c.own & {"cluster.gpus", "nodes"} and not c.contested:
-        restated += judge_strategy(premises, setting, facts.reason, bool(facts.plans))
+        restated += judge_strategy(premises, setting, facts.reason, bool(facts.plans), copied)
     loads = {f: v for f, v in base.doubts.contested.items() if f in _LOADS and f not in c.own}
     settled = {f for f, _ in c.contested if f.startswith("model.") and f not in c.own} - set(base.doubts.contested)
     mine = {f: v for f, v in c.contested if f not in settled}

@@ -95,3 +95,24 @@ def test_a_format_beside_a_formula():
     right, wrong = table.format(2, 4.98), table.format(1, 2.49)
     assert failing(right) == []
     assert [c.why for c in failing(wrong)] == ["an element of bf16 has 2 bytes, not 1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "right", "wrong"),
+    [
+        ("| State | Format | GB |\n|---|---|---|\n| moments | {} | 7.0 |", "FP32, 4 B", "FP32, 2 B"),
+        ("The shadow copy is kept in {}.", "FP32 (4 bytes)", "FP32 (2 bytes)"),
+    ],
+)
+def test_the_size_right_behind_a_format(text, right, wrong):
+    assert "an element of FP32 has 4 bytes, not 2" in one_wrong(text, right, wrong).why
+
+
+def test_formats_that_change_have_other_sizes():
+    assert failing("From FP32 (2 bytes less) to BF16 is one step.") == []
+
+
+def test_work_of_all_parameters_in_bare_billions():
+    """2 × 46.7 = 93.4 GFLOP, where a token passes 12.9 B."""
+    text = "- All parameters: 46.70 B\n- Active parameters: 12.88 B\n- Work of a token: 2 × {} GFLOP"
+    assert "a token passes 12.88 B" in one_wrong(text, "12.88 = 25.76", "46.70 = 93.4").why

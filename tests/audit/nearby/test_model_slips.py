@@ -66,3 +66,13 @@ def test_what_a_gpu_keeps_of_a_token_is_not_what_its_group_keeps():
     (claim,) = failing(text.format("131,072 B"), title)
     assert claim.why == "that is of all of the tp 4; a GPU keeps 32.77 kB"
     assert failing(text.format("131,072 B (replicated)"), title) == []
+
+
+def test_copies_that_a_card_receives_are_no_tokens():
+    assert failing("A card receives 256 tokens in FP8, 256 × 7168 × 1 B = 1.84 MB of dispatch.", DEEPSEEK) == []
+
+
+def test_the_tokens_of_a_card_over_top_k_explain_no_dispatch():
+    """8 cards are no 8 tokens with 8 experts each."""
+    text = "There are 8 cards.\n\n- Dispatch of 64 tokens in FP8: {}"
+    assert "top 8 makes 3.670 MB" in one_wrong(text, "3.67 MB", "0.459 MB", DEEPSEEK).why

@@ -69,3 +69,13 @@ def test_two_of_a_layer_told_before_are_no_slip():
     text = "{}, each on 100.7 MB.\n\nOver the 56 layers that is 11.27 GB of payload."
     assert failing(text.format("There are two all-reduces a layer"), CLUSTER) == []
     assert failing(text.format("There is one all-reduce a layer"), CLUSTER)
+
+
+def test_so_many_things_of_a_size_each():
+    """The figure behind "of" is that of one."""
+    assert failing("Over 40 layers there are 160 exchanges of 25 MB, about 4.0 GB.") == []
+
+
+def test_what_adds_up_over_the_layers():
+    text = "Dispatch of a layer: 90.5 MB.\n\nFor the 6 layers of a stage it adds up to {} a micro-batch."
+    assert "the 6 times too small" in one_wrong(text, "543 MB", "90.5 MB").why

@@ -28,3 +28,20 @@ def test_a_part_in_its_format(text, right, wrong, why):
 )
 def test_parts_of_parts_are_not_judged(text):
     assert [c for c in failing(text, MIXTRAL) if "parameters of" in c.why] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "right", "wrong", "why"),
+    [
+        ("- Expert parameters of the model: {}", "45.1 B", "1.41 B", "one of 32 layers has; all have 45.10 B"),
+        ("The attention has {} parameters in all 32 layers.", "1.34 B", "41.9 M", "all have 1.342 B"),
+        ("- Experts, whole model: {}", "90.2 GB", "2.82 GB", "all have 90.19 GB"),
+    ],
+)
+def test_what_one_layer_has_is_not_what_all_have(text, right, wrong, why):
+    assert why in one_wrong(text, right, wrong, MIXTRAL).why
+
+
+@pytest.mark.parametrize("text", ["- Expert parameters of a layer: 1.41 B", "- Active experts, whole model: 2.82 GB"])
+def test_a_layer_or_what_is_active_may_have_as_much(text):
+    assert [c for c in failing(text, MIXTRAL) if "layers has" in c.why] == []

@@ -46,3 +46,18 @@ def test_half_of_an_amount_may_be_sent():
     text = "A micro-batch has 41.9 MB, {}, at 50 GB/s about 0.42 ms."
     assert failing(text.format("of which each GPU sends half")) == []
     assert failing(text.format("which each GPU sends"))
+
+
+@pytest.mark.parametrize(
+    ("text", "right", "wrong"),
+    [
+        ("A prompt leaves 250.0 MB behind, over one NIC at 40 GB/s {}.", "6.25 ms", "0.90 ms"),
+        ("A shard of 12.0 GB over PCIe at 60 GB/s is {}.", "200 ms", "100 ms"),
+    ],
+)
+def test_right_behind_a_rate(text, right, wrong):
+    assert "take" in one_wrong(text, right, wrong).why
+
+
+def test_half_of_it_where_halves_are_spoken_of():
+    assert failing("A shard of 12.0 GB, half of it over PCIe at 60 GB/s, is 100 ms.") == []

@@ -2,6 +2,7 @@
 
 import pytest
 
+from audits import failing
 from moewright.audit.tables.columns import judge_columns
 from moewright.audit.text.clauses import clauses_of
 from moewright.audit.text.document import parse
@@ -90,3 +91,10 @@ def test_the_one_row_that_breaks_a_relation_is_wrong(head, rows, line, right):
 )  # fmt: skip
 def test_a_doubt_is_no_verdict(head, rows):
     assert judged(rows, head) == []
+
+
+def test_a_title_that_speaks_of_a_column_excepts_it():
+    rows = "| Reads | 10.0 | 12.0 | {} |\n| Sends | 5.0 | 6.0 | 7.0 |\n| {} | 15.0 | 18.0 | 40.0 |"
+    table = "| ms | A | B | C |\n|---|---|---|---|\n" + rows
+    assert failing(table.format("13.0", "Total (C: two passes)")) == []
+    assert len(failing(table.format("13.0", "Total"))) == 1

@@ -41,3 +41,8 @@ def test_money_adds_up():
     text = "| Position | Betrag (€) |\n|---|---:|\n| Server | 790.000 |\n| Netz | 48.000 |\n| Summe | {} |\n\nDas sind 0,8 MB."
     assert failing(text.format("838.000")) == []
     assert [c.quantity for c in failing(text.format("938.000"))] == ["sum"]
+
+
+def test_a_subtotal_in_a_column_of_money():
+    text = "| # | Item | Sum |\n|---|---|---|\n| 1 | Servers | 400,000.00 |\n| 2 | Cables | 20,500.50 |\n| | Subtotal | {} |"
+    assert "420500" in one_wrong(text, "420,500.50", "402,500.50").why.replace(",", "").replace(".", "")[:200]

@@ -10,16 +10,18 @@ from typing import Final
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.judges.equalities import judge_equality
 from moewright.audit.judges.figures import Context, label, matches
+from moewright.audit.judges.scope_doubts import IS_SENT, of_what
 from moewright.audit.judges.sums import Part
 from moewright.audit.nearby.ledger import slip
 from moewright.audit.quantities.readings import PLAN, Scope
 from moewright.audit.reading.document_case import Setting
-from moewright.audit.reading.meaning import Meaning, scopes_named, splits_off, topics_named
+from moewright.audit.reading.meaning import Meaning, meaning_of, scopes_named, splits_off, topics_named
 from moewright.audit.reading.premises import Premise
-from moewright.audit.reading.restated import is_model, known_sizes, models_named
+from moewright.audit.reading.restated import known_sizes
 from moewright.audit.reading.standing import group_of, standing_of
 from moewright.audit.reading.wordings import DENSE_FORMATS, FORMAT, PARAMETERS
 from moewright.audit.text.clauses import Clauses, ends_range
+from moewright.audit.text.expressions import Operation
 from moewright.audit.text.numbers import BYTES, COUNT, SECONDS, Number
 from moewright.case.precision import element_bytes
 from moewright.case.tensors.layer_tensors import total_parameters
@@ -42,6 +44,11 @@ _OTHER_TIME: Final = re.compile(
     r"\d\s?[GT]i?B/s|operator|barrier|\bsync|loading|startup|dispatch|combine",
     re.IGNORECASE,
 )
+#: a pass over so many tokens, which may be others than the document's
+_OWN_TOKENS: Final = re.compile(
+    r"\b(?:for|of|over|with) (?:an? )?\d[\d,]*[kK]?[ -](?:\w+ )?tokens?\b|für \d[\d.]* Token|\d+ 个? ?token",
+    re.IGNORECASE,
+)
 _OF_PREFILL: Final = re.compile(r"\bttft\b|first token|prefill|预填充", re.IGNORECASE)
 _OF_DECODE: Final = re.compile(r"\btpot\b|\bitl\b|inter-token|per (?:output )?token|decod|解码", re.IGNORECASE)
 _UP_TO: Final = re.compile(
@@ -60,7 +67,6 @@ _ROOM: Final = re.compile(
     re.IGNORECASE,
 )
 _OF_ALL: Final = re.compile(r"total|model|overall|all\b|whole|param|合计|总|gesamt|active|激活", re.IGNORECASE)
-_OF_ALL_SAID: Final = re.compile(r"\bmodel\b|total|in all\b|模型|总|Modell|gesamt", re.IGNORECASE)
 #: unit of a count that is a figure of the document and no size
 _LARGE: Final = 1e6
 #: what an embedding, if there is one, makes larger
@@ -112,7 +118,10 @@ def doubts_of(premises: list[Premise], setting: Setting) -> Doubts:
             continue
         values.setdefault(p.field, {})[p.value] = None
     if "model.name" in setting.given:  # a value that is not the model's is of a part of it
-        for field, right in known_sizes(setting).items():
+        known = known_sizes(setting)
+        if sum(list(values.get(field, {})) == [right] for field, right in known.items()) >= _TOLD:
+            values["model.name"] = {setting.given["model.name"].value: None}  # others are no more than named
+        for field, right in known.items():
             if right in values.get(field, {}):
                 values[field] = {right: None}
     for field, mentioned in _mentions(premises).items():
@@ -123,6 +132,8 @@ def doubts_of(premises: list[Premise], setting: Setting) -> Doubts:
     return Doubts(contested)
 
 
+#: sizes of the one model that a document gives, by which it is that model that its figures are of
+_TOLD: Final = 4
 #: sizes of a model that a statement gives together, where it tells what the model is
 _DEFINES: Final = 3
 
@@ -151,12 +162,16 @@ def admitted(claim: Claim, part: Part, found: Clauses, c: Context, doubts: Doubt
         return not_checked(claim, open_)
     n = part.figure.number
     clause = re.split(r"[;；]", part.statement.value[: n.at + len(n.text)])[-1]
-    crossed = claim.quantity == "time.communication" and _IS_READ.search(clause) and not _IS_SENT.search(clause)
+    crossed = claim.quantity == "time.communication" and _IS_READ.search(clause) and not IS_SENT.search(clause)
     if claim.verdict is Verdict.UNSUPPORTED and crossed:
         return not_checked(claim, "it may be of what is read from memory")
     told = (s.number for (_, dim), same in c.stated.items() if dim == n.dim for s in same)
     if claim.verdict is Verdict.UNSUPPORTED and any(0 < abs(x.value - n.value) <= x.half for x in told):
         return not_checked(claim, "the document tells it rounded")
+    if claim.verdict is Verdict.UNSUPPORTED and part.figure.role == "operand" and not part.figure.words:
+        return not_checked(claim, "it is what another figure is worked out from")
+    if claim.verdict is Verdict.IMPOSSIBLE and part.meaning is not None and _by_heading(part):
+        return not_checked(claim, "what it is of is not said beside it")
     if claim.verdict is Verdict.UNSUPPORTED and c.facts.plan is None:
         return not_checked(claim, f"it may be of a GPU, which is not known without a strategy: {c.facts.reason}")
     if claim.verdict not in (Verdict.WRONG, Verdict.IMPOSSIBLE) or part.meaning is None:
@@ -165,6 +180,8 @@ def admitted(claim: Claim, part: Part, found: Clauses, c: Context, doubts: Doubt
         return claim
     if claim.verdict is Verdict.WRONG and claim.computed and _beside(n, claim.computed, found):
         return not_checked(claim, "the right value stands beside it, and it may be of something else")
+    if not part.statement.key and part.statement.value.lstrip().startswith(("=", "≈")):
+        return not_checked(claim, "it goes on what is worked out above")
     own = part.figure.formula and claim.verdict is Verdict.WRONG and claim.quantity.startswith(_REACHED)
     reason = (
         ("its own formula gives it" if own else "")
@@ -175,6 +192,12 @@ def admitted(claim: Claim, part: Part, found: Clauses, c: Context, doubts: Doubt
         or _on_doubt(part, part.meaning, claim, c, doubts)
     )
     return not_checked(claim, reason) if reason else claim
+
+
+def _by_heading(part: Part) -> bool:
+    """Whether nothing but the headings above a figure tell what it is of."""
+    alone = meaning_of(part.figure, replace(part.statement, path=()))
+    return part.meaning is not None and (alone is None or alone.name != part.meaning.name)
 
 
 def admitted_by_name(claim: Claim, part: Part, c: Context) -> Claim:
@@ -349,9 +372,13 @@ def _scopes_near(explicit: Scope, around: Scope) -> list[Scope]:
 def _derived(part: Part, found: Clauses, claim: Claim, c: Context) -> str:
     """A figure whose own formula is right, where nothing but its neighbourhood tells what it is of."""
     figure, meaning = part.figure, part.meaning
+    own = next((e for e in found.equalities if getattr(e.right, "at", -1) == figure.number.at), None)
+    behind = next((e for e in found.equalities if getattr(e.left, "at", -1) == figure.number.at), None)
+    if meaning is not None and own is None and behind is not None and isinstance(behind.right, Operation):
+        judged = judge_equality(behind, lambda n: None, lambda n: n.whole)
+        return "the formula behind it gives it" if judged is not None and judged.verdict is Verdict.HOLDS else ""
     if figure.role != "result" or meaning is None:
         return ""
-    own = next((e for e in found.equalities if getattr(e.right, "at", -1) == figure.number.at), None)
     judged = judge_equality(own, lambda n: None, lambda n: n.whole) if own is not None else None
     if judged is None or judged.verdict is not Verdict.HOLDS:
         return ""
@@ -366,13 +393,22 @@ def _derived(part: Part, found: Clauses, claim: Claim, c: Context) -> str:
     return ""
 
 
+#: what has no cache in it
+_WEIGHTS_ALONE: Final = re.compile(r"memory\.(?:weights|experts|attention|vocabulary|router|shared)")
+
+
 def _other_format(part: Part, meaning: Meaning, c: Context) -> str:
     """Bytes of elements in another format than the plan's."""
     named = FORMAT.search(part.statement.text) if meaning.name.startswith(("memory", "communication")) else None
     plan = c.facts.case.model.precision.weight("experts")
     form = DENSE_FORMATS.get(named[1].lower(), named[1].lower()) if named else plan
     if not named and meaning.name.startswith("memory"):
-        others = [x for x in c.formats if not FORMAT.fullmatch(x) or element_bytes(x) != element_bytes(plan)]
+        cache = meaning.name == "memory.kv_cache" and bool(c.cache_formats)
+        plan = c.facts.case.model.precision.kv_cache if cache else plan
+        told = (
+            c.cache_formats if cache else (*c.formats, *(() if _WEIGHTS_ALONE.match(meaning.name) else c.cache_formats))
+        )
+        others = [x for x in told if not FORMAT.fullmatch(x) or element_bytes(x) != element_bytes(plan)]
         if others:
             return f"the document speaks of {others[0]} too, and does not say of what here"
     if form == plan or element_bytes(form) == element_bytes(plan):
@@ -384,73 +420,14 @@ _ROUTED: Final = re.compile(r"\brouted\b|geroutet|路由专家", re.IGNORECASE)
 
 
 _IS_READ: Final = re.compile(r"\bread|\bload|weights?\b|cache|HBM|读取|gelesen", re.IGNORECASE)
-_IS_SENT: Final = re.compile(r"通信|communicat|traffic|all-?to-?all|all-?reduce|dispatch", re.IGNORECASE)
-_IS_HELD: Final = re.compile(r"memory|weights?|cache|hold|store|buffer|显存|权重|缓存|Speicher|Gewicht", re.IGNORECASE)
 
 
-_COPIED: Final = re.compile(
-    r"(?<!no )(?<!without )(?<!keine )redundan|replicated experts|expert replicas|冗余|\bslots?\b|EPLB", re.IGNORECASE
-)
-#: quantities that a calculation of the document may be of another share of
-_FITTING: Final = re.compile(
-    r"\bfits?\b|\bhold|\broom\b|\bmax|capacit|at most|passen|höchstens|可容纳|最多|容量", re.IGNORECASE
-)
 _REACHED: Final = ("count.sequences", "count.tokens", "throughput")
-
-
-def _of_what(part: Part, meaning: Meaning, claim: Claim, c: Context) -> str:
-    """What is not told of the quantity itself: what it is of, and sizes that it stands on."""
-    of_gpu = "gpu" in meaning.explicit or ("all" not in meaning.explicit and "gpu" in scopes_named(claim.text))
-    if of_gpu and c.facts.plan is None and claim.verdict is Verdict.WRONG:
-        return f"what a GPU has is not known without a strategy: {c.facts.reason}"
-    if reason := _of_a_part(meaning, claim):
-        return reason
-    counted = meaning.name.startswith(("count.experts", "count.modules", "count.heads", "count.tokens"))
-    n = part.figure.number
-    if meaning.name == "count.experts" and _COPIED.search(claim.text):
-        return "it may count copies of experts"
-    if counted and not n.whole and n.factor == 1:
-        return "it has decimals, so that its unit was not read"
-    if counted and "all" not in meaning.explicit and c.facts.plan is None:
-        return "it is not said of what: of a GPU, of a layer or of all"
-    folded = meaning.name in ("count.experts", "memory.experts", "memory.weights", "memory.total", "count.parameters")
-    sizes = {"strategy.ep", "strategy.etp"} & set(c.facts.setting.given)
-    if (
-        ((folded and "gpu" in meaning.explicit) or meaning.name.startswith("communication."))
-        and not sizes
-        and c.facts.case.model.moe is not None
-    ):
-        return "the document gives no strategy.ep"
-    if meaning.name.endswith("bubble") and "strategy.micro_batches" not in c.facts.setting.given:
-        return "the document gives no strategy.micro_batches"
-    if meaning.name == "count.sequences" and _FITTING.search(claim.text):
-        return "it is of those that fit"
-    if meaning.name.startswith("throughput") and "gpu" in meaning.explicit and c.facts.plan is None:
-        return f"what a GPU serves is not known without a strategy: {c.facts.reason}"
-    if meaning.name.startswith("throughput") and "expert" in meaning.explicit:
-        return "it is of an instance, and not said of which GPUs"
-    given = c.facts.setting.given.get("model.name")
-    around = (part.statement.text, *reversed(part.statement.path[-2:]))
-    others = next((names for text in around if (names := models_named(text))), set())
-    if others and not any(given is not None and is_model(m, str(given.value)) for m in others):
-        return f"it may be of {min(others)}"
-    if len(meaning.explicit) > 2:
-        return "the words around name several things that it may be of"
-    held = meaning.name.startswith("memory.")
-    if held and _IS_SENT.search(claim.text) and not _IS_HELD.search(claim.text):
-        return "it may be of what is sent"
-    if meaning.name.startswith(("memory.weights", "memory.experts")) and "token" in meaning.explicit:
-        return "it may be of the weights that a token passes"
-    if meaning.name == "communication.total" and re.search(r"\bring\b|环", claim.text, re.IGNORECASE):
-        return "it may be of another exchange than that of experts"
-    if meaning.name.endswith("bubble") and re.search(r"virtual|interleav|交错|虚拟", claim.text, re.IGNORECASE):
-        return "it is of another schedule"
-    return ""
 
 
 def _on_doubt(part: Part, meaning: Meaning, claim: Claim, c: Context, doubts: Doubts) -> str:
     """Premises that are contested or assumed, estimates of time, and quantities that are not named plainly."""
-    if reason := _of_what(part, meaning, claim, c):
+    if reason := of_what(part, meaning, claim, c):
         return reason
     readings = c.readings(meaning.name, meaning.scopes[0]) or c.readings(meaning.name, meaning.explicit)
     needs = readings[0].needs if readings else ()
@@ -498,22 +475,13 @@ def _on_doubt(part: Part, meaning: Meaning, claim: Claim, c: Context, doubts: Do
     loose = part.statement.kind == "prose" and not part.statement.key and (aside or bool(group_of(claim.text)))
     if claim.verdict is Verdict.IMPOSSIBLE and meaning.name.startswith(("time.", "throughput.")) and loose:
         return "of which pass it is, and over which ranks, is not said beside it"
+    own = _OWN_TOKENS.search(claim.text)
+    if claim.verdict is Verdict.IMPOSSIBLE and meaning.name.startswith(("time.", "throughput.")) and own:
+        return "it is of tokens of its own"
     if claim.verdict is Verdict.IMPOSSIBLE and meaning.name.startswith("time.") and _other_time(claim, c):
         return "it may be of a part of the pass"
     if not meaning.certain and claim.verdict is Verdict.WRONG:
         return "what it is of is not said beside it"
-    return ""
-
-
-def _of_a_part(meaning: Meaning, claim: Claim) -> str:
-    """What is less than the whole may be a GPU's, where it is not said of what it is."""
-    counted = meaning.name.startswith(("count.experts", "count.heads"))
-    counted = counted or (meaning.name.startswith("count.parameters") and not _OF_ALL_SAID.search(claim.text))
-    held = counted or (meaning.name.startswith("memory.") and "per layer" not in claim.quantity)
-    less = claim.ratio is not None and claim.ratio < 1 and not meaning.name.endswith(("headroom", "utilization"))
-    told = "per GPU" in claim.quantity or meaning.explicit & {"gpu", "all", "expert", "token"}
-    if held and less and not told:
-        return "it is not said whether it is of a GPU or of the whole"
     return ""
 
 

@@ -72,12 +72,27 @@ def _other_parts(texts: Iterable[str]) -> str:
 _QUANTIZED: Final = re.compile(r"\b(?:I?Q\d_\w+|GGUF|AWQ|GPTQ|EXL2|bpw)\b|\b[2-6]-bit\b", re.IGNORECASE)
 
 
-def _formats(texts: Iterable[str]) -> tuple[str, ...]:
-    """Formats of elements that ``texts`` name, other than those of gradients, states and what is sent."""
+#: what says of a clause that its format is the cache's, and what says that it is of more
+_CACHE: Final = re.compile(r"\bKV\b|\bcache|缓存|latent", re.IGNORECASE)
+_MORE: Final = re.compile(
+    r"\band\b|\bund\b|\brest\b|\bother|everything|weights?\b|expert|attention|和|与|其余|权重|专家|Gewicht|Experten",
+    re.IGNORECASE,
+)
+_CLAUSE: Final = re.compile(r"[;.,，；。()（）|]")
+
+
+def _formats(texts: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Formats of elements that ``texts`` name, other than those of gradients, states and what is sent: of anything, and
+    of the cache alone."""
     texts = list(texts)
-    named = dict.fromkeys(m[1].lower() for t in texts if not _APART.search(t) for m in FORMAT.finditer(t))
-    named |= dict.fromkeys(m[0].lower() for t in texts for m in _QUANTIZED.finditer(t))
-    return tuple(dict.fromkeys(DENSE_FORMATS.get(x, x) for x in named))
+    clauses = [c for t in texts if not _APART.search(t) for c in _CLAUSE.split(t) if FORMAT.search(c)]
+    of_cache = [bool(_CACHE.search(c)) and not _MORE.search(c) for c in clauses]
+    both: list[dict[str, None]] = [{}, {}]
+    for clause, cached in zip(clauses, of_cache, strict=True):
+        both[cached] |= dict.fromkeys(m[1].lower() for m in FORMAT.finditer(clause))
+    both[0] |= dict.fromkeys(m[0].lower() for t in texts for m in _QUANTIZED.finditer(t))
+    general, cache = (tuple(dict.fromkeys(DENSE_FORMATS.get(x, x) for x in found)) for found in both)
+    return general, cache
 
 
 def judge_arithmetic(said: Iterable[tuple[Statement, Clauses]]) -> list[Claim]:
@@ -85,10 +100,10 @@ def judge_arithmetic(said: Iterable[tuple[Statement, Clauses]]) -> list[Claim]:
     return [c for s, found in said for c in _arithmetic(s, found.equalities, lambda n: None, lambda n: False)]
 
 
-def _of_place(said: list[Said], formats: tuple[str, ...], others: str) -> list[Claim]:
+def _of_place(said: list[Said], formats: tuple[tuple[str, ...], tuple[str, ...]], others: str) -> list[Claim]:
     """The claims of one configuration."""
     place = said[0].place
-    setting, context = place.facts.setting, Context(place.facts, place.view.name, formats, others)
+    setting, context = place.facts.setting, Context(place.facts, place.view.name, *formats, others)
     parts = {
         id(x.statement): [Part(f, x.statement, meaning_of(f, x.statement)) for f in x.clauses.figures] for x in said
     }
@@ -103,7 +118,12 @@ def _of_place(said: list[Said], formats: tuple[str, ...], others: str) -> list[C
     for c in place.restated:
         restated.setdefault(c.text, []).append(c)
     sums: dict[tuple[int, str], list[Claim]] = {}
-    for c in (*judge_sums(every, place.facts), *judge_formats(every)):
+
+    def holds(p: Part) -> bool:
+        claim = _figure(p, context, place.given, setting)
+        return claim is not None and claim.verdict is Verdict.HOLDS
+
+    for c in (*judge_sums(every, place.facts, holds), *judge_formats(every)):
         sums.setdefault((c.line, c.text), []).append(c)
     claims: list[Claim] = []
     for x in said:

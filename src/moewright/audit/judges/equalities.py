@@ -33,6 +33,8 @@ LOOSE: Final = 0.02
 COARSE: Final = 0.1
 #: what parts that were rounded before may make of a result
 FINE: Final = 5e-3
+#: how many times a result may be off and still be in the unit of bare numbers that it is worked out from
+IN_UNIT: Final = 20.0
 _POWERS: Final = tuple(base**k for base in (1000.0, 1024.0) for k in (-4, -3, -2, -1, 1, 2, 3, 4))
 
 #: bytes of an element
@@ -52,18 +54,31 @@ class Outcome:
     unit: str
 
 
+_ARROW: Final = re.compile(r"→|->|=>")
+
+
 def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) -> Outcome | None:
     """Evaluate both sides of ``e`` within the rounding they show. None where they cannot be compared, as for a
     division by zero, or where a factor may be meant that is not written."""
     outcome = _evaluated(e, dim_of, exact)
     if outcome is None or outcome.verdict is not Verdict.WRONG:
         return outcome
+    counted = any(n.noun for n in numbers_in(e.left)) and all(n.dim == COUNT for n in numbers_in(e.left))
+    if counted and _ARROW.search(e.text) and all(n.dim != COUNT for n in numbers_in(e.right)):
+        return None  # 1/16 of the weights → 7 ms: what follows, and no equality
     if "dimension" in outcome.why and isinstance(e.left, Number):
         return None  # 1.1 TFLOP; a peak of about 312 TFLOPS
     last = next(numbers_in(e.right)) if isinstance(e.right, Number) else None
     if "dimension" in outcome.why and last is not None and last.dim == SECONDS and "≈" in e.text:
         return None  # so much work, which takes about 5 s
-    others = (_in_one_unit(e), _in_bytes(e), _in_billions(e), _in_billions(e, small=True), *_one_in_billions(e))
+    others = (
+        _in_one_unit(e),
+        _in_binary(e),
+        _in_bytes(e),
+        _in_billions(e),
+        _in_billions(e, small=True),
+        *_one_in_billions(e),
+    )
     for other in others:
         again = _evaluated(other, dim_of, exact) if other is not None else outcome  # 8.24 B: bytes or billions
         if again is None or again.verdict is not Verdict.WRONG:
@@ -118,7 +133,7 @@ def _reads_otherwise(e: Equality, o: Outcome) -> bool:
     if any(bits.search(n.text) for n in numbers) and is_times((1 / 8, 8.0)):
         return True  # GB/s × 8 = Gbit/s
     bare = all(n.dim == COUNT and n.factor == 1 and not n.percent for n in numbers)
-    arrow = any(x in e.text for x in ("→", "->", "=>"))
+    arrow = bool(_ARROW.search(e.text))
     return arrow and bare and has_sign(e.left, "÷") and 0 < o.computed < 1 <= o.claimed
 
 
@@ -146,6 +161,21 @@ def _distance(o: Outcome) -> float:
     return max(ratio, 1 / ratio)
 
 
+def _in_binary(e: Equality) -> Equality | None:
+    """``e`` with counts such as 128K in powers of 1024, where its bytes are in KiB, MiB or GiB; None where they are
+    not."""
+    if not any("iB" in n.text for n in (*numbers_in(e.left), *numbers_in(e.right))):
+        return None
+
+    def binary(n: Number) -> Number:
+        power = {1e3: 1024.0, 1e6: 1024.0**2}.get(n.factor, 1.0) / n.factor if n.dim == COUNT else 1.0
+        many = n.dim == COUNT and n.factor in (1e3, 1e6)
+        return replace(n, value=n.value * power, binary=n.value * power, half=0.0, whole=True) if many else n
+
+    other = replace(e, left=with_numbers(e.left, binary))
+    return other if other.left != e.left else None
+
+
 def _in_bytes(e: Equality) -> Equality | None:
     """``e`` with each B of so few that they are an element's as bytes: 125.1 B × 14 B; None where it has none."""
 
@@ -159,6 +189,8 @@ def _in_bytes(e: Equality) -> Equality | None:
     return other if other.left != e.left else None
 
 
+#: billions of anything that somebody writes with a bare B
+MOST_BILLIONS: Final = 1e4
 #: how near to 1.024 a ratio is that prefixes of two kinds make
 MIXED: Final = 2e-3
 #: bytes of the states of a parameter, at most
@@ -190,7 +222,7 @@ def _in_one_unit(e: Equality) -> Equality | None:
 
 def _one_in_billions(e: Equality) -> Iterator[Equality]:
     """``e`` with one of its bare B as 10⁹: 125.1 B × 14 B = 1.75 TB."""
-    numbers = [n for n in numbers_in(e.left) if is_bare(n)]
+    numbers = [n for n in numbers_in(e.left) if is_bare(n) and n.value < MOST_BILLIONS]
     for one in numbers if 1 < len(numbers) <= MOST_BARE else ():
 
         def billions(n: Number, chosen: Number = one) -> Number:
@@ -208,7 +240,8 @@ def _in_billions(e: Equality, small: bool = False) -> Equality | None:
     it has none."""
 
     def billions(n: Number) -> Number:
-        return in_billions(n) if is_bare(n) and (small or n.value not in _ELEMENTS) else n
+        few = is_bare(n) and n.value < MOST_BILLIONS
+        return in_billions(n) if few and (small or n.value not in _ELEMENTS) else n
 
     other = replace(e, left=with_numbers(e.left, billions), right=with_numbers(e.right, billions))
     return other if (other.left, other.right) != (e.left, e.right) else None
@@ -246,8 +279,11 @@ def _implied(e: Equality, o: Outcome) -> bool:
 def _evaluated(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) -> Outcome | None:
     """The verdict on ``e`` as it is written; None where its sides cannot be compared."""
 
+    last = list(numbers_in(e.right))[-1]
+
     def spread(n: Number) -> float:
-        return 0.0 if exact(n) else min(n.half, COARSE * abs(n.value))
+        coarse = COARSE if n.whole or n is not last else 1.0  # 0.02 B is what 0.0157 B are rounded to
+        return 0.0 if exact(n) else min(n.half, coarse * abs(n.value))
 
     left, right = evaluate(e.left, False, spread, dim_of), evaluate(e.right, False, spread, dim_of)
     middle = evaluate(e.left).low
@@ -255,13 +291,7 @@ def _evaluated(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) -> O
     if not all(map(math.isfinite, (left.low, right.low, middle, claimed))):
         return None
     unit = "share" if any(n.percent for n in numbers_in(e.right)) else _unit(left.dims, right.dims)
-    last = list(numbers_in(e.right))[-1]
-    if (
-        left.dims == {COUNT} and right.dims != {COUNT} and abs(middle * last.factor / claimed - 1) < 0.3
-        if claimed
-        else False
-    ):
-        middle *= last.factor  # bare numbers in the unit of the result
+    middle *= _unit_meant(e, left, right, middle, claimed)
     wrong = _dimension(e, left, right, dim_of)
     if wrong and _of_a_second(left, right) and claimed and abs(middle / claimed - 1) <= LOOSE:
         return Outcome(
@@ -278,6 +308,19 @@ def _evaluated(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) -> O
                     Verdict.HOLDS, f"{format_quantity(middle, unit)} by the numbers written", claimed, middle, unit
                 )
     return Outcome(Verdict.WRONG, _astray(e, middle, claimed, unit), claimed, middle, unit)
+
+
+def _unit_meant(e: Equality, left: Value, right: Value, middle: float, claimed: float) -> float:
+    """The unit that a left side of bare numbers, worth ``middle``, is in: that of its result, or one 1000 or 10⁶ times
+    smaller, where that makes it nearly the result; 1 where there is none."""
+    last = list(numbers_in(e.right))[-1]
+    if left.dims != {COUNT} or right.dims == {COUNT} or not claimed or not middle:
+        return 1.0
+    for unit in (last.factor, last.factor / 1e3, last.factor / 1e6):
+        if (unit >= 1 or unit == last.factor) and abs(middle * unit / claimed - 1) < 0.3:
+            return unit
+    bare = not _ARROW.search(e.text) and not any(n.noun for n in numbers_in(e.left))
+    return last.factor if bare and 1 / IN_UNIT < middle * last.factor / claimed < IN_UNIT else 1.0
 
 
 def _dimension(e: Equality, left: Value, right: Value, dim_of: DimOf) -> str:
@@ -328,7 +371,8 @@ def _agree(left: Value, right: Value, e: Equality) -> bool:
     """Whether the ranges of both sides meet, the right in the left's unit where it is written bare."""
     last = list(numbers_in(e.right))[-1]
     scales = [1.0]
-    if left.dims == {COUNT} and (right.dims != {COUNT} or last.factor >= 1e6):
+    decimal = any(not n.whole for n in numbers_in(e.left))
+    if left.dims == {COUNT} and (right.dims != {COUNT} or last.factor >= (1e3 if decimal else 1e6)):
         scales.append(1 / last.factor)
         if right.dims & {FLOP, FLOP_RATE}:  # 1024 × 989 × 0.38 = 385 PFLOPS, of TFLOPS
             scales += [1e-6, 1e-9, 1e-12]
@@ -341,14 +385,19 @@ def _agree(left: Value, right: Value, e: Equality) -> bool:
     return any(_meet(left, Value(right.low * s, right.high * s, right.dims), e) for s in scales)
 
 
+#: what is needed whole
+_THINGS: Final = re.compile(
+    r"(?:nodes?|GPUs?|cards?|servers?|machines?|Knoten|Karten|Server)\b|个?(?:节点|卡|台|张|机)", re.I
+)
+
+
 def _meet(a: Value, b: Value, e: Equality) -> bool:
     slack = 1e-9 * max(abs(a.low), abs(b.low))
     numbers = list(numbers_in(e.right))
     if isinstance(e.right, Number) and e.right.whole and has_sign(e.left, "÷"):
-        if abs(e.right.value) >= 100:
-            slack += e.right.half
-        elif e.right.value >= 10 and 0 <= a.low - e.right.value < 1:  # so many fit
-            slack += 1.0
+        fit = e.right.value >= 10 and 0 <= a.low - e.right.value < 1
+        needed = bool(_THINGS.match(e.right.noun)) and 0 <= e.right.value - a.low < 1
+        slack += e.right.half if abs(e.right.value) >= 100 else 1.0 if fit or needed else 0.0
     if isinstance(e.right, Number) and not e.right.whole and e.right.half and a.high - e.right.value >= 0:
         slack += e.right.half  # cut off, and not rounded
     if isinstance(e.right, Number) and e.right.whole and e.right.value % 100 == 0 and e.right.value >= 1000:
@@ -374,11 +423,20 @@ def _astray(e: Equality, computed: float, claimed: float, unit: str) -> str:
     return f"the left side is {right}; {claimed / computed:.4g} times that is written"
 
 
+#: what a strategy divides, by whole numbers
+_DIVIDED: Final = re.compile(
+    r"head|expert|layer|column|hidden|width|intermediate|Köpf|Kopf|Schicht|Spalte|头|专家|层|列|维", re.IGNORECASE
+)
+
+
+_OF_ONE: Final = re.compile(r"\b(?:per|each|je|pro)\b|/|每", re.IGNORECASE)
+
+
 def judge_split(s: Split, divisors: dict[str, int], words: str) -> Outcome | None:
     """``16 heads → 8``: the first divided by a size of the strategy; None where nothing tells by which."""
     if s.before.dim != s.after.dim or not s.after.value or not s.before.value:
         return None
-    if s.after.factor > s.before.factor and s.after.value > s.before.value:  # 0.55 → 35.2k
+    if s.after.value > s.before.value and not _OF_ONE.search(s.after.noun):  # 16 → 64: no part of it
         return None
     unit = NAMES.get(s.before.dim, "")
     named = [k for k in divisors if k in words.lower().split("=")[0]] or list(divisors)
@@ -386,7 +444,8 @@ def judge_split(s: Split, divisors: dict[str, int], words: str) -> Outcome | Non
         expected = s.before.value / divisors[key]
         if abs(expected - s.after.value) <= 1e-9 * expected + (0 if s.after.whole else s.after.half):
             return Outcome(Verdict.HOLDS, f"{s.before.text} / {key} {divisors[key]}", s.after.value, expected, unit)
-    if not named:
+    counted = s.before.whole and s.after.whole and s.before.dim == COUNT
+    if not named or not counted or not _DIVIDED.search(f"{words} {s.text} {s.before.noun} {s.after.noun}"):
         return None
     key = named[0]
     expected = s.before.value / divisors[key]

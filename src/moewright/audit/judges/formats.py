@@ -16,9 +16,14 @@ from moewright.units import format_bytes
 
 _WEIGHTS: Final = re.compile(r"\b(?:weights?|parameters?|params?)\b|权重|参数|Gewichte", re.IGNORECASE)
 _GRADIENTS: Final = re.compile(r"\bgrad(?:ient)?s?\b|梯度|Gradienten", re.IGNORECASE)
-#: what else a line may speak of, or what divides the one and not the other
+#: parts of a model that a row may be of
+_PART: Final = re.compile(
+    r"expert|routed|shared|dense|attention|embed|router|专家|路由|共享|稠密|注意力|嵌入|dicht|geteilt|Einbettung",
+    re.IGNORECASE,
+)
 #: bytes of an element with all its states
 WIDEST: Final = 20
+#: what else a line may speak of, or what divides the one and not the other
 _OTHERWISE: Final = re.compile(
     r"shard|zero|fsdp|distribut|offload|÷|/ ?(?:dp|\d)|per layer|per expert|optim|adam|moment|master|buffer|accumul|"
     r"切分|优化",
@@ -27,10 +32,12 @@ _OTHERWISE: Final = re.compile(
 
 
 def judge_formats(parts: Sequence[Part]) -> Iterator[Claim]:
-    """A verdict for the bytes of gradients that stand in a list with the bytes of weights, where both name a format."""
-    weights: dict[tuple[int, tuple[str, ...], str], tuple[Part, str]] = {}
+    """A verdict for the bytes of gradients that stand in a list with the bytes of the weights of the same part of the
+    model, where both name a format."""
+    weights: dict[tuple[int, tuple[str, ...], str, frozenset[str]], tuple[Part, str]] = {}
     for p in parts:
-        place = (p.statement.group, p.statement.path, p.statement.column)
+        of = frozenset(m.lower() for m in _PART.findall(p.statement.key))
+        place = (p.statement.group, p.statement.path, p.statement.column, of)
         form = _format_of(p)
         if not form:
             continue

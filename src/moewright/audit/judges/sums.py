@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 from typing import Final
@@ -31,6 +31,9 @@ _PIECE: Final = re.compile(
 )
 #: a row that may be the sum of those before it
 _SUBTOTAL: Final = re.compile(r"\bweights\b|\bmodel state|Gewichte|权重|subtotal|小计", re.IGNORECASE)
+#: what a GPU holds has nothing of what is only sent in it
+_HELD: Final = re.compile(r"\bmemory\b|weights|显存|Speicher", re.IGNORECASE)
+_SENT: Final = re.compile(r"communication|all-?reduce|all-?gather|reduce-scatter|traffic|通信", re.IGNORECASE)
 #: parameters are counted in these
 _MILLION: Final = 1e6
 #: a title with a unit of what may be added
@@ -60,9 +63,10 @@ class Part:
     meaning: Meaning | None
 
 
-def judge_sums(parts: Sequence[Part], f: Facts) -> Iterator[Claim]:
+def judge_sums(parts: Sequence[Part], f: Facts, holds: Callable[[Part], bool]) -> Iterator[Claim]:
     """A verdict for every total that stands in a list, table or block of code below parts of its own dimension and
-    kind; on one of its parts, where that alone is off by a usual factor."""
+    kind; on one of its parts, where that alone is off by a usual factor and does not hold by the plan, as ``holds``
+    tells."""
     lists: dict[tuple[int, tuple[str, ...]], list[Part]] = {}
     blamed: set[tuple[int, str]] = set()
     for total in parts:
@@ -71,7 +75,7 @@ def judge_sums(parts: Sequence[Part], f: Facts) -> Iterator[Claim]:
         if not _is_total(total, before[-MOST_BEFORE:-1]):
             continue
         siblings = [p for p in before[-MOST_BEFORE:-1] if _is_sibling(p, total)]
-        if any(ends_range(p.statement.value, p.figure.number) for p in siblings):
+        if any(ends_range(p.statement.value, p.figure.number) for p in (total, *siblings)):
             continue  # what may be anything adds up to anything
         alike = [p for p in siblings if _is_alike(p, total)]
         chosen = [p for p in alike if p is _foremost(p, alike, total)]
@@ -82,7 +86,7 @@ def judge_sums(parts: Sequence[Part], f: Facts) -> Iterator[Claim]:
         if judged and chosen:
             right = next((c for c in judged if c.verdict is Verdict.HOLDS), None)
             many = len(_rows(siblings)) > MOST_PARTS  # too many to know that they do not add up
-            claim = right or (None if many else _failing(total, chosen, judged[0], f, len(_rows(siblings))))
+            claim = right or (None if many else _failing(total, chosen, judged[0], f, len(_rows(siblings)), holds))
             if claim is not None and (claim.line, claim.text) not in blamed:
                 yield claim
             if claim is not None and claim.verdict is Verdict.WRONG:
@@ -117,7 +121,9 @@ def _is_piece(p: Part) -> bool:
     return bool(_PIECE.search(p.statement.key or p.statement.text))
 
 
-def _failing(total: Part, chosen: list[Part], claim: Claim, f: Facts, above: int) -> Claim | None:
+def _failing(
+    total: Part, chosen: list[Part], claim: Claim, f: Facts, above: int, holds: Callable[[Part], bool]
+) -> Claim | None:
     """The verdict where no reading adds up: on the one part that a usual factor makes right, on the total, or none
     where what stands before it may be no parts of it. ``above``: rows that may be parts."""
     n = total.figure.number
@@ -128,7 +134,7 @@ def _failing(total: Part, chosen: list[Part], claim: Claim, f: Facts, above: int
     if not 2 <= len(rows) <= MOST_PARTS:
         return None
     slipped = _slipped(total, rows, f)
-    if len(slipped) == 1:
+    if len(slipped) == 1 and not holds(slipped[0][0]):
         worked = bool(slipped[0][0].figure.formula)  # its own arithmetic is judged where it stands
         return None if worked or _is_piece(slipped[0][0]) else _blamed(total, *slipped[0])
     values = [row[0].figure.number for row in rows]
@@ -243,6 +249,8 @@ def _is_sibling(p: Part, total: Part) -> bool:
 
 
 def _is_alike(p: Part, total: Part) -> bool:
+    if _HELD.search(total.statement.key) and _SENT.search(p.statement.text):
+        return False
     return p.meaning is None or total.meaning is None or _kind(p.meaning) == _kind(total.meaning)
 
 

@@ -108,6 +108,8 @@ def _astray(e: Entry, entries: list[Entry], near: list[Entry], ledger: Ledger) -
     about = [*entries, *(ledger.entries[e.index - 1] if e.index else [])]
     own = [y for y in about if y.number.dim == COUNT and y.number.whole and 1 < y.number.value < 1e5]
     own = [y for y in own if y.index != e.index or y.figure.role != "operand"]
+    if s.kind == "cell" and x.line != e.line:
+        own = []  # of another row, whose figure the counts of this one say nothing of
     for count in (1.0, *(y.number.value for y in own)):
         for whole in dict.fromkeys((x.number.value * count, x.number.value / count)):
             room = n.slack + x.number.slack + 1e-3

@@ -12,7 +12,7 @@ from moewright.audit.nearby.ledger import LARGE, Entry, Ledger, exactly, is_amou
 from moewright.audit.nearby.model_slips import FactsAt
 from moewright.audit.reading.wordings import FORMAT
 from moewright.audit.text.expressions import evaluate, fold, numbers_in, whole
-from moewright.audit.text.numbers import BYTES, COUNT, FLOP, NAMES, Number, tokens_of
+from moewright.audit.text.numbers import BYTES, COUNT, FLOP, NAMES, Number, in_billions, tokens_of
 from moewright.case.tensors.layer_tensors import active_parameters, total_parameters
 from moewright.units import format_count, format_quantity
 
@@ -143,7 +143,7 @@ def judge_token_work(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry,
                 continue
             if e.number.dim != FLOP or not {n.value for n in factors} & {2.0, 6.0} or _DENSE.search(e.statement.text):
                 continue
-            for n in (n for n in factors if n.value >= 1e9):
+            for n in _parameters(factors, e.number):
                 if any(meet(ranges(n), ranges(x.number)) for x in active):
                     continue
                 fewer, told = _fewer(n, index, totals, active, facts_at)
@@ -154,6 +154,17 @@ def judge_token_work(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry,
                     break
 
 
+def _parameters(factors: list[Number], work: Number) -> Iterator[Number]:
+    """Numbers of parameters among the factors of ``work``; bare ones in billions: 2 × 444.12 = 888.2 GFLOP."""
+    for n in factors:
+        if n.value >= 1e9:
+            yield n
+        elif n.factor == 1 and not n.whole and work.factor == 1e9 and n.value < MOST_BILLIONS:
+            yield in_billions(n)
+
+
+#: billions of parameters that a model has at most
+MOST_BILLIONS: Final = 1e4
 _OF_TOKEN: Final = re.compile(
     r"^\s*(?:for |of )?(?:per|a|each|every|/|je|pro|and|one) ?(?:output |prompt |input |generated )?tok", re.IGNORECASE
 )
@@ -165,7 +176,7 @@ AROUND: Final = 0.15
 def _lone_work(e: Entry, facts_at: FactsAt) -> Claim | None:
     """The verdict on FLOPs of a token that are 2 or 6 for each of all parameters, where those of a token are fewer."""
     n, s = e.number, e.statement
-    if n.slack > 0.01 or not (_OF_TOKEN.search(e.behind) or _TOKEN_BEFORE.search(s.value[: n.at])):
+    if n.slack > 0.01 or not (_OF_TOKEN.search(e.behind) or _TOKEN_BEFORE.search(f"{s.key}: {s.value[: n.at]}")):
         return None
     if _DENSE.search(s.text) or e.figure.role == "operand":
         return None
@@ -184,6 +195,19 @@ def _lone_work(e: Entry, facts_at: FactsAt) -> Claim | None:
     return None
 
 
+#: what the parameters of a model follow from
+_SIZES_NEEDED: Final = (
+    "model.layers",
+    "model.hidden_size",
+    "model.experts.count",
+    "model.experts.top_k",
+    "model.experts.intermediate_size",
+    "model.attention.heads",
+    "model.attention.kv_heads",
+    "model.vocab_size",
+)
+
+
 def _fewer(n: Number, index: int, totals: list[Entry], active: list[Entry], facts_at: FactsAt) -> tuple[float, str]:
     """The parameters that a token passes, where ``n`` are all of a model, and in words; (0, "") where that is not
     known."""
@@ -191,10 +215,9 @@ def _fewer(n: Number, index: int, totals: list[Entry], active: list[Entry], fact
         for x in active:
             if x.number.value < 0.8 * n.value:
                 return x.number.value, x.number.text
-    facts = facts_at(
-        index, ("model.name", "model.layers", "model.hidden_size", "model.experts.count", "model.experts.top_k")
-    )
-    if facts is None or "model.name" not in facts.setting.given:
+    facts = facts_at(index, _SIZES_NEEDED)
+    given = facts.setting.given if facts is not None else {}
+    if facts is None or not ("model.name" in given or all(x in given for x in _SIZES_NEEDED)):
         return 0.0, ""
     model = facts.case.model
     passes = float(active_parameters(model))
@@ -233,6 +256,24 @@ def judge_formats_of_elements(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 why = f"an element of {named.pop()} has {of_bytes(size)}, not {told[0]:g}"
                 right = e.number.value * size / told[0] if formula else None
                 yield e, e.claim("memory", Verdict.WRONG, why, right)
+
+
+_NAMED_SIZE: Final = re.compile(
+    r"\b(?P<format>FP32|BF16|FP16|FP8|INT8)\b\s?[,(:]\s?(?P<size>[124])\s?(?:B|bytes?|Byte|字节)\b(?![/\w])",
+    re.IGNORECASE,
+)
+
+
+def judge_named_sizes(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on the bytes of an element that stand right behind the name of its format: FP32, 2 B."""
+    for index, entries in enumerate(ledger.entries):
+        s = ledger.statements[index]
+        for m in _NAMED_SIZE.finditer(s.value):
+            size, told = ELEMENT_BYTES[m["format"].lower()], float(m["size"])
+            e = next((x for x in entries if x.number.at == m.start("size")), None)
+            if e is not None and size != told and not _MIXED.search(s.value):
+                why = f"an element of {m['format']} has {of_bytes(size)}, not {told:g}"
+                yield e, e.claim("memory", Verdict.WRONG, why, size)
 
 
 _OUTSIDE: Final = re.compile(

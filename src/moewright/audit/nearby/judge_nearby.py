@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain, combinations
+from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.judges.figures import Context, matches
@@ -16,22 +17,26 @@ from moewright.audit.nearby.element_sizes import (
     judge_element_sizes,
     judge_formats_of_elements,
     judge_model_bytes,
+    judge_named_sizes,
     judge_token_work,
 )
 from moewright.audit.nearby.exchanges import judge_exchanges, judge_steps
+from moewright.audit.nearby.labelled_options import judge_labelled_options
 from moewright.audit.nearby.ledger import Entry, Ledger
 from moewright.audit.nearby.model_slips import ONE_LAYER, judge_model_slips
 from moewright.audit.nearby.multiples import judge_multiples
-from moewright.audit.nearby.part_bytes import judge_part_bytes
+from moewright.audit.nearby.part_bytes import judge_part_bytes, judge_part_parameters
 from moewright.audit.nearby.per_gpu_rates import judge_per_gpu_amounts, judge_per_gpu_rates
-from moewright.audit.nearby.percentages import (
+from moewright.audit.nearby.sequences import judge_changes, judge_more, judge_sequences
+from moewright.audit.nearby.shares.changed_amounts import judge_changed_amounts, judge_gains
+from moewright.audit.nearby.shares.named_shares import judge_above_mean, judge_named_shares
+from moewright.audit.nearby.shares.percentages import (
     judge_factors,
     judge_hundredfold,
     judge_percent_of,
     judge_shares,
     judge_subjects,
 )
-from moewright.audit.nearby.sequences import judge_changes, judge_more, judge_sequences
 from moewright.audit.nearby.split_counts import judge_expert_grids, judge_groups, judge_groups_of, judge_split_counts
 from moewright.audit.nearby.transfers import judge_transfers
 from moewright.audit.quantities.readings import Facts
@@ -39,8 +44,45 @@ from moewright.audit.reading.meaning import meaning_of, topics_named
 from moewright.audit.reading.standing import standing_of
 from moewright.audit.tables.derivation_cells import judge_derivation_cells
 from moewright.audit.tables.option_tables import judge_meshes, judge_option_tables
+from moewright.audit.tables.per_node_rows import judge_per_node
 from moewright.audit.tables.total_rows import judge_parameter_totals, judge_sum_rows
 from moewright.case.tensors.layer_tensors import active_parameters, parameters_by_kind
+
+#: judges of figures that stand together, whatever plan they are of: by the document alone, with the facts of the place,
+#: and with the number of its GPUs
+_ALONE: Final = (
+    judge_named_shares,
+    judge_above_mean,
+    judge_changed_amounts,
+    judge_gains,
+    judge_factors,
+    judge_percent_of,
+    judge_hundredfold,
+    judge_transfers,
+    judge_groups,
+    judge_groups_of,
+    judge_sequences,
+    judge_changes,
+    judge_more,
+    judge_per_gpu_rates,
+    judge_per_gpu_amounts,
+    judge_element_sizes,
+    judge_model_bytes,
+    judge_formats_of_elements,
+    judge_named_sizes,
+    judge_cell_products,
+    judge_derivation_cells,
+    judge_sum_rows,
+    judge_per_node,
+)
+_WITH_FACTS: Final = (
+    judge_multiples,
+    judge_split_counts,
+    judge_token_work,
+    judge_parameter_totals,
+    judge_labelled_options,
+)
+_WITH_GPUS: Final = (judge_expert_grids, judge_meshes)
 
 
 def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
@@ -50,32 +92,11 @@ def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
     capacity = device.case.cluster.device.memory if device and "cluster.device.memory" not in device.missing else None
     found: dict[tuple[int, float | None, str], Claim] = {}
     facts_at, gpus_at = partial(_facts_at, said), partial(_counted, said)
-    #: of figures that stand together, whatever plan they are of
-    together = (
+    together = chain(
+        (x for judge in _ALONE for x in judge(ledger)),
         judge_shares(ledger, capacity),
-        judge_factors(ledger),
-        judge_percent_of(ledger),
-        judge_hundredfold(ledger),
-        judge_transfers(ledger),
-        judge_multiples(ledger, facts_at),
-        judge_split_counts(ledger, facts_at),
-        judge_groups(ledger),
-        judge_groups_of(ledger),
-        judge_expert_grids(ledger, gpus_at),
-        judge_sequences(ledger),
-        judge_changes(ledger),
-        judge_more(ledger),
-        judge_per_gpu_rates(ledger),
-        judge_per_gpu_amounts(ledger),
-        judge_element_sizes(ledger),
-        judge_token_work(ledger, facts_at),
-        judge_model_bytes(ledger),
-        judge_formats_of_elements(ledger),
-        judge_cell_products(ledger),
-        judge_derivation_cells(ledger),
-        judge_meshes(ledger, gpus_at),
-        judge_sum_rows(ledger),
-        judge_parameter_totals(ledger, facts_at),
+        (x for judge in _WITH_FACTS for x in judge(ledger, facts_at)),
+        (x for judge in _WITH_GPUS for x in judge(ledger, gpus_at)),
     )
     of_plan = (
         judge_token_bytes(ledger),
@@ -88,17 +109,26 @@ def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
     #: of an option of a table, whose own sizes count more than those of the document
     own = dict(_located(said, judge_option_tables(ledger, facts_at, gpus_at)))
     own |= dict(_located(said, judge_part_bytes(ledger, facts_at)))
+    own |= dict(_located(said, judge_part_parameters(ledger, facts_at)))
     told = {c.line for c in claims if c.quantity == "strategy" and c.verdict is not Verdict.HOLDS}
     own = {key: c for key, c in own.items() if c.quantity != "strategy" or c.line not in told}
     claims = [c for c in claims if (c.line, c.claimed, c.text) not in own]
-    marked = chain(((e, c, False) for js in together for e, c in js), ((e, c, True) for js in of_plan for e, c in js))
+    marked = chain(((e, c, False) for e, c in together), ((e, c, True) for js in of_plan for e, c in js))
     for e, claim, plan in marked:
         place = said[e.index].place
         if plan and claim.verdict is Verdict.WRONG and standing_of(e.statement, place.view.name):
             continue
-        found[claim.line, claim.claimed, claim.text] = replace(claim, configuration=place.view.name)
+        key = (claim.line, claim.claimed, claim.text)
+        before = found.get(key)
+        if before is None or not (before.verdict is Verdict.WRONG and _says_little(claim)):
+            found[key] = replace(claim, configuration=place.view.name)
     found |= own
     return _kept(claims, found)
+
+
+def _says_little(claim: Claim) -> bool:
+    """Whether a verdict is on arithmetic alone, which holds also with operands that are wrong."""
+    return claim.quantity == "arithmetic" and claim.verdict is Verdict.HOLDS
 
 
 def _kept(claims: list[Claim], found: dict[tuple[int, float | None, str], Claim]) -> list[Claim]:

@@ -27,6 +27,7 @@ _OTHER: Final = re.compile(
 #: what is sent once, or is one copy of it
 _ONCE: Final = re.compile(
     r"\bcop(?:y|ies)|unique|dedup|per (?:destination|expert|node|rank|copy|peer)|each (?:copy|expert|destination|way)|"
+    r"receiv|empf[aä]ng|收到|接收|"
     r"vector|hidden state|activation|payload|one expert|broadcast|all-?gather|at least|dense|一份|每份|副本|向量|Kopie",
     re.IGNORECASE,
 )
@@ -206,13 +207,15 @@ def _sent(e: Entry, facts: Facts, ledger: Ledger) -> Claim | None:
     factors = [n.value for n in e.figure.formula if n.dim == COUNT]
     if e.figure.formula and (hidden not in factors or moe.top_k in factors):
         return None
-    here = [x.number.value for x in ledger.entries[e.index] if x.number.whole and x.number.value > 1]
+    beside = [*ledger.entries[e.index], *ledger.titles(e)]
+    here = [x.number.value for x in beside if x.number.whole and x.number.value > 1]
     tokens = [1.0, *(t for t in here if t not in (hidden, moe.top_k))]
     layers = (1.0, float(len(model.moe_layers())))
     elements = _elements(e)
     tp = facts.setting.given.get("strategy.tp")
     parts = (1,) if e.figure.formula or tp is None else (1, tp.value)
-    for t in tokens if e.figure.formula else (*tokens, *map(float, ledger.counts)):
+    others = [float(t) for t in ledger.counts if t * moe.top_k not in tokens]
+    for t in tokens if e.figure.formula else (*tokens, *others):
         for x in elements if len(elements) == 1 else (*elements, 3.0):
             right = t * hidden * moe.top_k * x
             if any(meet(said, exactly(right * n / p), 1e-3) for p in parts for n in layers):
@@ -224,7 +227,7 @@ def _sent(e: Entry, facts: Facts, ledger: Ledger) -> Claim | None:
             if not meet(said, exactly(once), 1e-3):
                 continue
             right = once * moe.top_k
-            if any(meet(ranges(y.number), exactly(right * n), 2e-3) for y in ledger.alike(BYTES) for n in layers):
+            if any(meet(ranges(y.number), exactly(right), 2e-3) for y in ledger.alike(BYTES)):
                 return None  # it is one copy, and what all have is told too
             told = f"one copy of {'a token' if t == 1 else f'{t:,.0f} tokens'}; top {moe.top_k} makes"
             return _wrong(e, f"{told} {format_quantity(right, 'bytes')}", right)

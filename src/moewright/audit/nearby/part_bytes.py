@@ -8,13 +8,13 @@ from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.element_sizes import ELEMENT_BYTES
-from moewright.audit.nearby.ledger import Entry, Ledger, exactly, meet, of_bytes, ranges
+from moewright.audit.nearby.ledger import Entry, Ledger, exactly, is_amount, meet, of_bytes, ranges
 from moewright.audit.nearby.model_slips import FactsAt
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.wordings import FORMAT, PER_GPU
-from moewright.audit.text.numbers import BYTES
+from moewright.audit.text.numbers import BYTES, COUNT
 from moewright.case.tensors.layer_tensors import parameters_by_kind
-from moewright.units import format_quantity
+from moewright.units import format_count, format_quantity
 
 _NEEDS: Final = (
     "model.layers",
@@ -38,11 +38,32 @@ _APART: Final = re.compile(
     r"optimi|moment|master|activ|would|could|instead|\bvs\b|quantiz|shared|LoRA|共享|优化|梯度|缓存|激活|/",
     re.IGNORECASE,
 )
+_OF_EXPERTS: Final = re.compile(r"expert|专家", re.IGNORECASE)
+_PARAMETERS: Final = re.compile(r"\bparam|参数|Parameter", re.IGNORECASE)
+#: bytes of an element of weights
+_ELEMENTS: Final = (2.0, 1.0, 4.0)
+#: all layers of a model, and what is of a part of it
+_OF_ALL: Final = re.compile(
+    r"\bwhole (?:model|network)\b|"
+    r"of the (?:whole |entire |full )?(?:model|network)|"
+    r"(?:in|over|across) (?:the whole |the entire )?(?:model|network)\b|"
+    r"\b(?:all|over) (?:the )?(?:\d+ )?(?:MoE )?layers|in all\b|in total\b|des Modells|im (?:ganzen )?Modell|"
+    r"aller (?:\d+ )?Schichten|全部层|所有层|整个模型|全模型|\d+ ?层(?:合计|共)",
+    re.IGNORECASE,
+)
+_PART_OF: Final = re.compile(
+    r"(?:per|one|each|a|every|single|/)[ -]?(?:MoE )?(?:layer|expert|GPU|card|rank|stage|token)|"
+    r"active|aktiv|激活|每|单|"
+    r"\bje\b|\bpro\b|shared|共享",
+    re.IGNORECASE,
+)
 #: a slip of the format leaves one of these
 _FACTORS: Final = (0.25, 0.5, 2.0, 4.0)
 _CUT: Final = re.compile(r"[;,.](?=\s)|\b(?:and|und|plus|while|but)\b|[,，、;；。]")
 #: parts of a document's clause that a figure is told in
 CLOSE: Final = 0.012
+#: of a figure that is so many layers off, more may be rounded away
+COARSE: Final = 0.03
 
 
 def judge_part_bytes(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
@@ -64,6 +85,34 @@ def judge_part_bytes(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry,
             claim = _judged(e, clause, size, facts) if facts is not None else None
             if claim is not None:
                 yield e, claim
+
+
+def judge_part_parameters(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on the parameters that the experts, or the attention, of a whole model are said to have, where they are
+    those of one of its layers."""
+    for index, entries in enumerate(ledger.entries):
+        amounts = [e for e in entries if is_amount(e.number) and e.figure.role != "operand"]
+        s = ledger.statements[index]
+        if len(amounts) != 1 or amounts[0].number.dim not in (COUNT, BYTES) or amounts[0].number.slack > COARSE:
+            continue
+        counted = amounts[0].number.dim == COUNT
+        if (counted and not _PARAMETERS.search(s.text)) or not _OF_ALL.search(s.text) or _PART_OF.search(s.text):
+            continue
+        facts = facts_at(index, _NEEDS)
+        if facts is None:
+            continue
+        counts, layers = parameters_by_kind(facts.case.model), len(facts.case.model.moe_layers())
+        kind = "experts" if _OF_EXPERTS.search(s.text) else "attention" if _ATTENTION.search(s.text) else ""
+        right = counts[kind] if kind else 0
+        ep = facts.setting.given.get("strategy.ep") if PER_GPU.search(" ".join(s.path[-1:])) else None
+        whole = right / (ep.value if ep is not None and kind == "experts" else 1)
+        for size in (1.0,) if counted else _ELEMENTS:
+            if right and layers > 1 and meet(ranges(amounts[0].number), exactly(whole * size / layers), CLOSE):
+                all_ = format_count(right) if counted else format_quantity(whole * size, "bytes")
+                name = "count.parameters" if counted else f"memory.{kind}"
+                why = f"that is what one of {layers} layers has; all have {all_}"
+                yield amounts[0], amounts[0].claim(name, Verdict.WRONG, why, whole * size)
+                break
 
 
 def _clause(text: str, start: int, end: int) -> str:

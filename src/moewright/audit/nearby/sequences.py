@@ -21,6 +21,7 @@ _CONTEXT: Final = re.compile(
 )
 _TOKEN: Final = re.compile(r"^[ -]?(?:tokens?|Token)\b|^\s?个?\s?token", re.IGNORECASE)
 _APART: Final = re.compile(
+    r"\bwe (?:run|serve|use|set)\b|\bwir (?:fahren|nehmen)\b|"
     r"would|could|instead|\bif\b|at most|limit|plan|cap\b|batch|target|per second|/s|höchstens|würde|最多|上限|计划",
     re.IGNORECASE,
 )

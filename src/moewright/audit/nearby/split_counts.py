@@ -29,7 +29,7 @@ _APART: Final = re.compile(
 _KV: Final = re.compile(r"^(?:kv|key[- /]+value|KV-)[ -]?(?:heads?|k(?:ö|oe)pfe?)|^个?\s?KV\s?头", re.IGNORECASE)
 _QUERY: Final = re.compile(
     r"^(?:(?:query|q|attention|query-|attention-)[ -]?(?:heads?|k(?:ö|oe)pfe?)|Abfragek(?:ö|oe)pfe?)|"
-    r"^个?\s?(?:查询|注意力)头",
+    r"^个?\s?(?:查询|注意力|Q)\s?头",
     re.IGNORECASE,
 )
 #: experts of a layer, and of all layers
@@ -232,7 +232,8 @@ def _experts(entries: list[Entry], facts: Facts, before: str) -> Iterator[tuple[
 
 
 _APART_EXPERTS: Final = re.compile(
-    r"redundan|replicated experts|replicas|冗余|shared experts?|slots?|EPLB|TP\s*[=:]?\s*\d+ (?:inside|within|in) ",
+    r"\bmov(?:e|es|ed|ing)\b|up to|rebalanc|redundan|"
+    r"replicated experts|replicas|冗余|shared experts?|slots?|EPLB|TP\s*[=:]?\s*\d+ (?:inside|within|in) ",
     re.IGNORECASE,
 )
 

@@ -39,6 +39,10 @@ _LINK: Final = words_of("time_and_rate")
 MOST_NEAR: Final = 8
 
 
+#: arithmetic, which is judged as it is written
+_SIGN: Final = re.compile(r"[()/÷×*+]")
+#: how many times a time right behind a rate may be off, and still be of the amount before it
+MOST_ASTRAY: Final = 20.0
 #: a share that is reached, which a formula may have by its name alone
 _UNKNOWN: Final = re.compile(
     r"[×x*·(]\s*(?:MFU|MBU|HFU|util\w*|eff\w*|η)\b|\b(?:MFU|MBU|HFU|η)\s*[×x*·)]", re.IGNORECASE
@@ -109,7 +113,8 @@ def _of_three(e: Entry, rate: Entry, amount: Entry, ledger: Ledger) -> Claim | N
         return e.claim("time", Verdict.HOLDS, why, right)
     around = [x for near in ledger.entries[max(0, e.index - 1) : e.index + 1] for x in near]
     parts = [x.number.value for x in around if (x.number.whole and x.number.dim == COUNT) or x.number.percent]
-    for part in (*parts, *(1 - p for p in parts if p < 1), 0.5):
+    halves = (0.5,) if _HALF.search(" ".join((e.statement.text, *e.statement.path[-1:]))) else ()
+    for part in (*parts, *(1 - p for p in parts if p < 1), *halves):
         if part > 0 and meet(moved, (*times(mine, exactly(part)), *over(mine, exactly(part)))):
             return None
     if not 0.2 < e.number.value / right < 5 and not slip(e.number.value / right, 0.02):
@@ -155,7 +160,9 @@ def _work(e: Entry) -> Dim | None:
     return FLOP if n.dim == FLOP_RATE or (n.dim == FLOP and n.either) else None
 
 
-_HALF: Final = re.compile(r"\bhal(?:f|ves|ved)\b|一半|Hälfte|\bhalb|moitié|mitad", re.IGNORECASE)
+_HALF: Final = re.compile(
+    r"\bhal(?:f|ves|ved)\b|direction|duplex|both ways|Richtung|双向|单向|一半|Hälfte|\bhalb|moitié|mitad", re.IGNORECASE
+)
 
 
 def _judged(e: Entry, rate: Entry, ledger: Ledger) -> Claim | None:
@@ -199,9 +206,14 @@ def _judged(e: Entry, rate: Entry, ledger: Ledger) -> Claim | None:
     room = e.number.slack + rate.number.slack + x.number.slack + 0.01
     ratio = value / x.number.value
     last = x.index == e.index or (x.index == e.index - 1 and x.statement.path == e.statement.path)
-    only = len([y for y in near if y.index == x.index]) == 1
+    beside_it = [y for y in near if y.index == x.index]
+    only = len(beside_it) == 1
     found = slip(ratio, room)
-    beside = x.index == e.index and only and 0.2 < ratio < 5
+    joined = rate.number.at < e.number.at and not span_between(e.statement, rate.number, e.number).strip(" :=→")
+    sentence = x.number.at < rate.number.at and not _SIGN.search(span_between(e.statement, x.number, rate.number))
+    told = joined and sentence and [y for y in beside_it if y.figure.role != "operand"] == [x]
+    most = MOST_ASTRAY if told else 5.0
+    beside = x.index == e.index and (only or told) and 1 / most < ratio < most
     wide = 10.0 if x.line >= e.line - 1 else 2.5
     if not found and not beside and not (last and only and 1 / wide < ratio < wide):
         return None

@@ -227,7 +227,7 @@ def _raw(values: dict[str, Any], known: set[str]) -> dict[str, Any]:
             device[name] = get(f"cluster.device.{name}")
     flops = get("cluster.device.flops")
     if flops is not None and "cluster.device.flops" not in known:
-        device["flops"] = {_unit(precision): flops}
+        device["flops"] = {_unit(precision): flops, "bf16": flops}  # no part of a model takes longer than so
     network = {
         tier: {part: get(f"cluster.network.{tier}.{part}") for part in ("bandwidth", "latency")}
         for tier in ("node", "fabric")

@@ -92,11 +92,11 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
         topic = "memory.total"
     if topic is None and kind in ("bytes", "flops") and _TOTAL.search(f"{own} {s.key}"):
         topic = {"bytes": "memory.total", "flops": "compute.total"}[kind]
-    if topic == "count.heads" and re.search(r"\bKV\b|key[-/ ]value", own, re.IGNORECASE):
+    if topic == "count.heads" and re.search(r"\bKV\b|key[-/ ]value", f"{own} {s.key}", re.IGNORECASE):
         return None
     if topic == "count.experts" and re.search(r"shared|共享|gemeinsam|geteilt", f"{own} {s.key}", re.IGNORECASE):
         return None
-    if topic is None or (topic == "count.experts" and "token" in _scopes_in(f"{own} {figure.number.noun}")):
+    if topic is None or (topic == "count.experts" and "token" in _scopes_in(f"{own} {s.key} {figure.number.noun}")):
         return None  # experts of a token are no experts of anything else
     if topic == "count.parameters" and figure.number.value < 1e4:
         return None

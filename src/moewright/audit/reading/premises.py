@@ -10,6 +10,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final
 
+from moewright.audit.reading.cluster_sizes import gpus_of_nodes
 from moewright.audit.reading.symbols import sizes_by_symbol, sizes_of_product
 from moewright.audit.reading.wordings import (
     ASIDE,
@@ -304,12 +305,24 @@ _EACH: Final = re.compile(
 )
 
 
+#: what makes a strategy another one than the document's
+_UNREAL: Final = re.compile(
+    r"\b(?:instead of|rather than|would|statt|anstatt|anstelle|würden?|ergäben?|wären?|hätten?)\b|而不是|而非",
+    re.IGNORECASE,
+)
+
+
 def _phrases(s: Statement) -> Iterator[Premise]:
     """Premises inside running text, such as "128 GPUs"; none inside what is worked out."""
     text, shift = _without_symbols(_in_digits(s.text))
     if not _DIGIT.search(text):
         return
+    nodes = gpus_of_nodes(s.text)
+    if nodes is not None:
+        yield Premise("cluster.gpus", nodes[0], s.line_of(nodes[1], in_text=True), s.text)
     for pattern, field in TEXT:
+        if nodes is not None and field in ("cluster.gpus", "nodes"):
+            continue
         for m in pattern.finditer(text):
             before, after = text[: m.start(1)].rstrip()[-1:], text[m.end(1) :].lstrip()[:1]
             worked = m.start() == m.start(1) and before in tuple("=×÷/*+→≈.-·")
@@ -321,6 +334,8 @@ def _phrases(s: Statement) -> Iterator[Premise]:
                 worked = False  # TP 4 × PP 8 names its factors
             clause = re.split(r"[;.](?:\s|$)", text[: m.start(1)])[-1]
             if field.endswith("intermediate_size") and _ELSEWHERE.search(clause) and not _EXPERTS.search(clause):
+                continue
+            if field.startswith("strategy.") and _UNREAL.search(text):
                 continue
             if field.startswith("strategy.") and "=" in m[0] and _OF_PRODUCT.search(text[: m.start()]):
                 continue  # TP × DP = 40
@@ -469,11 +484,13 @@ def catalogued_names(text: str) -> Iterator[tuple[str | None, str | None]]:
     """(model, device) of the catalogue of every name in ``text``: up to three words, for a device two."""
     words = re.findall(r"[A-Za-z0-9][\w.]*(?:[-/][\w.]+)*", text, re.ASCII)
     for i in range(len(words)):
+        longer = False  # A100 40 GB is no A100 of another size
         for size in (3, 2, 1):
             name = " ".join(words[i : i + size]).strip(".")
             if i + size <= len(words) and _DIGIT.search(name) and _HAS_LETTER.search(name):
                 model, device = catalogued(name)
-                yield model, device if size < 3 else None
+                yield model, device if size < 3 and not longer else None
+                longer = longer or (device is not None and size == 2)
 
 
 _HAS_LETTER: Final = re.compile(r"[A-Za-z]")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from math import prod
 from typing import Any, Final
@@ -141,8 +141,16 @@ def _of_experts(given: dict[str, Premise]) -> bool:
     return gpus is not None and ep > 1 and bool(dp * ep * tp * pp == gpus.value)
 
 
-def judge_strategy(premises: list[Premise], setting: Setting, reason: str, priced: bool) -> Iterator[Claim]:
-    """A strategy whose sizes do not make the GPUs, or do not suit the model; nodes that the GPUs do not fill."""
+def has_copies(lines: Sequence[str]) -> bool:
+    """Whether a document speaks of redundant copies of experts."""
+    return any(_REDUNDANT.search(line) for line in lines)
+
+
+def judge_strategy(
+    premises: list[Premise], setting: Setting, reason: str, priced: bool, copied: bool = False
+) -> Iterator[Claim]:
+    """A strategy whose sizes do not make the GPUs, or do not suit the model; nodes that the GPUs do not fill.
+    ``copied``: the document speaks of redundant copies of experts."""
     given = setting.given
     if not priced:
         product = list(_product(premises, given))
@@ -158,7 +166,7 @@ def judge_strategy(premises: list[Premise], setting: Setting, reason: str, price
         several = sorted(f for f in contested if f.startswith(("strategy.", "cluster.gpus", "model.")))
         why = f"no such strategy: {reason}"
         why += f"; but the document gives several values for {', '.join(several)}" if several else ""
-        copies = "redundant" in reason and any(_REDUNDANT.search(p.text) for p in premises)
+        copies = "redundant" in reason and (copied or has_copies([p.text for p in premises]))
         why += "; but the document speaks of redundant experts" if copies else ""
         told = [p.where for p in sizes if not p.keyed and p.where is not None and p.where.kind != "cell"]
         loose = any(not _given(s.text) for s in told)

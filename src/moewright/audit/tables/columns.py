@@ -38,6 +38,8 @@ _POWERS: Final = (1.0, *(base**k for base in (1000.0, 1024.0) for k in (-4, -3, 
 #: memory of cards (bytes) that a share may be of
 _CARDS: Final = tuple(1e9 * x for x in (16, 24, 32, 40, 48, 64, 80, 94, 96, 128, 141, 144, 180, 186, 192, 256, 288))
 _SLIPS: Final = (10.0, 100.0, 1000.0, 1024.0)
+#: letters of a column's name that others may speak of
+MOST_LABEL: Final = 12
 _QUALIFIED: Final = re.compile(r"[(,;+%]|\bwith(?:out)?\b|\bmit\b|\bohne\b")
 _PART_SLIPS: Final = tuple(x for s in (2.0, *_SLIPS) for x in (s, 1 / s))
 
@@ -168,7 +170,7 @@ def _of_grid(grid: Grid, written: list[Number]) -> Iterator[Claim]:
     relations = [*_products(grid), *_sums(grid), *_ratios(grid, written)]
     broken: dict[int, list[Relation]] = {}
     for r in relations:
-        if r.odd is not None and (r.titled or not _is_set_apart(grid, r)):
+        if r.odd is not None and not _is_excepted(grid, r) and (r.titled or not _is_set_apart(grid, r)):
             broken.setdefault(r.odd, []).append(r)
     for row, failing in broken.items():
         right = {t for r in relations if row in r.holds for t in (r.result, *r.others)}
@@ -181,6 +183,14 @@ def _of_grid(grid: Grid, written: list[Number]) -> Iterator[Claim]:
         else:
             if len(suspects) == 1:
                 yield _blamed(grid, failing[0], row, suspects[0])
+
+
+def _is_excepted(grid: Grid, r: Relation) -> bool:
+    """Whether one of the titles speaks of the odd row by its name: ``Step (C: two stages in turn)``."""
+    assert r.odd is not None
+    name = _named(grid, r.odd, r).strip()
+    spoken_of = re.compile(rf"\b{re.escape(name)}\b\s*[:=]|\({re.escape(name)}\b")
+    return 0 < len(name) <= MOST_LABEL and any(map(spoken_of.search, (r.result, *r.others)))
 
 
 def _is_set_apart(grid: Grid, r: Relation) -> bool:

@@ -17,7 +17,9 @@ from moewright.units import format_count, format_quantity
 
 #: a cell that says of the others of its row that they are a sum
 _SUM: Final = re.compile(
-    r"^\W*(?:sum|suma|somme|Summe|sum of (?:the )?(?:above|rows)|合计|求和|以上之和)\W*$", re.IGNORECASE
+    r"^\W*(?:sum|suma|somme|Summe|sum of (?:the )?(?:\w+ )?(?:rows? )?(?:above|rows)|"
+    r"sub-?total|Zwischensumme|小计|合计|求和|以上之和)\W*$",
+    re.IGNORECASE,
 )
 _TOTAL: Final = re.compile(
     r"^\W*(?:total|sum|params? total|total params?|total parameters|whole model|grand total|Summe|Gesamt|insgesamt|"
@@ -84,7 +86,8 @@ def _summed(e: Entry, ledger: Ledger) -> Claim | None:
     runs = [above[:size] for size in range(2, len(above) + 1)]
     sums = [sum(x.number.value for x in run) for run in runs]
     near = min(zip(sums, runs, strict=True), key=lambda x: abs(x[0] - e.number.value), default=None)
-    if near is None or (e.number.dim == COUNT and e.number.value < LARGE) or not 0.5 < e.number.value / near[0] < 2:
+    few = e.number.dim == COUNT and e.number.value < LARGE and e.number.whole
+    if near is None or few or not 0.5 < e.number.value / near[0] < 2:
         return None
     unit = "bytes" if e.number.dim == BYTES else "count"
     told = " + ".join(x.number.text.strip() for x in reversed(near[1]))

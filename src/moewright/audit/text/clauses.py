@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from moewright.audit.text.expressions import Node, Operation, fold, numbers_in, prefix, suffix, whole
-from moewright.audit.text.numbers import COUNT, Number, Token, in_billions, is_bare, tokens_of
+from moewright.audit.text.expressions import Node, Operation, evaluate, fold, numbers_in, prefix, suffix, whole
+from moewright.audit.text.numbers import BYTE_RATE, COUNT, Number, Token, in_billions, is_bare, tokens_of
 
 #: words behind a bare number that may stand before its "="; anything else there is a name that is given a value
 _NOUNS: Final = re.compile(
@@ -86,15 +86,22 @@ def _billions(tokens: list[Token], parameters: bool) -> list[Token]:
     counted = parameters or any(n.dim == COUNT and n.factor >= 1e6 for n in numbers)
     if not counted:
         return tokens
+    behind = [" ".join(t.text for t in tokens[i + 1 : i + 3]) for i in range(len(tokens))]
     return [
-        replace(t, number=in_billions(t.number)) if t.number is not None and _may_be_billions(t.number) else t
-        for t in tokens
+        replace(t, number=in_billions(t.number))
+        if t.number is not None and _may_be_billions(t.number) and not _OF_ONE_EACH.match(after)
+        else t
+        for t, after in zip(tokens, behind, strict=True)
     ]
 
 
 def _may_be_billions(n: Number) -> bool:
     """A bare B that is neither a size of an element nor of so many that a model has fewer billions of parameters."""
     return is_bare(n) and n.value not in (0.5, 1.0, 2.0, 4.0, 8.0) and n.value < 1e4
+
+
+#: 14 B per parameter
+_OF_ONE_EACH: Final = re.compile(r"(?:per|a|je|pro|/) ?param", re.IGNORECASE)
 
 
 def _read(tokens: list[Token], text: str, found: Clauses, main: Number | None, depth: int = 0) -> None:
@@ -129,6 +136,8 @@ def _without_remarks(
         node = whole(inner)
         if node is not None and (not out or out[-1].kind in ("op", "eq", "open") or ahead == "op"):
             out += tokens[i : end + 1]
+        elif node is not None and before is not None and _factor(before, tokens[i].at):
+            out += [Token("op", "×", tokens[i].at), *tokens[i : end + 1]]  # 128(576 + 512)
         elif node is not None and before is not None and _restates(before, node):
             equal.append((before, node))
             remarks.append((inner, before))
@@ -139,8 +148,18 @@ def _without_remarks(
     return out, remarks, equal
 
 
+def _factor(before: Number, at: int) -> bool:
+    """Whether a bracket at ``at`` stands right behind a bare number, which multiplies it."""
+    return before.whole and before.dim == COUNT and at == before.at + len(before.text)
+
+
+_BITS: Final = re.compile(r"(?:bits?/s|bps|[KMGT]b/s)$")
+
+
 def _restates(before: Number, node: Node) -> bool:
     if isinstance(node, Operation):
+        if before.dim == BYTE_RATE and any(_BITS.search(n.text) for n in numbers_in(node)):
+            return False  # 87 GB/s (4 × 200 Gb/s): what the links are
         things = node.sign == "+" and all(n.whole and n.noun and n.dim == COUNT for n in numbers_in(node))
         return not (things and before.dim == COUNT and before.factor >= 1e3)  # 3B (8 routed experts + 1 shared one)
     if node.noun or node.dim != before.dim or node.dim == COUNT or not before.value:
@@ -188,6 +207,7 @@ def _clause(tokens: list[Token], text: str, found: Clauses, main: Number | None,
     for i in range(1, len(parts)):
         sign, right_tokens = parts[i]
         left = _left(parts[i - 1][1], first=i == 1)
+        right_tokens = _without_about(right_tokens)
         right, end = prefix(right_tokens)
         if left is not None and right is not None and _renamed(left, right, sign):
             operands[next(numbers_in(left)).at] = (
@@ -196,10 +216,12 @@ def _clause(tokens: list[Token], text: str, found: Clauses, main: Number | None,
             continue
         if left is None or right is None or _goes_on(right_tokens, end) or _of_many(right) or _symbols(left, text):
             continue
+        if _is_range(right):
+            continue
         if sign == "→" and isinstance(right, Operation):  # 50 ms → 128 / 0.05 s: what follows
             continue
         if sign == "→" and isinstance(left, Number) and isinstance(right, Number):
-            if _sized(parts[i - 1][1], left):  # EP 128 → 2 experts
+            if _sized(parts[i - 1][1], left) or parts[i - 1][0] == "=":  # EP 128 → 2 experts, E_p = 64 → 4
                 continue
             found.splits.append(Split(left, right, _span(text, left, right)))
         else:
@@ -226,6 +248,21 @@ def _clause(tokens: list[Token], text: str, found: Clauses, main: Number | None,
             inside = _in_expression(tokens, token)
             role = "operand" if inside else "lone"
             found.figures.append(Figure(n, role, n.noun if inside else f"{n.noun} {before}".strip(), remark, main))
+
+
+def _is_range(node: Node) -> bool:
+    """Whether a difference is rather a range: 4-5."""
+    if not isinstance(node, Operation) or node.sign != "-":
+        return False
+    a, b = node.left, node.right
+    joined = isinstance(a, Number) and isinstance(b, Number) and b.at == a.at + len(a.text) + 1
+    return joined and evaluate(a).low < evaluate(b).low
+
+
+def _without_about(tokens: list[Token]) -> list[Token]:
+    """``tokens`` without a word before the first number that says that it is approximate, which the number has too."""
+    n = tokens[1].number if len(tokens) > 1 and tokens[0].kind == "word" else None
+    return tokens[1:] if n is not None and n.approx and n.text[0].isdigit() else tokens
 
 
 def _joined(tokens: list[Token], at: int) -> str:

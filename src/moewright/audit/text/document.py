@@ -35,7 +35,14 @@ _FORMULA: Final = re.compile(
 )
 #: the unit of a column
 _TITLE_UNIT: Final = re.compile(
-    r"[(\[]((?:[KMGTP]i?B|[mμuµn]?s|[KMGTPE]?FLOPS?|%|tok(?:ens?)?)(?:/s)?|Mrd|Mio)\.?[)\]]|[, ]([KMGT]i?B|[mμun]s)$"
+    r"[(\[]((?:[KMGTP]i?B|[mμuµn]?s|[KMGTPE]?FLOPS?|%|tok(?:ens?)?)(?:/s)?|Mrd|Mio)\.?[)\]]|"
+    r"(?<!\d)[, ]([KMGT]i?B|[mμun]s)$"
+)
+#: the unit of a column of parameters
+_PARAMETERS_TITLE: Final = re.compile(
+    r"(?:\bparam(?:eter)?s?|Parameter|参数量?)\W{0,2}[(\[]\s?(?:in )?([MB]|millions?|billions?|Mrd|Mio)\.?\s?[)\]]|"
+    r"^\s*(?:in )?([MB]|millions?|billions?|Mrd|Mio)\.? (?:of )?(?:param(?:eter)?s?|Parametern?)\s*$",
+    re.I,
 )
 _UNIT_ALONE: Final = re.compile(r"(?:[KMGTP]i?B|[mμuµn]s)(?:/s)?")
 _COMMA: Final = re.compile(r"(?<![\d.,])\d+,\d{1,2}\s?(?:[KMGT]i?B|[mµμn]s|[KMGTP]?FLOPS?|%)")
@@ -123,10 +130,24 @@ def parse(text: str, file: str) -> Document:
     """The statements of a Markdown ``text``."""
     from markdown_it import MarkdownIt
 
-    tokens = MarkdownIt("commonmark").enable("table").parse(_with_points(_without_latex(text)))
+    tokens = MarkdownIt("commonmark").enable("table").parse(_without_rules(_with_points(_without_latex(text))))
     found = tuple(islice(_statements(tokens), MOST_STATEMENTS + 1))
     unread = found[MOST_STATEMENTS] if len(found) > MOST_STATEMENTS else None
     return Document(file, tuple(text.splitlines()), found[:MOST_STATEMENTS], unread)
+
+
+_RULE: Final = re.compile(r"\s*-{3,}\s*")
+
+
+def _without_rules(text: str) -> str:
+    """``text`` with an empty line for a rule right below a paragraph of several lines, which would make it a heading:
+    one that parts two slides."""
+    lines = text.split("\n")
+    for i in range(2, len(lines)):
+        above = lines[i - 2 : i]
+        if _RULE.fullmatch(lines[i]) and all(x.strip() and not x.lstrip().startswith(("|", "#")) for x in above):
+            lines[i] = ""
+    return "\n".join(lines)
 
 
 _SECTION: Final = re.compile(r"^\\((?:sub)*)section\*?\{(.*)\}\s*$")
@@ -296,6 +317,14 @@ def _sentences(content: str, split: bool) -> Iterator[tuple[str, int, tuple[int,
 
 
 _SYMBOLS: Final = re.compile(r"symbols?|sym\.?|notation|Zeichen|Symbole?|symbole|符号", re.IGNORECASE)
+#: a title of what the figures of a row come from, which are none of the row's own
+_BASIS: Final = re.compile(
+    r"basis|based on|inputs?|source|assumptions?|rule|Grundlage|Quelle|Annahmen?|依据|来源|口径|假设", re.IGNORECASE
+)
+#: a title of the rows' names that says what each row is of
+_OF_ONE: Final = re.compile(
+    r"(?:per|each|je|pro) (?:GPU|card|device|rank|NPU|Karte)\b|每(?:张)?(?:卡|GPU)|单卡", re.IGNORECASE
+)
 _NUMBERED: Final = re.compile(r"[A-Z]?\d{1,3}[a-z]?[.)]?|[A-Z]|#\d{1,3}")
 
 
@@ -321,9 +350,14 @@ def _row(header: list[str], row: list[tuple[str, int]], path: tuple[str, ...], g
         cell = _in_unit(cell, title, name)
         cell, formula = (f"{formula} = {cell}", "") if formula else (cell, "")
         plain = PLAIN.fullmatch(title)
-        key = name if plain else f"{name} | {title}"
+        if _BASIS.fullmatch(title.strip()):
+            yield Statement(line, f"{title}: {cell}", title, cell, path, "cell", group, column=title)
+            continue
+        corner = header[0] if header else ""
+        scope = _OF_ONE.search(corner)
+        said = f"{name} ({scope[0].lower()})" if scope and not _OF_ONE.search(name) else name
+        key = said if plain else f"{said} | {title}"
         if cell:
-            corner = header[0] if header else ""
             yield Statement(
                 line, f"{key}: {cell}", key, cell, path, "cell", group, row=name, column=title, corner=corner
             )
@@ -337,6 +371,8 @@ def _in_unit(cell: str, title: str, name: str) -> str:
         return f"{cell} {alone[0]}"
     if re.search(r"\bbytes\b(?! per param)", title, re.I):
         return f"{cell} bytes"
+    if counted := _PARAMETERS_TITLE.search(title):
+        return f"{cell} {counted[1] or counted[2]} parameters"
     unit = _TITLE_UNIT.search(title) or _TITLE_UNIT.search(name)
     return f"{cell} {unit[1] or unit[2]}" if unit else cell
 

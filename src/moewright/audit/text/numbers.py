@@ -260,7 +260,8 @@ def _between(found: list[Token], text: str, at: int) -> bool:
     if found[-1].kind in ("number", "close"):
         return True
     apart = text[at - 1 : at] == " " == text[at + 1 : at + 2]
-    return apart and found[-1].kind == "word" and any(t.kind == "number" for t in found[-4:])
+    sized = re.fullmatch(r"(?:E?[TD]P|[EPC]P)\d+", found[-1].text) is not None  # TP2 x PP8
+    return apart and found[-1].kind == "word" and (sized or any(t.kind == "number" for t in found[-4:]))
 
 
 def number_at(text: str, at: int) -> Number | None:
@@ -312,6 +313,8 @@ _WIDEST: Final = 16.0
 
 def _is_byte(unit: str, n: Number, text: str, end: int) -> bool:
     """A bare B: bytes behind a space or a size of an element; else 10⁹, as in 671B parameters."""
+    if re.match(r"\s?(?:per|a|je|pro|/)\s?param", text[end:], re.IGNORECASE):  # 14 B per parameter
+        return True
     if re.match(r"\s?(?:total |active |activated )?(?:param|tokens?\b|参数)", text[end:], re.IGNORECASE):
         return False
     if n.value * 16 != int(n.value * 16) or (n.value != int(n.value) and n.value > _WIDEST):  # no fraction of a byte

@@ -45,6 +45,10 @@ _FIXED: Final = re.compile(
 )
 
 
+#: how many times a share of a figure of the document may be off
+ASTRAY: Final = 11.0
+
+
 def judge_shares(ledger: Ledger, capacity: float | None) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on every percentage that stands behind a figure, as its share of another figure of the document or of
     ``capacity`` (bytes of a GPU): wrong where it is the share of none."""
@@ -205,6 +209,7 @@ _ALL: Final = re.compile(
     r"of (?:the|a|its) (?:whole |entire )?(?:model|network)\b|(?:的)?(?:总)?参数)",
     re.IGNORECASE,
 )
+_ALL_BEFORE: Final = re.compile(r"占(?:模型)?(?:总|全部|全模型)?参数(?:总?量|总数)?的?\s*(?:大?约)?\s*$")
 _SUBJECTS: Final = (
     (re.compile(r"expert|专家", re.IGNORECASE), "experts"),
     (re.compile(r"attention|注意力", re.IGNORECASE), "attention"),
@@ -237,7 +242,7 @@ def judge_subjects(
             before = re.split(r"[,;.](?!\d)", s.value[: e.number.at])[-1]
             if _ALL.match(behind) and _USED.search(s.text) and not any(p.search(s.text) for p, _ in _SUBJECTS[:2]):
                 rights = model_at(index).get("active", ())
-                counts = [ranges(x.number) for x in ledger.alike(COUNT)]
+                counts = [ranges(x.number) for x in ledger.alike(COUNT) if x.number.value >= LARGE]
                 told = any(meet(_rounded(e.number), over(a, b)) for a in counts for b in counts if a is not b)
                 if rights and not told and all(abs(e.number.value / r - 1) > _UNUSUAL for r in rights):
                     why = f"a token passes {rights[0]:.1%} of the model's parameters"
@@ -247,9 +252,9 @@ def judge_subjects(
             if len(topics) != 1:
                 continue
             said = _rounded(e.number)
-            if _ALL.match(behind) and topics[0] in ("experts", "attention"):
+            if (_ALL.match(behind) or _ALL_BEFORE.search(before)) and topics[0] in ("experts", "attention"):
                 rights = model_at(index).get(topics[0], ())
-                counts = [ranges(x.number) for x in ledger.alike(COUNT)]
+                counts = [ranges(x.number) for x in ledger.alike(COUNT) if x.number.value >= LARGE]
                 told = any(meet(said, over(a, b)) for a in counts for b in counts if a is not b)
                 if rights and not told and not any(meet(said, exactly(r), 5e-3) for r in rights):
                     why = f"of the model's parameters {topics[0]} have {rights[0]:.1%}"
@@ -282,6 +287,12 @@ def _of_card(e: Entry, topic: str, said: tuple[Range, ...], capacity: float, led
     return None
 
 
+_SHARE_OF: Final = re.compile(
+    r"\b(?:share|fraction|part|portion|percentage|Anteil) (?:of|in|an|am|von) (?:the |all |its |den |der )?$",
+    re.IGNORECASE,
+)
+
+
 def _part(entries: list[Entry], i: int) -> Entry | None:
     """The figure that a share is told of: it stands right before it, or before the bracket that it stands in."""
     e = entries[i]
@@ -291,9 +302,11 @@ def _part(entries: list[Entry], i: int) -> Entry | None:
     told = span_between(e.statement, before.number, e.number).strip() in ("=", "≈")  # 3.16 GB = 3.95%
     if before.figure.role == "operand" and not (told and len(e.figure.formula) == 1):
         return None
+    if _SHARE_OF.search(e.statement.value[: before.number.at]):
+        return None  # share of 1.04 T: 97.6 %
     if i > 1 and _FIXED.match(span_between(e.statement, entries[i - 2].number, before.number)):
         return None  # 30.64 GB of 80 GB, 38%: of the one before
-    between = span_between(e.statement, before.number, e.number)
+    between = re.sub(r"\([^()\d]*\)", "", span_between(e.statement, before.number, e.number))
     if len(between) > 40 or re.search(r"[.;|→+*×/]|\d", between.replace("i.e.", "").replace("d.h.", "")):
         return None
     said = [w.lower() for w in words(between)]
@@ -365,6 +378,8 @@ def _judged(
         return None
     nearest = min(larger, key=lambda n: abs(part.number.value / n.value - e.number.value))
     right = part.number.value / nearest.value
+    if fixed is None and not 1 / ASTRAY < right / e.number.value < ASTRAY:
+        return None  # the whole stands nowhere
     if fixed is None:
         why = f"{part.number.text} is that share of no figure of the document; nearest is {right:.1%} of {nearest.text}"
     else:

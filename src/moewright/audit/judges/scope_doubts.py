@@ -1,0 +1,142 @@
+"""What a document leaves open of a figure: of a GPU, a layer, a token, one of many or all, and how experts are cut."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.judges.figures import Context
+from moewright.audit.judges.sums import Part
+from moewright.audit.reading.meaning import Meaning, scopes_named
+from moewright.audit.reading.restated import is_model, models_named
+
+#: what speaks of bytes that are sent
+IS_SENT: Final = re.compile(r"通信|communicat|traffic|all-?to-?all|all-?reduce|dispatch", re.IGNORECASE)
+_IS_HELD: Final = re.compile(r"memory|weights?|cache|hold|store|buffer|显存|权重|缓存|Speicher|Gewicht", re.IGNORECASE)
+
+_OF_ALL_SAID: Final = re.compile(r"\bmodel\b|total|in all\b|模型|总|Modell|gesamt", re.IGNORECASE)
+_COPIED: Final = re.compile(
+    r"(?<!no )(?<!without )(?<!keine )redundan|replicated experts|expert replicas|冗余|\bslots?\b|EPLB", re.IGNORECASE
+)
+#: quantities that a calculation of the document may be of another share of
+_FITTING: Final = re.compile(
+    r"\bfits?\b|\bhold|\broom\b|\bmax|capacit|at most|passen|höchstens|可容纳|最多|容量", re.IGNORECASE
+)
+#: one of many, whose tokens are not those of a pass
+_OF_PROMPT: Final = re.compile(
+    r"(?:\b(?:prompt|request|sequence|conversation|session|Anfrage|Sequenz|Sitzung)\w*\s+(?:of|with|von|mit|zu|à)|"
+    r"(?:请求|序列|提示|会话)\S{0,4})\s*[~≈]?$",
+    re.IGNORECASE,
+)
+
+
+#: what makes tokens those of one pass, and bytes those of what is left
+_OF_PASS: Final = re.compile(
+    r"\bbatch|\bper (?:step|pass|iteration|GPU|rank|card|expert)|\b(?:step|pass|iteration)\b|Schritt|"
+    r"每步|批|每(?:张)?卡|每个?专家",
+    re.IGNORECASE,
+)
+_OF_REST: Final = re.compile(
+    r"\b(?:rest|remaining|remainder|others?|everything else|übrige[nrs]?)\b|其余|剩余", re.IGNORECASE
+)
+
+
+def _of_one(part: Part, meaning: Meaning, claim: Claim) -> str:
+    """Why a figure may be of one of what the quantity counts, or of none of them."""
+    around = meaning.explicit | scopes_named(" | ".join((claim.text, *part.statement.path[-1:])))
+    if part.figure.number.text.rstrip().endswith(("bit", "bits")):
+        return "it is of an element, in bits"
+    if meaning.name == "count.heads" and not around & {"gpu", "all"}:
+        return "it is not said whether it is of a GPU or of all"
+    if meaning.name == "count.tokens" and "token" in meaning.explicit:
+        return "it is of what a token has"
+    if meaning.name == "count.tokens" and not _OF_PASS.search(claim.text):
+        return "it is not said to be of a pass"
+    if meaning.name.startswith("memory.") and _OF_REST.search(claim.text):
+        return "it is of the rest of something"
+    if meaning.name.endswith("bubble") and re.search(r"includ|inklusive|einschl|包含|计入", claim.text, re.IGNORECASE):
+        return "it is of what has the bubble in it"
+    if meaning.name == "count.tokens" and _OF_PROMPT.search(part.statement.value[: part.figure.number.at]):
+        return "it is of one sequence"
+    if meaning.name.startswith("communication.") and not meaning.explicit:
+        return "it is not said of what: of a token, of a layer or of a pass"
+    return ""
+
+
+def of_what(part: Part, meaning: Meaning, claim: Claim, c: Context) -> str:
+    """What is not told of the quantity itself: what it is of, and sizes that it stands on."""
+    if reason := _of_one(part, meaning, claim):
+        return reason
+    of_gpu = "gpu" in meaning.explicit or ("all" not in meaning.explicit and "gpu" in scopes_named(claim.text))
+    if of_gpu and c.facts.plan is None and claim.verdict is Verdict.WRONG:
+        return f"what a GPU has is not known without a strategy: {c.facts.reason}"
+    if reason := _of_a_part(meaning, claim):
+        return reason
+    counted = meaning.name.startswith(("count.experts", "count.modules", "count.heads", "count.tokens"))
+    n = part.figure.number
+    if meaning.name == "count.experts" and _COPIED.search(claim.text):
+        return "it may count copies of experts"
+    if counted and not n.whole and n.factor == 1:
+        return "it has decimals, so that its unit was not read"
+    if counted and "all" not in meaning.explicit and c.facts.plan is None:
+        return "it is not said of what: of a GPU, of a layer or of all"
+    if reason := _on_cuts(meaning, claim, c):
+        return reason
+    if meaning.name == "count.parameters" and "token" in meaning.explicit and "active" not in meaning.explicit:
+        return "it may be of those that a token passes"
+    if meaning.name.endswith("bubble") and "strategy.micro_batches" not in c.facts.setting.given:
+        return "the document gives no strategy.micro_batches"
+    if meaning.name == "count.sequences" and _FITTING.search(claim.text):
+        return "it is of those that fit"
+    if meaning.name.startswith("throughput") and "gpu" in meaning.explicit and c.facts.plan is None:
+        return f"what a GPU serves is not known without a strategy: {c.facts.reason}"
+    if meaning.name.startswith("throughput") and "expert" in meaning.explicit:
+        return "it is of an instance, and not said of which GPUs"
+    given = c.facts.setting.given.get("model.name")
+    around = (part.statement.text, *reversed(part.statement.path[-2:]))
+    others = next((names for text in around if (names := models_named(text))), set())
+    if others and not any(given is not None and is_model(m, str(given.value)) for m in others):
+        return f"it may be of {min(others)}"
+    if len(meaning.explicit) > 2:
+        return "the words around name several things that it may be of"
+    held = meaning.name.startswith("memory.")
+    if held and IS_SENT.search(claim.text) and not _IS_HELD.search(claim.text):
+        return "it may be of what is sent"
+    if meaning.name.startswith(("memory.weights", "memory.experts")) and "token" in meaning.explicit:
+        return "it may be of the weights that a token passes"
+    if meaning.name == "communication.total" and re.search(r"\bring\b|环", claim.text, re.IGNORECASE):
+        return "it may be of another exchange than that of experts"
+    if meaning.name.endswith("bubble") and re.search(r"virtual|interleav|交错|虚拟", claim.text, re.IGNORECASE):
+        return "it is of another schedule"
+    return ""
+
+
+def _on_cuts(meaning: Meaning, claim: Claim, c: Context) -> str:
+    """What is not given of how experts are cut, where a figure of a GPU stands on it."""
+    given = c.facts.setting.given
+    folded = meaning.name in ("count.experts", "memory.experts", "memory.weights", "memory.total", "count.parameters")
+    sizes = {"strategy.ep", "strategy.etp"} & set(given)
+    tp = given.get("strategy.tp")
+    alone = tp is not None and c.facts.case.cluster.gpus == tp.value  # experts cut or whole are as many bytes
+    held = folded and "gpu" in meaning.explicit | meaning.scopes[0]
+    held = held and not (alone and meaning.name.startswith("memory."))
+    ep, plan = given.get("strategy.ep"), c.facts.plan
+    inside = tp is not None and ep is not None and ep.value <= tp.value  # an instance may be no more than a TP group
+    if held and inside and plan is not None and plan.strategy.experts.tp > 1 and "strategy.etp" not in given:
+        return "the document gives no strategy.etp, and there may be several instances"
+    if (held or meaning.name.startswith("communication.")) and not sizes and c.facts.case.model.moe is not None:
+        return "the document gives no strategy.ep"
+    return ""
+
+
+def _of_a_part(meaning: Meaning, claim: Claim) -> str:
+    """What is less than the whole may be a GPU's, where it is not said of what it is."""
+    counted = meaning.name.startswith(("count.experts", "count.heads"))
+    counted = counted or (meaning.name.startswith("count.parameters") and not _OF_ALL_SAID.search(claim.text))
+    held = counted or (meaning.name.startswith("memory.") and "per layer" not in claim.quantity)
+    less = claim.ratio is not None and claim.ratio < 1 and not meaning.name.endswith(("headroom", "utilization"))
+    told = "per GPU" in claim.quantity or meaning.explicit & {"gpu", "all", "expert", "token"}
+    if held and less and not told:
+        return "it is not said whether it is of a GPU or of the whole"
+    return ""

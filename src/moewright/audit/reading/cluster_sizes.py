@@ -1,0 +1,55 @@
+"""GPUs of so many nodes with so many each, in words or digits: ``two HGX nodes, 8 × H200 each``."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_WORDS: Final = {
+    **dict.fromkeys(("a", "an", "one", "single", "ein", "eine", "einem", "einen", "einer", "une", "一"), 1),
+    **dict.fromkeys(("two", "zwei", "deux", "两", "二"), 2),
+    **dict.fromkeys(("three", "drei", "trois", "三"), 3),
+    **dict.fromkeys(("four", "vier", "quatre", "四"), 4),
+    **dict.fromkeys(("six", "sechs", "六"), 6),
+    **dict.fromkeys(("eight", "acht", "huit", "八"), 8),
+    **dict.fromkeys(("twelve", "zwölf", "douze"), 12),
+    **dict.fromkeys(("sixteen", "sechzehn", "seize"), 16),
+}
+_MANY: Final = r"(?:\d{1,4}|" + "|".join(sorted(_WORDS, key=len, reverse=True)) + ")"
+_NODE: Final = (
+    r"(?:nodes?|machines?|servers?|boxes|box|hosts?|trays?|Knoten|Server[ns]?|Rechnern?|Maschinen?|machines?)"
+)
+_GPU: Final = (
+    r"(?:(?:NVIDIA |AMD |Nvidia )?(?:[ABHL]\d{2,3}\w?|GB?[23]00|MI3\d\dX?|910[BC]?)\b|"
+    r"GPUs?\b|cards?\b|Karten\b|accelerators?\b)"
+)
+_NODES_OF_GPUS: Final = re.compile(
+    rf"(?<![\w.×*])(?P<nodes>{_MANY})\s+(?:[^\W\d][\w-]*\s+){{0,3}}?{_NODE}\s*"
+    rf"(?:(?:of|with|mit|zu|à|de|having|each|je|,|:|\(|×|x)\s*){{1,4}}(?:[^\W\d]+\s+)?"
+    rf"(?P<each>{_MANY})\s*(?:[×x]\s*)?{_GPU}(?!\s*(?:in all|in total|altogether|insgesamt))",
+    re.IGNORECASE,
+)
+_CHINESE: Final = re.compile(
+    r"(?P<nodes>\d{1,4}|[一两二三四六八])\s*(?:台|个节点|节点)[^\d,。;，；]{0,12}(?:\w\d{2,3})?[^\d,。;，；]{0,8}[,，、]?\s*"
+    r"每(?:台|节点|机)\s*(?P<each>\d{1,2})\s*(?:张|块|卡|个)|"
+    r"(?P<n2>\d{1,4}|[一两二三四六八])\s*台\s*(?P<e2>\d{1,2})\s*(?:张|块|个)?\s*(?:卡|GPU|[ABH]\d{2,3})"
+)
+#: nodes that there might be, or that are part of the plan's
+_UNREAL: Final = re.compile(
+    r"\b(?:would|could|instead|rather than|pilot|earlier|previous|supersede[sd]?|würden?|statt|früher)\b|每组|对比|旧",
+    re.IGNORECASE,
+)
+
+
+def gpus_of_nodes(text: str) -> tuple[int, int] | None:
+    """(GPUs in all, the place in ``text``) where it tells how many nodes there are and how many GPUs each has."""
+    m = _NODES_OF_GPUS.search(text) or _CHINESE.search(text)
+    if m is None or _UNREAL.search(text):
+        return None
+    groups = {k: v for k, v in m.groupdict().items() if v}
+    nodes, each = (_number(groups.get(a) or groups[b]) for a, b in (("nodes", "n2"), ("each", "e2")))
+    return (nodes * each, m.start()) if nodes * each > 1 else None
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdigit() else _WORDS[text.lower()]
