@@ -1,7 +1,10 @@
 """A figure that may be meant otherwise is not called wrong; the same figure said plainly is."""
 
+from pathlib import Path
+
 import pytest
 
+from audits import failing
 from moewright.audit.audit_document import audit_document
 from moewright.audit.audit_record import FAILING
 from moewright.audit.text.document import parse
@@ -186,3 +189,34 @@ def test_rows_of_options_are_of_the_options():
         "| Option | Weights per GPU |\n|---|---|\n| A | 46.7 GB |\n| B | 14.5 GB |\n"
     )
     assert not fails(text, plan)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("- Latency of a pass: 15 us", ["impossible"]),
+        ("- Latency of a pass, each: 15 us", []),
+        ("- Latency for 64 tokens: 15 us", []),
+        ("- It takes 15 us", []),
+    ],
+)
+def test_a_part_of_a_pass_may_take_less_than_the_bound(line, expected):
+    text = (Path(__file__).parent / "documents" / "correct-bullets.md").read_text(encoding="utf-8")
+    claims = audit_document(parse(f"{text}\n{line}\n", "plan.md"), {}, None).claims
+    assert [str(c.verdict) for c in claims if c.verdict in FAILING and "15 us" in c.text] == expected
+
+
+def test_optimizer_states_are_no_weights():
+    text = "| Memory per GPU | GB |\n|---|---|\n| optimizer, experts | 4.83 |"
+    assert failing(text, "Mixtral-8x7B in BF16 on 8 H100 GPUs: TP8") == []
+
+
+def test_experts_that_a_group_may_hold_whole():
+    """EP 4 on 8 GPUs without TP: two groups that hold as many each, or experts in halves."""
+    title = "Mixtral-8x7B in BF16 on 8 H100 GPUs: attention DP8, TP1, EP4, PP1"
+    assert failing("- Expert weights per GPU: 22.5 GB", title) == []
+    assert failing("- Expert weights per GPU: 11.3 GB", title) == []
+
+
+def test_the_width_of_dense_layers_is_none_of_experts():
+    assert failing("| Model | |\n|---|---|\n| Dense FFN intermediate size | 18432 |", "DeepSeek-V3 on H100 GPUs") == []

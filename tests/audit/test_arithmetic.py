@@ -189,6 +189,11 @@ def test_as_people_write_it(text, right, wrong):
         "- Scaling: 16 → 64 gives twice as much for 8 heads",
         "- Loss: 11.917 → 11.895 with 8 experts",
         "- Groups: TP=8, DP=8 → 8192 GPUs",
+        "- Tests: 2→4 and 4→2 with redundant_experts=0",
+        "- Left: 54.1 GB · 288 GB - 54.1 GB = 233.9 GB",
+        "- Layout: DP 4 (320/384)",
+        "- States: 1_500_000_000 params * 16 = 24_000_000_000 bytes",
+        "- Groups: (104)/(40) rceil = 3",
     ],
 )
 def test_what_is_no_wrong_equality(text):

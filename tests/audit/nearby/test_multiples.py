@@ -73,7 +73,7 @@ def test_two_of_a_layer_told_before_are_no_slip():
 
 def test_so_many_things_of_a_size_each():
     """The figure behind "of" is that of one."""
-    assert failing("Over 40 layers there are 160 exchanges of 25 MB, about 4.0 GB.") == []
+    assert failing("Per layer 25 MB are sent.\n\nOver 40 layers: 160 exchanges of 25 MB.") == []
 
 
 def test_what_adds_up_over_the_layers():

@@ -34,7 +34,7 @@ def test_the_percentage_is_no_factor_of_what_is_left(text, right, wrong, why):
         # of the change itself, of half, and with nothing that says which way
         "A rack costs 90,000 dollars. We get 20 % off and it costs an additional 18,000 to move.",
         "A rack costs 90,000 dollars; 20 % off is a saving that brings a difference of 18,000.",
-        "A rack costs 90,000 dollars. We get 50 % off, so it costs 45,000.",
+        "A rack costs 90,000 dollars. We get 51 % off, so it costs 45,900.",
         "A rack costs 90,000 dollars. At 20 % it comes to 18,000.",
         # of no figure told before
         "We get 20 % off, so it costs 18,000.",

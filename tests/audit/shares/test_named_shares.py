@@ -34,6 +34,8 @@ def test_of_an_amount_by_its_name(text, right, wrong, why):
         "- Cache: 50.0 GB\n\nSessions hold 12.5 GB, at most 35 % of the cache.",
         "- Cache: 50.0 GB\n\nSessions hold 12.5 GB, 30 % to 40 % of the cache.",
         "- Cache: 50.0 GB\n\nWe calculate 12.5 GB for a session with 35 % of the cache.",
+        # of a product
+        "- Cache: 50.0 GB\n\nSessions hold 12.5 GB, 1.5 % of 32 × 26.0 GB.",
         # of powers of 1024, both
         "- Cache: 50.0 GiB\n\nSessions hold 12.5 GiB, 25 % of the cache.",
     ],
@@ -59,3 +61,8 @@ def test_above_the_mean(text, right, wrong):
 
 def test_of_a_mean_that_is_not_told_there_is_no_verdict():
     assert [c for c in audited("The busiest card gets 500, 20 % above the mean.") if c.quantity == "share"] == []
+
+
+def test_a_mean_is_near_what_is_above_it():
+    """What is ten times as much is no mean of it."""
+    assert failing("A copy of 50 tokens per expert is small. The busiest card gets 500, 20 % above the mean.") == []

@@ -49,6 +49,13 @@ _OWN_TOKENS: Final = re.compile(
     r"\b(?:for|of|over|with) (?:an? )?\d[\d,]*[kK]?[ -](?:\w+ )?tokens?\b|für \d[\d.]* Token|\d+ 个? ?token",
     re.IGNORECASE,
 )
+#: words of the time of a whole pass, and of one of many of its parts
+_OF_ALL_TIME: Final = re.compile(
+    r"laten|\btpot\b|\bttft\b|\bitl\b|\bbatch|\bpass|\bstep|forward|\btotal|end.to.end|overall|\btime\b|duration|Schritt|Durchlauf|\bDauer\b|gesamt|"
+    r"延迟|时延|耗时|前向|每步|总|时间",
+    re.IGNORECASE,
+)
+_OF_EACH: Final = re.compile(r"\beach\b|\bapiece\b|\bje(?:weils)?\b|每个|每次", re.IGNORECASE)
 _OF_PREFILL: Final = re.compile(r"\bttft\b|first token|prefill|预填充", re.IGNORECASE)
 _OF_DECODE: Final = re.compile(r"\btpot\b|\bitl\b|inter-token|per (?:output )?token|decod|解码", re.IGNORECASE)
 _UP_TO: Final = re.compile(
@@ -172,6 +179,8 @@ def admitted(claim: Claim, part: Part, found: Clauses, c: Context, doubts: Doubt
         return not_checked(claim, "it is what another figure is worked out from")
     if claim.verdict is Verdict.IMPOSSIBLE and part.meaning is not None and _by_heading(part):
         return not_checked(claim, "what it is of is not said beside it")
+    if claim.verdict is Verdict.UNSUPPORTED and not claim.quantity.startswith(("time", "communication", "throughput")):
+        return not_checked(claim, "nothing in the document derives it")
     if claim.verdict is Verdict.UNSUPPORTED and c.facts.plan is None:
         return not_checked(claim, f"it may be of a GPU, which is not known without a strategy: {c.facts.reason}")
     if claim.verdict not in (Verdict.WRONG, Verdict.IMPOSSIBLE) or part.meaning is None:
@@ -470,19 +479,28 @@ def _on_doubt(part: Part, meaning: Meaning, claim: Claim, c: Context, doubts: Do
         return f"the document does not give {', '.join(guessed)}, which it stands on"
     if claim.verdict is Verdict.WRONG and meaning.name.startswith(_ESTIMATED) and meaning.name != "time.bound":
         return "a time is estimated, not derived: the two are shown side by side"
-    kind = c.facts.setting.given.get("workload.kind")
-    aside = kind is not None and kind.value == "decode" and kind.line >= claim.line
-    loose = part.statement.kind == "prose" and not part.statement.key and (aside or bool(group_of(claim.text)))
-    if claim.verdict is Verdict.IMPOSSIBLE and meaning.name.startswith(("time.", "throughput.")) and loose:
-        return "of which pass it is, and over which ranks, is not said beside it"
-    own = _OWN_TOKENS.search(claim.text)
-    if claim.verdict is Verdict.IMPOSSIBLE and meaning.name.startswith(("time.", "throughput.")) and own:
-        return "it is of tokens of its own"
-    if claim.verdict is Verdict.IMPOSSIBLE and meaning.name.startswith("time.") and _other_time(claim, c):
-        return "it may be of a part of the pass"
+    if claim.verdict is Verdict.IMPOSSIBLE and (reason := _of_another_pass(part, meaning, claim, c)):
+        return reason
     if not meaning.certain and claim.verdict is Verdict.WRONG:
         return "what it is of is not said beside it"
     return ""
+
+
+def _of_another_pass(part: Part, meaning: Meaning, claim: Claim, c: Context) -> str:
+    """Why a time, or a rate, below the bound may be of another pass than the document's, or of a part of it."""
+    if not meaning.name.startswith(("time.", "throughput.")):
+        return ""
+    kind = c.facts.setting.given.get("workload.kind")
+    aside = kind is not None and kind.value == "decode" and kind.line >= claim.line
+    if part.statement.kind == "prose" and not part.statement.key and (aside or group_of(claim.text)):
+        return "of which pass it is, and over which ranks, is not said beside it"
+    if _OWN_TOKENS.search(claim.text):
+        return "it is of tokens of its own"
+    if not meaning.name.startswith("time."):
+        return ""
+    if not _OF_ALL_TIME.search(claim.text) or _OF_EACH.search(claim.text):
+        return "it is not said to be of a whole pass"
+    return "it may be of a part of the pass" if _other_time(claim, c) else ""
 
 
 def _other_time(claim: Claim, c: Context) -> bool:

@@ -203,7 +203,7 @@ def _splits(s: Statement, found: Clauses, facts: Facts) -> list[Claim]:
             continue
         st = plan.strategy
         sizes = {"tp": st.attention.tp, "ep": st.experts.ep, "dp": st.attention.dp, "pp": st.pp, "cp": st.attention.cp}
-        o = judge_split(split, {k: v for k, v in sizes.items() if v > 1}, f"{s.key} {' '.join(s.path[-1:])}")
+        o = judge_split(split, {k: v for k, v in sizes.items() if v > 1}, f"{s.key} | {' '.join(s.path[-1:])}")
         if o is not None:
             claims.append(_judged(s.line_of(split.before.at), split.text, "split", o))
     return claims

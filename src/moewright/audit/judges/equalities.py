@@ -54,6 +54,7 @@ class Outcome:
     unit: str
 
 
+_ROUNDED: Final = re.compile(r"[lr]?(?:ceil|floor)|[⌈⌉⌊⌋]")
 _ARROW: Final = re.compile(r"→|->|=>")
 
 
@@ -63,6 +64,8 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
     outcome = _evaluated(e, dim_of, exact)
     if outcome is None or outcome.verdict is not Verdict.WRONG:
         return outcome
+    if _ROUNDED.search(e.text) or ("dimension" in outcome.why and " · " in e.text):
+        return None  # 104/40 rounded up; 54.1 GB · 288 GB − 54.1 GB: two things
     counted = any(n.noun for n in numbers_in(e.left)) and all(n.dim == COUNT for n in numbers_in(e.left))
     if counted and _ARROW.search(e.text) and all(n.dim != COUNT for n in numbers_in(e.right)):
         return None  # 1/16 of the weights → 7 ms: what follows, and no equality
@@ -429,6 +432,8 @@ _DIVIDED: Final = re.compile(
 )
 
 
+#: letters behind a number that say what it is of
+NOUN: Final = 16
 _OF_ONE: Final = re.compile(r"\b(?:per|each|je|pro)\b|/|每", re.IGNORECASE)
 
 
@@ -445,7 +450,8 @@ def judge_split(s: Split, divisors: dict[str, int], words: str) -> Outcome | Non
         if abs(expected - s.after.value) <= 1e-9 * expected + (0 if s.after.whole else s.after.half):
             return Outcome(Verdict.HOLDS, f"{s.before.text} / {key} {divisors[key]}", s.after.value, expected, unit)
     counted = s.before.whole and s.after.whole and s.before.dim == COUNT
-    if not named or not counted or not _DIVIDED.search(f"{words} {s.text} {s.before.noun} {s.after.noun}"):
+    near = (words.partition("|")[0], s.text, s.before.noun[:NOUN], s.after.noun[:NOUN])
+    if not named or not counted or not any(map(_DIVIDED.search, near)):
         return None
     key = named[0]
     expected = s.before.value / divisors[key]

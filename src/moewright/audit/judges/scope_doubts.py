@@ -37,6 +37,9 @@ _OF_PASS: Final = re.compile(
     r"每步|批|每(?:张)?卡|每个?专家",
     re.IGNORECASE,
 )
+#: how many times the tokens of a pass a number of tokens may be
+FAR: Final = 64.0
+_STATES: Final = re.compile(r"optimi|gradient|\bgrads?\b|moment|master|\badam|优化器|梯度", re.IGNORECASE)
 _OF_REST: Final = re.compile(
     r"\b(?:rest|remaining|remainder|others?|everything else|übrige[nrs]?)\b|其余|剩余", re.IGNORECASE
 )
@@ -53,6 +56,12 @@ def _of_one(part: Part, meaning: Meaning, claim: Claim) -> str:
         return "it is of what a token has"
     if meaning.name == "count.tokens" and not _OF_PASS.search(claim.text):
         return "it is not said to be of a pass"
+    astray = claim.ratio is None or not 1 / FAR < claim.ratio < FAR
+    if meaning.name == "count.tokens" and astray:
+        return "it is of other tokens than those of a pass"
+    states = meaning.name.startswith(("memory.experts", "memory.weights", "memory.attention"))
+    if states and _STATES.search(claim.text):
+        return "it is of states of training"
     if meaning.name.startswith("memory.") and _OF_REST.search(claim.text):
         return "it is of the rest of something"
     if meaning.name.endswith("bubble") and re.search(r"includ|inklusive|einschl|包含|计入", claim.text, re.IGNORECASE):
@@ -121,9 +130,8 @@ def _on_cuts(meaning: Meaning, claim: Claim, c: Context) -> str:
     alone = tp is not None and c.facts.case.cluster.gpus == tp.value  # experts cut or whole are as many bytes
     held = folded and "gpu" in meaning.explicit | meaning.scopes[0]
     held = held and not (alone and meaning.name.startswith("memory."))
-    ep, plan = given.get("strategy.ep"), c.facts.plan
-    inside = tp is not None and ep is not None and ep.value <= tp.value  # an instance may be no more than a TP group
-    if held and inside and plan is not None and plan.strategy.experts.tp > 1 and "strategy.etp" not in given:
+    plan, told = c.facts.plan, tp.value if tp is not None else 1
+    if held and plan is not None and plan.strategy.experts.tp not in (1, told) and "strategy.etp" not in given:
         return "the document gives no strategy.etp, and there may be several instances"
     if (held or meaning.name.startswith("communication.")) and not sizes and c.facts.case.model.moe is not None:
         return "the document gives no strategy.ep"

@@ -49,6 +49,7 @@ _TOGETHER: Final = re.compile(
 _BEHIND: Final = re.compile(r"over|across|for|in|through|all|über|in allen|für", re.IGNORECASE)
 #: what stands before the figure of one of them: 320 all-reduces of 67 MB
 _EACH: Final = re.compile(r"\s*(?:of|at|with|à|zu|von|mit)(?: each| je)?\s*[~≈]?\s*$", re.IGNORECASE)
+_THINGS_OF: Final = re.compile(r"\d\s+(?:[\w-]+\s+){1,2}(?:of|at|à|zu|von)(?: each| je)?\s*[~≈]?$", re.IGNORECASE)
 _LAYER: Final = re.compile(r"(?:per|one|a|each|single|/)[ -]?layer|je Schicht|pro Schicht|每层|单层", re.IGNORECASE)
 _COMMON: Final = frozenset(
     ["per", "all", "layers", "layer", "in", "the", "of", "one", "each", "total", "gb", "mb", "kib"]
@@ -74,7 +75,8 @@ def judge_multiples(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, 
             continue
         title = _ALL.search(s.row if s.kind == "cell" else s.key)
         amounts = [x for x in entries if is_amount(x.number) and x.number.at >= 0]
-        if title is not None and amounts and (len(amounts) == 1 or s.kind != "cell"):
+        each = amounts and _THINGS_OF.search(s.value[: amounts[0].number.at])
+        if title is not None and amounts and not each and (len(amounts) == 1 or s.kind != "cell"):
             yield from _of_row(amounts[0], title, ledger, facts_at)
         for m in _ALL.finditer(s.value):
             facts = facts_at(index, ("model.layers",)) if m["whole"] else None

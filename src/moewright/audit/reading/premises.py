@@ -228,6 +228,8 @@ def _keyed(s: Statement) -> Iterator[Premise]:
             return  # expert parallelism: each GPU has 16 experts
         if fits and _SIZE_WORD.search(s.value[: fits[0].at]):
             return  # experts: EP 16
+        if field.endswith("intermediate_size") and _ELSEWHERE.search(s.key) and not _EXPERTS.search(s.key):
+            return  # of dense layers
         if fits and field.startswith("model.") and _SHARED_OUT.match(s.value[fits[0].at + len(fits[0].text) :]):
             return  # experts: 8 per GPU
         if fits and (fits[0] is tokens[0] or fits[0].at < 24):

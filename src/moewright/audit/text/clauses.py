@@ -161,7 +161,11 @@ def _restates(before: Number, node: Node) -> bool:
         if before.dim == BYTE_RATE and any(_BITS.search(n.text) for n in numbers_in(node)):
             return False  # 87 GB/s (4 × 200 Gb/s): what the links are
         things = node.sign == "+" and all(n.whole and n.noun and n.dim == COUNT for n in numbers_in(node))
-        return not (things and before.dim == COUNT and before.factor >= 1e3)  # 3B (8 routed experts + 1 shared one)
+        if things and before.dim == COUNT and before.factor >= 1e3:
+            return False  # 3B (8 routed experts + 1 shared one)
+        quotient = node.sign == "÷" and before.dim == COUNT and before.whole
+        worth = evaluate(node).low if quotient else before.value
+        return not quotient or abs(worth / before.value - 1) < 0.6 if before.value else False  # DP 4 (320/384)
     if node.noun or node.dim != before.dim or node.dim == COUNT or not before.value:
         return False
     ratio = node.value / before.value

@@ -130,12 +130,15 @@ def parse(text: str, file: str) -> Document:
     """The statements of a Markdown ``text``."""
     from markdown_it import MarkdownIt
 
-    tokens = MarkdownIt("commonmark").enable("table").parse(_without_rules(_with_points(_without_latex(text))))
+    plain = _without_rules(_with_points(_without_latex(_UNDERSCORES.sub("", text))))
+    tokens = MarkdownIt("commonmark").enable("table").parse(plain)
     found = tuple(islice(_statements(tokens), MOST_STATEMENTS + 1))
     unread = found[MOST_STATEMENTS] if len(found) > MOST_STATEMENTS else None
     return Document(file, tuple(text.splitlines()), found[:MOST_STATEMENTS], unread)
 
 
+#: between the digits of a number: 2_126_685_184
+_UNDERSCORES: Final = re.compile(r"(?<=\d)_(?=\d{3}(?![\w]))|(?<=\d)_(?=\d{3}_)")
 _RULE: Final = re.compile(r"\s*-{3,}\s*")
 
 

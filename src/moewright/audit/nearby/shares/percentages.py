@@ -45,6 +45,7 @@ _FIXED: Final = re.compile(
 )
 
 
+_OF_PRODUCT: Final = re.compile(r"\s*(?:of|von|der|des) (?:the |all )?\d[\d.,]*\s*[×x*·]\s*\d")
 #: how many times a share of a figure of the document may be off
 ASTRAY: Final = 11.0
 
@@ -54,6 +55,8 @@ def judge_shares(ledger: Ledger, capacity: float | None) -> Iterator[tuple[Entry
     ``capacity`` (bytes of a GPU): wrong where it is the share of none."""
     for entries in ledger.entries:
         for i, e in enumerate(entries):
+            if _OF_PRODUCT.match(e.behind):
+                continue  # 1.5 % of 32 × 45 GB/s
             told = e.figure.role == "lone" or len(e.figure.formula) == 1
             if not e.number.percent or not told or ends_range(e.statement.value, e.number):
                 continue
