@@ -198,6 +198,8 @@ def test_rows_of_options_are_of_the_options():
         ("- Latency of a pass, each: 15 us", []),
         ("- Latency for 64 tokens: 15 us", []),
         ("- It takes 15 us", []),
+        ("## Weights\n\n- Per GPU and rail, 15 us apart: 2.5 MB", []),
+        ("- Room in the cache, 15 us away: 4,000 tokens", []),
     ],
 )
 def test_a_part_of_a_pass_may_take_less_than_the_bound(line, expected):
@@ -220,3 +222,10 @@ def test_experts_that_a_group_may_hold_whole():
 
 def test_the_width_of_dense_layers_is_none_of_experts():
     assert failing("| Model | |\n|---|---|\n| Dense FFN intermediate size | 18432 |", "DeepSeek-V3 on H100 GPUs") == []
+
+
+def test_a_format_of_the_cache_and_of_the_rest_is_one_of_the_weights():
+    text = "Weights are stored in FP8 for experts, BF16 for the rest and the KV cache.\n\n- Attention weights of the model: 2.68 GB"
+    assert failing(text, "Mixtral-8x7B on 8 H100 GPUs: TP8") == []
+    text = "Weights are in FP8. The KV cache is in BF16.\n\n- Attention weights of the model: {}"
+    assert failing(text.format("1.34 GB"), "Mixtral-8x7B on 8 H100 GPUs: TP8") == []

@@ -74,6 +74,7 @@ def test_two_of_a_layer_told_before_are_no_slip():
 def test_so_many_things_of_a_size_each():
     """The figure behind "of" is that of one."""
     assert failing("Per layer 25 MB are sent.\n\nOver 40 layers: 160 exchanges of 25 MB.") == []
+    assert failing("One of them takes 25.0 MB. Over 80 layers, in all 320 exchanges of 25.0 MB, about 8.0 GB.") == []
 
 
 def test_what_adds_up_over_the_layers():
