@@ -198,7 +198,6 @@ def test_rows_of_options_are_of_the_options():
         ("- Latency of a pass, each: 15 us", []),
         ("- Latency for 64 tokens: 15 us", []),
         ("- It takes 15 us", []),
-        ("## Weights\n\n- Per GPU and rail, 15 us apart: 2.5 MB", []),
         ("- Room in the cache, 15 us away: 4,000 tokens", []),
     ],
 )
@@ -229,3 +228,11 @@ def test_a_format_of_the_cache_and_of_the_rest_is_one_of_the_weights():
     assert failing(text, "Mixtral-8x7B on 8 H100 GPUs: TP8") == []
     text = "Weights are in FP8. The KV cache is in BF16.\n\n- Attention weights of the model: {}"
     assert failing(text.format("1.34 GB"), "Mixtral-8x7B on 8 H100 GPUs: TP8") == []
+
+
+@pytest.mark.parametrize(("heading", "expected"), [("## Rails", []), ("## Weights", ["impossible"])])
+def test_a_section_tells_what_its_figures_are_of_and_the_title_does_not(heading, expected):
+    text = (Path(__file__).parent / "documents" / "correct-bullets.md").read_text(encoding="utf-8")
+    text = text.replace("# Serving plan for the paper model", "# Serving plan (sizes in bytes and parameters)")
+    claims = audit_document(parse(f"{text}\n{heading}\n\n- Per GPU: 1.5 MB\n", "plan.md"), {}, None).claims
+    assert [str(c.verdict) for c in claims if c.verdict in FAILING and "1.5 MB" in c.text] == expected

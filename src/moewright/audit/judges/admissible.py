@@ -177,7 +177,7 @@ def admitted(claim: Claim, part: Part, found: Clauses, c: Context, doubts: Doubt
         return not_checked(claim, "the document tells it rounded")
     if claim.verdict is Verdict.UNSUPPORTED and part.figure.role == "operand" and not part.figure.words:
         return not_checked(claim, "it is what another figure is worked out from")
-    if claim.verdict is Verdict.IMPOSSIBLE and part.meaning is not None and _by_heading(part):
+    if claim.verdict is Verdict.IMPOSSIBLE and part.meaning is not None and _by_title(part):
         return not_checked(claim, "what it is of is not said beside it")
     if claim.verdict is Verdict.UNSUPPORTED and not claim.quantity.startswith(("time", "communication", "throughput")):
         return not_checked(claim, "nothing in the document derives it")
@@ -203,9 +203,9 @@ def admitted(claim: Claim, part: Part, found: Clauses, c: Context, doubts: Doubt
     return not_checked(claim, reason) if reason else claim
 
 
-def _by_heading(part: Part) -> bool:
-    """Whether nothing but the headings above a figure tell what it is of."""
-    alone = meaning_of(part.figure, replace(part.statement, path=()))
+def _by_title(part: Part) -> bool:
+    """Whether nothing but the document's title tells what a figure is of."""
+    alone = meaning_of(part.figure, replace(part.statement, path=part.statement.path[1:]))
     return part.meaning is not None and (alone is None or alone.name != part.meaning.name)
 
 
