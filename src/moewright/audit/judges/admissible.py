@@ -51,7 +51,8 @@ _OWN_TOKENS: Final = re.compile(
 )
 #: words of the time of a whole pass, and of one of many of its parts
 _OF_ALL_TIME: Final = re.compile(
-    r"laten|\btpot\b|\bttft\b|\bitl\b|\bbatch|\bpass|\bstep|forward|\btotal|end.to.end|overall|\btime\b|duration|Schritt|Durchlauf|\bDauer\b|gesamt|"
+    r"laten|\btpot\b|\bttft\b|\bitl\b|\bbatch|\bpass|\bstep|forward|\btotal|end.to.end|overall|\btime\b|"
+    r"duration|Schritt|Durchlauf|\bDauer\b|gesamt|"
     r"延迟|时延|耗时|前向|每步|总|时间",
     re.IGNORECASE,
 )
@@ -414,9 +415,8 @@ def _other_format(part: Part, meaning: Meaning, c: Context) -> str:
     if not named and meaning.name.startswith("memory"):
         cache = meaning.name == "memory.kv_cache" and bool(c.cache_formats)
         plan = c.facts.case.model.precision.kv_cache if cache else plan
-        told = (
-            c.cache_formats if cache else (*c.formats, *(() if _WEIGHTS_ALONE.match(meaning.name) else c.cache_formats))
-        )
+        alone = cache or _WEIGHTS_ALONE.match(meaning.name)
+        told = (c.cache_formats if cache else c.formats) if alone else (*c.formats, *c.cache_formats)
         others = [x for x in told if not FORMAT.fullmatch(x) or element_bytes(x) != element_bytes(plan)]
         if others:
             return f"the document speaks of {others[0]} too, and does not say of what here"
@@ -429,8 +429,6 @@ _ROUTED: Final = re.compile(r"\brouted\b|geroutet|路由专家", re.IGNORECASE)
 
 
 _IS_READ: Final = re.compile(r"\bread|\bload|weights?\b|cache|HBM|读取|gelesen", re.IGNORECASE)
-
-
 _REACHED: Final = ("count.sequences", "count.tokens", "throughput")
 
 

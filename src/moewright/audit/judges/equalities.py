@@ -17,6 +17,7 @@ from moewright.audit.text.numbers import (
     COUNT,
     FLOP,
     FLOP_RATE,
+    MOST_BILLIONS,
     NAMES,
     PER_SECOND,
     SECONDS,
@@ -192,8 +193,6 @@ def _in_bytes(e: Equality) -> Equality | None:
     return other if other.left != e.left else None
 
 
-#: billions of anything that somebody writes with a bare B
-MOST_BILLIONS: Final = 1e4
 #: how near to 1.024 a ratio is that prefixes of two kinds make
 MIXED: Final = 2e-3
 #: bytes of the states of a parameter, at most

@@ -12,7 +12,7 @@ from moewright.audit.nearby.ledger import LARGE, Entry, Ledger, exactly, is_amou
 from moewright.audit.nearby.model_slips import FactsAt
 from moewright.audit.reading.wordings import FORMAT
 from moewright.audit.text.expressions import evaluate, fold, numbers_in, whole
-from moewright.audit.text.numbers import BYTES, COUNT, FLOP, NAMES, Number, in_billions, tokens_of
+from moewright.audit.text.numbers import BYTES, COUNT, FLOP, MOST_BILLIONS, NAMES, Number, in_billions, tokens_of
 from moewright.case.tensors.layer_tensors import active_parameters, total_parameters
 from moewright.units import format_count, format_quantity
 
@@ -163,8 +163,6 @@ def _parameters(factors: list[Number], work: Number) -> Iterator[Number]:
             yield in_billions(n)
 
 
-#: billions of parameters that a model has at most
-MOST_BILLIONS: Final = 1e4
 _OF_TOKEN: Final = re.compile(
     r"^\s*(?:for |of )?(?:per|a|each|every|/|je|pro|and|one) ?(?:output |prompt |input |generated )?tok", re.IGNORECASE
 )

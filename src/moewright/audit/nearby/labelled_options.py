@@ -45,10 +45,11 @@ def judge_labelled_options(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[
     tensor, expert = _sizes(ledger, _tp_of), _sizes(ledger, _ep_of)
     if len(tensor) + len(expert) < 2:
         return
+    labels = tensor.keys() | expert.keys()
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
         label = _label_of(s)
-        if label not in tensor | expert or not entries or s.kind == "heading" or _APART.search(s.text):
+        if label not in labels or not entries or s.kind == "heading" or _APART.search(s.text):
             continue
         facts = facts_at(index, _NEEDS) if _GPU.search(f"{s.row} {s.text} {s.corner}") else None
         if facts is None:

@@ -41,6 +41,11 @@ def ranges(n: Number) -> tuple[Range, ...]:
     return tuple(found)
 
 
+def rounded(n: Number) -> tuple[Range, ...]:
+    """What a percentage may be by its last place."""
+    return ((n.value - n.half, n.value + n.half),)
+
+
 def meet(a: Iterable[Range], b: Iterable[Range], slack: float = 2e-3) -> bool:
     """Whether any of the ranges ``a`` and ``b`` meet; ``slack``: of what they were worked out from."""
     other = list(b)
@@ -167,6 +172,10 @@ class Ledger:
                 return
             seen += 1
             yield from reversed(self.entries[i])
+
+    def around(self, index: int, back: int) -> list[Entry]:
+        """The figures of statement number ``index`` and of the ``back`` before it, in their order."""
+        return [x for entries in self.entries[max(0, index - back) : index + 1] for x in entries]
 
     def row(self, e: Entry) -> list[Entry]:
         """The figures of the other cells of the row that ``e`` stands in."""

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, exactly, meet, over, ranges, span_between, times
+from moewright.audit.nearby.ledger import Entry, Ledger, exactly, meet, over, ranges, rounded, span_between, times
 from moewright.audit.text.numbers import COUNT
 
 _MANY: Final = re.compile(
@@ -80,7 +80,7 @@ def judge_changes(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         p = percents[0].number
         if _AGAIN.match(s.value[p.at + len(p.text) :]):
             continue
-        share = ((p.value - p.half, p.value + p.half),)
+        share = rounded(p)
         for a, b in pairwise(others):
             same = a.number.dim == b.number.dim or COUNT in (a.number.dim, b.number.dim)
             if not same or not _FROM.search(s.value[: a.number.at]):

@@ -111,7 +111,7 @@ def _of_three(e: Entry, rate: Entry, amount: Entry, ledger: Ledger) -> Claim | N
     if meet(moved, mine):
         why = f"{amount.number.text} at {rate.number.text}"
         return e.claim("time", Verdict.HOLDS, why, right)
-    around = [x for near in ledger.entries[max(0, e.index - 1) : e.index + 1] for x in near]
+    around = ledger.around(e.index, 1)
     parts = [x.number.value for x in around if (x.number.whole and x.number.dim == COUNT) or x.number.percent]
     halves = (0.5,) if _HALF.search(" ".join((e.statement.text, *e.statement.path[-1:]))) else ()
     for part in (*parts, *(1 - p for p in parts if p < 1), *halves):
@@ -176,11 +176,9 @@ def _judged(e: Entry, rate: Entry, ledger: Ledger) -> Claim | None:
         if meet(moved, ranges(x.number)):
             why = f"{x.number.text} at {rate.number.text}"
             return e.claim("time", Verdict.HOLDS, why, None)
-    around = [x for nearby in ledger.entries[max(0, e.index - 2) : e.index + 1] for x in nearby]
+    around = ledger.around(e.index, 2)
     counts = [x.number.value for x in around if x.number.whole and x.number.dim == COUNT and x.number.value <= 4096]
-    shares = [
-        x.number.value for near in ledger.entries[max(0, e.index - 3) : e.index + 1] for x in near if x.number.percent
-    ]
+    shares = [x.number.value for x in ledger.around(e.index, 3) if x.number.percent]
     shares += [0.5] if _HALF.search(e.statement.text) else []
     near = [
         x

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from moewright.audit.text.expressions import Node, Operation, evaluate, fold, numbers_in, prefix, suffix, whole
-from moewright.audit.text.numbers import BYTE_RATE, COUNT, Number, Token, in_billions, is_bare, tokens_of
+from moewright.audit.text.numbers import BYTE_RATE, COUNT, MOST_BILLIONS, Number, Token, in_billions, is_bare, tokens_of
 
 #: words behind a bare number that may stand before its "="; anything else there is a name that is given a value
 _NOUNS: Final = re.compile(
@@ -97,7 +97,7 @@ def _billions(tokens: list[Token], parameters: bool) -> list[Token]:
 
 def _may_be_billions(n: Number) -> bool:
     """A bare B that is neither a size of an element nor of so many that a model has fewer billions of parameters."""
-    return is_bare(n) and n.value not in (0.5, 1.0, 2.0, 4.0, 8.0) and n.value < 1e4
+    return is_bare(n) and n.value not in (0.5, 1.0, 2.0, 4.0, 8.0) and n.value < MOST_BILLIONS
 
 
 #: 14 B per parameter
@@ -163,9 +163,9 @@ def _restates(before: Number, node: Node) -> bool:
         things = node.sign == "+" and all(n.whole and n.noun and n.dim == COUNT for n in numbers_in(node))
         if things and before.dim == COUNT and before.factor >= 1e3:
             return False  # 3B (8 routed experts + 1 shared one)
-        quotient = node.sign == "÷" and before.dim == COUNT and before.whole
-        worth = evaluate(node).low if quotient else before.value
-        return not quotient or abs(worth / before.value - 1) < 0.6 if before.value else False  # DP 4 (320/384)
+        if node.sign != "÷" or before.dim != COUNT or not before.whole:
+            return bool(before.value)
+        return abs(evaluate(node).low - before.value) < 0.6 * before.value  # not DP 4 (320/384)
     if node.noun or node.dim != before.dim or node.dim == COUNT or not before.value:
         return False
     ratio = node.value / before.value

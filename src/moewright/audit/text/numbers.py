@@ -322,6 +322,10 @@ def _is_byte(unit: str, n: Number, text: str, end: int) -> bool:
     return unit[0].isspace() or n.value in (0.5, 1.0, 2.0, 4.0) or n.value >= 1e5
 
 
+#: billions of anything that somebody writes with a bare B
+MOST_BILLIONS: Final = 1e4
+
+
 def is_bare(n: Number) -> bool:
     """Whether ``n`` is in bytes by a B without a prefix, which may stand for billions."""
     return n.dim == BYTES and n.factor == 1 and n.text.endswith("B")

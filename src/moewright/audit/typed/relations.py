@@ -10,13 +10,11 @@ from moewright.audit.audit_record import Verdict
 from moewright.audit.judges.equalities import COARSE, FINE, name
 from moewright.audit.judges.figures import unit_of
 from moewright.audit.text.expressions import Node, Value, evaluate, has_sign, numbers_in, with_numbers
-from moewright.audit.text.numbers import BYTES, COUNT, FLOP, Dim, Number, in_billions, is_bare
+from moewright.audit.text.numbers import BYTES, COUNT, FLOP, MOST_BILLIONS, Dim, Number, in_billions, is_bare
 from moewright.units import format_quantity
 
 #: what ~ allows
 LOOSE: Final = 0.02
-#: billions of parameters or tokens that somebody may write with a bare B
-MOST_BILLIONS: Final = 1e4
 #: what rounding may leave of an operand, and of what comes of several
 ROUNDED: Final = 0.015
 WIDEST: Final = 0.03

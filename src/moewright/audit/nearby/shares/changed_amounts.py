@@ -66,8 +66,7 @@ def judge_changed_amounts(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 up, down = bool(_MORE.search(clause)), bool(_LESS.search(clause))
                 if up == down or _CHANGE_ITSELF.search(between):
                     continue
-                near = [x for b in ledger.entries[max(0, index - NEAR) : index + 1] for x in b]
-                claim = _judged(p, e, near, 1 + share if up else 1 - share)
+                claim = _judged(p, e, ledger.around(index, NEAR), 1 + share if up else 1 - share)
                 if claim is not None:
                     yield e, claim
                 break

@@ -8,7 +8,18 @@ from collections.abc import Iterator
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, Range, exactly, is_amount, meet, over, ranges, span_between
+from moewright.audit.nearby.ledger import (
+    Entry,
+    Ledger,
+    Range,
+    exactly,
+    is_amount,
+    meet,
+    over,
+    ranges,
+    rounded,
+    span_between,
+)
 from moewright.audit.text.clauses import ends_range
 from moewright.audit.text.numbers import COUNT
 
@@ -60,7 +71,7 @@ def judge_named_shares(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             wholes = [x for x in larger if x.index <= index and _is_named(x, name)]
             if not wholes:
                 continue
-            said = ((e.number.value - e.number.half, e.number.value + e.number.half),)
+            said = rounded(e.number)
             room = 0.05 if e.number.approx else 2e-3
             mine = ranges(part.number)
             if any(meet(said, _shares(mine, ranges(x.number)), room) for x in larger):
@@ -142,7 +153,7 @@ def judge_above_mean(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             if not n.percent or not above or not i or entries[i - 1].number.percent:
                 continue
             most = entries[i - 1]
-            near = [x for b in ledger.entries[max(0, index - NEAR) : index + 1] for x in b]
+            near = ledger.around(index, NEAR)
             alike = [x for x in near if x is not most and x.number.dim == most.number.dim and not x.number.percent]
             alike = [x for x in alike if x.number.dim != COUNT or x.number.value > 1]
             said = ((1 + n.value - n.half, 1 + n.value + n.half),)

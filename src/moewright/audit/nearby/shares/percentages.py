@@ -18,6 +18,7 @@ from moewright.audit.nearby.ledger import (
     meet,
     over,
     ranges,
+    rounded,
     span_between,
     times,
     words,
@@ -105,7 +106,7 @@ def judge_percent_of(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 continue
             if not _MAKES.match(span_between(s, whole.number, n)) or _OTHER.search(s.text):
                 continue
-            share = _rounded(p.number)
+            share = rounded(p.number)
             got = times(ranges(whole.number), share)
             rest = times(ranges(whole.number), tuple((1 - b, 1 - a) for a, b in share))
             right = p.number.value * whole.number.value
@@ -128,7 +129,7 @@ def judge_factors(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on every product in which a percentage that stands beside it is taken for a plain factor:
     40 × 989 TFLOPS at 40%."""
     for index, entries in enumerate(ledger.entries):
-        around = [x for near in ledger.entries[max(0, index - 1) : index + 1] for x in near]
+        around = ledger.around(index, 1)
         percent = {round(100 * x.number.value, 6) for x in around if x.number.percent}
         keyed = (t.number for t in tokens_of(ledger.statements[index].key) if t.number is not None)
         percent |= {round(100 * n.value, 6) for n in keyed if n.percent}
@@ -246,7 +247,7 @@ def judge_subjects(
             if _ALL.match(behind) and _USED.search(s.text) and not any(p.search(s.text) for p, _ in _SUBJECTS[:2]):
                 rights = model_at(index).get("active", ())
                 counts = [ranges(x.number) for x in ledger.alike(COUNT) if x.number.value >= LARGE]
-                told = any(meet(_rounded(e.number), over(a, b)) for a in counts for b in counts if a is not b)
+                told = any(meet(rounded(e.number), over(a, b)) for a in counts for b in counts if a is not b)
                 if rights and not told and all(abs(e.number.value / r - 1) > _UNUSUAL for r in rights):
                     why = f"a token passes {rights[0]:.1%} of the model's parameters"
                     yield e, e.claim("share", Verdict.WRONG, why, rights[0])
@@ -254,7 +255,7 @@ def judge_subjects(
             topics = [name for pattern, name in _SUBJECTS if pattern.search(before)]
             if len(topics) != 1:
                 continue
-            said = _rounded(e.number)
+            said = rounded(e.number)
             if (_ALL.match(behind) or _ALL_BEFORE.search(before)) and topics[0] in ("experts", "attention"):
                 rights = model_at(index).get(topics[0], ())
                 counts = [ranges(x.number) for x in ledger.alike(COUNT) if x.number.value >= LARGE]
@@ -339,7 +340,7 @@ def _of_previous(e: Entry, entries: list[Entry], i: int, ledger: Ledger) -> Clai
         return None
     if not _FIXED.match(span_between(s, e.number, whole)):
         return None
-    said = _rounded(e.number)
+    said = rounded(e.number)
     near = [x for x in ledger.alike(whole.dim) if e.index - 12 <= x.index < e.index and x.number.value < whole.value]
     if not near or any(meet(said, over(ranges(x.number), ranges(whole))) for x in near):
         return None
@@ -362,7 +363,7 @@ def _is_other(e: Entry, part: Entry) -> bool:
 def _judged(
     e: Entry, part: Entry, entries: list[Entry], i: int, ledger: Ledger, capacity: float | None
 ) -> Claim | None:
-    said = _rounded(e.number)
+    said = rounded(e.number)
     if e.number.approx:
         said = ((0.95 * said[0][0], 1.05 * said[0][1]),)
     mine = ranges(part.number)
@@ -397,11 +398,6 @@ def _fixed(e: Entry, entries: list[Entry], i: int, part: Number) -> Number | Non
     after = entries[i + 1].number
     near = _FIXED.match(span_between(e.statement, e.number, after))
     return after if near and after.dim == part.dim and is_amount(after) else None
-
-
-def _rounded(n: Number) -> tuple[Range, ...]:
-    """What a percentage may be by its last place."""
-    return ((n.value - n.half, n.value + n.half),)
 
 
 def _bytes(value: float) -> Number:
