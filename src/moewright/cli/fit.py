@@ -38,6 +38,7 @@ def fit(
 ) -> None:
     """Does MODEL fit, with how much room for the cache, and how many GPUs does it take?"""
     from moewright.case.file.count_text import read_count
+    from moewright.serving.planner.fit_question import cluster_and_most, fit_case
     from moewright.serving.planner.fitting import fit as fitted
 
     kind_of_report = format_of(as_json, form, output)
@@ -49,11 +50,11 @@ def fit(
         if not 0 < memory_fraction <= 1:
             raise SpecError(f"got {memory_fraction:g}; expected above 0, at most 1", field="--memory-fraction")
         settings["gpu_memory_utilization"] = memory_fraction
-    name, most = _cluster(cluster) if cluster is not None else (None, None)
+    name, most = cluster_and_most(cluster, "--cluster") if cluster is not None else (None, None)
     found = []
     with progress(f"Fitting {model[:60]}"):
         for kind in (name,) if name is not None else USUAL:
-            case, profile = _case(model, kind, settings, kv_cache, drafts)
+            case, profile = fit_case(model, kind, settings, "command line", kv_cache, drafts)
             found.append(fitted(case, profile, tokens, requests, most))
     from moewright.report.serving_pages.fit_page import fit_sections, overview
 
@@ -69,32 +70,3 @@ def fit(
     deliver(
         kind_of_report, output, plain, lambda: fit_sections(found[0]) if name is not None else overview(found), report
     )
-
-
-def _cluster(text: str) -> tuple[str, int | None]:
-    """``h200-hgx:16`` as its name and GPUs."""
-    from moewright.case.file.count_text import read_count
-
-    name, colon, gpus = text.partition(":")
-    return name, read_count(gpus, "--cluster") if colon else None
-
-
-def _case(model: str, cluster: str, settings: dict[str, Any], kv_cache: str | None, drafts: int) -> Any:
-    """The case of one node of ``cluster``, and the engine as it is set."""
-    from dataclasses import replace
-
-    from moewright.case.file.load import case_of
-    from moewright.case.precision import KNOWN_FORMATS, is_format
-    from moewright.serving.engines.deployment import engine_of
-
-    workload: dict[str, Any] = {"kind": "serving", "input": 1, "output": 1, "concurrency": 1, "engine": settings}
-    if drafts:
-        workload["speculative"] = {"drafts": drafts, "acceptance": 0.7}
-    raw = {"model": model, "cluster": cluster, "workload": workload}
-    case = case_of(raw, "command line", weighed=True)
-    if kv_cache is not None:
-        if not is_format(kv_cache):
-            raise SpecError(f"got {kv_cache[:40]!r}; expected one of {KNOWN_FORMATS}", field="--kv-cache")
-        precision = replace(case.model.precision, kv_cache=kv_cache)
-        case = replace(case, model=replace(case.model, precision=precision))
-    return case, engine_of(case)

@@ -71,18 +71,15 @@ class Toolbox:
     ) -> dict[str, Any]:
         """Whether a model fits, with how much room, and how many GPUs it takes."""
         from moewright.case.file.count_text import read_count
-        from moewright.serving.engines.deployment import engine_of
+        from moewright.serving.planner.fit_question import cluster_and_most, fit_case
         from moewright.serving.planner.fitting import fit
 
         check_paths(model, self.root, "model")
-        name, colon, gpus = cluster.partition(":")
+        name, most = cluster_and_most(cluster, "cluster")
         settings = {"name": engine} | ({"version": engine_version} if engine_version else {})
-        work = {"kind": "serving", "input": 1, "output": 1, "concurrency": 1, "engine": settings}
-        raw = {"model": model, "cluster": name, "workload": work}
-        case = case_of(raw, str(self.root / "spec.yaml"), weighed=True)
-        most = read_count(gpus, "cluster") if colon else None
+        case, profile = fit_case(model, name, settings, str(self.root / "spec.yaml"))
         tokens, requests = read_count(context, "context"), read_count(concurrency, "concurrency")
-        return fit(case, engine_of(case), tokens, requests, most).to_dict()
+        return fit(case, profile, tokens, requests, most).to_dict()
 
     def models(self, name: str | None) -> dict[str, Any]:
         """The models of the catalogue, or one explained."""
