@@ -14,6 +14,7 @@ from moewright.audit.judges.assignments import judge_assignments
 from moewright.audit.judges.better import better_of
 from moewright.audit.judges.document_claims import judge_arithmetic, judge_document
 from moewright.audit.judges.places import Given, Place, Said
+from moewright.audit.judges.support import supported
 from moewright.audit.judges.words import View
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.configurations import MOST_CONFIGURATIONS, Configuration, Places, configurations_of
@@ -147,7 +148,7 @@ def _with_tables(
     named = {(c.line, c.claimed, c.text): c for c in judge_references(said, lines)}
     others = [c for c in claims if (c.line, c.claimed, c.text) not in named]
     claims = (*others, *named.values())
-    return tuple(sorted((*claims, *judge_columns(said, claims)), key=lambda c: c.line))
+    return supported(sorted((*claims, *judge_columns(said, claims)), key=lambda c: c.line))
 
 
 def _doubts(doubts: Doubts, setting: Setting, facts: Facts) -> Doubts:

@@ -188,6 +188,8 @@ def admitted(claim: Claim, part: Part, found: Clauses, c: Context, doubts: Doubt
         return claim
     if claim.verdict is Verdict.WRONG and _by_thousands(part, claim) and not _in_text(part, claim, c):
         return claim
+    if claim.verdict is Verdict.WRONG and claim.computed and abs(n.value - claim.computed) <= n.half:
+        return not_checked(claim, "it is told in so few digits that it may be rounded")
     if claim.verdict is Verdict.WRONG and claim.computed and _beside(n, claim.computed, found):
         return not_checked(claim, "the right value stands beside it, and it may be of something else")
     if not part.statement.key and part.statement.value.lstrip().startswith(("=", "≈")):
@@ -262,6 +264,10 @@ def not_checked(claim: Claim, reason: str) -> Claim:
     return replace(claim, verdict=Verdict.NOT_CHECKED, why=f"{reason}{beside}")
 
 
+_REST: Final = re.compile(
+    r"\b(?:other|remaining|rest of the|übrigen|restlichen|autres)\s*[~≈]?$|其余的?\s*$", re.IGNORECASE
+)
+_SO_MANY_GPUS: Final = re.compile(r"\(\d+ (?:\w+ )?(?:GPUs|cards|Karten|NPUs|卡)\)|\d\s?卡|\bbox\b|整机", re.IGNORECASE)
 _SYMBOL: Final = re.compile(r"(?<![\w.])([A-Za-z])\s?=\s?(\d+)\b(?![.,]\d)")
 
 
@@ -292,13 +298,18 @@ def _in_text(part: Part, claim: Claim, c: Context) -> str:
         return "it is an end of a range"
     if after.startswith("+") and not after[1:2].strip().isdigit():
         return "it is a lower end, without an upper one"
+    if _REST.search(before[-40:]):
+        return "it is of the rest of something"
     if re.search(r"\d[\w.,]*\s*(?:of|von)\s*$", before):
         return "it is what another figure is a part of"
+    if part.meaning is not None and "gpu" not in part.meaning.explicit and _SO_MANY_GPUS.search(s.column or s.key):
+        return "it is of so many GPUs"
     if n.dim == BYTES and _ROOM.search(before):
         return "it is the room that something is said to fit in"
     if before.rstrip()[-1:] in tuple("<>≤≥"):
         return "it is a limit"
-    if s.column and PARAMETERS.search(s.column) and not _OF_ALL.search(s.row):
+    counted = part.meaning is not None and part.meaning.name == "count.parameters" and s.kind == "cell"
+    if s.column and (PARAMETERS.search(s.column) or counted) and not _OF_ALL.search(s.row):
         return f"it is of {s.row[:40]!r}, a part of the model"
     of_gpu = claim.verdict is Verdict.IMPOSSIBLE and "per GPU" in claim.quantity
     if of_gpu and "gpu" not in scopes_named(f"{part.figure.words} | {s.key}"):

@@ -97,7 +97,7 @@ def _formats(texts: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def judge_arithmetic(said: Iterable[tuple[Statement, Clauses]]) -> list[Claim]:
     """Arithmetic alone, where no premise of a strategy is known."""
-    return [c for s, found in said for c in _arithmetic(s, found.equalities, lambda n: None, lambda n: False)]
+    return [c for s, found in said for c in _arithmetic(s, found.equalities, lambda n: None, lambda n: n.whole)]
 
 
 def _of_place(said: list[Said], formats: tuple[tuple[str, ...], tuple[str, ...]], others: str) -> list[Claim]:
@@ -139,12 +139,21 @@ def _of_place(said: list[Said], formats: tuple[tuple[str, ...], tuple[str, ...]]
                 mine.append(admitted(claim, p, x.clauses, context, place.doubts))
         # a list may leave parts out that its total, which is right, has in it
         right = any(c.verdict is Verdict.HOLDS and "." in c.quantity for c in mine)
+        mine = [_as_sum(c, sums.get((s.line, s.text), ())) for c in mine]
         mine += [c for c in sums.get((s.line, s.text), ()) if not (right and c.verdict is not Verdict.HOLDS)]
         if s.kind != "heading":
             mine += judge_words(s, place.view, place.doubts)
             mine += judge_exactly(s, mine)
         claims += dict.fromkeys(mine)
     return [_named(c, place) for c in _once(claims, len(setting.case.model.layers))]
+
+
+def _as_sum(claim: Claim, sums: Sequence[Claim]) -> Claim:
+    """``claim`` without its verdict, where the planner has something else and the figure is the sum of its list."""
+    right = any(c.verdict is Verdict.HOLDS and c.claimed == claim.claimed for c in sums)
+    if not right or claim.verdict is not Verdict.WRONG or "." not in claim.quantity:
+        return claim
+    return not_checked(claim, "it is the sum of what stands above it, which is judged there")
 
 
 def _once(claims: list[Claim], layers: int) -> list[Claim]:

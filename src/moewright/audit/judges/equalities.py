@@ -70,6 +70,8 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
     counted = any(n.noun for n in numbers_in(e.left)) and all(n.dim == COUNT for n in numbers_in(e.left))
     if counted and _ARROW.search(e.text) and all(n.dim != COUNT for n in numbers_in(e.right)):
         return None  # 1/16 of the weights → 7 ms: what follows, and no equality
+    if "dimension" in outcome.why and re.match(r"(?:a|per|je|pro|/) ?byte", list(numbers_in(e.right))[-1].noun, re.I):
+        return None  # FLOPs a byte
     if "dimension" in outcome.why and isinstance(e.left, Number):
         return None  # 1.1 TFLOP; a peak of about 312 TFLOPS
     last = next(numbers_in(e.right)) if isinstance(e.right, Number) else None
@@ -90,7 +92,11 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
         nearer = "dimension" in outcome.why or _distance(again) < _distance(outcome)
         if "dimension" not in again.why and nearer:
             outcome = again
-    if _reads_otherwise(e, outcome) or _beyond_slips(e, outcome):
+    if (other := _counts_in_binary(e)) is not None:
+        again = _evaluated(other, dim_of, exact)
+        if again is not None and again.verdict is Verdict.HOLDS:
+            return replace(again, why=f"{again.why}, with {BINARY_COUNTS}")
+    if _is_name(e, outcome) or _reads_otherwise(e, outcome) or _beyond_slips(e, outcome):
         return None
     if isinstance(e.right, Operation):  # 46.7B / 32 ≈ 1.5B × 2 bytes = …: what it leads to goes on
         first = replace(e, right=next(numbers_in(e.right)))
@@ -141,6 +147,13 @@ def _reads_otherwise(e: Equality, o: Outcome) -> bool:
     return arrow and bare and has_sign(e.left, "÷") and 0 < o.computed < 1 <= o.claimed
 
 
+def _is_name(e: Equality, o: Outcome) -> bool:
+    """Whether the lone whole number on the left rather ends the name of what the right side is: the share at batch 30 =
+    1 - (120/128)^30."""
+    alone = isinstance(e.left, Number) and e.left.whole and not e.left.noun and isinstance(e.right, Operation)
+    return alone and "dimension" not in o.why and _distance(o) > NEAR
+
+
 #: how far off a slip makes a result: a prefix or two
 MOST_SLIP: Final = 1100.0
 
@@ -178,6 +191,29 @@ def _in_binary(e: Equality) -> Equality | None:
 
     other = replace(e, left=with_numbers(e.left, binary))
     return other if other.left != e.left else None
+
+
+#: significant digits by which powers of 1024 are told from those of 1000
+TELLING: Final = 3
+#: the convention of those who count parameters as bytes are counted
+BINARY_COUNTS: Final = "K, M and B of counts as powers of 1024"
+
+
+def _counts_in_binary(e: Equality) -> Equality | None:
+    """``e`` with the prefixes of all its counts as powers of 1024: 151936 × 1024 = 148.375 M; None where its result
+    has too few digits to tell."""
+    result = next(numbers_in(e.right))
+    told = len(re.sub(r"\D", "", result.text).strip("0"))
+    numbers = (*numbers_in(e.left), *numbers_in(e.right))
+    if told < TELLING or result.approx or any(n.dim != COUNT or n.percent for n in numbers):
+        return None
+
+    def binary(n: Number) -> Number:
+        more = {1e3: 1.024, 1e6: 1.024**2, 1e9: 1.024**3}.get(n.factor, 1.0)
+        return replace(n, value=n.value * more, binary=n.value * more, half=n.half * more)
+
+    other = replace(e, left=with_numbers(e.left, binary), right=with_numbers(e.right, binary))
+    return other if (other.left, other.right) != (e.left, e.right) else None
 
 
 def _in_bytes(e: Equality) -> Equality | None:

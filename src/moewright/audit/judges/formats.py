@@ -10,7 +10,7 @@ from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.judges.sums import Part
 from moewright.audit.reading.standing import standing_of
 from moewright.audit.reading.wordings import DENSE_FORMATS, FORMAT
-from moewright.audit.text.numbers import BYTES
+from moewright.audit.text.numbers import BYTES, COUNT, Number
 from moewright.case.precision import element_bytes
 from moewright.units import format_bytes
 
@@ -21,12 +21,14 @@ _PART: Final = re.compile(
     r"expert|routed|shared|dense|attention|embed|router|专家|路由|共享|稠密|注意力|嵌入|dicht|geteilt|Einbettung",
     re.IGNORECASE,
 )
+#: parameters of a GPU, at least
+LEAST: Final = 1e7
 #: bytes of an element with all its states
 WIDEST: Final = 20
 #: what else a line may speak of, or what divides the one and not the other
 _OTHERWISE: Final = re.compile(
-    r"shard|zero|fsdp|distribut|offload|÷|/ ?(?:dp|\d)|per layer|per expert|optim|adam|moment|master|buffer|accumul|"
-    r"切分|优化",
+    r"shard|zero|fsdp|distribut|offload|÷|/ ?(?:dp|\d)|per layer|per expert|optim|adam|moment|master|buffer|"
+    r"accumulation steps|切分|优化",
     re.IGNORECASE,
 )
 
@@ -34,6 +36,7 @@ _OTHERWISE: Final = re.compile(
 def judge_formats(parts: Sequence[Part]) -> Iterator[Claim]:
     """A verdict for the bytes of gradients that stand in a list with the bytes of the weights of the same part of the
     model, where both name a format."""
+    counts = [p.figure.number for p in parts if p.figure.number.dim == COUNT and p.figure.number.value >= LEAST]
     weights: dict[tuple[int, tuple[str, ...], str, frozenset[str]], tuple[Part, str]] = {}
     for p in parts:
         of = frozenset(m.lower() for m in _PART.findall(p.statement.key))
@@ -43,7 +46,7 @@ def judge_formats(parts: Sequence[Part]) -> Iterator[Claim]:
             continue
         if _GRADIENTS.search(p.statement.key):
             if place in weights:
-                yield _judged(*weights[place], p, form)
+                yield _judged(*weights[place], p, form, counts)
         elif _WEIGHTS.search(p.statement.key):
             weights.setdefault(place, (p, form))
 
@@ -65,10 +68,21 @@ def _format_of(p: Part) -> str:
     return DENSE_FORMATS.get(name, name)
 
 
-def _judged(weights: Part, of: str, gradients: Part, form: str) -> Claim:
+def _judged(weights: Part, of: str, gradients: Part, form: str, counts: Sequence[Number]) -> Claim:
+    """The verdict on the gradients; on the weights, where a number of parameters makes the gradients alone right."""
     w, g, s = weights.figure.number, gradients.figure.number, gradients.statement
     ratio = element_bytes(form) / element_bytes(of)
     right = w.value * ratio
+
+    def makes(n: Number, size: float) -> bool:
+        return any(abs(c.value * size - n.value) <= n.half + c.half * size for c in counts)
+
+    if makes(g, element_bytes(form)) and not makes(w, element_bytes(of)) and abs(g.value / right - 1) > 0.02:
+        t, right = weights.statement, g.value / ratio
+        why = f"line {s.line} has {g.text} of gradients in {form}; weights of the same parameters in {of} take "
+        at = t.line_of(w.at)
+        why += format_bytes(right)
+        return Claim(at, t.text, "memory.weights", Verdict.WRONG, why, w.value, right, unit="bytes")
     room = g.half + w.half * ratio + (0.05 * right if g.approx or w.approx else 0.0)
     holds = abs(g.value - right) <= room * (1 + 1e-9)
     told = f"line {weights.statement.line} has {w.text} of weights in {of}; gradients of the same parameters in {form}"

@@ -149,13 +149,25 @@ def _of_each(e: Entry, entries: list[Entry], ledger: Ledger) -> Claim | None:
             continue
         count = counts[-1].number
         whole = x.number.value * count.value
-        both = abs(n.value / whole / 2 - 1) <= n.slack + x.number.slack
+        both = abs(n.value / whole / 2 - 1) <= n.slack + x.number.slack or _of_several(e, x, count.value, ledger)
         astray = slip(n.value / whole, n.slack + x.number.slack + 1e-3).startswith(("1000 ", "1024 "))
         if not (0.4 < n.value / whole < 2.5 or astray) or both or (x.index == e.index and x.number.at > count.at):
             return None
         why = f"{count.text.strip()} × {x.number.text} is {format_quantity(whole, NAMES.get(n.dim, ''))}"
         return e.claim("derivation", Verdict.WRONG, why, whole)
     return None
+
+
+def _of_several(e: Entry, x: Entry, count: float, ledger: Ledger) -> bool:
+    """Whether ``e`` is ``count`` times what ``x`` and another figure just before are together."""
+    others = [y for y in ledger.before(e.index, 4) if y.number.dim == x.number.dim and y is not x]
+    said = ranges(e.number)
+    return any(
+        meet(said, ((count * (a[0] + b[0]), count * (a[1] + b[1])),))
+        for y in others
+        for a in ranges(x.number)
+        for b in ranges(y.number)
+    )
 
 
 def _no_sum(e: Entry, entries: list[Entry]) -> Claim | None:

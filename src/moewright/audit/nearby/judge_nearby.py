@@ -12,23 +12,19 @@ from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.judges.figures import Context, matches
 from moewright.audit.judges.places import Said
 from moewright.audit.nearby.derivations import judge_derivations, judge_token_bytes
-from moewright.audit.nearby.element_sizes import (
-    judge_cell_products,
-    judge_element_sizes,
-    judge_formats_of_elements,
-    judge_model_bytes,
-    judge_named_sizes,
-    judge_token_work,
-)
 from moewright.audit.nearby.exchanges import judge_exchanges, judge_steps
+from moewright.audit.nearby.extents.cluster_rates import judge_cluster_rates
+from moewright.audit.nearby.extents.extent_pairs import judge_extents
+from moewright.audit.nearby.extents.multiples import judge_multiples
+from moewright.audit.nearby.extents.per_gpu_rates import judge_per_gpu_amounts, judge_per_gpu_rates
 from moewright.audit.nearby.labelled_options import judge_labelled_options
 from moewright.audit.nearby.ledger import Entry, Ledger
+from moewright.audit.nearby.misprints import judge_misprints
 from moewright.audit.nearby.model_slips import ONE_LAYER, judge_model_slips
-from moewright.audit.nearby.multiples import judge_multiples
-from moewright.audit.nearby.part_bytes import judge_part_bytes, judge_part_parameters
-from moewright.audit.nearby.per_gpu_rates import judge_per_gpu_amounts, judge_per_gpu_rates
 from moewright.audit.nearby.sequences import judge_changes, judge_more, judge_sequences
+from moewright.audit.nearby.shares.active_parameters import judge_active_share, judge_active_total
 from moewright.audit.nearby.shares.changed_amounts import judge_changed_amounts, judge_gains
+from moewright.audit.nearby.shares.fractions import judge_fractions
 from moewright.audit.nearby.shares.named_shares import judge_above_mean, judge_named_shares
 from moewright.audit.nearby.shares.percentages import (
     judge_factors,
@@ -37,12 +33,31 @@ from moewright.audit.nearby.shares.percentages import (
     judge_shares,
     judge_subjects,
 )
-from moewright.audit.nearby.split_counts import judge_expert_grids, judge_groups, judge_groups_of, judge_split_counts
+from moewright.audit.nearby.sibling_times import judge_sibling_times
+from moewright.audit.nearby.sizes.element_sizes import (
+    judge_cell_products,
+    judge_element_sizes,
+    judge_formats_of_elements,
+    judge_model_bytes,
+    judge_named_sizes,
+    judge_token_work,
+)
+from moewright.audit.nearby.sizes.part_bytes import judge_part_bytes, judge_part_parameters
+from moewright.audit.nearby.sizes.state_sizes import judge_state_sizes
+from moewright.audit.nearby.splits.expert_tokens import judge_expert_tokens
+from moewright.audit.nearby.splits.group_counts import judge_group_counts
+from moewright.audit.nearby.splits.split_counts import (
+    judge_expert_grids,
+    judge_groups,
+    judge_groups_of,
+    judge_split_counts,
+)
+from moewright.audit.nearby.step_rates import judge_step_rates
 from moewright.audit.nearby.transfers import judge_transfers
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.meaning import meaning_of, topics_named
 from moewright.audit.reading.standing import standing_of
-from moewright.audit.tables.derivation_cells import judge_derivation_cells
+from moewright.audit.tables.derivation_cells import judge_derivation_cells, judge_named_products
 from moewright.audit.tables.option_tables import judge_meshes, judge_option_tables
 from moewright.audit.tables.per_node_rows import judge_per_node
 from moewright.audit.tables.total_rows import judge_parameter_totals, judge_sum_rows
@@ -74,15 +89,25 @@ _ALONE: Final = (
     judge_derivation_cells,
     judge_sum_rows,
     judge_per_node,
+    judge_misprints,
+    judge_active_share,
+    judge_active_total,
+    judge_state_sizes,
+    judge_step_rates,
+    judge_sibling_times,
+    judge_fractions,
+    judge_named_products,
 )
 _WITH_FACTS: Final = (
     judge_multiples,
+    judge_extents,
+    judge_expert_tokens,
     judge_split_counts,
     judge_token_work,
     judge_parameter_totals,
     judge_labelled_options,
 )
-_WITH_GPUS: Final = (judge_expert_grids, judge_meshes)
+_WITH_GPUS: Final = (judge_expert_grids, judge_meshes, judge_group_counts, judge_cluster_rates)
 
 
 def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:

@@ -21,6 +21,8 @@ ABOUT: Final = 0.05
 COARSE: Final = 0.1
 #: a count that is a figure, of parameters or tokens, and no number of things
 LARGE: Final = 1e6
+#: digits by which two figures are told apart
+TELLING: Final = 3
 #: cells of a row that are looked at, before one and behind it
 MOST_ACROSS: Final = (12, 11)
 #: figures of one dimension that are looked at
@@ -222,6 +224,26 @@ def digits(n: Number) -> int:
     found = re.search(r"[\d,]*\.?\d+", n.text)
     text = (found[0] if found else "").replace(",", "")
     return len(text.replace(".", "").lstrip("0")) if "." in text else len(text.strip("0"))
+
+
+def misprint(n: Number, right: float) -> bool:
+    """Whether ``n`` is what ``right`` is, rounded alike, with two of its digits in each other's place: neighbours, or,
+    where there are more than three digits, any two."""
+    found = re.search(r"\d[\d,]*(?:\.\d+)?", n.text)
+    if found is None or not n.factor:
+        return False
+    text = found[0].replace(",", "")
+    places = len(text.partition(".")[2])
+    scale = n.value / float(text) if float(text) else 0.0
+    meant = f"{right / scale:.{places}f}" if scale else ""
+    if len(text.replace(".", "").lstrip("0")) < TELLING or len(meant) != len(text):
+        return False
+    apart = [i for i in range(len(text)) if text[i] != meant[i]]
+    if len(apart) != 2:
+        return False
+    i, j = apart
+    near = text[i + 1 : j] in ("", ".") or len(text.replace(".", "")) > TELLING
+    return near and text[i] == meant[j] and text[j] == meant[i]
 
 
 def span_between(s: Statement, first: Number, second: Number) -> str:

@@ -207,6 +207,8 @@ def _sent(e: Entry, facts: Facts, ledger: Ledger) -> Claim | None:
     factors = [n.value for n in e.figure.formula if n.dim == COUNT]
     if e.figure.formula and (hidden not in factors or moe.top_k in factors):
         return None
+    if any(x in factors for x in _copies(ledger, moe.top_k, e.index)):
+        return None  # 65,536 × 2048 × 2 B, which are 8,192 × 8 copies
     beside = [*ledger.entries[e.index], *ledger.titles(e)]
     here = [x.number.value for x in beside if x.number.whole and x.number.value > 1]
     tokens = [1.0, *(t for t in here if t not in (hidden, moe.top_k))]
@@ -232,6 +234,17 @@ def _sent(e: Entry, facts: Facts, ledger: Ledger) -> Claim | None:
             told = f"one copy of {'a token' if t == 1 else f'{t:,.0f} tokens'}; top {moe.top_k} makes"
             return _wrong(e, f"{told} {format_quantity(right, 'bytes')}", right)
     return None
+
+
+_COPIES: Final = re.compile(r"^[ -]?(?:\w+[ -])?(?:copies|assignments|slots|rows)\b|^\s?(?:份|个)?副本", re.IGNORECASE)
+
+
+def _copies(ledger: Ledger, top_k: int, index: int) -> set[float]:
+    """Numbers of tokens of the document that count one for each of their experts already, near statement ``index``."""
+    near = ledger.around(index, 6)
+    counts = [x for x in near if x.number.dim == COUNT]
+    made = {x.number.value for x in counts if any(n.value == top_k for n in x.figure.formula)}
+    return made | {x.number.value for x in counts if _COPIES.match(x.behind)}
 
 
 def _elements(e: Entry) -> tuple[float, ...]:

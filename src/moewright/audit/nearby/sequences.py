@@ -22,7 +22,8 @@ _CONTEXT: Final = re.compile(
 _TOKEN: Final = re.compile(r"^[ -]?(?:tokens?|Token)\b|^\s?个?\s?token", re.IGNORECASE)
 _APART: Final = re.compile(
     r"\bwe (?:run|serve|use|set)\b|\bwir (?:fahren|nehmen)\b|"
-    r"would|could|instead|\bif\b|at most|limit|plan|cap\b|batch|target|per second|/s|höchstens|würde|最多|上限|计划",
+    r"would|could|instead|\bneeds?\b|\btakes?\b|需要|占|braucht|ben(?:ö|oe)tigt|\bif\b|at most|limit|plan|cap\b|"
+    r"batch|target|per second|/s|höchstens|würde|最多|上限|计划",
     re.IGNORECASE,
 )
 

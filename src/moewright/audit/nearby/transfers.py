@@ -140,8 +140,10 @@ def _rate(entries: list[Entry], i: int) -> Entry | None:
     joined = rate is first and re.fullmatch(
         r"\s*(?:per GPU|per card|je GPU)?\s*[:=→]\s*[~≈]?", span_between(s, first.number, second.number)
     )
+    takes = rate is first and _TAKES.fullmatch(span_between(s, first.number, second.number))
     if (
         not joined
+        and not takes
         and not _AT.search(before)
         and not (rate is first and _REACHED.search(re.split(r"[;.](?!\d)", before)[-1]))
     ):
@@ -150,6 +152,14 @@ def _rate(entries: list[Entry], i: int) -> Entry | None:
     if re.search(r"[;|]|\d", between) or len(between) > 60:
         return None
     return rate if {w.lower() for w in words(between)} <= _LINK else None
+
+
+#: nothing but a verb between a rate and the time that something takes at it
+_TAKES: Final = re.compile(
+    r"\s*(?:需要?|用时|耗时|约|takes?|took|needs?|dauert|braucht|prend|tarda|that is|"
+    r"are|is|das sind|soit|also|hence)\s*[~≈]?\s*",
+    re.I,
+)
 
 
 def _work(e: Entry) -> Dim | None:
@@ -207,7 +217,8 @@ def _judged(e: Entry, rate: Entry, ledger: Ledger) -> Claim | None:
     beside_it = [y for y in near if y.index == x.index]
     only = len(beside_it) == 1
     found = slip(ratio, room)
-    joined = rate.number.at < e.number.at and not span_between(e.statement, rate.number, e.number).strip(" :=→")
+    behind = span_between(e.statement, rate.number, e.number) if rate.number.at < e.number.at else "-"
+    joined = not behind.strip(" :=→") or bool(_TAKES.fullmatch(behind))
     sentence = x.number.at < rate.number.at and not _SIGN.search(span_between(e.statement, x.number, rate.number))
     told = joined and sentence and [y for y in beside_it if y.figure.role != "operand"] == [x]
     most = MOST_ASTRAY if told else 5.0

@@ -33,6 +33,13 @@ def count(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
         whole = parameters_by_kind(model)[kind]
         fields = MODEL if kind == "attention" else EXPERT
         readings = [(float(layer), f"{kind} of a layer"), (float(whole), f"{kind} of all layers")]
+        if "gpu" in scope:
+            if plan is None or kind not in ("experts", "attention"):
+                return
+            s = plan.strategy
+            ranks = s.experts.ep * s.experts.tp if kind == "experts" else s.attention.tp
+            of = f"over {'ep ' + str(s.experts.ep) if kind == 'experts' else 'tp ' + str(s.attention.tp)}"
+            readings = [(v / ranks / pp, f"{how} {of}") for (v, how), pp in zip(readings, (1, s.pp), strict=True)]
         for value, how in readings if "layer" in scope else reversed(readings):
             yield Reading(value, how, fields)
 

@@ -11,7 +11,8 @@ from typing import Final
 
 from moewright.audit.reading.premises import Premise, catalogued, catalogued_names
 from moewright.audit.reading.wordings import COMPILED, DERIVED, PER_GPU
-from moewright.audit.text.document import PLAIN, Document, Statement
+from moewright.audit.text.column_units import PLAIN
+from moewright.audit.text.document import Document, Statement
 from moewright.audit.text.numbers import COUNT, tokens_of
 
 #: configurations of a document that are priced; what stands under further ones is not judged

@@ -59,6 +59,10 @@ def _several_parts(key: str) -> bool:
     )
 
 
+#: quantities of experts, and what is of those that every token passes
+_OF_EXPERTS: Final = ("count.experts", "compute.experts", "memory.experts")
+_SHARED: Final = re.compile(r"shared|共享|gemeinsam|geteilt|partagé|compartid", re.IGNORECASE)
+_ROUTED: Final = re.compile(r"routed|路由|geroutet|routé|enrutad", re.IGNORECASE)
 #: what has more bytes than are written without a prefix
 _HEAVY: Final = ("memory.weights", "memory.total", "memory.experts", "memory.attention")
 #: weights and cache, together
@@ -94,7 +98,7 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
         topic = {"bytes": "memory.total", "flops": "compute.total"}[kind]
     if topic == "count.heads" and re.search(r"\bKV\b|key[-/ ]value", f"{own} {s.key}", re.IGNORECASE):
         return None
-    if topic == "count.experts" and re.search(r"shared|共享|gemeinsam|geteilt", f"{own} {s.key}", re.IGNORECASE):
+    if topic in _OF_EXPERTS and _SHARED.search(f"{own} {s.key}") and not _ROUTED.search(f"{own} {s.key}"):
         return None
     if topic is None or (topic == "count.experts" and "token" in _scopes_in(f"{own} {s.key} {figure.number.noun}")):
         return None  # experts of a token are no experts of anything else
@@ -220,7 +224,7 @@ def _scopes(topic: str, figure: Figure, s: Statement, near: str) -> tuple[Scope,
     where a formula is given that counts no layers."""
     explicit = _explicit(near, topic)
     above = _explicit(" | ".join(s.path[-2:]), topic) & {"gpu", "layer", "token"}
-    if not topic.startswith(("communication", "memory.kv")):
+    if not topic.startswith(("communication", "memory.kv", "compute")):
         above -= {"token"}
     whole = bool(_SPLIT_OFF.search(s.value)) and "gpu" not in explicit and not figure.remark
     if "expert" in explicit:

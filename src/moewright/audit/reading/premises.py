@@ -254,6 +254,10 @@ def _fits(n: Number, dims: tuple[Dim, ...]) -> bool:
     return n.dim in dims and (n.dim != FLOP or n.either)
 
 
+#: ranks that a parallel size may have
+MOST_RANKS: Final = 1 << 16
+
+
 def _valued(field: str, n: Number | None, s: Statement) -> Iterator[Premise]:
     if n is None:
         return
@@ -266,6 +270,8 @@ def _valued(field: str, n: Number | None, s: Statement) -> Iterator[Premise]:
     if not share and n.dim == COUNT:
         if n.percent or value != int(value) or not value or (field.startswith("model.") and n.factor >= 1e6):
             return
+        if field.startswith("strategy.") and value > MOST_RANKS:
+            return  # data parallel, 13B: the model's size
         value = int(value)
     if field == "cluster.device.memory" and value < 4e9:
         return
@@ -447,7 +453,8 @@ def _words(s: Statement) -> Iterator[Premise]:
     plain = r"two matri|2 matri|\bgelu\b|not gated|ungated|non-gated|(?<!gate, )up and down|two-matrix|两个矩阵|无门控"
     if re.search(plain, low) and not re.search(r"embed|vocab|head\b|gate,? (?:and )?up|einbettung|词表|嵌入", low):
         yield Premise("model.experts.gated", False, s.line, s.text)
-    if re.search(r"non-?causal|bidirectional|full mask|not causal|双向", low):
+    links = re.search(r"b/s|bandwidth|link\b|pcie|reduce|带宽|通信|传输", low)
+    if re.search(r"non-?causal|bidirectional|full mask|not causal|双向", low) and not links:
         yield Premise("workload.causal", False, s.line, s.text)
     elif re.search(r"\bcausal|autoregressive|因果", low):
         yield Premise("workload.causal", True, s.line, s.text)
@@ -473,10 +480,19 @@ def _words(s: Statement) -> Iterator[Premise]:
     yield from _catalogued(s)
 
 
+#: a sentence on several models, of which the document's may be none
+_COMPARED: Final = re.compile(
+    r"(?:DeepSeek|Kimi|Mixtral|Qwen|GLM|gpt-oss|Llama|MiniMax)\S*(?: \S+){0,2} (?:and|or|vs\.?|versus|und|oder|like) "
+    r"(?:DeepSeek|Kimi|Mixtral|Qwen|GLM|gpt-oss|Llama|MiniMax)",
+    re.IGNORECASE,
+)
+
+
 def _catalogued(s: Statement) -> Iterator[Premise]:
     """Models and devices of the catalogue, by name."""
+    compared = s.kind == "prose" and bool(_COMPARED.search(s.text))
     for model, device in catalogued_names(s.text[:1000]):
-        if model:
+        if model and not compared:
             yield Premise("model.name", model, s.line, s.text)
         if device:
             yield Premise("cluster.device.name", device, s.line, s.text)

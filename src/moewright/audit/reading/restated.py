@@ -68,6 +68,7 @@ def judge_premises(premises: list[Premise], setting: Setting) -> Iterator[Claim]
                 sure = not several and (
                     _is_of_named(p, setting) if p.keyed else _says_of_named(p, setting.case.model.name, right)
                 )
+                sure |= not several and _has_query_heads(p, known)
                 verdict = Verdict.WRONG if sure else Verdict.NOT_CHECKED
                 why += "" if verdict is Verdict.WRONG else "; this may be of a part, or of another model"
                 yield Claim(p.line, p.text, f"premise {p.field}", verdict, why, p.value, right, unit=unit)
@@ -81,9 +82,26 @@ def judge_premises(premises: list[Premise], setting: Setting) -> Iterator[Claim]
             yield Claim(p.line, p.text, f"premise {p.field}", verdict, why, p.value, first.value, unit=unit)
 
 
+_CACHE_PRODUCT: Final = re.compile(
+    r"\b2\s*(?:\([^)]*\)\s*)?[×x*·]\s*(\d+)\s*(?:kv|key[/-]value)[ -_]?(?:heads?|h)\b\s*[×x*·]", re.IGNORECASE
+)
+
+
+def _has_query_heads(p: Premise, known: dict[str, Any]) -> bool:
+    """Whether a product for the cache has the named model's query heads where it names those of keys and values."""
+    m = _CACHE_PRODUCT.search(p.text) if p.field == "model.attention.kv_heads" else None
+    return m is not None and int(m[1]) == p.value == known.get("model.attention.heads")
+
+
 def _is_of_named(p: Premise, setting: Setting) -> bool:
     """Whether a size stands where the model is named: under its heading, or in the same list or table."""
     name = setting.given.get("model.name")
+    above = models_named(" | ".join(p.path[1:])) if name is not None and not setting.from_spec else set()
+    if above and not any(is_model(x, setting.case.model.name) for x in above):
+        return False  # under the heading of another model
+    counted = re.match(r"\D*(\d+)\s*\(([^()]*\d[^()]*\+[^()]*\d[^()]*)\)", p.text.partition(":")[2])
+    if counted and sum(map(int, re.findall(r"(?<![\w-])\d+(?![\w-])", counted[2]))) == int(counted[1]):
+        return False  # 108 (48 Mamba-2 + 48 MoE + 12 attention): layers are counted otherwise
     if setting.from_spec or name is None or name.where is None or p.where is None:
         return True
     return name.where.kind == "heading" or name.where.group == p.where.group or name.line <= _TITLE

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger
-from moewright.audit.text.numbers import COUNT
+from moewright.audit.nearby.ledger import Entry, Ledger, is_amount, meet, ranges, slip
+from moewright.audit.text.expressions import Operation, evaluate, fold, numbers_in, whole
+from moewright.audit.text.numbers import COUNT, NAMES, tokens_of
+from moewright.units import format_quantity
 
 _TITLE: Final = re.compile(
     r"^(?:derivation|how|formula|calculation|computation|why|derived|Cálculo|Rechnung|Herleitung|Rechenweg|计算(?:过程)?|推导|公式|来源)",
@@ -41,6 +43,33 @@ def judge_derivation_cells(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 yield e, e.claim("arithmetic", Verdict.HOLDS, told[:80], right)
             elif held >= FEWEST:
                 yield e, e.claim("arithmetic", Verdict.WRONG, f"{told[:80]} is {right:,}", right)
+
+
+#: the end of a row's name that may be what its amount is worked out by
+_TAIL: Final = re.compile(r"(?:[,:]\s|\()(?P<tail>[^,:()]*\d[^,:()]*[×x*·/÷][^,:()]*\d[^()]*?)\)?$")
+#: how many times a product may be off, other than by the unit
+FAR: Final = 10.0
+
+
+def judge_named_products(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on the one amount of a row whose name ends with the product that it is worked out by: payload,
+    96 x 2560 x 2 B."""
+    for index, entries in enumerate(ledger.entries):
+        s = ledger.statements[index]
+        m = _TAIL.search(s.row) if s.kind == "cell" and len(entries) == 1 else None
+        node = whole(fold(tokens_of(m["tail"]))) if m is not None else None
+        if node is None or not isinstance(node, Operation) or not is_amount(entries[0].number):
+            continue
+        e, product = entries[0], evaluate(node)
+        if e.number.dim not in product.dims or not 0 < product.low < float("inf") or e.number.approx:
+            continue
+        loose = sum(n.slack for n in numbers_in(node) if not n.whole)
+        told = m["tail"].strip() if m is not None else ""
+        why = f"{told[:80]} is {format_quantity(product.low, NAMES[e.number.dim])}"
+        if meet(ranges(e.number), ((product.low * (1 - loose), product.high * (1 + loose)),)):
+            yield e, e.claim("arithmetic", Verdict.HOLDS, why, product.low)
+        elif 1 / FAR < e.number.value / product.low < FAR or slip(e.number.value / product.low, 0.01 + loose):
+            yield e, e.claim("arithmetic", Verdict.WRONG, why, product.low)
 
 
 def _worked_out(text: str) -> int | None:

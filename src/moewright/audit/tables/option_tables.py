@@ -9,9 +9,9 @@ from math import prod
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.element_sizes import ELEMENT_BYTES
 from moewright.audit.nearby.ledger import Entry, Ledger, exactly, meet, of_bytes, ranges
 from moewright.audit.nearby.model_slips import FactsAt
+from moewright.audit.nearby.sizes.element_sizes import ELEMENT_BYTES
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.tables.table_options import Option, columns_of, options_of
 from moewright.audit.text.numbers import BYTES, COUNT
@@ -30,6 +30,9 @@ _KV_HEADS: Final = re.compile(rf"KV[ -]?(?:heads?|k(?:ö|oe)pfe).*{_GPU}|每卡\
 _OF_EXPERTS: Final = re.compile(
     rf"(?:experts?|Experten)\b.*{_GPU}|experts? / GPU|(?:每|单)卡.*专家|(?:experts?|Experten) on (?:each|a) GPU",
     re.IGNORECASE,
+)
+_SLOTS: Final = re.compile(
+    rf"slots?\b.*{_GPU}|(?:physical|experts?)\b.*{_GPU}|slots? / GPU|每卡.*(?:槽|物理专家)", re.IGNORECASE
 )
 _LAYERS: Final = re.compile(
     rf"^(?:layers|Schichten) ?(?:{_GPU}|per (?:pipeline )?stage|je Stufe)|每(?:卡|级|阶段)层数", re.IGNORECASE
@@ -156,6 +159,9 @@ def _of_gpu(e: Entry, title: str, option: Option, facts: Facts) -> Claim | None:
         return None
     if _TOKEN.search(title) and tp:
         return _token(e, tp, pp or 1, facts)
+    slots = (moe.experts if moe is not None else 0) + option.size("redundant")
+    if n.whole and option.size("redundant") and ep and slots % ep == 0 and _SLOTS.search(title):
+        return _count(e, "expert slots", slots, ("ep", ep), 1)
     if n.dim != COUNT or not n.whole or _NOT_ALL.search(title) or _APART.search(f"{title} {option.name}"):
         return None
     if _OF_EXPERTS.search(title) and ep and moe is not None and moe.experts % ep == 0:

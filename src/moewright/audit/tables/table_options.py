@@ -33,6 +33,10 @@ _TITLES: Final = {
         re.IGNORECASE,
     ),
 }
+_REDUNDANT: Final = re.compile(
+    r"^(?:redundant|replicated|extra)(?: (?:experts?|slots|copies))?$|^冗余(?:专家)?(?:数)?$|^redundante Experten$",
+    re.IGNORECASE,
+)
 _NODES: Final = re.compile(
     r"^(?:nodes?|servers?|Server|Knoten|boxes|hosts|machines|workstations|节点数?|服务器数?)\b", re.IGNORECASE
 )
@@ -85,7 +89,8 @@ def options_of(ledger: Ledger) -> Iterator[list[Option]]:
             for i in cells:
                 title, option = _names(ledger, i, across)
                 _read(options[option], title, i, ledger)
-        yield from ([*options.values()] for options in alike.values())
+        for options in alike.values():  # a column of TP sizes is no option
+            yield [x for x in options.values() if not any(p.match(x.name) for p in _TITLES.values())]
 
 
 def _names(ledger: Ledger, index: int, across: bool) -> tuple[str, str]:
@@ -120,6 +125,8 @@ def _read(option: Option, title: str, index: int, ledger: Ledger) -> None:
         for name, pattern in _TITLES.items():
             if pattern.match(title):
                 option.tell(name, value, whole[0])
+        if _REDUNDANT.match(title):
+            option.tell("redundant", value, whole[0])
         many = re.search(r"\d+", title)
         if _NODES.match(title) and many is not None:
             option.tell("nodes", value, whole[0])

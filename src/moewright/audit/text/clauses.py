@@ -141,6 +141,9 @@ def _without_remarks(
         elif node is not None and before is not None and _restates(before, node):
             equal.append((before, node))
             remarks.append((inner, before))
+        elif node is not None and (groups := _groups_told(out, node)) is not None:
+            equal.append((groups, node))
+            remarks.append((inner, groups))
         else:
             remarks.append((inner, before))
             out.append(Token("remark", "", tokens[i].at))
@@ -153,10 +156,32 @@ def _factor(before: Number, at: int) -> bool:
     return before.whole and before.dim == COUNT and at == before.at + len(before.text)
 
 
+_GROUPS: Final = re.compile(
+    r"(?:\w+[ -]){0,3}(?:groups?|replicas|copies|instances|stages|pools|Gruppen|Instanzen|groupes)\b|"
+    r"个?\s?(?:\w+\s?)?(?:组|实例|副本)",
+    re.IGNORECASE,
+)
+
+
+def _groups_told(before: list[Token], node: Node) -> Number | None:
+    """The number of groups before a bracket with their quotient, behind which one of its operands is told again: 32 EP
+    groups of 8 ranks (256 / 8)."""
+    numbers = [t.number for t in before if t.number is not None]
+    if len(numbers) < 2 or not isinstance(node, Operation) or node.sign != "÷":
+        return None
+    last, groups = numbers[-1], numbers[-2]
+    again = any(n.value == last.value and n.dim == last.dim for n in numbers_in(node))
+    told = again and groups.whole and bool(_GROUPS.match(groups.noun))
+    value = evaluate(node).low
+    return groups if told and value == round(value) else None
+
+
 _BITS: Final = re.compile(r"(?:bits?/s|bps|[KMGT]b/s)$")
 
 
 def _restates(before: Number, node: Node) -> bool:
+    if _is_range(node):
+        return False  # 4-8 nodes (32-64 GPUs)
     if isinstance(node, Operation):
         if before.dim == BYTE_RATE and any(_BITS.search(n.text) for n in numbers_in(node)):
             return False  # 87 GB/s (4 × 200 Gb/s): what the links are

@@ -5,12 +5,13 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from moewright.audit.text.column_units import PLAIN, in_unit
 from moewright.case.bounded_file import decoded, read_bounded
 from moewright.errors import SpecError
 
@@ -24,30 +25,13 @@ MOST_STATEMENTS: Final = 10_000
 #: a line is read up to here
 MOST_LINE: Final = 4000
 _KEY: Final = re.compile(r"^\s*(?:[-*•✅✓☑]\s*)?([^:=]{1,60}?)\s*:\s+(.*)$|^\s*([^:=]{1,60}?)\s*:(?=\D)(.*)$")
-#: titles of a column that say nothing of what is in it
-PLAIN: Final = re.compile(
-    r"(?:values?|figures?|settings?|sizes?|configuration|amount|numbers?|results?|数值|取值|值|配置|设置|)", re.I
-)
 _FORMULA: Final = re.compile(
     r"formula|calculation|derivation|computation$|^(?:calc|arithmetic|how)\b|Rechnung|Berechnung|Herleitung|Rechenweg|"
-    r"\bcalcul|formule|公式|计算过程|推导|算式|计算式",
+    r"\bcalcul|formule|公式|计算过程|推导|算式|计算式|^计算$",
     re.I,
 )
-#: the unit of a column
-_TITLE_UNIT: Final = re.compile(
-    r"[(\[]((?:[KMGTP]i?B|[mμuµn]?s|[KMGTPE]?FLOPS?|%|tok(?:ens?)?)(?:/s)?|Mrd|Mio)\.?[)\]]|"
-    r"(?<!\d)[, ]([KMGT]i?B|[mμun]s)$"
-)
-#: the unit of a column of parameters
-_PARAMETERS_TITLE: Final = re.compile(
-    r"(?:\bparam(?:eter)?s?|Parameter|参数量?)\W{0,2}[(\[]\s?(?:in )?([MB]|millions?|billions?|Mrd|Mio)\.?\s?[)\]]|"
-    r"^\s*(?:in )?([MB]|millions?|billions?|Mrd|Mio)\.? (?:of )?(?:param(?:eter)?s?|Parametern?)\s*$",
-    re.I,
-)
-_UNIT_ALONE: Final = re.compile(r"(?:[KMGTP]i?B|[mμuµn]s)(?:/s)?")
 _COMMA: Final = re.compile(r"(?<![\d.,])\d+,\d{1,2}\s?(?:[KMGT]i?B|[mµμn]s|[KMGTP]?FLOPS?|%)")
 _POINT: Final = re.compile(r"(?<![\d.,])\d+\.\d{1,2}\s?(?:[KMGT]i?B|[mµμn]s|[KMGTP]?FLOPS?|%)")
-_BARE: Final = re.compile(r"[~≈]?\s?\d[\d,]*(?:\.\d+)?")
 _END: Final = re.compile(r"[.!?。;](?<![A-Za-z]\.[A-Za-z]\.)(?<!vs\.)(?<!e\.g\.)(?<!i\.e\.)\s+(?=[^a-z\s])")
 #: a number with a unit: what has one before its colon is a sentence, no key
 _MEASURED: Final = re.compile(r"\d\s?(?:[KMGTP]i?B|B|[mun]s|[KMGTP]?FLOP\w*|%)(?:\b|/|$)")
@@ -56,7 +40,8 @@ _RUN_IN: Final = re.compile(r"\s*(?:\*\*|__)([^*_\n]{1,60}?)\.?(?:\*\*|__)\.?\s+
 #: digits in groups of three with spaces between, before what is counted by the thousand
 _SPACED: Final = re.compile(
     r"(?<![\d.,])(?<![\d.,] )\d{1,3}(?: \d{3})+"
-    r"(?=(?: |-)(?:tokens?|jetons?|bytes?|B|Token|Byte|octets?|o|params?|parameters?|param[èe]tres?)\b)",
+    r"(?=(?: |-)(?:tokens?|jetons?|bytes?|B|Token|Byte|octets?|o|params?|parameters?|param[èe]tres?|"
+    r"milliards|millions|Milliarden|Millionen|Mrd|Mio|experts?|couches)\b)",
     re.I,
 )
 #: no figure has so many digits, no word so many letters
@@ -261,13 +246,16 @@ def _statements(tokens: list[Token]) -> Iterator[Statement]:
         elif kind in ("fence", "code_block"):
             group += 1
             above = (*(h[1] for h in headings), *filter(None, items))
-            for offset, raw in enumerate(token.content.splitlines(), 1 if kind == "fence" else 0):
-                yield from _made(normal(_with_key(raw)).lstrip("-*•# "), first + offset, above, "code", group)
+            yield from _lines(token.content.splitlines(), first + (kind == "fence"), above, group)
         elif kind == "inline" and in_cell:
             row.append((normal(token.content), first))
         elif kind == "inline":
             above = (*(h[1] for h in headings), *filter(None, items[:-1]))
             kind = "heading" if level else "item" if items else "prose"
+            if kind == "prose" and (lines := _aligned(token.content)):
+                group += 1
+                yield from _lines(lines, first, above, group)
+                continue
             lead = ""
             if kind == "prose" and (title := _RUN_IN.match(token.content)):
                 lead = normal(title[1])
@@ -284,6 +272,28 @@ def _statements(tokens: list[Token]) -> Iterator[Statement]:
                     items[-1] = text[:200]
 
 
+#: bars in a line that is a row of a drawn table
+DRAWN: Final = 2
+
+
+def _lines(lines: Sequence[str], first: int, above: tuple[str, ...], group: int) -> Iterator[Statement]:
+    """The statements of code, or of a table in plain text, line by line."""
+    for line, raw in enumerate(lines, first):
+        if raw.count("│") > DRAWN:
+            yield from _drawn(raw, line, above, group)
+        else:
+            yield from _made(normal(_with_key(raw)).lstrip("-*•# "), line, above, "code", group)
+
+
+def _drawn(raw: str, line: int, path: tuple[str, ...], group: int) -> Iterator[Statement]:
+    """The cells of a row of a table that is drawn with bars, each by itself; its first names the row."""
+    cells = [normal(x) for x in raw.strip().strip("│").split("│")]
+    name = cells[0].strip()
+    for cell in (c for c in cells[1:] if c.strip()):
+        text = f"{name}: {cell}" if name else cell
+        yield Statement(line, text, name, cell, path, "code", group)
+
+
 #: a line of code that is a name and, some way off, its value
 _ALIGNED: Final = re.compile(r"^\s*([A-Za-z][^=:|{}\[\]<>;\"']{1,40}?)(?: {2,}|\t+)(?==?\s*[~≈]?[\d(.].*)(.+)$")
 
@@ -292,6 +302,19 @@ def _with_key(raw: str) -> str:
     """A line of code as ``key: value``, where it is a name and a value in two columns."""
     found = _ALIGNED.match(raw)
     return f"{found[1].strip()}: {found[2]}" if found and not re.search(r"\d\s*$", found[1]) else raw
+
+
+#: a line of a paragraph that is a name and, two blanks or more behind it, a value
+_COLUMNS: Final = re.compile(r"\S[^|]*?\S {2,}\S.*")
+#: lines of which most have columns, in a paragraph that is a table without rules
+FEWEST_LINES: Final = 3
+
+
+def _aligned(content: str) -> list[str]:
+    """The lines of a paragraph that is a table in two columns of plain text, none where it is running text."""
+    lines = content.split("\n")
+    columns = sum(bool(_COLUMNS.fullmatch(x.strip())) for x in lines)
+    return lines if columns >= FEWEST_LINES and columns >= 0.75 * len(lines) else []
 
 
 def _sentences(content: str, split: bool) -> Iterator[tuple[str, int, tuple[int, ...]]]:
@@ -350,7 +373,7 @@ def _row(header: list[str], row: list[tuple[str, int]], path: tuple[str, ...], g
         if _FORMULA.search(title) and column + 1 < len(row) and "=" not in cell:
             formula = cell  # what the next column is the value of
             continue
-        cell = _in_unit(cell, title, name)
+        cell = in_unit(cell, title, name, path[-1] if path else "")
         cell, formula = (f"{formula} = {cell}", "") if formula else (cell, "")
         plain = PLAIN.fullmatch(title)
         if _BASIS.fullmatch(title.strip()):
@@ -364,20 +387,6 @@ def _row(header: list[str], row: list[tuple[str, int]], path: tuple[str, ...], g
             yield Statement(
                 line, f"{key}: {cell}", key, cell, path, "cell", group, row=name, column=title, corner=corner
             )
-
-
-def _in_unit(cell: str, title: str, name: str) -> str:
-    """A bare number in the unit that its column, or else its row, gives in brackets."""
-    if not _BARE.fullmatch(cell):
-        return cell
-    if alone := _UNIT_ALONE.fullmatch(title.strip()):
-        return f"{cell} {alone[0]}"
-    if re.search(r"\bbytes\b(?! per param)", title, re.I):
-        return f"{cell} bytes"
-    if counted := _PARAMETERS_TITLE.search(title):
-        return f"{cell} {counted[1] or counted[2]} parameters"
-    unit = _TITLE_UNIT.search(title) or _TITLE_UNIT.search(name)
-    return f"{cell} {unit[1] or unit[2]}" if unit else cell
 
 
 def _made(text: str, line: int, path: tuple[str, ...], kind: str, group: int) -> Iterator[Statement]:

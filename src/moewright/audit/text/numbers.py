@@ -78,6 +78,7 @@ _COUNTS: Final = {
     "K": 1e3,
     "k": 1e3,
     "M": 1e6,
+    "G": 1e9,
     "B": 1e9,
     "T": 1e12,
     "万": 1e4,
@@ -97,6 +98,8 @@ _COUNTS: Final = {
     "mil millones": 1e9,
     "millions": 1e6,
     "milliards": 1e9,
+    "Md": 1e9,
+    "Mds": 1e9,
 }
 _SECOND: Final = r"(?:/\s?s(?:ec(?:ond)?)?\b|\s?per second\b|ps\b|/秒|每秒)"
 _UNIT: Final = re.compile(
@@ -112,9 +115,9 @@ _UNIT: Final = re.compile(
     r"milliseconds?|(?<=\s)h(?=[\s).,;]|$)|hrs?|days?|weeks?|Sekunden?|Minuten?|Stunden?|Tagen?)(?![A-Za-z]|(?<!ns|us|µs|μs|ms)/)"
     r"|(?P<zhtime>微秒|毫秒|纳秒|秒|分钟|小时|天)"
     r"|(?P<percent>%|percent\b)"
-    r"|(?P<count>[KMBTk](?![A-Za-z0-9])|万|亿|[Tt]housand\b|[Mm]illion\b|[Bb]illion\b|[Tt]rillion\b|"
+    r"|(?P<count>[KMBTk](?![A-Za-z0-9])|G(?=\s?[×x*·]\s?\d|\s(?:params?|param[eè]t\w+|Parameter)\b)|万|亿|[Tt]housand\b|[Mm]illion\b|[Bb]illion\b|[Tt]rillion\b|"
     r"Tsd\b|Tausend\b|Mio\b|Millionen\b|Mrd\b|Milliarden\b|Billionen\b|mil millones\b|millones\b|millions\b|"
-    r"milliards\b)"
+    r"milliards\b|Mds?\b)"
     r")"
 )
 _RATE: Final = re.compile(
@@ -218,6 +221,8 @@ def _tokens(text: str) -> tuple[Token, ...]:
         else:
             sign = text[at]
             kind = _SIGNS.get(sign, "stop")
+            if sign == "^" and found and found[-1].kind == "close" and text[at + 1 : at + 2].isdigit():
+                kind = "op"  # (1 - 4/32)^30
             if sign == "-" and found and found[-1].kind == "number" and text[at + 1 : at + 2].isalpha():
                 kind = "joiner"  # 16-layer
             if kind != "joiner":

@@ -68,6 +68,7 @@ def judge_split_counts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
         last = ledger.statements[index - 1] if index else s
         near = last.path == s.path and last.group == s.group and not re.search(r"(?<![A-Za-z])EP[\s=]*\d", s.text)
         yield from _experts(entries, facts, last.text if near and s.kind != "cell" else "")
+        yield from _some_of(entries, facts, last.text)
         local = _local(s.text, "TP")
         given = facts.setting.given.get("strategy.tp")
         tp = local or (given.value if given is not None and facts_at(index, ("strategy.tp",)) is not None else 0)
@@ -204,6 +205,31 @@ _OF_LAYER: Final = re.compile(
     r"(?P<de>\d+)\s*(?:geroutete )?Experten je (?:MoE-)?Schicht und (?:GPU|Karte)",
     re.IGNORECASE,
 )
+
+
+#: so many of all experts, on each GPU
+_OF_EVERY: Final = re.compile(
+    r"(?P<some>\d+) (?:of|der|von|des) (?:the |its |all )?(?P<every>\d+) "
+    r"(?:routed |geroutete[nr]? )?(?:experts|Experten)\b|"
+    r"(?P<all>\d+)\s?个(?:路由)?专家(?:中|里)的?\s?(?P<few>\d+)\s?个",
+    re.IGNORECASE,
+)
+
+
+def _some_of(entries: list[Entry], facts: Facts, before: str) -> Iterator[tuple[Entry, Claim]]:
+    """Experts that a GPU is said to have of all that a layer has: 16 of the 128 experts, at EP 8."""
+    s, moe, m = entries[0].statement, facts.case.model.moe, _OF_EVERY.search(entries[0].statement.value)
+    if m is None or moe is None or not _GPU.search(s.text) or _APART_EXPERTS.search(s.text):
+        return
+    given = facts.setting.given.get("strategy.ep")
+    ep = _local(s.text, "EP") or (given.value if given is not None else 0)
+    some, every = int(m["some"] or m["few"]), int(m["every"] or m["all"])
+    e = next((x for x in entries if x.number.at == m.start("some" if m["some"] else "few")), None)
+    if e is None or not ep or every != moe.experts or every % ep or ep == 1:
+        return
+    verdict = Verdict.HOLDS if some * ep == every else Verdict.WRONG
+    why = f"{every} / ep {ep}" + ("" if verdict is Verdict.HOLDS else f" is {every // ep}")
+    yield e, e.claim("count.experts per layer per GPU", verdict, why, every // ep)
 
 
 _SIZES: Final = re.compile(r"(?<![A-Za-z])E?[ETDP]P[\s=]*\d")

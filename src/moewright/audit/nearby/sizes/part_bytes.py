@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.element_sizes import ELEMENT_BYTES
 from moewright.audit.nearby.ledger import Entry, Ledger, exactly, is_amount, meet, of_bytes, ranges
 from moewright.audit.nearby.model_slips import FactsAt
+from moewright.audit.nearby.sizes.element_sizes import ELEMENT_BYTES
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.wordings import FORMAT, PER_GPU
 from moewright.audit.text.numbers import BYTES, COUNT

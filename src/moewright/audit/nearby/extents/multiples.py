@@ -47,6 +47,8 @@ _TOGETHER: Final = re.compile(
 )
 #: what stands behind the figure that it is said of
 _BEHIND: Final = re.compile(r"over|across|for|in|through|all|über|in allen|für", re.IGNORECASE)
+#: between a figure and what it is said over: 4.1 kB a token in all 40 layers
+_OF_TOKEN: Final = re.compile(r"\s{0,2}(?:(?:(?:an?|per|each|je|pro|par) |/ ?)(?:token|jeton)\s)?", re.IGNORECASE)
 #: what stands before the figure of one of them: 320 all-reduces of 67 MB
 _EACH: Final = re.compile(r"\s*(?:of|at|with|à|zu|von|mit)(?: each| je)?\s*[~≈]?\s*$", re.IGNORECASE)
 _THINGS_OF: Final = re.compile(r"\d\s+(?:[\w-]+\s+){1,2}(?:of|at|à|zu|von)(?: each| je)?\s*[~≈]?$", re.IGNORECASE)
@@ -54,12 +56,19 @@ _LAYER: Final = re.compile(r"(?:per|one|a|each|single|/)[ -]?layer|je Schicht|pr
 _COMMON: Final = frozenset(
     ["per", "all", "layers", "layer", "in", "the", "of", "one", "each", "total", "gb", "mb", "kib"]
 )
-#: two of what is told nearby: both directions, keys and values
+#: two, or more, of what is told nearby: both directions, keys and values, four exchanges
 _BOTH: Final = re.compile(
     r"\bboth\b|\bcombin|as much|same again|likewise|dispatch and|K and V|twice|each way|round trip|"
     r"forward and|beide|hin und|双向|两者|来回|doppelt|\btwo\b",
     re.IGNORECASE,
 )
+_SPELLED: Final = {
+    **dict.fromkeys(("three", "drei", "trois", "tres", "三"), 3.0),
+    **dict.fromkeys(("four", "vier", "quatre", "cuatro", "四"), 4.0),
+    **dict.fromkeys(("six", "sechs", "seis", "六"), 6.0),
+    **dict.fromkeys(("eight", "acht", "huit", "ocho", "八"), 8.0),
+}
+_MANY: Final = re.compile(r"\b(?:" + "|".join(w for w in _SPELLED if w.isascii()) + r")\b|[三四六八]", re.IGNORECASE)
 #: an operand further on than this is none that a cell begins with
 FRONT: Final = 3
 #: figures of one that are looked at
@@ -151,12 +160,8 @@ def _told(m: re.Match[str], entries: list[Entry], text: str) -> Entry | None:
     """The figure that is of what ``m`` counts: right before it (128 KiB across the whole model), or behind it."""
     for e in entries:
         end = e.number.at + len(e.number.text)
-        if (
-            _BEHIND.match(m[0])
-            and 0 <= m.start() - end <= 2
-            and not text[end : m.start()].strip()
-            and is_amount(e.number)
-        ):
+        close = m.start() >= end and _OF_TOKEN.fullmatch(text[end : m.start()])
+        if close and _BEHIND.match(m[0]) and is_amount(e.number):
             return e
     behind = next((x for x in entries if x.number.at >= m.end() and is_amount(x.number)), None)
     if behind is None:
@@ -194,6 +199,8 @@ def _judged(e: Entry, count: int, at: int, entries: list[Entry], ledger: Ledger,
         return e.claim("multiple", Verdict.WRONG, why, whole)
     if not near or _explained(said, count, every, near, ledger.entries[e.index]):
         return None
+    if _in_part(said, count, near, s.text):
+        return None
     for x in near:
         whole = x.number.value * count
         ratio = n.value / whole
@@ -204,9 +211,10 @@ def _judged(e: Entry, count: int, at: int, entries: list[Entry], ledger: Ledger,
         if n.slack > 0.02 or room > 0.03 or (x is not near[0] and x.index != e.index):
             continue
         found = slip(ratio, room, ((float(count), f"the {count}"),))
-        if _BOTH.search(f"{x.statement.text} | {s.text}") and any(
-            abs(ratio / twice - 1) <= room for twice in (2.0, 0.5)
-        ):
+        said_again = f"{x.statement.text} | {s.text}"
+        times_told = [2.0, 0.5] if _BOTH.search(said_again) else []
+        times_told += [_SPELLED[m[0].lower()] for m in _MANY.finditer(said_again)]
+        if any(abs(ratio / k - 1) <= room for k in times_told):
             return None
         direct = x is near[0] and x.index >= e.index - 1 and (0.6 < ratio < 1.6 or spelled)
         if found or direct:
@@ -214,6 +222,18 @@ def _judged(e: Entry, count: int, at: int, entries: list[Entry], ledger: Ledger,
             why += f": {found}" if found else ""
             return e.claim("multiple", Verdict.WRONG, why, whole)
     return None
+
+
+_SHARE: Final = re.compile(r"(?<![\d.,/])(\d{1,4})\s?(?:/|of|von)\s?(\d{1,4})(?![\d./]|,\d)")
+
+
+def _in_part(said: tuple[Range, ...], count: int, near: list[Entry], text: str) -> bool:
+    """Whether a figure is ``count`` times one nearby, or two together, less a part that ``text`` tells: 71 of 72
+    copies leave."""
+    shares = [int(m[1]) / int(m[2]) for m in _SHARE.finditer(text) if 0 < int(m[1]) < int(m[2])]
+    alike = [ranges(x.number) for x in near]
+    sums = [*alike, *(plus(a, b) for i, a in enumerate(alike) for b in alike[i + 1 :])]
+    return any(meet(said, times(mine, exactly(count * f))) for mine in sums for f in shares)
 
 
 def _explained(said: tuple[Range, ...], count: int, every: list[Entry], near: list[Entry], here: list[Entry]) -> bool:

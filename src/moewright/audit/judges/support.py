@@ -1,0 +1,50 @@
+"""What a whole document bears out: where next to nothing that was read agrees with it, it may be misread; what is off
+by the same factor again and again is a convention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from moewright.audit.audit_record import Claim, Verdict
+
+#: figures of a document with which it is long enough to tell whether it was understood
+MANY: Final = 20
+#: figures, other than by arithmetic as it is written, that must hold in such a document
+AGREEING: Final = 2
+#: results of calculations that are off by one factor, which is no slip then
+AGAIN: Final = 3
+#: how near two factors are that are one
+ALIKE: Final = 4e-3
+#: what is judged by what is written alone, or by words
+_AS_WRITTEN: Final = ("arithmetic", "mixed sum", "misprint", "words", "code", "premise share")
+_BESIDE: Final = (*_AS_WRITTEN, "multiple", "table", "time", "derivation", "throughput")
+_FAILING: Final = (Verdict.WRONG, Verdict.CONTRADICTED, Verdict.IMPOSSIBLE, Verdict.UNSUPPORTED)
+
+
+def supported(claims: Sequence[Claim]) -> tuple[Claim, ...]:
+    """``claims``, without the failing verdicts that the document as a whole speaks against."""
+    holding = {c.claimed for c in claims if c.verdict is Verdict.HOLDS and not c.quantity.startswith(_AS_WRITTEN)}
+    understood = len(claims) < MANY or len(holding) >= AGREEING
+    out = list(claims) if understood else [_unless_written(c) for c in claims]
+    factors = [c.ratio for c in out if c.quantity == "arithmetic" and c.verdict is Verdict.WRONG and c.ratio]
+    return tuple(_unless_usual(c, factors) for c in out)
+
+
+def _unless_written(c: Claim) -> Claim:
+    if c.verdict not in _FAILING or (c.quantity.startswith(_BESIDE) and "." not in c.quantity):
+        return c
+    why = f"too little else in the document agrees with what was read of it to be sure: {c.why}"
+    return replace(c, verdict=Verdict.NOT_CHECKED, why=why)
+
+
+def _unless_usual(c: Claim, factors: Sequence[float]) -> Claim:
+    """``c`` without its verdict, where its result is off by the factor that others are off by too."""
+    if c.quantity != "arithmetic" or c.verdict is not Verdict.WRONG or not c.ratio:
+        return c
+    same = sum(abs(c.ratio / f - 1) <= ALIKE for f in factors)
+    if same < AGAIN:
+        return c
+    why = f"{same} calculations are off by the same factor, which is rather a convention: {c.why}"
+    return replace(c, verdict=Verdict.NOT_CHECKED, why=why)

@@ -1,0 +1,1 @@
+"""Figures of one and of many of the same things."""

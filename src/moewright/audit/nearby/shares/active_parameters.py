@@ -1,0 +1,82 @@
+"""Parameters that a token passes: no total, and of it the share that the document's own figures make."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.nearby.ledger import Entry, Ledger, meet, over, ranges, rounded
+from moewright.audit.text.numbers import COUNT
+
+_ACTIVE: Final = re.compile(r"\bactiv|aktiv|激活", re.IGNORECASE)
+_TOTAL: Final = re.compile(
+    r"\btotal|\bsum\b|Summe|\ball\b|in all|gesamt|insgesamt|whole model|somme|suma\b|总|合计", re.IGNORECASE
+)
+_SHARE: Final = re.compile(
+    r"\b(?:share|fraction|part|proportion|percent(?:age)?|ratio)\b[^|:]*activ|activ\w*[^|:]*\b(?:share|fraction|ratio|%)|"
+    r"Anteil[^|:]*aktiv|aktiver? Anteil|part active|激活(?:比例|占比|率)",
+    re.IGNORECASE,
+)
+_OTHER: Final = re.compile(r"token|expert|memory|byte|FLOP|专家|Experten|seat|user", re.IGNORECASE)
+#: a heading under which everything is of what a token passes
+_SECTION: Final = re.compile(
+    r"^[\d.\s]*(?:active parameters|aktive parameter|paramètres actifs|parámetros activos|激活参数量?)\b", re.IGNORECASE
+)
+#: parameters of a model that has experts, at least
+LEAST: Final = 1e9
+#: how many times a share may be off
+ASTRAY: Final = 11.0
+
+
+def judge_active_share(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on the share of the parameters that are active, by the two numbers of them that the document tells."""
+    counts = [e for e in ledger.alike(COUNT) if e.number.value >= LEAST / 10]
+    active = [e for e in counts if _ACTIVE.search(_label(e)) and e.figure.role != "operand"]
+    totals = [e for e in counts if e.number.value >= LEAST and _TOTAL.search(_label(e)) and e not in active]
+    for entries in ledger.entries:
+        for e in entries:
+            label = _label(e)
+            if not e.number.percent or not _SHARE.search(label) or _OTHER.search(label) or len(entries) > 1:
+                continue
+            said = rounded(e.number)
+            if any(meet(said, over(ranges(a.number), ranges(b.number))) for a in counts for b in counts if a is not b):
+                continue
+            pairs = [(a, b) for a in active for b in totals if a.number.value < b.number.value]
+            if pairs:
+                a, b = pairs[-1]
+                right = a.number.value / b.number.value
+                if 1 / ASTRAY < right / e.number.value < ASTRAY:
+                    why = f"{a.number.text.strip()} (line {a.line}) of {b.number.text.strip()} (line {b.line}) are "
+                    yield e, e.claim("share", Verdict.WRONG, f"{why}{right:.1%}", right)
+
+
+def judge_active_total(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on a number of parameters in a section on the active ones, which is the model's total."""
+    counts = [e for e in ledger.alike(COUNT) if e.number.value >= LEAST]
+    totals = [e for e in counts if e.statement.kind == "cell" and _TOTAL.search(e.statement.row)]
+    for e in counts:
+        s = e.statement
+        above = s.path[-1] if s.path else ""
+        if not _SECTION.match(above) or s.kind not in ("prose", "item") or _TOTAL.search(s.text):
+            continue
+        for x in totals:
+            apart = not _SECTION.match(x.statement.path[-1] if x.statement.path else "")
+            if apart and x.index < e.index and meet(ranges(e.number), ranges(x.number)) and _alone(e, ledger):
+                why = f"that is the total of line {x.line}; a token passes fewer"
+                yield e, e.claim("count.parameters active", Verdict.WRONG, why, None)
+                break
+
+
+def _alone(e: Entry, ledger: Ledger) -> bool:
+    """Whether no other number of parameters stands in the statement, of which it might be the total."""
+    return not any(
+        x is not e and x.number.dim == COUNT and x.number.value >= LEAST and x.number.value != e.number.value
+        for x in ledger.entries[e.index]
+    )
+
+
+def _label(e: Entry) -> str:
+    s = e.statement
+    return f"{s.row} | {s.column}" if s.kind == "cell" else f"{s.key} {e.figure.words}"

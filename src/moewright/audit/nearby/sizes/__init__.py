@@ -1,0 +1,1 @@
+"""Bytes of parameters by the size of an element."""

@@ -1,0 +1,1 @@
+"""Experts, heads, tokens and groups by the sizes that they are divided by."""

@@ -1,0 +1,63 @@
+"""Numbers of groups of ranks against the ranks that a group has: 64 GPUs in EP groups of 16 are 4."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import combinations
+from math import prod
+from typing import Final
+
+from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.nearby.ledger import Entry, Ledger
+from moewright.audit.nearby.model_slips import FactsAt
+from moewright.audit.text.numbers import COUNT
+
+_AXES: Final = ("tp", "pp", "dp", "ep", "cp")
+_NAMED: Final = re.compile(
+    r"^\s*(?:independent |separate |disjoint )?(?P<axis>[TPDEC]P)[ -]?(?:groups?|Gruppen|groupes?|组)\b", re.IGNORECASE
+)
+_KEY: Final = re.compile(
+    r"^(?:number of )?(?P<axis>[TPDEC]P)[ -]?(?:groups|Gruppen|组数)(?: in all| in total)?$", re.IGNORECASE
+)
+#: groups of a part of the GPUs
+_PART: Final = re.compile(
+    r"\b(?:per|each|every|an?|one|je|pro|in the) (?:\w+ )?"
+    r"(?:node|box|stage|server|rack|replica|instance|pod|Knoten|Stufe)|"
+    r"in (?:an?|each|one|every) (?:node|stage)|节点内|每(?:个)?(?:节点|级)|would|could|instead",
+    re.IGNORECASE,
+)
+
+
+def judge_group_counts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on how many groups of one axis there are: all GPUs, or those that other axes leave, over the size of a
+    group."""
+    for index, entries in enumerate(ledger.entries):
+        s = ledger.statements[index]
+        keyed = _KEY.match((s.row if s.kind == "cell" else s.key).strip())
+        for e in entries:
+            named = _NAMED.match(e.behind) or (keyed if e is entries[0] else None)
+            n = e.number
+            if named is None or s.kind == "heading" or not n.whole or n.dim != COUNT or e.figure.role == "operand":
+                continue
+            around = s.value[max(0, n.at - 40) : n.at + len(n.text) + 60].split(";")[0]
+            clause = next((c for c in re.split(r"[,;.](?!\d)", around) if n.text in c), around)
+            facts = facts_at(index, ("strategy." + named["axis"].lower(),)) if not _PART.search(clause) else None
+            given = facts.setting.given if facts is not None else {}
+            sizes = {a: given[f"strategy.{a}"].value for a in _AXES if f"strategy.{a}" in given}
+            gpus = given["cluster.gpus"].value if "cluster.gpus" in given else prod(sizes.get(a, 1) for a in _AXES[:3])
+            size = sizes.pop(named["axis"].lower(), 0)
+            if size < 2 or gpus % size or len(sizes) < 1:
+                continue
+            others = [v for v in sizes.values() if v > 1]
+            apart = {prod(c) for k in range(len(others) + 1) for c in combinations(others, k)}
+            usual = {gpus // size // x for x in apart if gpus // size % x == 0} | {1}
+            node = given.get("cluster.gpus_per_node")
+            usual |= {node.value // size} if node is not None else {8 // size, 4 // size}
+            usual |= {size} if named["axis"].upper() == "DP" else set()  # the copies themselves
+            if n.value in usual:
+                continue
+            right = gpus // size
+            if n.value % right == 0 or right % n.value == 0:
+                why = f"{gpus:,} GPUs in groups of {size} are {right:,}"
+                yield e, e.claim("count.groups", Verdict.WRONG, why, right)
