@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -75,6 +75,24 @@ def _by_reading(
         raise SpecError("is for documents; claims in YAML are a reading already", file=str(path), field="--claims")
     document = parse(read_text(path), str(path))
     return audit_by_reading(document, read_reading(claims, document.lines), assumed, str(claims))
+
+
+def audit_by_assistant(
+    path: str | Path, command: str, assume: Iterable[str], tell: Callable[[float], None]
+) -> tuple[Audit, str]:
+    """The audit of a document as the program of ``command`` reads it, and that reading in YAML. Raises SpecError."""
+    from moewright.audit.typed.assistant import read_by
+
+    assumed = parse_assume(assume)
+    if Path(path).suffix.lower() in _YAML:
+        raise SpecError("is for documents; claims in YAML are a reading already", file=str(path), field="--reader")
+    document = parse(read_text(path), str(path))
+
+    def judged(reading: TypedReading) -> Audit:
+        return audit_by_reading(document, reading, assumed, "reading")
+
+    answer = read_by(command, document, judged, tell)
+    return judged(answer.reading), answer.text
 
 
 def audit_by_reading(document: Document, reading: TypedReading, assumed: dict[str, object], file: str) -> Audit:

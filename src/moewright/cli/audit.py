@@ -43,6 +43,13 @@ def audit(
             help="Print the premises and claims that were read, as YAML; with a FILE, judge those that somebody read.",
         ),
     ] = None,
+    reader: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COMMAND",
+            help="Let a program read it: an assistant that answers a prompt on standard input ('ollama run qwen3').",
+        ),
+    ] = None,
     interactive: Annotated[
         bool, typer.Option("--interactive", "-i", help="Ask for the premises that are in doubt, then audit.")
     ] = False,
@@ -54,6 +61,7 @@ def audit(
     """
     from moewright.audit.annotate import annotated
     from moewright.audit.audit_document import audit as run
+    from moewright.audit.audit_document import audit_by_assistant
     from moewright.audit.audit_record import fails, verdicts_of
 
     failing = verdicts_of(fail_on)
@@ -65,14 +73,22 @@ def audit(
         raise SpecError("contradicts --claims, which prints the premises too", field="--premises")
     given = None if spec is None else str(spec)
     own, typed = (None if x == PRINTED else x for x in (premises, claims))
-    with progress(f"Auditing {document.name[:60]}"):
-        found = run(document, assume or [], given, own, typed)
+    reading = ""
+    if reader is not None:
+        others = {"--spec": spec, "--premises": premises, "--claims": typed, "--interactive": interactive or None}
+        for option in (name for name, value in others.items() if value is not None):
+            raise SpecError("contradicts --reader, by which all is read; give one of the two", field=option)
+        with progress(f"{reader.split()[0][:30] if reader.strip() else 'Nobody'} reads {document.name[:60]}") as tell:
+            found, reading = audit_by_assistant(document, reader, assume or [], tell)
+    else:
+        with progress(f"Auditing {document.name[:60]}"):
+            found = run(document, assume or [], given, own, typed)
     if interactive:
         asked = [f"{field}={answer}" for field, answer in _answers(found)]
         with progress(f"Auditing {document.name[:60]}"):
             found = run(document, [*(assume or []), *asked], given, own, typed)
     if printed:
-        write(_printed(found, printed[0]), output)
+        write(reading or _printed(found, printed[0]), output)
         return
     if annotate is not None:
         write_file(annotate, annotated(document, found), "--annotate")

@@ -99,6 +99,9 @@ _GUESSES: Final = ("model.precision", "model.experts.gated", "model.experts.top_
 _SIZES: Final = ("strategy.ep", "strategy.tp", "strategy.pp", "strategy.dp", "cluster.gpus")
 
 
+_FEW_DIGITS: Final = "it is told in so few digits that it may be rounded"
+
+
 @dataclass(frozen=True, slots=True)
 class Doubts:
     """What a document leaves open: ``contested`` fields, with the values it gives them."""
@@ -189,7 +192,7 @@ def admitted(claim: Claim, part: Part, found: Clauses, c: Context, doubts: Doubt
     if claim.verdict is Verdict.WRONG and _by_thousands(part, claim) and not _in_text(part, claim, c):
         return claim
     if claim.verdict is Verdict.WRONG and claim.computed and abs(n.value - claim.computed) <= n.half:
-        return not_checked(claim, "it is told in so few digits that it may be rounded")
+        return not_checked(claim, _FEW_DIGITS)
     if claim.verdict is Verdict.WRONG and claim.computed and _beside(n, claim.computed, found):
         return not_checked(claim, "the right value stands beside it, and it may be of something else")
     if not part.statement.key and part.statement.value.lstrip().startswith(("=", "≈")):
@@ -218,6 +221,8 @@ def admitted_by_name(claim: Claim, part: Part, c: Context) -> Claim:
     if claim.verdict not in (Verdict.WRONG, Verdict.IMPOSSIBLE) or part.meaning is None:
         return claim
     wrong = claim.verdict is Verdict.WRONG
+    if wrong and claim.computed and abs(part.figure.number.value - claim.computed) <= part.figure.number.half:
+        return not_checked(claim, _FEW_DIGITS)
     folded = _how_experts_are_cut(part.meaning, c) if wrong else ""
     if wrong and part.meaning.name.startswith(("memory.", "communication.")):
         given = c.facts.setting.given
@@ -264,6 +269,11 @@ def not_checked(claim: Claim, reason: str) -> Claim:
     return replace(claim, verdict=Verdict.NOT_CHECKED, why=f"{reason}{beside}")
 
 
+_SHARE_OF: Final = re.compile(
+    r"[^;\d]{0,24}\d[\d.,]*\s?%\s?(?:of (?:the |all )?(?:model|param|total|whole)|des Modells|aller|"
+    r"du (?:modèle|total))",
+    re.IGNORECASE,
+)
 _REST: Final = re.compile(
     r"\b(?:other|remaining|rest of the|übrigen|restlichen|autres)\s*[~≈]?$|其余的?\s*$", re.IGNORECASE
 )
@@ -298,6 +308,8 @@ def _in_text(part: Part, claim: Claim, c: Context) -> str:
         return "it is an end of a range"
     if after.startswith("+") and not after[1:2].strip().isdigit():
         return "it is a lower end, without an upper one"
+    if part.meaning is not None and part.meaning.name == "count.parameters" and _SHARE_OF.search(after):
+        return "it is told as a share of the whole"
     if _REST.search(before[-40:]):
         return "it is of the rest of something"
     if re.search(r"\d[\w.,]*\s*(?:of|von)\s*$", before):

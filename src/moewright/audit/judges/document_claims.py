@@ -37,7 +37,8 @@ def judge_document(said: Sequence[Said]) -> list[Claim]:
     by_place: dict[int, list[Said]] = {}
     for x in said:
         by_place.setdefault(id(x.place), []).append(x)
-    formats, others = _formats(x.statement.text for x in said), _other_parts(x.statement.text for x in said)
+    texts = [x.statement.text for x in said]
+    formats, others = _formats(texts), (_other_parts(texts), any(map(_MICRO.search, texts)))
     claims = [c for mine in by_place.values() for c in _of_place(mine, formats, others)]
     claims = judge_nearby(claims, said)
     claims += judge_correct(tuple(x.statement for x in said), claims)
@@ -100,10 +101,15 @@ def judge_arithmetic(said: Iterable[tuple[Statement, Clauses]]) -> list[Claim]:
     return [c for s, found in said for c in _arithmetic(s, found.equalities, lambda n: None, lambda n: n.whole)]
 
 
-def _of_place(said: list[Said], formats: tuple[tuple[str, ...], tuple[str, ...]], others: str) -> list[Claim]:
+_MICRO: Final = re.compile(r"micro-?batch|Mikrobatch|micro-?lot|微批", re.IGNORECASE)
+
+
+def _of_place(
+    said: list[Said], formats: tuple[tuple[str, ...], tuple[str, ...]], others: tuple[str, bool]
+) -> list[Claim]:
     """The claims of one configuration."""
     place = said[0].place
-    setting, context = place.facts.setting, Context(place.facts, place.view.name, *formats, others)
+    setting, context = place.facts.setting, Context(place.facts, place.view.name, *formats, *others)
     parts = {
         id(x.statement): [Part(f, x.statement, meaning_of(f, x.statement)) for f in x.clauses.figures] for x in said
     }

@@ -96,7 +96,12 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
         again = _evaluated(other, dim_of, exact)
         if again is not None and again.verdict is Verdict.HOLDS:
             return replace(again, why=f"{again.why}, with {BINARY_COUNTS}")
-    if _is_name(e, outcome) or _reads_otherwise(e, outcome) or _beyond_slips(e, outcome):
+    if (
+        _is_name(e, outcome)
+        or _is_grouped(e, dim_of, exact)
+        or _reads_otherwise(e, outcome)
+        or _beyond_slips(e, outcome)
+    ):
         return None
     if isinstance(e.right, Operation):  # 46.7B / 32 ≈ 1.5B × 2 bytes = …: what it leads to goes on
         first = replace(e, right=next(numbers_in(e.right)))
@@ -152,6 +157,28 @@ def _is_name(e: Equality, o: Outcome) -> bool:
     1 - (120/128)^30."""
     alone = isinstance(e.left, Number) and e.left.whole and not e.left.noun and isinstance(e.right, Operation)
     return alone and "dimension" not in o.why and _distance(o) > NEAR
+
+
+def _is_grouped(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) -> bool:
+    """Whether words group the left side otherwise than its signs do: 2 forward + 2 backward a layer × 16 layers; or the
+    result is that of its last term alone: 23 GB of weights + 64 × 0.5 GB = 32 GB of cache."""
+    left = e.left
+    if not isinstance(left, Operation) or left.sign != "+" or not isinstance(left.right, Operation):
+        return False
+    if not any(n.noun for n in numbers_in(left)) or left.right.sign not in ("×", "+"):
+        return False
+    others = [replace(e, left=left.right)]
+    first: Node = left.right
+    signs: list[Node] = []
+    while isinstance(first, Operation) and first.sign == "×":
+        signs.append(first.right)
+        first = first.left
+    grouped: Node = Operation("+", left.left, first)
+    for factor in reversed(signs):
+        grouped = Operation("×", grouped, factor)
+    others.append(replace(e, left=grouped))
+    judged = (_evaluated(x, dim_of, exact) for x in others)
+    return any(o is not None and o.verdict is Verdict.HOLDS for o in judged)
 
 
 #: how far off a slip makes a result: a prefix or two

@@ -44,14 +44,16 @@ class Stated:
 
 @dataclass(slots=True)
 class Context:
-    """What judging a configuration needs: the facts, its name, the ``formats`` that the document names, those of
-    its cache alone, the ``other_parts`` that its model has besides, and what it states of its quantities."""
+    """What judging a configuration needs: the facts, its name, the ``formats`` that the document names, those of its
+    cache alone, the ``other_parts`` that its model has besides, whether it speaks of ``micro_batches``, and what it
+    states of its quantities."""
 
     facts: Facts
     name: str = ""
     formats: tuple[str, ...] = ()
     cache_formats: tuple[str, ...] = ()
     other_parts: str = ""
+    micro_batches: bool = False
     stated: dict[tuple[float, Dim], list[Stated]] = field(default_factory=dict)
     known: dict[tuple[str, Scope], list[Reading]] = field(default_factory=dict)
 

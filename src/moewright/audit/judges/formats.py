@@ -37,11 +37,15 @@ def judge_formats(parts: Sequence[Part]) -> Iterator[Claim]:
     """A verdict for the bytes of gradients that stand in a list with the bytes of the weights of the same part of the
     model, where both name a format."""
     counts = [p.figure.number for p in parts if p.figure.number.dim == COUNT and p.figure.number.value >= LEAST]
+    rows: dict[tuple[int, int], list[str]] = {}
+    for p in parts:
+        if p.statement.kind == "cell" and p.statement.value not in rows.setdefault(_row(p), []):
+            rows[_row(p)].append(p.statement.value)
     weights: dict[tuple[int, tuple[str, ...], str, frozenset[str]], tuple[Part, str]] = {}
     for p in parts:
         of = frozenset(m.lower() for m in _PART.findall(p.statement.key))
         place = (p.statement.group, p.statement.path, p.statement.column, of)
-        form = _format_of(p)
+        form = _format_of(p, " | ".join((p.statement.text, *rows.get(_row(p), ()))))
         if not form:
             continue
         if _GRADIENTS.search(p.statement.key):
@@ -51,10 +55,14 @@ def judge_formats(parts: Sequence[Part]) -> Iterator[Claim]:
             weights.setdefault(place, (p, form))
 
 
-def _format_of(p: Part) -> str:
-    """The one format that a line names for its one figure in bytes, or an empty text."""
+def _row(p: Part) -> tuple[int, int]:
+    return p.statement.line, p.statement.group
+
+
+def _format_of(p: Part, text: str) -> str:
+    """The one format that a line, or the row ``text``, names for its one figure in bytes, or an empty text."""
     s, n = p.statement, p.figure.number
-    named: set[str] = {m.lower() for m in FORMAT.findall(s.text)}
+    named: set[str] = {m.lower() for m in FORMAT.findall(text)}
     single = (
         s.kind in ("item", "cell")
         and n.dim == BYTES
@@ -62,7 +70,7 @@ def _format_of(p: Part) -> str:
         and p.figure.role != "operand"
         and not p.figure.remark
     )
-    if not single or len(named) != 1 or _OTHERWISE.search(s.text) or standing_of(s):
+    if not single or len(named) != 1 or _OTHERWISE.search(text) or standing_of(s):
         return ""
     name = named.pop()
     return DENSE_FORMATS.get(name, name)

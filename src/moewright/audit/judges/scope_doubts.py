@@ -37,6 +37,9 @@ _OF_PASS: Final = re.compile(
     r"每步|批|每(?:张)?卡|每个?专家",
     re.IGNORECASE,
 )
+#: what is of a micro-batch where a step has several
+_OF_WORK: Final = ("communication.", "count.tokens", "memory.activations", "memory.buffers")
+_STEP: Final = re.compile(r"\bstep|\bpass\b|iteration|Schritt|global batch|每步|一步|\bpas\b", re.IGNORECASE)
 #: how many times the tokens of a pass a number of tokens may be
 FAR: Final = 64.0
 _STATES: Final = re.compile(r"optimi|gradient|\bgrads?\b|moment|master|\badam|优化器|梯度", re.IGNORECASE)
@@ -94,6 +97,8 @@ def of_what(part: Part, meaning: Meaning, claim: Claim, c: Context) -> str:
         return reason
     if meaning.name == "count.parameters" and "token" in meaning.explicit and "active" not in meaning.explicit:
         return "it may be of those that a token passes"
+    if c.micro_batches and meaning.name.startswith(_OF_WORK) and not _STEP.search(claim.text):
+        return "it may be of a micro-batch"
     if meaning.name.endswith("bubble") and "strategy.micro_batches" not in c.facts.setting.given:
         return "the document gives no strategy.micro_batches"
     if meaning.name == "count.sequences" and _FITTING.search(claim.text):

@@ -18,7 +18,7 @@ from moewright.audit.text.numbers import BYTES, COUNT, FLOP, SECONDS, Number
 from moewright.units import format_quantity
 
 _TOTAL: Final = re.compile(
-    r"\btotal\b|\bsum\b|\bsumme\b|\b(?:ins)?gesamt\b|\bzusammen\b|\btogether\b|overall|altogether|合计|总(?:计|和|量|显存|内存|通信|延迟)?",
+    r"\btotal\b|\bsum\b|\bsumme\b|\bsomme\b|\bsuma\b|\b(?:ins)?gesamt\b|\bzusammen\b|\btogether\b|overall|altogether|合计|总(?:计|和|量|显存|内存|通信|延迟)?",
     re.IGNORECASE,
 )
 #: the name of a row that is the sum of those above it, and of nothing else

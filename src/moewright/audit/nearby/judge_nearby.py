@@ -33,6 +33,13 @@ from moewright.audit.nearby.shares.percentages import (
     judge_shares,
     judge_subjects,
 )
+from moewright.audit.nearby.shares.ratios_told import (
+    judge_above_need,
+    judge_efficiency,
+    judge_format_pairs,
+    judge_gpu_hours,
+    judge_times_mean,
+)
 from moewright.audit.nearby.sibling_times import judge_sibling_times
 from moewright.audit.nearby.sizes.element_sizes import (
     judge_cell_products,
@@ -96,6 +103,11 @@ _ALONE: Final = (
     judge_step_rates,
     judge_sibling_times,
     judge_fractions,
+    judge_times_mean,
+    judge_above_need,
+    judge_efficiency,
+    judge_format_pairs,
+    judge_gpu_hours,
     judge_named_products,
 )
 _WITH_FACTS: Final = (

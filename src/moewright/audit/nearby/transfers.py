@@ -114,6 +114,7 @@ def _of_three(e: Entry, rate: Entry, amount: Entry, ledger: Ledger) -> Claim | N
     around = ledger.around(e.index, 1)
     parts = [x.number.value for x in around if (x.number.whole and x.number.dim == COUNT) or x.number.percent]
     halves = (0.5,) if _HALF.search(" ".join((e.statement.text, *e.statement.path[-1:]))) else ()
+    parts += [a * b for a in parts if a < 1 for b in parts if b > 1]  # 30 % of 4 × 733 TFLOPS
     for part in (*parts, *(1 - p for p in parts if p < 1), *halves):
         if part > 0 and meet(moved, (*times(mine, exactly(part)), *over(mine, exactly(part)))):
             return None
@@ -137,9 +138,8 @@ def _rate(entries: list[Entry], i: int) -> Entry | None:
     first, second = sorted((e, rate), key=lambda x: x.number.at)
     s = e.statement
     before = s.value[: rate.number.at]
-    joined = rate is first and re.fullmatch(
-        r"\s*(?:per GPU|per card|je GPU)?\s*[:=→]\s*[~≈]?", span_between(s, first.number, second.number)
-    )
+    plain = re.sub(r"\([^()]*\)", " ", span_between(s, first.number, second.number))
+    joined = rate is first and re.fullmatch(r"[^\d;.|:=→]{0,40}[:=→]\s*[~≈]?", plain)
     takes = rate is first and _TAKES.fullmatch(span_between(s, first.number, second.number))
     if (
         not joined
@@ -151,7 +151,7 @@ def _rate(entries: list[Entry], i: int) -> Entry | None:
     between = re.sub(r"\([^()]*\)", " ", span_between(s, first.number, second.number))
     if re.search(r"[;|]|\d", between) or len(between) > 60:
         return None
-    return rate if {w.lower() for w in words(between)} <= _LINK else None
+    return rate if joined or {w.lower() for w in words(between)} <= _LINK else None
 
 
 #: nothing but a verb between a rate and the time that something takes at it
@@ -200,7 +200,7 @@ def _judged(e: Entry, rate: Entry, ledger: Ledger) -> Claim | None:
     ][:MOST_NEAR]
     for x in near:
         mine = ranges(x.number)
-        for part in chain(counts, shares, (1 - s for s in shares)):
+        for part in chain(counts, shares, (1 - s for s in shares), (c * p for c in counts for p in shares)):
             if part > 0 and meet(moved, (*times(mine, exactly(part)), *over(mine, exactly(part)))):
                 return None
     for i, a in enumerate(near):

@@ -41,6 +41,11 @@ _UNREAL: Final = re.compile(
 )
 
 
+#: GPUs of a node, and of a rack that is one, at most: 24 nodes, 192 H100 are 192 in all
+MOST_OF_NODE: Final = 16
+MOST_OF_RACK: Final = 144
+
+
 def gpus_of_nodes(text: str) -> tuple[int, int] | None:
     """(GPUs in all, the place in ``text``) where it tells how many nodes there are and how many GPUs each has."""
     m = _NODES_OF_GPUS.search(text) or _CHINESE.search(text)
@@ -48,7 +53,8 @@ def gpus_of_nodes(text: str) -> tuple[int, int] | None:
         return None
     groups = {k: v for k, v in m.groupdict().items() if v}
     nodes, each = (_number(groups.get(a) or groups[b]) for a, b in (("nodes", "n2"), ("each", "e2")))
-    return (nodes * each, m.start()) if nodes * each > 1 else None
+    most = MOST_OF_RACK if re.search(r"NVL|rack|pod", text, re.IGNORECASE) else MOST_OF_NODE
+    return (nodes * each, m.start()) if nodes * each > 1 and each <= most else None
 
 
 def _number(text: str) -> int:

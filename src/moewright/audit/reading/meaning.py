@@ -62,6 +62,9 @@ def _several_parts(key: str) -> bool:
 #: quantities of experts, and what is of those that every token passes
 _OF_EXPERTS: Final = ("count.experts", "compute.experts", "memory.experts")
 _SHARED: Final = re.compile(r"shared|共享|gemeinsam|geteilt|partagé|compartid", re.IGNORECASE)
+_DENSE: Final = re.compile(
+    r"\b(?:dense|non-?expert|shared) (?:weights|part|parameters|layers)|稠密部分|非专家", re.IGNORECASE
+)
 _ROUTED: Final = re.compile(r"routed|路由|geroutet|routé|enrutad", re.IGNORECASE)
 #: what has more bytes than are written without a prefix
 _HEAVY: Final = ("memory.weights", "memory.total", "memory.experts", "memory.attention")
@@ -99,6 +102,8 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
     if topic == "count.heads" and re.search(r"\bKV\b|key[-/ ]value", f"{own} {s.key}", re.IGNORECASE):
         return None
     if topic in _OF_EXPERTS and _SHARED.search(f"{own} {s.key}") and not _ROUTED.search(f"{own} {s.key}"):
+        return None
+    if topic == "memory.weights" and _DENSE.search(f"{own} {s.key}"):
         return None
     if topic is None or (topic == "count.experts" and "token" in _scopes_in(f"{own} {s.key} {figure.number.noun}")):
         return None  # experts of a token are no experts of anything else

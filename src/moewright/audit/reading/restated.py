@@ -191,7 +191,10 @@ def judge_strategy(
         why += "; but it may be put together from several" if loose else ""
         batch = "batch" in reason and "strategy" not in reason
         why += "; but the batch may be that of a GPU" if batch else ""
-        verdict = Verdict.NOT_CHECKED if several or copies or loose or batch else Verdict.CONTRADICTED
+        other = "cluster.gpus" in given and _other_sizes(given["cluster.gpus"].text, given)
+        why += "; but other sizes stand beside the GPUs" if other else ""
+        open_ = several or copies or loose or batch or other
+        verdict = Verdict.NOT_CHECKED if open_ else Verdict.CONTRADICTED
         yield Claim(first.line, first.text, "strategy", verdict, why)
     gpus, node = given.get("cluster.gpus"), given.get("cluster.gpus_per_node")
     if gpus and node and gpus.value > node.value and gpus.value % node.value:
@@ -210,6 +213,15 @@ def judge_strategy(
                 1.0,
                 unit="share",
             )
+
+
+_SIZE: Final = re.compile(r"(?<![A-Za-z])([TDPE]P)[ =-]?(\d{1,4})(?![\d.,]*\d)")
+
+
+def _other_sizes(text: str, given: dict[str, Premise]) -> bool:
+    """Whether ``text`` gives a parallel size another value than that which counts."""
+    told = ((f"strategy.{m[1].lower()}", int(m[2])) for m in _SIZE.finditer(text))
+    return any(f in given and given[f].value != value for f, value in told)
 
 
 #: sizes that are named one after another, or multiplied, are one strategy

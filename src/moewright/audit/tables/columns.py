@@ -30,7 +30,9 @@ CLOSE: Final = 0.02
 LOOSE: Final = 0.05
 #: a whole number below this is a count such as layers or ranks have, and agrees by chance
 SMALL: Final = 1000
-_TOTAL: Final = re.compile(r"\btotal\b|\bsum|\bsumme\b|gesamt|合计|总计|总和|\ball\b|overall|altogether", re.IGNORECASE)
+_TOTAL: Final = re.compile(
+    r"\btotal\b|\bsum|\bsumme\b|\bsomme\b|\bsuma\b|gesamt|合计|总计|总和|\ball\b|overall|altogether", re.IGNORECASE
+)
 #: a title of a column (or row) that is the sum of those before it
 _SUM: Final = re.compile(r"\btotal\b|\bsum\b|\bsumme\b|合计|总计|总和", re.IGNORECASE)
 _THOUSANDS: Final = (1.0, *(1000.0**k for k in (-4, -3, -2, -1, 1, 2, 3, 4)))

@@ -115,7 +115,7 @@ def parse(text: str, file: str) -> Document:
     """The statements of a Markdown ``text``."""
     from markdown_it import MarkdownIt
 
-    plain = _without_rules(_with_points(_without_latex(_UNDERSCORES.sub("", text))))
+    plain = _without_rules(_with_points(_joined(_without_latex(_UNDERSCORES.sub("", text)))))
     tokens = MarkdownIt("commonmark").enable("table").parse(plain)
     found = tuple(islice(_statements(tokens), MOST_STATEMENTS + 1))
     unread = found[MOST_STATEMENTS] if len(found) > MOST_STATEMENTS else None
@@ -174,6 +174,19 @@ def _without_latex(text: str) -> str:
     return "\n".join(out)
 
 
+#: any digits in groups of three with spaces between
+_GROUPED: Final = re.compile(r"(?<![\d.,])(?<![\d.,] )\d{1,3}(?: \d{3})+(?![\d.]| \d)")
+#: numbers with spaces before what they count, by which a document is known to write them so
+FEWEST_SPACED: Final = 2
+
+
+def _joined(text: str) -> str:
+    """``text`` without the spaces between groups of three digits, where it writes numbers so."""
+    if len(_SPACED.findall(text)) < FEWEST_SPACED:
+        return text
+    return _GROUPED.sub(lambda m: m[0].replace(" ", ""), text)
+
+
 def _with_points(text: str) -> str:
     """``text`` with decimal points, where it writes decimal commas: a figure such as 352,3 MB, and none as 352.3 MB."""
     if not _COMMA.search(text) or _POINT.search(text):
@@ -191,7 +204,7 @@ def normal(text: str) -> str:
     text = text.replace("{,}", ",")
     text = re.sub(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))", ",", text)
     text = _SPACED.sub(lambda m: m[0].replace(" ", ","), text)
-    text = re.sub(r"\b(Mrd|Mio|Bio|ca)\.(?=\s|$|[,;:)])", r"\1", text)
+    text = re.sub(r"\b(Mrd|Mio|Bio|Tsd|ca)\.(?=\s|$|[,;:)])", r"\1", text)
     text = unicodedata.normalize("NFKC", text).replace("−", "-").replace("–", "-").replace("—", ", ")
     if "\\" in text:
         for pattern, plain in _LATEX:

@@ -81,7 +81,11 @@ _COUNTS: Final = {
     "G": 1e9,
     "B": 1e9,
     "T": 1e12,
+    "千": 1e3,
     "万": 1e4,
+    "百万": 1e6,
+    "千万": 1e7,
+    "十亿": 1e9,
     "亿": 1e8,
     "thousand": 1e3,
     "million": 1e6,
@@ -98,6 +102,9 @@ _COUNTS: Final = {
     "mil millones": 1e9,
     "millions": 1e6,
     "milliards": 1e9,
+    "milliard": 1e9,
+    "milliers": 1e3,
+    "Milliarde": 1e9,
     "Md": 1e9,
     "Mds": 1e9,
 }
@@ -112,12 +119,13 @@ _UNIT: Final = re.compile(
     r"|(?P<gf>[GTPE])F(?P<gfsec>/s(?:ec)?)?(?![A-Za-z0-9])"
     rf"|(?P<zh>[KMGT])?字节"
     r"|(?P<time>(?:ns|us|µs|μs|ms)(?=/[^\W\d_]{2,})|ns|us|µs|μs|μS|uS|ms|mS|s|secs?|seconds?|minutes?|min|hours?|microseconds?|"
-    r"milliseconds?|(?<=\s)h(?=[\s).,;]|$)|hrs?|days?|weeks?|Sekunden?|Minuten?|Stunden?|Tagen?)(?![A-Za-z]|(?<!ns|us|µs|μs|ms)/)"
+    r"milliseconds?|(?<=\s)h(?=[\s).,;]|$)|hrs?|days?|weeks?|Sekunden?|Minuten?|Stunden?|Tagen?|"
+    r"secondes?|heures?|jours?|semaines?|horas?|días?)(?![A-Za-z]|(?<!ns|us|µs|μs|ms)/)"
     r"|(?P<zhtime>微秒|毫秒|纳秒|秒|分钟|小时|天)"
     r"|(?P<percent>%|percent\b)"
-    r"|(?P<count>[KMBTk](?![A-Za-z0-9])|G(?=\s?[×x*·]\s?\d|\s(?:params?|param[eè]t\w+|Parameter)\b)|万|亿|[Tt]housand\b|[Mm]illion\b|[Bb]illion\b|[Tt]rillion\b|"
+    r"|(?P<count>[KMBTk](?![A-Za-z0-9])|G(?=\s?[×x*·]\s?\d|\s(?:params?|param[eè]t\w+|Parameter)\b)|十亿|千万|百万|千(?![兆字克瓦])|万|亿|[Tt]housand\b|[Mm]illion\b|[Bb]illion\b|[Tt]rillion\b|"
     r"Tsd\b|Tausend\b|Mio\b|Millionen\b|Mrd\b|Milliarden\b|Billionen\b|mil millones\b|millones\b|millions\b|"
-    r"milliards\b|Mds?\b)"
+    r"milliards?\b|milliers\b|Milliarde\b|Mds?\b)"
     r")"
 )
 _RATE: Final = re.compile(
@@ -162,7 +170,10 @@ _TIMES: Final = {
     **dict.fromkeys(("Minute", "Minuten"), 60.0),
     **dict.fromkeys(("Sekunde", "Sekunden"), 1.0),
     **dict.fromkeys(("day", "days", "Tage", "Tagen"), 86400.0),
-    **dict.fromkeys(("week", "weeks"), 604800.0),
+    **dict.fromkeys(("week", "weeks", "semaine", "semaines"), 604800.0),
+    **dict.fromkeys(("seconde", "secondes"), 1.0),
+    **dict.fromkeys(("heure", "heures", "hora", "horas"), 3600.0),
+    **dict.fromkeys(("jour", "jours", "día", "días"), 86400.0),
 }
 _BIG: Final = {"mega": 1e6, "giga": 1e9, "tera": 1e12, "peta": 1e15}
 #: a word, or a name such as Qwen2.5-7B

@@ -9,6 +9,7 @@ from typing import Final
 
 from moewright.audit.audit_record import Verdict
 from moewright.audit.quantities.readings import Facts
+from moewright.audit.reading.document_case import FIELDS
 from moewright.audit.reading.restated import known_sizes
 from moewright.audit.text.expressions import Node, numbers_in
 from moewright.audit.text.numbers import BYTE_RATE, BYTES, FLOP, FLOP_RATE, PER_SECOND, SECONDS, Number
@@ -30,6 +31,14 @@ _UNITS: Final = {
     BYTE_RATE: "bytes/s",
     PER_SECOND: "tokens/s",
 }
+#: units of premises by the last part of their field
+_FIELD_UNITS: Final = {
+    "memory": "bytes",
+    "memory_bandwidth": "bytes/s",
+    "bandwidth": "bytes/s",
+    "flops": "FLOP/s",
+    "latency": "s",
+}
 #: letters of an expression with what its names stand for
 MOST_LETTERS: Final = 10_000
 #: names inside of names of ``let`` that are followed
@@ -44,6 +53,10 @@ MOST_ROUNDS: Final = 8
 FactsOf = Callable[[str], Facts]
 #: what a figure ought to be, where it is wrong
 Right = Callable[[TypedClaim], float | None]
+
+
+class _NotGivenError(Exception):
+    """A premise that an expression names and that nothing gives a number."""
 
 
 class Expressions:
@@ -85,7 +98,10 @@ class Expressions:
         strange = self._strange(c)
         if strange:
             return Outcome(Verdict.NOT_CHECKED, f"{strange} of its expression stands nowhere in the document")
-        node = self._node(c, c.expression, lambda other: None)
+        try:
+            node = self._node(c, c.expression, lambda other: None)
+        except _NotGivenError as error:
+            return Outcome(Verdict.NOT_CHECKED, f"the reading gives no {error}, or none that a case has")
         if node is None:
             return Outcome(Verdict.NOT_CHECKED, "its expression is none, or too long, with what its names stand for")
         if isinstance(node, Number) and "{" not in c.expression and node.text == c.number.text:
@@ -155,9 +171,11 @@ class Expressions:
         sizes = _sizes(self.facts_of(c.configuration)) if "." in wanted else {}
         value = sizes.get(wanted)
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return f"{value:.12g}"
+            return f"{value:.12g} {_FIELD_UNITS.get(wanted.rpartition('.')[2], '')}".strip()
         if isinstance(value, str) and node_of(value) is not None:
             return value
+        if wanted in FIELDS:
+            raise _NotGivenError(wanted)
         known = ", ".join([*self.let, *(x for x in self.named if x != c.id), *sizes][:24]) or "none yet"
         raise SpecError(
             f"{wanted[:60]!r} is neither a name of let, nor the id of another claim, nor a premise with a number; "

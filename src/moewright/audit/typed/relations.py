@@ -43,7 +43,8 @@ def judge_relation(n: Number, relation: str, node: Node) -> Outcome:
         counted = judge_relation(n, relation, _counted(node))  # 3 B tokens
         if counted.verdict is Verdict.HOLDS:
             return counted
-    values = [_narrow(evaluate(node, binary, _spread), evaluate(node, binary)) for binary in (False, True)]
+    coarse = max((_spread(x) / abs(x.value) for x in numbers_in(node) if x.value), default=0.0)
+    values = [_narrow(evaluate(node, binary, _spread), evaluate(node, binary), coarse) for binary in (False, True)]
     if not all(abs(x) < float("inf") for v in values for x in (v.low, v.high)):
         return Outcome(Verdict.NOT_CHECKED, "its expression divides by zero, or is beyond all bounds")
     if not values[0].dims:
@@ -98,9 +99,10 @@ def _counted(node: Node) -> Node:
     return with_numbers(node, lambda n: in_billions(n) if is_bare(n) else n)
 
 
-def _narrow(v: Value, exact: Value) -> Value:
-    """``v``, no wider than is of use: differences of rounded figures may be anything."""
-    room = WIDEST * abs(exact.low)
+def _narrow(v: Value, exact: Value, coarse: float) -> Value:
+    """``v``, no wider than is of use, or than its ``coarse``st number is: differences of rounded figures may be
+    anything."""
+    room = max(WIDEST, coarse) * abs(exact.low)
     return replace(v, low=max(v.low, exact.low - room), high=min(v.high, exact.low + room))
 
 
@@ -112,7 +114,8 @@ def _spread(n: Number) -> float:
     """Half of what rounding leaves of a number: nothing of a whole one, of a factor such as 2 bytes, or of digits with
     a point and a unit no more than ``ROUNDED``."""
     exact = n.whole or (n.factor == 1 and n.half >= 0.5) or (n.percent and n.half >= 0.005)
-    return 0.0 if exact else min(n.half, ROUNDED * abs(n.value))
+    few = len(re.sub(r"\D", "", n.text).strip("0")) < 2 and n.factor >= 1e3  # 0.05 B
+    return 0.0 if exact else n.half if few else min(n.half, ROUNDED * abs(n.value))
 
 
 def _comparable(n: Number, dims: frozenset[Dim]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, MutableMapping
 from dataclasses import replace
+from math import prod
 from typing import Any, Final
 
 from moewright.audit.audit_record import Unread
@@ -22,8 +23,12 @@ from moewright.errors import SpecError
 #: lists of premises inside of one
 _DEPTH: Final = 4
 _PERCENT: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
+#: a whole number that is put together: 200 * 6
+_PRODUCT: Final = re.compile(r"\s*\d[\d,]*(?:\s*[*×x·]\s*\d[\d,]*){1,4}\s*")
 _GATED: Final = ("swiglu", "geglu", "glu", "gated", "yes", "silu")
 _PLAIN: Final = ("gelu", "relu", "mlp", "plain", "no")
+#: fields of a cluster that are no figures
+_NAMES: Final = ("cluster.name", "cluster.device.name")
 _FORMATS: Final = {
     **{"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "fp32", "float8": "fp8", "e4m3": "fp8"},
 }
@@ -72,9 +77,18 @@ def _usual(row: Any, source: SourceLines) -> Any:
     percent = _PERCENT.fullmatch(value)
     if percent:
         value = float(percent[1]) / 100
+    elif name in WHOLE and (factors := _PRODUCT.fullmatch(value)):
+        value = prod(int(x.replace(",", "")) for x in re.findall(r"\d[\d,]*", factors[0]))
     elif name in WHOLE:
         number = typed_value(value, source.line(line) if type(line) is int else "", source.commas)
         value = int(number.value) if number is not None and number.value == int(number.value) else value
+    elif name.startswith("cluster.") and name not in _NAMES:
+        number = typed_value(value, source.line(line) if type(line) is int else "", source.commas)
+        value = number.value if number is not None else value
+    elif name == "workload.causal":
+        value = {"causal": True, "yes": True, "true": True, "no": False, "false": False, "full": False}.get(
+            small, value
+        )
     elif name == "model.precision":
         value = _FORMATS.get(small, small if small in FORMATS else value)
     elif name == "model.experts.gated":
@@ -90,6 +104,8 @@ def _usual(row: Any, source: SourceLines) -> Any:
 def _absent(p: Premise, written: str, source: SourceLines) -> str:
     """Why a number is not what the document has on its line, or an empty text; a product of two that it has is."""
     number = typed_value(written)
+    if p.value == 1:
+        return ""  # one of them is told in words: no tensor parallelism
     if number is None or isinstance(p.value, bool) or not has_digits(number):
         return ""
     said = (mantissa(number), mantissa(number) * 100, number.value)

@@ -32,12 +32,17 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
     return _parsed(parse, text, str(path))
 
 
-def parse_mapping(text: str, name: str) -> dict[str, Any]:
-    """The mapping that ``text`` writes in YAML (or JSON), under the same limits; ``name``: for messages."""
-    return _parsed(_yaml, text, name)
+#: what a mapping has where nothing else is said
+SPEC: Final = "model, cluster and workload"
 
 
-def _parsed(parse: Callable[[str], Any], text: str, name: str) -> dict[str, Any]:
+def parse_mapping(text: str, name: str, expected: str = SPEC) -> dict[str, Any]:
+    """The mapping that ``text`` writes in YAML (or JSON), under the same limits; ``name`` and what is ``expected`` in
+    it: for messages."""
+    return _parsed(_yaml, text, name, expected)
+
+
+def _parsed(parse: Callable[[str], Any], text: str, name: str, expected: str = SPEC) -> dict[str, Any]:
     try:
         content = parse(text)
     except SpecError as error:
@@ -47,7 +52,7 @@ def _parsed(parse: Callable[[str], Any], text: str, name: str) -> dict[str, Any]
         raise SpecError(f"is not well-formed: {reason}", file=name) from None
     if not isinstance(content, dict):
         kind = "nothing" if content is None else f"a {type(content).__name__}"
-        raise SpecError(f"holds {kind}; expected a mapping with model, cluster and workload", file=name)
+        raise SpecError(f"holds {kind}; expected a mapping with {expected}", file=name)
     return content
 
 

@@ -21,6 +21,7 @@ _GO: Final = re.compile(
     r"跨|离开|其中|发往|partent|sortent|quittent",
     re.IGNORECASE,
 )
+_HALF: Final = re.compile(r"\bhalf\b|\beach\b|twice|both|Hälfte|jede|moitié|一半|两", re.IGNORECASE)
 #: letters between the two amounts
 MOST: Final = 70
 #: how many times the part may be off
@@ -41,6 +42,8 @@ def judge_fractions(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 continue
             a, b = int(told[0]["part"]), int(told[0]["whole"])
             rest = _FRACTION.sub("", between)
+            if _HALF.search(between):
+                continue
             if not 0 < a < b or re.search(r"\d", rest) or e.number.approx:
                 continue
             said, mine = ranges(e.number), ranges(whole.number)

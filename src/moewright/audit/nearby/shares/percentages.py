@@ -374,7 +374,8 @@ def _judged(
         alike.append(_bytes(capacity))
     for whole in alike:
         got = over(mine, ranges(whole))
-        if meet(said, got) or meet(said, tuple((1 - b, 1 - a) for a, b in got)):
+        rest = meet(said, tuple((1 - b, 1 - a) for a, b in got)) and not _USED.search(part.statement.value)
+        if meet(said, got) or rest:
             why = f"{part.number.text} of {whole.text}"
             return e.claim("share", Verdict.HOLDS, why, _middle(got))
     larger = [n for n in alike if n.value > part.number.value]

@@ -12,10 +12,11 @@ from moewright.audit.nearby.ledger import Entry, Ledger, exactly, meet, ranges, 
 from moewright.audit.text.numbers import BYTES, COUNT
 from moewright.units import format_bytes
 
-_EACH: Final = re.compile(r"(?<![\w.,])(?P<size>\d{1,2})\s?(?:B|bytes?|Byte|octets|字节)(?![\w/])", re.IGNORECASE)
+_EACH: Final = re.compile(r"(?<![\w.,])(?P<size>\d{1,2})\s?(?:B|bytes?|Byte|octets|字节)(?!\w|/\w)", re.IGNORECASE)
 _OVER: Final = re.compile(
     r"(?:shard\w*|partition\w*|split|cut|spread|distributed|verteilt|geteilt|réparti\w*|切分|分片)[^|\d]{0,24}?"
-    r"(?P<ranks>\d{1,4})(?![\d.,]|\s?B\b)|over (?:E?DP)?\s?(?P<over>\d{1,4})(?![\d.,])",
+    r"(?P<ranks>\d{1,4})(?![\d.,]|\s?B\b)|over (?:E?DP)?\s?(?P<over>\d{1,4})(?![\d.,])|"
+    r"(?:B|bytes|octets|Byte)\s?/\s?(?P<by>\d{1,4})(?![\d.,])",
     re.IGNORECASE,
 )
 _STATE: Final = re.compile(r"adam|optim|master|moment|优化器|动量", re.IGNORECASE)
@@ -37,13 +38,13 @@ def judge_state_sizes(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     number of parameters of the same part that the document tells before it, or by a slip of either."""
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
-        label = s.row if s.kind == "cell" else s.key or s.text
+        label = _label(index, ledger)
         size, ranks = _EACH.search(label), _OVER.search(label)
         amounts = [e for e in entries if e.number.dim == BYTES and e.number.factor >= 1e6 and not e.figure.formula]
         if size is None or ranks is None or not _STATE.search(label) or len(amounts) != 1 or s.kind == "heading":
             continue
         part = [p for p in _PARTS if p.search(label)]
-        e, each, over = amounts[0], int(size["size"]), int(ranks["ranks"] or ranks["over"])
+        e, each, over = amounts[0], int(size["size"]), int(ranks["ranks"] or ranks["over"] or ranks["by"])
         if len(part) != 1 or each not in _SIZES or over < 2 or e.number.slack > CLOSE * 2:
             continue
         near = [x for x in ledger.alike(COUNT) if x.index < index and x.number.value >= LEAST]
@@ -57,6 +58,14 @@ def judge_state_sizes(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 why = f"{x.number.text.strip()} (line {x.line}) × {each} B / {over} is {format_bytes(right)}"
                 yield e, e.claim("memory.optimizer", Verdict.WRONG, why, right)
                 break
+
+
+def _label(index: int, ledger: Ledger) -> str:
+    """What a row says of its amount, in its name and its other cells; of an item its key."""
+    s = ledger.statements[index]
+    if s.kind != "cell":
+        return s.key or s.text
+    return " | ".join((s.row, *(ledger.statements[i].value for i in ledger.beside(index, 3, 3))))
 
 
 def _told(e: Entry) -> str:

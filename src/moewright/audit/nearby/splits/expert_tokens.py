@@ -59,6 +59,7 @@ def judge_expert_tokens(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Ent
             meet(said, exactly(x.number.value * f / many)) for x in amounts for f in (1.0, k) if _is_copies(x, k, f)
         ):
             continue
+        yield from _beside_copies(e, entries, many, k)
         tokens = [x for x in amounts if _ARE_TOKENS.match(x.behind) and not _is_copies(x, k, 1.0)]
         for x in tokens:
             if meet(said, exactly(x.number.value / many)):
@@ -68,10 +69,23 @@ def judge_expert_tokens(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Ent
                 break
 
 
+def _beside_copies(e: Entry, entries: list[Entry], many: int, k: int) -> Iterator[tuple[Entry, Claim]]:
+    """The verdict on a mean that is that of the tokens, beside the product of them with the experts of a token."""
+    for x in entries:
+        tokens = [n.value for n in x.figure.formula if n.value != k]
+        if len(x.figure.formula) != 2 or len(tokens) != 1 or x.number.at > e.number.at:
+            continue
+        if abs(x.number.value - tokens[0] * k) < 1 and meet(ranges(e.number), exactly(tokens[0] / many)):
+            right = x.number.value / many
+            why = f"{x.number.text.strip()} over {many} experts are {right:.4g}"
+            yield e, e.claim("count.tokens per expert", Verdict.WRONG, why, right)
+            return
+
+
 def _is_mean(e: Entry, entries: list[Entry]) -> bool:
     """Whether ``e`` is what an expert has: its words, or its row, name one expert and tokens."""
     n, s = e.number, e.statement
-    if n.dim != COUNT or n.percent or n.approx or e.figure.role == "operand" or n.value < 1:
+    if n.dim != COUNT or n.percent or n.approx or e.figure.role == "operand" or n.value <= 0:
         return False
     if s.kind == "cell":
         title = f"{s.row} | {s.column}"
