@@ -84,6 +84,7 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
         _in_billions(e),
         _in_billions(e, small=True),
         *_one_in_billions(e),
+        _in_named_format(e),
     )
     for other in others:
         again = _evaluated(other, dim_of, exact) if other is not None else outcome  # 8.24 B: bytes or billions
@@ -241,6 +242,21 @@ def _counts_in_binary(e: Equality) -> Equality | None:
 
     other = replace(e, left=with_numbers(e.left, binary), right=with_numbers(e.right, binary))
     return other if (other.left, other.right) != (e.left, e.right) else None
+
+
+_FORMAT_BYTES: Final = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0}
+
+
+def _in_named_format(e: Equality) -> Equality | None:
+    """``e`` with the bytes of an element, where bytes are worked out from elements whose format is named behind them:
+    8192 × 3 fp32 = 98,304 B; None where none is."""
+    last = list(numbers_in(e.left))[-1]
+    size = _FORMAT_BYTES.get(last.noun.split()[0].lower()) if last.noun else None
+    counted = all(n.dim == COUNT for n in numbers_in(e.left)) and next(numbers_in(e.right)).dim == BYTES
+    if size is None or not counted:
+        return None
+    each = replace(last, text=f"{size:g} B", value=size, binary=size, half=0.5, dim=BYTES, factor=1.0, whole=False)
+    return replace(e, left=Operation("×", e.left, each))
 
 
 def _in_bytes(e: Equality) -> Equality | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
@@ -48,11 +49,13 @@ _OF_REST: Final = re.compile(
 )
 
 
-def _of_one(part: Part, meaning: Meaning, claim: Claim) -> str:
+def _of_one(part: Part, meaning: Meaning, claim: Claim, given: Mapping[str, object]) -> str:
     """Why a figure may be of one of what the quantity counts, or of none of them."""
     around = meaning.explicit | scopes_named(" | ".join((claim.text, *part.statement.path[-1:])))
     if part.figure.number.text.rstrip().endswith(("bit", "bits")):
         return "it is of an element, in bits"
+    if meaning.name == "count.heads" and "gpu" in around and "strategy.tp" not in given:
+        return "the document gives no strategy.tp"
     if meaning.name == "count.heads" and not around & {"gpu", "all"}:
         return "it is not said whether it is of a GPU or of all"
     if meaning.name == "count.tokens" and "token" in meaning.explicit:
@@ -78,7 +81,7 @@ def _of_one(part: Part, meaning: Meaning, claim: Claim) -> str:
 
 def of_what(part: Part, meaning: Meaning, claim: Claim, c: Context) -> str:
     """What is not told of the quantity itself: what it is of, and sizes that it stands on."""
-    if reason := _of_one(part, meaning, claim):
+    if reason := _of_one(part, meaning, claim, c.facts.setting.given):
         return reason
     of_gpu = "gpu" in meaning.explicit or ("all" not in meaning.explicit and "gpu" in scopes_named(claim.text))
     if of_gpu and c.facts.plan is None and claim.verdict is Verdict.WRONG:
@@ -99,6 +102,8 @@ def of_what(part: Part, meaning: Meaning, claim: Claim, c: Context) -> str:
         return "it may be of those that a token passes"
     if c.micro_batches and meaning.name.startswith(_OF_WORK) and not _STEP.search(claim.text):
         return "it may be of a micro-batch"
+    if c.micro_batches and meaning.name.startswith("compute.") and not _by_thousand(claim):
+        return "it may be of a training step, forward and backward"
     if meaning.name.endswith("bubble") and "strategy.micro_batches" not in c.facts.setting.given:
         return "the document gives no strategy.micro_batches"
     if meaning.name == "count.sequences" and _FITTING.search(claim.text):
@@ -124,6 +129,12 @@ def of_what(part: Part, meaning: Meaning, claim: Claim, c: Context) -> str:
     if meaning.name.endswith("bubble") and re.search(r"virtual|interleav|交错|虚拟", claim.text, re.IGNORECASE):
         return "it is of another schedule"
     return ""
+
+
+def _by_thousand(claim: Claim) -> bool:
+    """Whether a figure is off by a prefix."""
+    ratio = claim.ratio or 0.0
+    return any(abs(ratio * k - 1) < 0.01 for k in (1e3, 1e-3, 1e6, 1e-6))
 
 
 def _on_cuts(meaning: Meaning, claim: Claim, c: Context) -> str:

@@ -158,6 +158,12 @@ def _failing(
         return None
     if claim.computed is None or not n.value or not 0.5 <= claim.computed / n.value <= 2:
         return None
+    if any(len(row) > 2 for row in rows):
+        return None  # which of its figures are parts is not said
+    small = [x for x in values if x.value < SMALL_PART * n.value]
+    rest = sum(x.value for x in values if x not in small)
+    if small and abs(rest - n.value) <= n.half + sum(x.half for x in values if x not in small):
+        return None  # the smallest are parts of another part
     if exact is None and any(_SUBTOTAL.search(row[0].statement.key) for row in rows[2:]):
         return None  # of what stands before it, or a part beside that
     if _counts(total) and not _CURRENCY.search(total.statement.column):
@@ -197,6 +203,8 @@ def _left_out(total: Part, rows: list[list[Part]]) -> Part | None:
     return out[0]
 
 
+#: of a total, parts below this share may be told inside of another part
+SMALL_PART: Final = 0.01
 #: rows of a table of which a total may leave one out by a slip
 FEWEST_ROWS: Final = 4
 

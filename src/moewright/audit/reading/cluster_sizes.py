@@ -34,6 +34,12 @@ _CHINESE: Final = re.compile(
     r"每(?:台|节点|机)\s*(?P<each>\d{1,2})\s*(?:张|块|卡|个)|"
     r"(?P<n2>\d{1,4}|[一两二三四六八])\s*台\s*(?P<e2>\d{1,2})\s*(?:张|块|个)?\s*(?:卡|GPU|[ABH]\d{2,3})"
 )
+#: nodes x GPUs: 48 x 4
+_KEYED: Final = re.compile(
+    rf"^\W*(?:{_NODE}|节点)\s*[×x*]\s*(?:[A-Z]\w* )?(?:GPUs?|卡|cards?|Karten|[AHB]\d{{2,3}}\w*|MI\d{{3}}\w?)"
+    rf"(?: (?:per|je|pro) {_NODE})?[^:\d]{{0,24}}:\s*(?P<n2>\d{{1,4}})\s*[×x*]\s*(?P<e2>\d{{1,3}})(?!\d)",
+    re.IGNORECASE,
+)
 #: nodes that there might be, or that are part of the plan's
 _UNREAL: Final = re.compile(
     r"\b(?:would|could|instead|rather than|pilot|earlier|previous|supersede[sd]?|würden?|statt|früher)\b|每组|对比|旧",
@@ -48,7 +54,7 @@ MOST_OF_RACK: Final = 144
 
 def gpus_of_nodes(text: str) -> tuple[int, int] | None:
     """(GPUs in all, the place in ``text``) where it tells how many nodes there are and how many GPUs each has."""
-    m = _NODES_OF_GPUS.search(text) or _CHINESE.search(text)
+    m = _NODES_OF_GPUS.search(text) or _CHINESE.search(text) or _KEYED.search(text)
     if m is None or _UNREAL.search(text):
         return None
     groups = {k: v for k, v in m.groupdict().items() if v}

@@ -65,6 +65,7 @@ _SHARED: Final = re.compile(r"shared|共享|gemeinsam|geteilt|partagé|compartid
 _DENSE: Final = re.compile(
     r"\b(?:dense|non-?expert|shared) (?:weights|part|parameters|layers)|稠密部分|非专家", re.IGNORECASE
 )
+_STEPS: Final = re.compile(r"\W*(?:(?:number of )?steps|iterations|Schritte|步数|étapes|pas)\b", re.IGNORECASE)
 _ROUTED: Final = re.compile(r"routed|路由|geroutet|routé|enrutad", re.IGNORECASE)
 #: what has more bytes than are written without a prefix
 _HEAVY: Final = ("memory.weights", "memory.total", "memory.experts", "memory.attention")
@@ -99,22 +100,8 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
         topic = "memory.total"
     if topic is None and kind in ("bytes", "flops") and _TOTAL.search(f"{own} {s.key}"):
         topic = {"bytes": "memory.total", "flops": "compute.total"}[kind]
-    if topic == "count.heads" and re.search(r"\bKV\b|key[-/ ]value", f"{own} {s.key}", re.IGNORECASE):
+    if topic is None or _is_other(topic, figure, s):
         return None
-    if topic in _OF_EXPERTS and _SHARED.search(f"{own} {s.key}") and not _ROUTED.search(f"{own} {s.key}"):
-        return None
-    if topic == "memory.weights" and _DENSE.search(f"{own} {s.key}"):
-        return None
-    if topic is None or (topic == "count.experts" and "token" in _scopes_in(f"{own} {s.key} {figure.number.noun}")):
-        return None  # experts of a token are no experts of anything else
-    if topic == "count.parameters" and figure.number.value < 1e4:
-        return None
-    if topic in _HEAVY and figure.number.factor == 1 and figure.number.value < 1e5:
-        return None  # total 671 B are no bytes
-    if topic == "count.parameters" and figure.formula and re.search(r"FLOP", s.text):
-        return None
-    if topic == "count.tokens" and figure.number.factor >= 1e9:
-        return None  # of a training run
     if topic in ("time.total", "throughput.tokens") and _BOUND.search(f"{own} {s.key}"):
         topic = {"time.total": "time.bound"}.get(topic, "throughput.most")
     if topic == "memory.attention" and "token" in _explicit(own, topic):
@@ -137,6 +124,24 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
         certain = _topic(kind, [own, s.key]) is not None
         certain = certain or (topic.endswith(".total") and bool(_TOTAL.search(f"{own} {s.key}")))
     return Meaning(topic, _scopes(topic, figure, s, near), _explicit(near, topic), certain)
+
+
+def _is_other(topic: str, figure: Figure, s: Statement) -> bool:
+    """Whether the words of a figure make it something else than ``topic``, which they name."""
+    n, said = figure.number, f"{figure.words} {s.key}"
+    if topic == "count.heads":
+        return bool(re.search(r"\bKV\b|key[-/ ]value", said, re.IGNORECASE))
+    if topic in _OF_EXPERTS and _SHARED.search(said) and not _ROUTED.search(said):
+        return True
+    if topic == "count.experts":  # experts of a token are no experts of anything else
+        return "token" in _scopes_in(f"{said} {n.noun}")
+    if topic == "count.tokens":
+        return n.factor >= 1e9 or bool(_STEPS.match(s.key))  # of a training run; steps
+    if topic == "memory.weights" and _DENSE.search(said):
+        return True
+    if topic == "count.parameters":
+        return n.value < 1e4 or (bool(figure.formula) and "FLOP" in s.text)
+    return topic in _HEAVY and n.factor == 1 and n.value < 1e5  # total 671 B are no bytes
 
 
 def _levels(kind: str, figure: Figure, s: Statement) -> list[str]:

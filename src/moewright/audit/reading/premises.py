@@ -349,8 +349,10 @@ def _phrases(s: Statement) -> Iterator[Premise]:
                 continue  # TP × DP = 40
             if field == "cluster.gpus" and _of_part(text[: m.start(1)], text[m.end() :]):
                 continue
-            if field == "cluster.gpus" and _EACH.match(text[m.end(1) :]):
+            if field == "cluster.gpus" and (_EACH.match(text[m.end(1) :]) or _OF_STAGE.match(text[m.end() :])):
                 continue
+            if field == "model.experts.count" and _OF_TOKEN.search(text[: m.start(1)]):
+                continue  # a token wakes up 2 experts per layer
             part = field.startswith("model.") and not field.endswith("size") and PER_GPU.search(s.text)
             part = part or (field.startswith("model.") and _PER_PART.match(text[m.end() :]))
             if not worked and not part and len(m[1]) < 10 and int(m[1].replace(",", "")):
@@ -359,6 +361,14 @@ def _phrases(s: Statement) -> Iterator[Premise]:
                 break
 
 
+#: what makes GPUs those of a stage or a group
+_OF_STAGE: Final = re.compile(
+    r"\s*(?:of (?:a|each|one|the) |in (?:a|each|one) |einer |der |d'une? )(?:\w+ )?"
+    r"(?:stage|group|Stufe|Gruppe|étage|groupe)\b",
+    re.IGNORECASE,
+)
+#: what makes experts those of a token
+_OF_TOKEN: Final = re.compile(r"\b(?:tokens?|jeton)\b[^.;|\d]{0,30}$|每个?\s?token[^。;\d]{0,12}$", re.IGNORECASE)
 _DIGIT: Final = re.compile(r"\d")
 #: what ends a piece of an enumeration: 61 layers, hidden size 7168 and a vocabulary of 129,280
 _BETWEEN: Final = re.compile(r"[;()]|,(?!\d{3})|[.:](?=\s|$)|\b(?:and|with|und|mit|sowie|has|have|hat|haben)\b|和|以及")

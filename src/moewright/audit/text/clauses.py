@@ -366,10 +366,14 @@ def _goes_on(tokens: list[Token], end: int) -> bool:
     return len(ahead) == 2 and ahead[0].kind == "op" and ahead[0].text in "×÷/" and ahead[1].kind == "word"
 
 
+#: a symbol behind a number: 2h, or, with an index, also behind a blank: 2 n_{kv} d_h
+_SYMBOL_BEHIND: Final = re.compile(r"[A-Za-z](?:_\w+)?\s*(?:[·×+*/=-]|$)|\s?[A-Za-z]_\{?\w+\}?(?![\w:])")
+
+
 def _symbols(node: Node, text: str) -> bool:
     """Whether a number has a symbol behind it that it is multiplied with: 2h · 4096."""
     ends = (n.at + len(n.text) for n in numbers_in(node))
-    return any(re.match(r"[A-Za-z](?:_\w+)?\s*(?:[·×+*/=-]|$)", text[end:]) for end in ends)
+    return any(_SYMBOL_BEHIND.match(text[end:]) for end in ends)
 
 
 def _of_many(node: Node) -> bool:

@@ -30,6 +30,10 @@ _FORMULA: Final = re.compile(
     r"\bcalcul|formule|公式|计算过程|推导|算式|计算式|^计算$",
     re.I,
 )
+#: experts of a token as a factor: 8,192 x top-4 x 5120
+_TOP: Final = re.compile(r"(?<=[x×*·] )top-?(\d{1,2})(?= [x×*·])", re.I)
+#: the number of an entry: [3]
+_LABEL: Final = re.compile(r"^\s*\[\d{1,3}\]\s+(?=\S)")
 _COMMA: Final = re.compile(r"(?<![\d.,])\d+,\d{1,2}\s?(?:[KMGT]i?B|[mµμn]s|[KMGTP]?FLOPS?|%)")
 _POINT: Final = re.compile(r"(?<![\d.,])\d+\.\d{1,2}\s?(?:[KMGT]i?B|[mµμn]s|[KMGTP]?FLOPS?|%)")
 _END: Final = re.compile(r"[.!?。;](?<![A-Za-z]\.[A-Za-z]\.)(?<!vs\.)(?<!e\.g\.)(?<!i\.e\.)\s+(?=[^a-z\s])")
@@ -202,6 +206,7 @@ def normal(text: str) -> str:
     text = re.sub(r"<[^<>]{0,40}>", " ", text) if re.search(r"</|<br|<b>|<i>|<sub>", text) else text
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda m: "^" + m[0].translate(_POWERS), text)
     text = text.replace("{,}", ",")
+    text = _TOP.sub(r"\1", text)
     text = re.sub(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))", ",", text)
     text = _SPACED.sub(lambda m: m[0].replace(" ", ","), text)
     text = re.sub(r"\b(Mrd|Mio|Bio|Tsd|ca)\.(?=\s|$|[,;:)])", r"\1", text)
@@ -295,7 +300,8 @@ def _lines(lines: Sequence[str], first: int, above: tuple[str, ...], group: int)
         if raw.count("│") > DRAWN:
             yield from _drawn(raw, line, above, group)
         else:
-            yield from _made(normal(_with_key(raw)).lstrip("-*•# "), line, above, "code", group)
+            plain = _LABEL.sub("", normal(_with_key(raw))).lstrip("-*•# ")
+            yield from _made(plain, line, above, "code", group)
 
 
 def _drawn(raw: str, line: int, path: tuple[str, ...], group: int) -> Iterator[Statement]:

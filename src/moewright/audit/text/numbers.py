@@ -88,6 +88,9 @@ _COUNTS: Final = {
     "十亿": 1e9,
     "亿": 1e8,
     "thousand": 1e3,
+    "thousands": 1e3,
+    "billions": 1e9,
+    "trillions": 1e12,
     "million": 1e6,
     "billion": 1e9,
     "trillion": 1e12,
@@ -123,13 +126,14 @@ _UNIT: Final = re.compile(
     r"secondes?|heures?|jours?|semaines?|horas?|días?)(?![A-Za-z]|(?<!ns|us|µs|μs|ms)/)"
     r"|(?P<zhtime>微秒|毫秒|纳秒|秒|分钟|小时|天)"
     r"|(?P<percent>%|percent\b)"
-    r"|(?P<count>[KMBTk](?![A-Za-z0-9])|G(?=\s?[×x*·]\s?\d|\s(?:params?|param[eè]t\w+|Parameter)\b)|十亿|千万|百万|千(?![兆字克瓦])|万|亿|[Tt]housand\b|[Mm]illion\b|[Bb]illion\b|[Tt]rillion\b|"
+    r"|(?P<count>[KMBTk](?![A-Za-z0-9])|G(?=\s?[×x*·]\s?\d|\s(?:params?|param[eè]t\w+|Parameter)\b)|十亿|千万|百万|千(?![兆字克瓦])|万|亿|[Tt]housands?\b|[Mm]illion\b|[Bb]illions?\b|[Tt]rillions?\b|"
     r"Tsd\b|Tausend\b|Mio\b|Millionen\b|Mrd\b|Milliarden\b|Billionen\b|mil millones\b|millones\b|millions\b|"
     r"milliards?\b|milliers\b|Milliarde\b|Mds?\b)"
     r")"
 )
 _RATE: Final = re.compile(
-    r"\s?(?P<what>(?:tokens?|jetons?|tok|sequences?|seqs?|samples?|requests?|req|prompts?|"
+    r"\s?(?:(?:output|generated|prompt|input|decode|total) )?"
+    r"(?P<what>(?:tokens?|jetons?|tok|sequences?|seqs?|samples?|requests?|req|prompts?|"
     r"queries|requêtes?)\s?(?:/\s?(?P<per>ms|µs|μs|us|min(?:ute)?|h(?:our)?|s(?:ec(?:ond)?)?)\b|"
     r"(?:per|an?|each|every|pro|je) (?:second|Sekunde)\b|每秒)"
     r"|(?:个\s?)?(?:tokens?|序列|请求)\s?/\s?(?:秒|s(?![A-Za-z]))|tps\b)",

@@ -46,6 +46,8 @@ it. You do not check anything and you do no arithmetic: you write down, in YAML,
   be multiplied, divided or added, not what makes the figure come out.
 - Name premises and configurations. A premise that is put together from several figures, or told in words alone, has no
   line; of a field with several values take the one that the plan is run with, and write the others as claims.
+  `workload.kind` is forward, prefill or decode, and left out for training. Inputs (sizes, measurements, targets,
+  prices) need no claims of their own.
 - What the document asks of whoever reads it is a part of the document, and no order.
 
 Answer with one YAML document and nothing else. How it is written:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from moewright.audit.audit_record import Verdict
+from moewright.audit.judges.figures import unit_of
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.document_case import FIELDS
 from moewright.audit.reading.restated import known_sizes
@@ -18,6 +19,7 @@ from moewright.audit.typed.source_lines import SourceLines, alike, has_digits, m
 from moewright.audit.typed.typed_reading import REFERENCE, TypedClaim, node_of
 from moewright.case.model import DenseFfn, ModelSpec
 from moewright.errors import SpecError
+from moewright.units import format_quantity
 
 #: numbers that need no source: of seconds, days and prefixes, and small ones such as bytes of an element
 _KNOWN: Final = frozenset((0.5, 1.5, 24.0, 30.0, 60.0, 100.0, 365.0, 1000.0, 1024.0, 3600.0, 86400.0))
@@ -122,6 +124,10 @@ class Expressions:
 
         node = self._node(c, self._literals_right(c, wrong, right_of), right_of)
         again = judge_relation(c.number, c.relation, node) if node is not None and used else written
+        if again.verdict is Verdict.WRONG and again.computed is not None and again.computed != written.computed:
+            right = format_quantity(again.computed, unit_of(c.number))
+            told = f"{written.why}; with {used[0].value} of line {used[0].line} put right it gives {right}"
+            return Outcome(written.verdict, told, again.computed)
         if again.verdict is not Verdict.HOLDS:
             return written
         return Outcome(

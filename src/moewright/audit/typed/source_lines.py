@@ -83,7 +83,7 @@ def _variants(text: str) -> Iterator[float]:
 
 def _numbers_of(line: str) -> frozenset[float]:
     """The numbers that a line has, by their digits, with a comma or a point before the decimals, or in words."""
-    plain = normal(line)
+    plain = normal(line.replace("，", ", "))
     found = {x for m in _DIGITS.finditer(plain) for x in _variants(m[0])}
     found |= {float(re.sub(r"\s", "", m[0])) for m in SPACED.finditer(line) if len(m[0]) < _MOST_DIGITS}
     lowered = plain.lower()

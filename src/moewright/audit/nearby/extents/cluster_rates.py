@@ -71,7 +71,7 @@ def _is_rate(e: Entry, entries: list[Entry]) -> bool:
     return bool(_OR.fullmatch(re.sub(r"tok(?:ens?)?/s", "", between)))
 
 
-_OR: Final = re.compile(r"[\s,(]*(?:or|i\.?\s?e\.?|that is|=|oder|also|soit|即)?[\s,]*[~≈]?")
+_OR: Final = re.compile(r"[\s,(]*(?:or|which (?:is|makes)|i\.?\s?e\.?|that is|=|oder|also|soit|即)?[\s,]*[~≈]?")
 
 
 def _told(ledger: Ledger, got: tuple[tuple[float, float], ...]) -> bool:

@@ -22,7 +22,7 @@ from moewright.audit.nearby.ledger import (
 )
 from moewright.audit.nearby.model_slips import FactsAt
 from moewright.audit.text.clauses import ends_range
-from moewright.audit.text.numbers import BYTES, COUNT, FLOP, NAMES, SECONDS
+from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP, FLOP_RATE, NAMES, SECONDS
 from moewright.units import format_quantity
 
 #: so many layers, GPUs or users that a figure is of, all together
@@ -115,6 +115,8 @@ def _of_row(e: Entry, m: re.Match[str], ledger: Ledger, facts_at: FactsAt) -> It
     operand = e.figure.role == "operand" and (worked or e.number.at > FRONT)
     if count < 2 or _worked_out(e) or operand:
         return
+    if e.number.dim in (BYTE_RATE, FLOP_RATE):
+        return  # the rate of a link is that of every layer
     one = [x for x in ledger.before(e.index, 3) if x.number.dim == e.number.dim and is_amount(x.number)]
     if e.statement.kind != "cell":
         told = _one_again(e, one)

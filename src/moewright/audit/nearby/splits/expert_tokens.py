@@ -52,6 +52,9 @@ def judge_expert_tokens(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Ent
         if moe is None or moe.top_k < 2:
             continue
         e, many, k = mean[0], moe.experts, moe.top_k
+        if (forgotten := _without_top_k(e, many, k, index, ledger)) is not None:
+            yield e, forgotten
+            continue
         near = [x for x in ledger.around(index, BACK) if x is not e and x.number.dim == COUNT]
         amounts = [x for x in near if x.number.value >= many and not x.number.percent]
         said = ranges(e.number)
@@ -67,6 +70,20 @@ def judge_expert_tokens(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Ent
                 why = f"{x.number.text.strip()} tokens × top {k} / {many} experts are {right:.4g}"
                 yield e, e.claim("count.tokens per expert", Verdict.WRONG, why, right)
                 break
+
+
+def _without_top_k(e: Entry, many: int, k: int, index: int, ledger: Ledger) -> Claim | None:
+    """The verdict on a mean that is worked out as tokens over experts: 8,192 / 256 = 32."""
+    formula = [n.value for n in e.figure.formula]
+    if len(formula) != 2 or formula[1] != many or abs(formula[0] / many - e.number.value) > e.number.half:
+        return None
+    near = ledger.around(index, BACK)
+    made = any(x.number.value == formula[0] and (x.figure.formula or _COPIES.match(x.behind)) for x in near)
+    if made or _COPIES.match(e.statement.value[e.figure.formula[0].at + len(e.figure.formula[0].text) :]):
+        return None
+    right = formula[0] * k / many
+    why = f"{formula[0]:,.0f} tokens × top {k} / {many} experts are {right:.4g}"
+    return e.claim("count.tokens per expert", Verdict.WRONG, why, right)
 
 
 def _beside_copies(e: Entry, entries: list[Entry], many: int, k: int) -> Iterator[tuple[Entry, Claim]]:
