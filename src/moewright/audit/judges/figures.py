@@ -153,6 +153,8 @@ def _side(figure: Figure, s: Statement) -> str:
     before it, or before the expression that it is the result of."""
 
     def said(pattern: str) -> bool:
+        if not re.search(pattern, f"{figure.words} | {s.text}", re.IGNORECASE):
+            return False
         formula = rf"(?:{pattern}){_EXPRESSION}\s*{re.escape(figure.number.text)}"
         return bool(re.search(pattern, figure.words, re.IGNORECASE) or re.search(formula, s.text, re.IGNORECASE))
 

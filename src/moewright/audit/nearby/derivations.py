@@ -69,7 +69,7 @@ def _stated(e: Entry, ledger: Ledger) -> bool:
     """Whether the figure stands elsewhere too, as a result or by itself."""
     mine = ranges(e.number)
     return any(
-        x.index != e.index and meet(mine, ranges(x.number), 1e-3)
+        x.index != e.index and 0.8 < x.number.value / e.number.value < 1.25 and meet(mine, ranges(x.number), 1e-3)
         for x in ledger.alike(e.number.dim)
         if x.figure.role != "operand"
     )

@@ -48,6 +48,9 @@ def judge_step_rates(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         got = times(ranges(r.number), ranges(t.number))
         if len(many) != 1 or any(meet(got, exactly(float(c))) for c in ledger.counts):
             continue
+        here = {e.number.value for e in entries if e.number.whole and e.number.dim == COUNT}
+        if any(meet(got, exactly(many[0].number.value * c)) for c in here):
+            continue  # on so many replicas
         right = over(ranges(many[0].number), ranges(t.number))[0]
         middle = many[0].number.value / t.number.value
         if right[0] > 0 and 1 / ASTRAY < r.number.value / middle < ASTRAY:

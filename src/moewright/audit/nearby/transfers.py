@@ -42,7 +42,7 @@ MOST_NEAR: Final = 8
 #: arithmetic, which is judged as it is written
 _SIGN: Final = re.compile(r"[()/÷×*+]")
 #: how many times a time right behind a rate may be off, and still be of the amount before it
-MOST_ASTRAY: Final = 20.0
+MOST_ASTRAY: Final = 30.0
 #: a share that is reached, which a formula may have by its name alone
 _UNKNOWN: Final = re.compile(
     r"[×x*·(]\s*(?:MFU|MBU|HFU|util\w*|eff\w*|η)\b|\b(?:MFU|MBU|HFU|η)\s*[×x*·)]", re.IGNORECASE
@@ -141,7 +141,7 @@ def _rate(entries: list[Entry], i: int) -> Entry | None:
     s = e.statement
     before = s.value[: rate.number.at]
     plain = re.sub(r"\([^()]*\)", " ", span_between(s, first.number, second.number))
-    joined = rate is first and re.fullmatch(r"[^\d;.|:=→]{0,40}[:=→]\s*[~≈]?", plain)
+    joined = rate is first and _SHOWN.fullmatch(plain)
     takes = rate is first and _TAKES.fullmatch(span_between(s, first.number, second.number))
     if (
         not joined
@@ -156,6 +156,8 @@ def _rate(entries: list[Entry], i: int) -> Entry | None:
     return rate if joined or {w.lower() for w in words(between)} <= _LINK else None
 
 
+#: words behind a rate that lead to the time: from local NVMe:
+_SHOWN: Final = re.compile(r"[^\d;.|:=→]{0,40}[:=→]\s*[~≈]?\s*")
 #: nothing but a verb between a rate and the time that something takes at it
 _TAKES: Final = re.compile(
     r"\s*(?:需要?|用时|耗时|约|takes?|took|needs?|dauert|braucht|prend|tarda|that is|"
@@ -226,7 +228,8 @@ def _judged(e: Entry, rate: Entry, ledger: Ledger) -> Claim | None:
     only = len(beside_it) == 1
     found = slip(ratio, room)
     behind = span_between(e.statement, rate.number, e.number) if rate.number.at < e.number.at else "-"
-    joined = not behind.strip(" :=→") or bool(_TAKES.fullmatch(behind))
+    plain = re.sub(r"\([^()]*\)", " ", behind)
+    joined = not behind.strip(" :=→") or bool(_TAKES.fullmatch(behind) or _SHOWN.fullmatch(plain))
     sentence = x.number.at < rate.number.at and not _SIGN.search(span_between(e.statement, x.number, rate.number))
     told = joined and sentence and [y for y in beside_it if y.figure.role != "operand"] == [x]
     most = MOST_ASTRAY if told else 5.0

@@ -98,8 +98,9 @@ def load_model(name: str) -> ModelSpec:
     return catalogue_reading(found).model
 
 
+@cache
 def catalogue_reading(name: str) -> Reading:
-    """The catalogue's model ``name``, and how its config was read."""
+    """The catalogue's model ``name``, and how its config was read; one reading of each, which nobody changes."""
     entry = _entry(name)
     reading = reading_of_fields(entry["config"], name, f"{name.lower()}.yaml")
     return replace(reading, model=replace(reading.model, source=str(entry["source"])))

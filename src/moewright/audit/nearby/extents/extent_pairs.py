@@ -181,7 +181,8 @@ def _slip(p: Pair, count: int, sure: bool) -> str:
     coarse = max(a.slack, b.slack) > SLACK
     told = slip(b.value / right, room, ((float(count), f"the {count}"),))
     if coarse:  # a figure of one digit, or two, is told from that of one thing alone
-        return f"the {count} times too small" if count >= MANY and p.agrees(1) else ""
+        same = abs(a.value - b.value) <= a.half + b.half
+        return f"the {count} times too small" if count >= MANY and same else ""
     if not told and a.slack <= b.slack + 1e-3 and misprint(b, right):
         told = "two of its digits changed places"
     doubtful = told.startswith(("2 ", "4 ", "8 ")) and (p.axis[0] in ("token", "expert") or digits(b) < 2 or not sure)

@@ -154,7 +154,7 @@ def judge_format_pairs(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
 _HOURS: Final = re.compile(
     r"(?P<hours>\d[\d,.]*)\s?(?P<many>thousand|k|K|M|million|Tsd\.?|Mio\.?)?\s?"
     r"(?:GPU|card|NPU|H\d00|B\d00)[- ]?(?:hours|h\b|Stunden)"
-    r"[^$€\d]{0,24}(?P<sign>[$€])\s?(?P<cost>\d[\d,.]*)\s?(?P<costs>M|k|K|million|thousand|Mio\.?)?"
+    r"[^$€\d]{0,24}(?P<sign>[$€]?)\s?(?P<cost>\d[\d,.]*)\s?(?P<costs>M|k|K|million|thousand|Mio\.?)?"
     r"\s*(?:at|@|bei|zu)\s*(?P=sign)\s?(?P<each>\d[\d,.]*)",
     re.IGNORECASE,
 )
@@ -175,5 +175,5 @@ def judge_gpu_hours(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         cost *= _MANY.get((m["costs"] or "").lower().strip("."), 1.0)
         right = hours * each
         if right and abs(cost / right - 1) > CLOSE:
-            why = f"{hours:,.6g} hours at {m['sign']}{each:g} cost {m['sign']}{right:,.4g}"
+            why = f"{hours:,.6g} hours at {m['sign']}{each:g} cost {m['sign']}{right:,.0f}"
             yield e, e.claim("cost", Verdict.WRONG, why, right)

@@ -47,11 +47,11 @@ def judge_expert_tokens(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Ent
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
         mean = [e for e in entries if _is_mean(e, entries)] if _EACH.search(s.text) and s.kind != "heading" else []
-        facts = facts_at(index, _NEEDS) if len(mean) == 1 else None
+        facts = facts_at(index, _NEEDS) if mean else None
         moe = facts.case.model.moe if facts is not None else None
         if moe is None or moe.top_k < 2:
             continue
-        e, many, k = mean[0], moe.experts, moe.top_k
+        e, many, k = mean[-1], moe.experts, moe.top_k
         if (forgotten := _without_top_k(e, many, k, index, ledger)) is not None:
             yield e, forgotten
             continue
@@ -108,10 +108,13 @@ def _is_mean(e: Entry, entries: list[Entry]) -> bool:
         title = f"{s.row} | {s.column}"
         return bool(_EACH.search(title) and _TOKENS.search(title)) and not _OTHER.search(title)
     i = entries.index(e)
-    start = entries[i - 1].number.at + len(entries[i - 1].number.text) if i else 0
+    first = e.figure.formula[0].at if e.figure.formula else n.at
+    before = [x for x in entries[:i] if x.number.at < first]
+    start = before[-1].number.at + len(before[-1].number.text) if before else 0
     end = entries[i + 1].number.at if i + 1 < len(entries) else len(s.value)
-    around = re.split(r"[;,.](?!\d)", s.value[max(0, start) : n.at])[-1] + " # " + s.value[n.at + len(n.text) : end]
-    around = re.split(r"[;,.](?!\d)", around)[0]
+    front = re.split(r"[;,.](?!\d)", s.value[max(0, start) : first])[-1]
+    behind = re.split(r"[;,.](?!\d)", s.value[n.at + len(n.text) : end])[0]
+    around = f"{'' if before else s.key} {front} # {behind}"
     named = bool(_TOKENS.search(around) or _GETS.search(around))
     return bool(_EACH.search(around)) and named and not _OTHER.search(around)
 

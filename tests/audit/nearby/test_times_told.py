@@ -1,0 +1,37 @@
+"""Times and rates of steps: by a rate that siblings have, by the sequences of a step, at an efficiency."""
+
+import pytest
+
+from audits import failing, one_wrong
+
+LIST = "The HBM gives 4 TB/s.\n\n- read weights: 8.00 GB, 2.00 ms\n- read cache: 20.00 GB, {}"
+
+
+@pytest.mark.parametrize(
+    ("text", "right", "wrong", "why"),
+    [
+        (LIST, "5.00 ms", "7.50 ms", "20.00 GB at 4 TB/s, as in line 5"),
+        ("TPOT is 20 ms at batch 128, i.e. {} tokens/s per replica.", "6,400", "7,200", "128 in 20 ms are 6400"),
+        ("20.42 GB at 2 TB/s: 10.21 ms; at 80 % efficiency {}.", "12.76 ms", "8.17 ms", "of the rate is 12.76 ms"),
+        ("Each loads 32.9 GB at 5 GB/s from local NVMe: {}, and 40 s of warm-up.", "6.6 s", "164.5 s", "6.580 s"),
+        ("每请求 0.786 GB,单网卡 40 GB/s 需 {}", "19.7 ms", "49.2 ms", "19.65 ms"),
+    ],
+)
+def test_times(text, right, wrong, why):
+    assert why in one_wrong(text, right, wrong).why
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LIST.replace("read cache", "exchange").replace("read weights", "load weights").format("7.50 ms"),
+        LIST.format("40.00 ms over 8 layers"),  # so many times it
+        LIST.format("7.50 ms, with overlap"),
+        "TPOT is 20 ms at batch 128, i.e. 25,600 tokens/s on 4 replicas.",
+        "TPOT is 20 ms at batch 128. The target is 9,000 tokens/s.",
+        "At the 45 GB/s we measured over the 400 Gb/s fabric 0.79 MB take this long: 17.5 μs.",
+        "Prefill: 52.2 TFLOP; at 30 % of 4 × 733 TFLOPS that is 59.3 ms.",
+    ],
+)
+def test_other_times(text):
+    assert failing(text) == []
