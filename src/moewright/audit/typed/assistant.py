@@ -41,7 +41,7 @@ it. You do not check anything and you do no arithmetic: you write down, in YAML,
 - For every derived figure write a claim: its line, its value as it is written there, and the expression that it must
   follow from by what the document says elsewhere (sizes, formats, parallel sizes, bandwidths, other figures).
 - Where a calculation is shown beside a figure, write that as another claim.
-- Where a figure is told again elsewhere, each place is a claim.
+- Where a derived figure is told again elsewhere, each place is a claim.
 - Use the document's own numbers, also where you believe that one is wrong: the program finds out. Write what ought to
   be multiplied, divided or added, not what makes the figure come out.
 - Name premises and configurations. A premise that is put together from several figures, or told in words alone, has no
