@@ -34,6 +34,7 @@ def test_ratios(text, right, wrong, why):
     [
         "The mean is 16,384 tokens; another has 24,576, 1.5 times the mean.",
         "We reach 10,290 tokens/s, 97.9 % above the 5,200 asked for.",
+        "First 7,800 tokens/s, then 13,000, 150 % above the 5,200 asked for.",
         "It sends 402.7 MB; half from each GPU, 15/16 of it leave: 188.8 MB.",
         "In FP8 all take 314.9 GB. In BF16 the dense ones alone take 12.0 GB.",
         "10.21 ms; at 80 % load we wait 8.17 ms more.",

@@ -231,7 +231,7 @@ def _counts_in_binary(e: Equality) -> Equality | None:
     """``e`` with the prefixes of all its counts as powers of 1024: 151936 × 1024 = 148.375 M; None where its result
     has too few digits to tell."""
     result = next(numbers_in(e.right))
-    told = len(re.sub(r"\D", "", result.text).strip("0"))
+    told = len(re.sub(r"\D", "", result.text).lstrip("0"))
     numbers = (*numbers_in(e.left), *numbers_in(e.right))
     if told < TELLING or result.approx or any(n.dim != COUNT or n.percent for n in numbers):
         return None

@@ -143,6 +143,11 @@ def _failing(
     """The verdict where no reading adds up: on the one part that a usual factor makes right, on the total, or none
     where what stands before it may be no parts of it. ``siblings``: all that may be parts."""
     n = total.figure.number
+    counted = _counts(total) and not _CURRENCY.search(total.statement.column)
+    if counted and (left := _left_out(total, _rows(siblings))) is not None:
+        whole = sum(row[0].figure.number.value for row in _rows(siblings))
+        told = f"it leaves out {left.statement.row or left.statement.key}, {left.figure.number.text}: "
+        return replace(claim, why=f"{told}its own parts are {format_quantity(whole, _unit(n))}", computed=whole)
     rows = _rows(chosen)
     exact = next(_collapsed(rows), None)
     if exact is not None:
@@ -166,11 +171,7 @@ def _failing(
         return None  # the smallest are parts of another part
     if exact is None and any(_SUBTOTAL.search(row[0].statement.key) for row in rows[2:]):
         return None  # of what stands before it, or a part beside that
-    if _counts(total) and not _CURRENCY.search(total.statement.column):
-        if (left := _left_out(total, _rows(siblings))) is not None:
-            told = f"it leaves out {left.statement.row or left.statement.key}, {left.figure.number.text}: "
-            whole = sum(row[0].figure.number.value for row in _rows(siblings))
-            return replace(claim, why=f"{told}its own parts are {format_quantity(whole, _unit(n))}", computed=whole)
+    if counted:
         most = sum(x.value for x in values) > n.value or bool(
             _SUM_NAMED.match(total.statement.row) and len(rows) == len(_rows(siblings))
         )

@@ -13,7 +13,7 @@ from moewright.audit.judges.figures import Context, matches
 from moewright.audit.judges.places import Said
 from moewright.audit.nearby.derivations import judge_derivations, judge_token_bytes
 from moewright.audit.nearby.exchanges import judge_exchanges, judge_steps
-from moewright.audit.nearby.extents.cluster_rates import judge_cluster_rates
+from moewright.audit.nearby.extents.cluster_rates import judge_cluster_memory, judge_cluster_rates
 from moewright.audit.nearby.extents.extent_pairs import judge_extents
 from moewright.audit.nearby.extents.multiples import judge_multiples
 from moewright.audit.nearby.extents.per_gpu_rates import judge_per_gpu_amounts, judge_per_gpu_rates
@@ -52,7 +52,7 @@ from moewright.audit.nearby.sizes.element_sizes import (
 from moewright.audit.nearby.sizes.part_bytes import judge_part_bytes, judge_part_parameters
 from moewright.audit.nearby.sizes.state_sizes import judge_state_sizes
 from moewright.audit.nearby.splits.expert_tokens import judge_expert_tokens
-from moewright.audit.nearby.splits.group_counts import judge_group_counts
+from moewright.audit.nearby.splits.group_counts import judge_group_counts, judge_node_counts
 from moewright.audit.nearby.splits.split_counts import (
     judge_expert_grids,
     judge_groups,
@@ -119,7 +119,14 @@ _WITH_FACTS: Final = (
     judge_parameter_totals,
     judge_labelled_options,
 )
-_WITH_GPUS: Final = (judge_expert_grids, judge_meshes, judge_group_counts, judge_cluster_rates)
+_WITH_GPUS: Final = (
+    judge_expert_grids,
+    judge_meshes,
+    judge_group_counts,
+    judge_node_counts,
+    judge_cluster_rates,
+    judge_cluster_memory,
+)
 
 
 def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:

@@ -110,6 +110,8 @@ def _cache(e: Entry, facts: Facts, ledger: Ledger) -> Claim | None:
     said = ranges(e.number)
     if (one := _of_one_layer(e, slips, ledger)) is not None:
         return one
+    if (half := _keys_alone(e, facts, slips)) is not None:
+        return half
     parts = [x * n / p for x in slips.right for n in (1, slips.layers) for p in _PARTS]
     if any(meet(said, exactly(x)) for x in parts):
         return None
@@ -119,6 +121,12 @@ def _cache(e: Entry, facts: Facts, ledger: Ledger) -> Claim | None:
     shared = [x * slips.layers * tokens / p for tokens in many for x in slips.right for p in (1, 2, 4, 8)]
     if any(meet(said, exactly(x)) for x in shared):
         return None
+    for tokens in many if not _LAYER.search(e.statement.text) and e.number.slack < CLOSE else ():
+        for x in slips.right:
+            if meet(said, exactly(x * tokens)):
+                whole = x * tokens * slips.layers
+                of = f"{ONE_LAYER} of {tokens:,.0f} tokens; all {slips.layers} keep {format_quantity(whole, 'bytes')}"
+                return _wrong(e, of, whole)
     for wrong, right in slips.wrong:
         for tokens in many if e.number.slack < 3e-3 else ():
             size = slips.layers * tokens
@@ -128,6 +136,27 @@ def _cache(e: Entry, facts: Facts, ledger: Ledger) -> Claim | None:
         for n in (1, slips.layers):
             if meet(said, exactly(wrong * n), 1e-3):
                 return _wrong(e, f"{slips.told}, which is {format_quantity(right * n, 'bytes')}", right * n)
+    return None
+
+
+#: how finely a figure must be told to be that of one layer, and of nothing else
+CLOSE: Final = 0.012
+
+
+def _keys_alone(e: Entry, facts: Facts, slips: Slips) -> Claim | None:
+    """A verdict on a token's cache that is worked out with KV heads, their width and two bytes an element, but not the
+    two of keys and values."""
+    attention = facts.case.model.layers[0].attention
+    numbers = e.figure.formula
+    if not isinstance(attention, SoftmaxAttention) or not {2.0} & {n.value for n in numbers if n.dim == BYTES}:
+        return None
+    counts = [n.value for n in numbers if n.dim == COUNT]
+    if 2.0 in counts or attention.kv_heads not in counts or attention.head_dim not in counts:
+        return None
+    for n in (1, slips.layers):
+        right = slips.right[0] * n
+        if meet(ranges(e.number), exactly(right / 2), 1e-3):
+            return _wrong(e, f"that is of keys alone; with values {format_quantity(right, 'bytes')}", right)
     return None
 
 

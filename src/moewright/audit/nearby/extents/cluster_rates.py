@@ -9,7 +9,7 @@ from typing import Final
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.ledger import Entry, Ledger, exactly, meet, over, ranges
 from moewright.audit.nearby.model_slips import FactsAt
-from moewright.audit.text.numbers import COUNT, PER_SECOND
+from moewright.audit.text.numbers import BYTES, COUNT, PER_SECOND
 from moewright.units import format_quantity
 
 _ONE: Final = re.compile(
@@ -86,3 +86,32 @@ def _told(ledger: Ledger, got: tuple[tuple[float, float], ...]) -> bool:
 
 def _front(e: Entry) -> str:
     return e.statement.value[max(0, e.number.at - AROUND) : max(0, e.number.at)]
+
+
+_MEMORY: Final = re.compile(r"\bHBM\b|\bVRAM\b|\bmemory\b|Speicher|mémoire|显存", re.IGNORECASE)
+_WHOLE: Final = re.compile(
+    r"\b(?:whole|entire|full) (?:cluster|fleet|rack|pod)|\bcluster (?:has|holds|total)|all (?:\d+ )?GPUs|"
+    r"im (?:ganzen )?Cluster|整个集群|集群(?:共|总)",
+    re.IGNORECASE,
+)
+
+
+def judge_cluster_memory(ledger: Ledger, gpus_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on the memory of the cluster: that of a GPU, which the document gives, times its GPUs, or a thousand
+    times more or less."""
+    for index, entries in enumerate(ledger.entries):
+        s = ledger.statements[index]
+        amounts = [e for e in entries if e.number.dim == BYTES and e.number.factor >= 1e9]
+        if len(amounts) != 1 or s.kind == "heading" or not _WHOLE.search(s.text) or not _MEMORY.search(s.text):
+            continue
+        e = amounts[0]
+        facts = gpus_at(index, ("cluster.gpus", "cluster.device.memory"))
+        if facts is None or e.figure.role == "operand" or e.number.approx:
+            continue
+        memory, gpus = facts.case.cluster.device.memory, facts.case.cluster.gpus
+        right = memory * gpus
+        told = f"{format_quantity(memory, 'bytes')} of each of {gpus} GPUs are {format_quantity(right, 'bytes')}"
+        if meet(ranges(e.number), exactly(right)):
+            yield e, e.claim("memory", Verdict.HOLDS, told, right)
+        elif any(meet(ranges(e.number), exactly(right * k)) for k in (1e3, 1e-3)):
+            yield e, e.claim("memory", Verdict.WRONG, told, right)

@@ -61,3 +61,28 @@ def judge_group_counts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
             if n.value % right == 0 or right % n.value == 0:
                 why = f"{gpus:,} GPUs in groups of {size} are {right:,}"
                 yield e, e.claim("count.groups", Verdict.WRONG, why, right)
+
+
+_NODES: Final = re.compile(
+    r"(?<![\w.×])(?P<nodes>\d{1,4}) (?:\w+ )?(?:nodes|servers|Knoten|Server|n(?:œ|oe)uds)\s?[,=(]\s?"
+    r"(?P<gpus>\d{1,5}) (?:\w+ )?(?:GPUs|cards|Karten|NPUs|cartes)\b|"
+    r"(?P<n2>\d{1,4})\s?(?:个?节点|台)[,，(]\s?(?:共\s?)?(?P<g2>\d{1,5})\s?(?:张|块)?\s?(?:卡|GPU)",
+    re.IGNORECASE,
+)
+
+
+def judge_node_counts(ledger: Ledger, gpus_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on nodes that stand beside their GPUs: 4 nodes, 32 GPUs, where a node has 8 as the document says."""
+    for index, entries in enumerate(ledger.entries):
+        s = ledger.statements[index]
+        m = _NODES.search(s.value)
+        facts = gpus_at(index, ("cluster.gpus_per_node",)) if m is not None and s.kind != "heading" else None
+        if m is None or facts is None:
+            continue
+        nodes, gpus, each = int(m["nodes"] or m["n2"]), int(m["gpus"] or m["g2"]), facts.case.cluster.gpus_per_node
+        e = next((x for x in entries if x.number.at == m.start("nodes" if m["nodes"] else "n2")), None)
+        if e is None or not nodes or gpus % each or gpus in (each, nodes * each):
+            continue
+        if gpus % nodes == 0 and max(gpus // nodes, each) % min(gpus // nodes, each) == 0:
+            right = gpus // each
+            yield e, e.claim("count.nodes", Verdict.WRONG, f"{gpus:,} GPUs at {each} each are {right}", right)
