@@ -145,3 +145,61 @@ def test_what_contradicts_it(plan, other):
     found = run(plan, "--reader", "cat", *other)
     assert isinstance(found.exception, SpecError)
     assert "contradicts --reader" in str(found.exception)
+
+
+@pytest.mark.parametrize(
+    ("line", "claim", "told"),
+    [
+        (
+            "The cache of 10.000 tokens, 833.3 for each of 12.",
+            "{line: 3, value: '10.000', expression: 12 * 833.3}",
+            "thousands",
+        ),
+        ("It has 671 B parameters.", "{line: 3, value: 671 B, quantity: count.parameters}", ""),
+        (
+            "5,300 GB/s, at 50 % 2,650 GB/s.",
+            "{line: 3, value: '2,650 GB/s', expression: '50 % * {cluster.device.memory_bandwidth}'}",
+            "",
+        ),
+        ("423.2 千 token in 2 s.", "{line: 3, value: 211.6 千 token/s, expression: 423.2e3 / 2 s}", "stand"),
+        ("隐藏维度 5120，96 个查询头,共 491520。", "{line: 3, value: '491520', expression: 5120 * 96}", ""),
+        ("Each of 6 has 200 requests, 1,200 in all.", "{line: 3, value: '1,200', expression: '{workload.batch}'}", ""),
+        ("Two of 0.05 B are 0.097 B.", "{line: 3, value: 0.097 B, expression: 2 * 0.05 billion}", ""),
+    ],
+)
+def test_what_readers_write(reader, plan, line, claim, told):
+    """Forms that assistants wrote, and that were refused, misread or called wrong before."""
+    made, _ = reader
+    plan.write_text(f"# Plan\n\n{line}\n")
+    premises = (
+        "premises:\n  - {field: cluster.device.memory_bandwidth, value: '5,300 GB/s', line: 3}\n"
+        if "GB/s" in line
+        else ""
+    )
+    premises = "premises: [{field: workload.batch, value: 200 * 6}]\n" if "requests" in line else premises
+    premises = "premises: [{field: model.name, value: DeepSeek-V3}]\n" if "671" in line else premises
+    found, _ = audited(plan, made(f"reader: m\n{premises}claims:\n  - {claim}"))
+    assert [str(c.verdict) for c in found.claims] in (["holds"], ["not checked"])
+    assert told in found.claims[0].why
+    assert (str(found.claims[0].verdict) == "holds") is (told != "stand")
+
+
+def test_a_premise_that_nothing_gives_is_told_beside_the_claim(reader, plan):
+    made, _ = reader
+    text = "reader: m\nclaims:\n  - {line: 3, value: 30 GB, expression: '{cluster.device.memory} / 2'}"
+    found, _ = audited(plan, made(text))
+    assert "the reading gives no cluster.device.memory" in found.claims[0].why
+
+
+def test_an_error_is_told_once_through_a_chain(reader, plan):
+    """What stands on a sum that is wrong, one of whose parts is wrong too, holds by what both ought to be."""
+    plan.write_text("# Plan\n\nTwo of 10 GB are 40 GB.\n\nWith 5 GB that is 15 GB.\n\nOf 80 GB 55 GB are left.\n")
+    made, _ = reader
+    rows = [
+        "{line: 3, value: 40 GB, expression: 2 * 10 GB, id: a}",
+        "{line: 5, value: 15 GB, expression: '{a} + 5 GB', id: b}",
+    ]
+    rows += ["{line: 7, value: 55 GB, expression: '80 GB - {b}'}"]
+    text = "reader: m\nclaims:\n" + "".join(f"  - {row}\n" for row in rows)
+    found, _ = audited(plan, made(text))
+    assert [str(c.verdict) for c in found.claims] == ["wrong", "wrong", "holds"]

@@ -17,6 +17,7 @@ from moewright.audit.reading.document_case import FIELDS
 from moewright.audit.text.document import Document
 from moewright.audit.typed.quantity_names import QUANTITIES, SCOPES
 from moewright.audit.typed.typed_reading import TypedReading, guide, typed_reading
+from moewright.case.catalogue.hardware_catalogue import device_names
 from moewright.case.catalogue.model_catalogue import model_names
 from moewright.case.file.files import parse_mapping
 from moewright.errors import SpecError
@@ -100,6 +101,7 @@ def prompt_of(document: Document) -> str:
     quantities = ", ".join(QUANTITIES)
     known = f"\nFields of premises: {', '.join(FIELDS)}.\nQuantities: {quantities}.\n"
     known += f"Models of the catalogue, for model.name: {', '.join(model_names())}.\n"
+    known += f"Devices of the catalogue, for cluster.device.name: {', '.join(device_names())}.\n"
     known += f"Scopes of `per`: {', '.join(SCOPES)}.\n"
     return f"{TASK}{guide()}{known}\nThe document, with the numbers of its lines:\n\n{lines}\n"
 

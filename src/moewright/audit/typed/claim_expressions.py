@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from moewright.audit.audit_record import Verdict
@@ -51,6 +52,9 @@ MOST_SAME: Final = 16
 MOST_NAMES: Final = 64
 #: how often errors are told apart from what follows from them
 MOST_ROUNDS: Final = 8
+
+#: a whole number whose point may part thousands
+_THOUSANDS: Final = re.compile(r"\D{0,3}\d{1,3}\.\d{3}(?![\d.,])")
 
 FactsOf = Callable[[str], Facts]
 #: what a figure ought to be, where it is wrong
@@ -108,7 +112,13 @@ class Expressions:
             return Outcome(Verdict.NOT_CHECKED, "its expression is none, or too long, with what its names stand for")
         if isinstance(node, Number) and "{" not in c.expression and node.text == c.number.text:
             return Outcome(Verdict.NOT_CHECKED, "its expression is nothing but the figure itself")
-        return judge_relation(c.number, c.relation, node)
+        judged = judge_relation(c.number, c.relation, node)
+        if judged.verdict is Verdict.WRONG and _THOUSANDS.match(c.value):  # 10.000, beside decimals with a point
+            parted = replace(c.number, value=c.number.value * 1000, binary=c.number.binary * 1000, half=0.5, whole=True)
+            again = judge_relation(parted, c.relation, node)
+            if again.verdict is Verdict.HOLDS:
+                return Outcome(again.verdict, f"{again.why}, its point parting thousands", again.computed)
+        return judged
 
     def _put_right(
         self, c: TypedClaim, written: Outcome, now: Mapping[int, Outcome], wrong: Sequence[TypedClaim]

@@ -17,7 +17,7 @@ from moewright.audit.reading.document_case import FIELDS
 from moewright.audit.reading.premises import Premise
 from moewright.audit.text.document import normal
 from moewright.audit.text.expressions import Node, fold, numbers_in, whole
-from moewright.audit.text.numbers import COUNT, Number, Token, number_at, tokens_of
+from moewright.audit.text.numbers import COUNT, MOST_BILLIONS, Number, Token, in_billions, is_bare, number_at, tokens_of
 from moewright.audit.typed.quantity_names import QUANTITIES, SCOPES
 from moewright.audit.typed.source_lines import SourceLines, source_lines
 from moewright.audit.typed.typed_premises import typed_premises
@@ -219,6 +219,8 @@ def _typed(
             field=f"{where}.quantity",
         )
     like = number_at(QUANTITIES[quantity], 0) if quantity else None
+    if like is not None and like.dim == COUNT and is_bare(number) and number.value < MOST_BILLIONS:
+        number = in_billions(number)  # 671 B of parameters
     if like is not None and number.dim != like.dim:
         raise SpecError(
             f"got {said[:60]!r}, which no {quantity} is; expected a value such as {QUANTITIES[quantity]}",
