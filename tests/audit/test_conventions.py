@@ -43,6 +43,16 @@ def test_what_is_meant(right, wrong):
             "One dispatch moves 16,384 × 4096 × 2 B = 134.2 MB of all tokens.",
             MIXTRAL,
         ),
+        (
+            "Jede GPU hält 128 / 4 = 32 Experten je Schicht.\n\n| Posten | GB |\n|---|---|\n| Experten | 14,50 |\n"
+            "| Attention (ein Viertel) | 0,45 |\n| Router (voll) | 0,03 |\n| Einbettung | 0,31 |\n| Gewichte gesamt | 15,29 |",
+            "Qwen3-30B-A3B in BF16 auf 4 A100-GPUs, TP4, EP4",
+        ),
+        (
+            "A GPU sends 7.86 MB a layer and gets 15.73 MB back. Over 52 layers, with 71 of 72 copies leaving the GPU, "
+            "1.21 GB move.",
+            CLUSTER,
+        ),
         # in a table that is drawn, and one in plain columns
         ("```\n│ run 1 │ 359.6 B │ 20.9 B │ 26.28% │\n│ run 2 │ 359.6 B │ 20.9 B │ 27.75% │\n```", CLUSTER),
         # premises that are none

@@ -29,8 +29,8 @@ def test_times(text, right, wrong, why):
         LIST.format("7.50 ms, with overlap"),
         "TPOT is 20 ms at batch 128, i.e. 25,600 tokens/s on 4 replicas.",
         "TPOT is 20 ms at batch 128. The target is 9,000 tokens/s.",
-        "At the 45 GB/s we measured over the 400 Gb/s fabric 0.79 MB take this long: 17.5 μs.",
-        "Prefill: 52.2 TFLOP; at 30 % of 4 × 733 TFLOPS that is 59.3 ms.",
+        "A step sends 0.79 MB. At the 45 GB/s we measured per GPU over the 400 Gb/s fabric this is 17.5 μs.",
+        "A prompt takes 2 × 12.75 B × 4,096 = 104.4 TFLOP; at 30 % of 4 × 733 TFLOPS that is 119 ms.",
     ],
 )
 def test_other_times(text):
