@@ -1,5 +1,6 @@
 """The document that started it: every verdict that must come out, by general rules."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,16 @@ def test_the_better_plan(found):
     assert best.ratio == 1 < split.ratio < broadcast.ratio
     assert broadcast.seconds > 45.8e-3  # what its attention alone needs
     assert found.better.bound == pytest.approx(1.870e-3, rel=1e-3)
+
+
+def test_no_verdict_of_the_document_is_lost(found):
+    """How many claims have each verdict: a change of any of them is to be looked at."""
+    counts = Counter(str(c.verdict) for c in found.claims)
+    assert counts == {
+        "holds": 49,
+        "wrong": 38,
+        "impossible": 6,
+        "contradicted": 6,
+        "unsupported": 4,
+        "not checked": 4,
+    }

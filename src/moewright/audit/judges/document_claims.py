@@ -155,8 +155,9 @@ def _of_place(
 
 
 def _as_sum(claim: Claim, sums: Sequence[Claim]) -> Claim:
-    """``claim`` without its verdict, where the planner has something else and the figure is the sum of its list."""
-    right = any(c.verdict is Verdict.HOLDS and c.claimed == claim.claimed for c in sums)
+    """``claim`` without its verdict, where the planner has something else and the figure is the sum of its list, each
+    part once: so many layers of a part that is wrong make a total that is wrong."""
+    right = any(c.verdict is Verdict.HOLDS and c.claimed == claim.claimed and "×" not in c.why for c in sums)
     if not right or claim.verdict is not Verdict.WRONG or "." not in claim.quantity:
         return claim
     return not_checked(claim, "it is the sum of what stands above it, which is judged there")
