@@ -1,4 +1,4 @@
-"""python -m benchmarks [speed|published|run|audit]: print the tables, keep them dated in benchmarks/results."""
+"""python -m benchmarks [speed|published|run|audit|written]: print the tables, keep them dated in benchmarks/results."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks import audit, published, run, speed
+from benchmarks import audit, published, run, speed, written
 
 RESULTS = Path(__file__).parent / "results"
-PARTS = {"speed": speed.run, "published": published.run, "run": run.run, "audit": audit.run}
+PARTS = {"speed": speed.run, "published": published.run, "run": run.run, "audit": audit.run, "written": written.run}
 
 
 def main() -> int:
