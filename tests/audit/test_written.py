@@ -1,7 +1,6 @@
 """Right documents that others wrote: no claim of them fails, and the errors planted in them stand on one line each."""
 
 import pytest
-
 from benchmarks.written import FOLDER, errors_of, scored, with_errors
 
 SETS = ("20", "24")
