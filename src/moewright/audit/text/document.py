@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: a document larger than this is none that a person reads
 MOST_BYTES: Final = 1 << 20
 #: statements that are read; what stands behind them is told to be unread
-MOST_STATEMENTS: Final = 6_500
+MOST_STATEMENTS: Final = 6_000
 #: a line is read up to here
 MOST_LINE: Final = 4000
 _KEY: Final = re.compile(r"^\s*(?:[-*•✅✓☑]\s*)?([^:=]{1,60}?)\s*:\s+(.*)$|^\s*([^:=]{1,60}?)\s*:(?=\D)(.*)$")
