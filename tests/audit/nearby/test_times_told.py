@@ -30,6 +30,8 @@ def test_times(text, right, wrong, why):
         "TPOT is 20 ms at batch 128, i.e. 25,600 tokens/s on 4 replicas.",
         "TPOT is 20 ms at batch 128. The target is 9,000 tokens/s.",
         "A step sends 0.79 MB. At the 45 GB/s we measured per GPU over the 400 Gb/s fabric this is 17.5 μs.",
+        "At 30 % of 4 × 733 TFLOPS 104.4 TFLOP take 118.7 ms.",
+        "104.4 TFLOP over 4 × 733 TFLOPS at 30 % take 118.7 ms.",
         "A prompt takes 2 × 12.75 B × 4,096 = 104.4 TFLOP; at 30 % of 4 × 733 TFLOPS that is 119 ms.",
     ],
 )

@@ -116,7 +116,6 @@ def _of_three(e: Entry, rate: Entry, amount: Entry, ledger: Ledger) -> Claim | N
     around = ledger.around(e.index, 1)
     parts = [x.number.value for x in around if (x.number.whole and x.number.dim == COUNT) or x.number.percent]
     halves = (0.5,) if _HALF.search(" ".join((e.statement.text, *e.statement.path[-1:]))) else ()
-    parts += [a * b for a in parts if a < 1 for b in parts if b > 1]  # 30 % of 4 × 733 TFLOPS
     for part in (*parts, *(1 - p for p in parts if p < 1), *halves):
         if part > 0 and meet(moved, (*times(mine, exactly(part)), *over(mine, exactly(part)))):
             return None

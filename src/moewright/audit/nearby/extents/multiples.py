@@ -201,8 +201,6 @@ def _judged(e: Entry, count: int, at: int, entries: list[Entry], ledger: Ledger,
         return e.claim("multiple", Verdict.WRONG, why, whole)
     if not near or _explained(said, count, every, near, ledger.entries[e.index]):
         return None
-    if _in_part(said, count, near, s.text):
-        return None
     for x in near:
         whole = x.number.value * count
         ratio = n.value / whole
@@ -224,18 +222,6 @@ def _judged(e: Entry, count: int, at: int, entries: list[Entry], ledger: Ledger,
             why += f": {found}" if found else ""
             return e.claim("multiple", Verdict.WRONG, why, whole)
     return None
-
-
-_SHARE: Final = re.compile(r"(?<![\d.,/])(\d{1,4})\s?(?:/|of|von)\s?(\d{1,4})(?![\d./]|,\d)")
-
-
-def _in_part(said: tuple[Range, ...], count: int, near: list[Entry], text: str) -> bool:
-    """Whether a figure is ``count`` times one nearby, or two together, less a part that ``text`` tells: 71 of 72
-    copies leave."""
-    shares = [int(m[1]) / int(m[2]) for m in _SHARE.finditer(text) if 0 < int(m[1]) < int(m[2])]
-    alike = [ranges(x.number) for x in near]
-    sums = [*alike, *(plus(a, b) for i, a in enumerate(alike) for b in alike[i + 1 :])]
-    return any(meet(said, times(mine, exactly(count * f))) for mine in sums for f in shares)
 
 
 def _explained(said: tuple[Range, ...], count: int, every: list[Entry], near: list[Entry], here: list[Entry]) -> bool:
