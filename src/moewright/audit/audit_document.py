@@ -82,25 +82,32 @@ def audit_by_assistant(
 ) -> tuple[Audit, str]:
     """The audit of a document as the program of ``command`` reads it, and that reading in YAML. Raises SpecError."""
     from moewright.audit.typed.assistant import read_by
+    from moewright.audit.typed.typed_audit import audit_reading
 
     assumed = parse_assume(assume)
     if Path(path).suffix.lower() in _YAML:
         raise SpecError("is for documents; claims in YAML are a reading already", file=str(path), field="--reader")
     document = parse(read_text(path), str(path))
 
+    figures = _figure_lines(document)
+
     def judged(reading: TypedReading) -> Audit:
-        return audit_by_reading(document, reading, assumed, "reading")
+        return audit_reading(document, reading, assumed, "reading", figures)
 
     answer = read_by(command, document, judged, tell)
-    return judged(answer.reading), answer.text
+    return answer.audit, answer.text
 
 
 def audit_by_reading(document: Document, reading: TypedReading, assumed: dict[str, object], file: str) -> Audit:
     """The audit of ``document`` by somebody's ``reading`` of it, which ``file`` gives. Raises SpecError."""
     from moewright.audit.typed.typed_audit import audit_reading
 
-    figures = [c.line for c in audit_document(document, {}, None).claims]
-    return audit_reading(document, reading, assumed, file, figures)
+    return audit_reading(document, reading, assumed, file, _figure_lines(document))
+
+
+def _figure_lines(document: Document) -> list[int]:
+    """The lines of the figures that the grammar finds."""
+    return [c.line for c in audit_document(document, {}, None).claims]
 
 
 def audit_document(

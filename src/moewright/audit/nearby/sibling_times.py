@@ -15,6 +15,8 @@ from moewright.units import format_quantity
 
 #: rates of a document that are tried
 MOST_RATES: Final = 16
+#: steps of a list that are looked at
+MOST_STEPS: Final = 400
 #: how many times a time may be off
 ASTRAY: Final = 6.0
 #: how near two times must be to be one
@@ -46,11 +48,13 @@ def judge_sibling_times(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         if step is not None and s.kind in ("item", "prose", "code") and not _OTHER.search(s.text):
             lists.setdefault((s.path, s.kind), []).append(step)
     for steps in lists.values() if rates else ():
-        told = {id(x): next((r for r in rates.values() if _takes(x, r, ledger)), None) for x in steps}
-        for x in steps:
-            alike = [y for y in steps if y is not x and told[id(y)] is not None and x.words & y.words]
+        told = {id(x): next((r for r in rates.values() if _takes(x, r)), None) for x in steps[:MOST_STEPS]}
+        for x in steps[:MOST_STEPS]:
+            if told[id(x)] is not None or standing_of(x.time.statement):
+                continue
+            alike = [y for y in steps[:MOST_STEPS] if told[id(y)] is not None and x.words & y.words]
             known = {r.number.value: r for y in alike if (r := told[id(y)]) is not None}
-            if told[id(x)] is not None or len(known) != 1 or standing_of(x.time.statement):
+            if len(known) != 1:
                 continue
             rate = next(iter(known.values()))
             right = x.amount.number.value / rate.number.value
@@ -73,10 +77,9 @@ def _step(ledger: Ledger, index: int) -> Step | None:
     return Step(amounts[0], seconds[0], frozenset(named | han))
 
 
-def _takes(x: Step, rate: Entry, ledger: Ledger) -> bool:
-    """Whether a step takes what its amount, or so many times it, does at a rate."""
-    mine = over(ranges(x.amount.number), ranges(rate.number))
-    return meet(ranges(x.time.number), mine)
+def _takes(x: Step, rate: Entry) -> bool:
+    """Whether a step takes what its amount does at a rate."""
+    return meet(ranges(x.time.number), over(ranges(x.amount.number), ranges(rate.number)))
 
 
 def _in_parts(x: Step, rate: Entry, ledger: Ledger) -> bool:

@@ -139,20 +139,20 @@ def _rate(entries: list[Entry], i: int) -> Entry | None:
     first, second = sorted((e, rate), key=lambda x: x.number.at)
     s = e.statement
     before = s.value[: rate.number.at]
-    plain = re.sub(r"\([^()]*\)", " ", span_between(s, first.number, second.number))
-    joined = rate is first and _SHOWN.fullmatch(plain)
-    takes = rate is first and _TAKES.fullmatch(span_between(s, first.number, second.number))
-    if (
-        not joined
-        and not takes
-        and not _AT.search(before)
-        and not (rate is first and _REACHED.search(re.split(r"[;.](?!\d)", before)[-1]))
-    ):
+    behind = span_between(s, first.number, second.number)
+    between = _plain(behind)
+    shown = rate is first and _SHOWN.fullmatch(between)
+    reached = rate is first and (_TAKES.fullmatch(behind) or _REACHED.search(re.split(r"[;.](?!\d)", before)[-1]))
+    if not shown and not reached and not _AT.search(before):
         return None
-    between = re.sub(r"\([^()]*\)", " ", span_between(s, first.number, second.number))
     if re.search(r"[;|]|\d", between) or len(between) > 60:
         return None
-    return rate if joined or {w.lower() for w in words(between)} <= _LINK else None
+    return rate if shown or {w.lower() for w in words(between)} <= _LINK else None
+
+
+def _plain(text: str) -> str:
+    """``text`` without what stands in brackets."""
+    return re.sub(r"\([^()]*\)", " ", text)
 
 
 #: words behind a rate that lead to the time: from local NVMe:
@@ -227,8 +227,7 @@ def _judged(e: Entry, rate: Entry, ledger: Ledger) -> Claim | None:
     only = len(beside_it) == 1
     found = slip(ratio, room)
     behind = span_between(e.statement, rate.number, e.number) if rate.number.at < e.number.at else "-"
-    plain = re.sub(r"\([^()]*\)", " ", behind)
-    joined = not behind.strip(" :=→") or bool(_TAKES.fullmatch(behind) or _SHOWN.fullmatch(plain))
+    joined = not behind.strip(" :=→") or bool(_TAKES.fullmatch(behind) or _SHOWN.fullmatch(_plain(behind)))
     sentence = x.number.at < rate.number.at and not _SIGN.search(span_between(e.statement, x.number, rate.number))
     told = joined and sentence and [y for y in beside_it if y.figure.role != "operand"] == [x]
     most = MOST_ASTRAY if told else 5.0

@@ -74,9 +74,9 @@ Answer with the whole reading once more, as one YAML document and nothing else. 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A reading, and the YAML that it was written in."""
+    """What is made of a reading, and the YAML that it was written in."""
 
-    reading: TypedReading
+    audit: Audit
     text: str
 
 
@@ -86,12 +86,12 @@ def read_by(
     """The reading of ``document`` by the program of ``command``, which is asked to go over what ``judge`` makes of its
     first one. Raises SpecError where the program cannot be run, fails, or writes no reading."""
     prompt = prompt_of(document)
-    first, audit = _asked(command, prompt, document, judge)
+    first = _asked(command, prompt, document, judge)
     tell(0.5)
-    findings = findings_of(audit)
+    findings = findings_of(first.audit)
     if not findings:
         return first
-    return _asked(command, f"{prompt}\n{REVIEW.format(findings=findings, reading=first.text)}", document, judge)[0]
+    return _asked(command, f"{prompt}\n{REVIEW.format(findings=findings, reading=first.text)}", document, judge)
 
 
 def prompt_of(document: Document) -> str:
@@ -116,10 +116,8 @@ def findings_of(audit: Audit) -> str:
     return "\n".join((*rows, *more, *unread, *([f"- {audit.note}"] if audit.note else [])))
 
 
-def _asked(
-    command: str, prompt: str, document: Document, judge: Callable[[TypedReading], Audit]
-) -> tuple[Answer, Audit]:
-    """The first answer of so many that is a reading which can be judged, and what is made of it."""
+def _asked(command: str, prompt: str, document: Document, judge: Callable[[TypedReading], Audit]) -> Answer:
+    """The first answer of so many that is a reading which can be judged."""
     problem, asked = "", prompt
     for _ in range(TRIES):
         text = _yaml_of(_run(command, asked))
@@ -131,7 +129,7 @@ def _asked(
             problem = str(error)
             asked = f"{prompt}\nYour answer was:\n\n{text}\n\n{AGAIN.format(problem=problem)}"
         else:
-            return Answer(reading, text), audit
+            return Answer(audit, text)
     raise SpecError(f"wrote no reading in {TRIES} tries; of the last: {problem[:MOST_SHOWN]}", field="--reader")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, exactly, meet, over, ranges
+from moewright.audit.nearby.ledger import Entry, Ledger, Range, exactly, meet, over, ranges
 from moewright.audit.nearby.model_slips import FactsAt
 from moewright.audit.text.numbers import BYTES, COUNT, PER_SECOND
 from moewright.units import format_quantity
@@ -18,7 +18,6 @@ _ONE: Final = re.compile(
     re.IGNORECASE,
 )
 _CLUSTER: Final = re.compile(r"\b(?:cluster|fleet|rack|pod|deployment|all (?:\d+ )?GPUs)\b|集群|全部", re.IGNORECASE)
-_HERE: Final = re.compile(r"\b(?:rack|pod|cluster|fleet|deployment)\b|集群", re.IGNORECASE)
 _GPUS: Final = re.compile(r"\b(?:\w+ )?(?:GPUs|cards|NPUs|Karten)\b|(?:张|块)?卡", re.IGNORECASE)
 #: slips of a number of GPUs
 _SLIPS: Final = (2, 4, 8)
@@ -29,6 +28,7 @@ AROUND: Final = 60
 def judge_cluster_rates(ledger: Ledger, gpus_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on the tokens a second of a GPU that stand in the same sentence as those of the cluster, or in the row
     below: over its GPUs, or over half or twice as many."""
+    many = _told(ledger)
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
         rates = [e for e in entries if _is_rate(e, entries) and e.figure.role != "operand"]
@@ -37,7 +37,7 @@ def judge_cluster_rates(ledger: Ledger, gpus_at: FactsAt) -> Iterator[tuple[Entr
         one = rates[-1]
         keyed = len(rates) == 1 and bool(_ONE.search(s.row if s.kind == "cell" else s.key))
         near = _front(one) if len(rates) > 1 else ""
-        if not keyed and not _ONE.match(one.behind.lstrip()) and not _ONE.search(near[-AROUND:]):
+        if not keyed and not _ONE.match(one.behind.lstrip()) and not _ONE.search(near):
             continue
         whole = rates[-2] if len(rates) > 1 else next(ledger.before(index, 1), None)
         bare = one.number.dim != PER_SECOND
@@ -46,13 +46,13 @@ def judge_cluster_rates(ledger: Ledger, gpus_at: FactsAt) -> Iterator[tuple[Entr
         if not bare and whole.number.noun[:3] != one.number.noun[:3]:
             continue
         told = _front(whole) if len(rates) > 1 else f"{whole.statement.key} {whole.statement.value}"
-        facts = gpus_at(index, ("cluster.gpus",)) if _CLUSTER.search(told) or _HERE.search(told) else None
+        facts = gpus_at(index, ("cluster.gpus",)) if _CLUSTER.search(told) else None
         if facts is None or one.number.approx or one.number.slack > 0.02:
             continue
         gpus, got = facts.case.cluster.gpus, over(ranges(whole.number), ranges(one.number))
         if meet(got, exactly(float(gpus))):
             yield one, one.claim("throughput", Verdict.HOLDS, f"over {gpus} GPUs", whole.number.value / gpus)
-        elif any(meet(got, exactly(x)) for k in _SLIPS for x in (gpus * k, gpus / k)) and not _told(ledger, got):
+        elif any(meet(got, exactly(x)) for k in _SLIPS for x in (gpus * k, gpus / k)) and not meet(got, many):
             right = whole.number.value / gpus
             why = f"{whole.number.text.strip()} over {gpus} GPUs are {format_quantity(right, 'per second')}"
             yield one, one.claim("throughput", Verdict.WRONG, why, right)
@@ -74,14 +74,14 @@ def _is_rate(e: Entry, entries: list[Entry]) -> bool:
 _OR: Final = re.compile(r"[\s,(]*(?:or|which (?:is|makes)|i\.?\s?e\.?|that is|=|oder|also|soit|即)?[\s,]*[~≈]?")
 
 
-def _told(ledger: Ledger, got: tuple[tuple[float, float], ...]) -> bool:
-    """Whether the document speaks of so many GPUs, other than of a node."""
-    for entries in ledger.entries:
-        for e in entries:
-            named = _GPUS.match(e.number.noun) and not re.search(r"\bper|each|node|je|每", e.behind[:20], re.IGNORECASE)
-            if named and meet(got, exactly(e.number.value)) and not re.search(r"[×x*]\s*$", _front(e)):
-                return True
-    return False
+def _told(ledger: Ledger) -> list[Range]:
+    """The numbers of GPUs, other than of a node, that the document speaks of."""
+    found: list[Range] = []
+    for e in (e for entries in ledger.entries for e in entries):
+        named = _GPUS.match(e.number.noun) and not re.search(r"\bper|each|node|je|每", e.behind[:20], re.IGNORECASE)
+        if named and not re.search(r"[×x*]\s*$", _front(e)):
+            found += exactly(e.number.value)
+    return found
 
 
 def _front(e: Entry) -> str:

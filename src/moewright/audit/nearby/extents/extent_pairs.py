@@ -4,9 +4,10 @@ node. One rule for every axis; the words of both must be the same."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import islice
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
@@ -59,9 +60,10 @@ class Pair:
     axis: tuple[str, str]
     count: int
 
-    def ratio(self) -> float:
-        """How many times ``one`` ``many`` is."""
-        return self.many.entry.number.value / self.one.entry.number.value
+    def number(self) -> int:
+        """How many times ``one`` ``many`` is, 0 where that is no whole number above 1."""
+        c = round(self.many.entry.number.value / self.one.entry.number.value)
+        return c if c > 1 and self.agrees(c) else 0
 
     def agrees(self, count: int) -> bool:
         """Whether ``many`` is ``count`` times ``one``, within what rounding leaves."""
@@ -77,20 +79,41 @@ def _ranges(n: Number) -> tuple[Range, ...]:
 def judge_extents(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on figures of a list or a table that name one thing in two extents: one is so many times the other, or
     by a usual slip not."""
-    told = [x for entries in _amounts(ledger) for x in entries][:MOST]
+    pairs = list(_pairs(ledger))
+    numbers: dict[object, Counter[int]] = {}
+    for p in pairs:
+        numbers.setdefault(_kind(p), Counter())[p.number()] += 1
+    borne_out = {id(x) for p in pairs if p.count and p.agrees(p.count) for x in (p.one, p.many)}
+    places: dict[object, set[int]] = {}
+    for x in (x for entries in ledger.entries for x in entries):
+        places.setdefault((x.number.value, x.number.dim), set()).add(x.index)
+    for p in pairs:
+        alike = numbers[_kind(p)]
+        several = alike.total() > 2
+        counts = _counts(p, alike, facts_at, ledger)
+        agreed = next((c for c in counts if p.agrees(c)), None)
+        if agreed is not None:
+            yield p.many.entry, _claim(p.many.entry, Verdict.HOLDS, p, agreed, "")
+        elif counts and (found := _slip(p, counts[0], bool(p.count) or p.axis[0] == p.axis[1] or several)):
+            one, many = (id(x) in borne_out or _is_used(x.entry, p, places, ledger) for x in (p.one, p.many))
+            accused = p.one.entry if many else p.many.entry
+            if not (one and many) and not standing_of(accused.statement):
+                yield accused, _claim(accused, Verdict.WRONG, p, counts[0], found)
+
+
+def _pairs(ledger: Ledger) -> Iterator[Pair]:
+    """Figures of one thing, near one another, that differ in one axis."""
     by_words: dict[object, list[Told]] = {}
-    for x in told:
+    for x in [x for entries in _amounts(ledger) for x in entries][:MOST]:
         key = (x.subject.words, x.entry.number.dim, x.entry.statement.path)
         by_words.setdefault(key, []).append(x)
-    pairs = [p for alike in by_words.values() for a, b in combinations(alike, 2) if (p := _pair(a, b)) is not None]
-    for p in pairs:
-        counts = _counts(p, pairs, facts_at, ledger)
-        if any(p.agrees(c) for c in counts):
-            yield p.many.entry, _claim(p.many.entry, Verdict.HOLDS, p, next(c for c in counts if p.agrees(c)), "")
-        elif counts and (found := _slip(p, counts[0], _is_sure(p, pairs))):
-            accused = _accused(p, pairs, ledger)
-            if accused is not None and not standing_of(accused.statement, ""):
-                yield accused, _claim(accused, Verdict.WRONG, p, counts[0], found)
+    for alike in by_words.values():
+        for i, a in enumerate(alike):
+            for b in islice(alike, i + 1, None):
+                if b.entry.index - a.entry.index > NEAR:
+                    break
+                if (p := _pair(a, b)) is not None:
+                    yield p
 
 
 def _amounts(ledger: Ledger) -> Iterator[list[Told]]:
@@ -120,8 +143,7 @@ def _pair(a: Told, b: Told) -> Pair | None:
     """``a`` and ``b`` as a pair that differs in one axis; None where they do not."""
     x, y = a.subject.extents, b.subject.extents
     apart = [k for k in (*x, *(k for k in y if k not in x)) if x.get(k) != y.get(k)]
-    near = abs(a.entry.index - b.entry.index) <= NEAR
-    if not near or (a.entry.line == b.entry.line and a.entry.statement.kind != "cell"):
+    if a.entry.line == b.entry.line and a.entry.statement.kind != "cell":
         return None
     if sorted(apart) == ["gpu", "node"] and {x.get("gpu"), y.get("gpu")} == {1, None}:
         one, many = (a, b) if x.get("gpu") == 1 else (b, a)
@@ -139,15 +161,20 @@ def _pair(a: Told, b: Told) -> Pair | None:
     return Pair(one, many, (axis, axis), max(x[axis], y[axis]) if EVERY not in (x[axis], y[axis]) else 0)
 
 
-def _counts(p: Pair, pairs: Sequence[Pair], facts_at: FactsAt, ledger: Ledger) -> list[int]:
+def _kind(p: Pair) -> tuple[tuple[str, str], int]:
+    """What the siblings of a pair have in common with it."""
+    return p.axis, p.many.entry.statement.group
+
+
+def _counts(p: Pair, alike: Counter[int], facts_at: FactsAt, ledger: Ledger) -> list[int]:
     """The numbers that ``many`` may have of ``one``, the likeliest first: what it says, what its siblings have, what
-    the document gives."""
+    the document gives; ``alike``: the numbers of the pairs of its kind, with its own."""
     if p.count:
         return [p.count]
-    alike = [q for q in pairs if q is not p and q.axis == p.axis and q.many.entry.statement.group == _group(p)]
-    learned = {c for q in alike if (c := round(q.ratio())) > 1 and q.agrees(c)}
-    if len(learned) == 1 and (len(alike) > 1 or learned <= set(ledger.counts)):
-        return [*learned]
+    own = p.number()
+    learned = [c for c, n in alike.most_common(3) if c and n > (c == own)] if len(alike) <= 3 else []
+    if len(learned) == 1 and (alike.total() > 2 or learned[0] in ledger.counts):
+        return learned
     facts = facts_at(p.many.entry.index, _FIELDS.get(p.axis[1], ())) if p.axis[1] in _FIELDS else None
     if facts is None:
         return []
@@ -160,16 +187,6 @@ def _counts(p: Pair, pairs: Sequence[Pair], facts_at: FactsAt, ledger: Ledger) -
         "expert": lambda: [moe.experts] if moe is not None else [],
     }
     return [c for c in found[p.axis[1]]() if c > 1]
-
-
-def _is_sure(p: Pair, pairs: Sequence[Pair]) -> bool:
-    """Whether the number that ``many`` has of ``one`` is not that of one other row or column alone."""
-    alike = [q for q in pairs if q is not p and q.axis == p.axis and q.many.entry.statement.group == _group(p)]
-    return bool(p.count) or p.axis[0] == p.axis[1] or len(alike) > 1
-
-
-def _group(p: Pair) -> int:
-    return p.many.entry.statement.group
 
 
 def _slip(p: Pair, count: int, sure: bool) -> str:
@@ -189,19 +206,11 @@ def _slip(p: Pair, count: int, sure: bool) -> str:
     return "" if doubtful else told
 
 
-def _accused(p: Pair, pairs: Sequence[Pair], ledger: Ledger) -> Entry | None:
-    """Of the two figures of a pair that does not agree the one that nothing else bears out; None where both are."""
-
-    def borne_out(x: Told) -> bool:
-        n = x.entry.number
-        others = [y for entries in ledger.entries for y in entries if y.index != x.entry.index]
-        elsewhere = digits(n) > 2 and any(y.number.value == n.value and y.number.dim == n.dim for y in others)
-        elsewhere = elsewhere or _leads_on(x.entry, p, ledger)
-        more = (q for q in pairs if q is not p and (q.one is x or q.many is x))
-        return bool(x.entry.figure.formula) or elsewhere or any(q.count and q.agrees(q.count) for q in more)
-
-    one, many = borne_out(p.one), borne_out(p.many)
-    return None if one and many else p.one.entry if many else p.many.entry
+def _is_used(e: Entry, p: Pair, places: Mapping[object, set[int]], ledger: Ledger) -> bool:
+    """Whether a formula, another statement with the same figure, or a row that follows from it bears ``e`` out."""
+    n = e.number
+    elsewhere = digits(n) > 2 and bool(places[n.value, n.dim] - {e.index})
+    return bool(e.figure.formula) or elsewhere or _leads_on(e, p, ledger)
 
 
 def _leads_on(e: Entry, p: Pair, ledger: Ledger) -> bool:

@@ -42,9 +42,7 @@ def judge_fractions(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 continue
             a, b = int(told[0]["part"]), int(told[0]["whole"])
             rest = _FRACTION.sub("", between)
-            if _HALF.search(between):
-                continue
-            if not 0 < a < b or re.search(r"\d", rest) or e.number.approx:
+            if not 0 < a < b or _HALF.search(between) or re.search(r"\d", rest) or e.number.approx:
                 continue
             said, mine = ranges(e.number), ranges(whole.number)
             share = a / b

@@ -47,7 +47,7 @@ def judge_group_counts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
             sizes = {a: given[f"strategy.{a}"].value for a in _AXES if f"strategy.{a}" in given}
             gpus = given["cluster.gpus"].value if "cluster.gpus" in given else prod(sizes.get(a, 1) for a in _AXES[:3])
             size = sizes.pop(named["axis"].lower(), 0)
-            if size < 2 or gpus % size or len(sizes) < 1:
+            if size < 2 or gpus % size or not sizes:
                 continue
             others = [v for v in sizes.values() if v > 1]
             apart = {prod(c) for k in range(len(others) + 1) for c in combinations(others, k)}

@@ -68,7 +68,7 @@ def judge_split_counts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
         last = ledger.statements[index - 1] if index else s
         near = last.path == s.path and last.group == s.group and not re.search(r"(?<![A-Za-z])EP[\s=]*\d", s.text)
         yield from _experts(entries, facts, last.text if near and s.kind != "cell" else "")
-        yield from _some_of(entries, facts, last.text)
+        yield from _some_of(entries, facts)
         local = _local(s.text, "TP")
         given = facts.setting.given.get("strategy.tp")
         tp = local or (given.value if given is not None and facts_at(index, ("strategy.tp",)) is not None else 0)
@@ -216,7 +216,7 @@ _OF_EVERY: Final = re.compile(
 )
 
 
-def _some_of(entries: list[Entry], facts: Facts, before: str) -> Iterator[tuple[Entry, Claim]]:
+def _some_of(entries: list[Entry], facts: Facts) -> Iterator[tuple[Entry, Claim]]:
     """Experts that a GPU is said to have of all that a layer has: 16 of the 128 experts, at EP 8."""
     s, moe, m = entries[0].statement, facts.case.model.moe, _OF_EVERY.search(entries[0].statement.value)
     if m is None or moe is None or not _GPU.search(s.text) or _APART_EXPERTS.search(s.text):
