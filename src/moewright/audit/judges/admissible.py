@@ -59,6 +59,7 @@ _OF_ALL_TIME: Final = re.compile(
 _OF_EACH: Final = re.compile(r"\beach\b|\bapiece\b|\bje(?:weils)?\b|每个|每次", re.IGNORECASE)
 _OF_PREFILL: Final = re.compile(r"\bttft\b|first token|prefill|预填充", re.IGNORECASE)
 _OF_DECODE: Final = re.compile(r"\btpot\b|\bitl\b|inter-token|per (?:output )?token|decod|解码", re.IGNORECASE)
+_SUPPOSED: Final = re.compile(r"\b(?:at|if|with|bei|mit|wenn)(?: \w+){0,3}\s*$", re.IGNORECASE)
 _UP_TO: Final = re.compile(
     r"\b(?:up to|as (?:much|many|low|high|little) as|peaks? at|bis zu)\b|最高|高达", re.IGNORECASE
 )
@@ -330,7 +331,8 @@ def _in_text(part: Part, claim: Claim, c: Context) -> str:
         return "it may be in the format that it is quantized to"
     if _FRACTION.search(s.text) and part.meaning is not None and part.meaning.name.startswith(("count.", "memory.")):
         return "the sentence speaks of a fraction"
-    if _UP_TO.search(before[-40:]):
+    supposed = part.meaning is not None and part.meaning.name == "share.straggler" and _SUPPOSED.search(before)
+    if supposed or _UP_TO.search(before[-40:]):
         return "it is the most or the least of several cases"
     if n.approx and claim.computed and abs(n.value / claim.computed - 1) <= ROUGHLY:
         return f"it is said to be approximate, and lies within {ROUGHLY:.0%}"

@@ -11,6 +11,7 @@ from moewright.audit.judges.figures import Context
 from moewright.audit.judges.sums import Part
 from moewright.audit.reading.meaning import Meaning, scopes_named
 from moewright.audit.reading.restated import is_model, models_named
+from moewright.audit.text.numbers import COUNT
 
 #: what speaks of bytes that are sent
 IS_SENT: Final = re.compile(r"通信|communicat|traffic|all-?to-?all|all-?reduce|dispatch", re.IGNORECASE)
@@ -22,7 +23,9 @@ _COPIED: Final = re.compile(
 )
 #: quantities that a calculation of the document may be of another share of
 _FITTING: Final = re.compile(
-    r"\bfits?\b|\bhold|\broom\b|\bmax|capacit|at most|passen|höchstens|可容纳|最多|容量", re.IGNORECASE
+    r"\b(?:full|whole|volle|ganze) (?:sequences|contexts|requests|Sequenzen)\b|\benough\b|"
+    r"\bfits?\b|\bhold|\broom\b|\bmax|capacit|at most|passen|höchstens|可容纳|最多|容量",
+    re.IGNORECASE,
 )
 #: one of many, whose tokens are not those of a pass
 _OF_PROMPT: Final = re.compile(
@@ -41,6 +44,8 @@ _OF_PASS: Final = re.compile(
 #: what is of a micro-batch where a step has several
 _OF_WORK: Final = ("communication.", "count.tokens", "memory.activations", "memory.buffers")
 _STEP: Final = re.compile(r"\bstep|\bpass\b|iteration|Schritt|global batch|每步|一步|\bpas\b", re.IGNORECASE)
+#: how near a figure must be to that of one sequence
+CLOSE: Final = 0.02
 #: how many times the tokens of a pass a number of tokens may be
 FAR: Final = 64.0
 _STATES: Final = re.compile(r"optimi|gradient|\bgrads?\b|moment|master|\badam|优化器|梯度", re.IGNORECASE)
@@ -100,6 +105,8 @@ def of_what(part: Part, meaning: Meaning, claim: Claim, c: Context) -> str:
         return reason
     if meaning.name == "count.parameters" and "token" in meaning.explicit and "active" not in meaning.explicit:
         return "it may be of those that a token passes"
+    if reason := _of_own_tokens(part, meaning, claim, c):
+        return reason
     if c.micro_batches and meaning.name.startswith(_OF_WORK) and not _STEP.search(claim.text):
         return "it may be of a micro-batch"
     if c.micro_batches and meaning.name.startswith("compute.") and not _by_thousand(claim):
@@ -124,10 +131,25 @@ def of_what(part: Part, meaning: Meaning, claim: Claim, c: Context) -> str:
         return "it may be of what is sent"
     if meaning.name.startswith(("memory.weights", "memory.experts")) and "token" in meaning.explicit:
         return "it may be of the weights that a token passes"
-    if meaning.name == "communication.total" and re.search(r"\bring\b|环", claim.text, re.IGNORECASE):
+    if meaning.name == "communication.total" and re.search(r"\bring\b|all-?reduce|环", claim.text, re.IGNORECASE):
         return "it may be of another exchange than that of experts"
     if meaning.name.endswith("bubble") and re.search(r"virtual|interleav|交错|虚拟", claim.text, re.IGNORECASE):
         return "it is of another schedule"
+    return ""
+
+
+def _of_own_tokens(part: Part, meaning: Meaning, claim: Claim, c: Context) -> str:
+    """Why work, traffic or time may be of other tokens than those of the pass: of one sequence, or those that its own
+    formula has."""
+    batch, model = c.facts.case.workload.batch[0], c.facts.case.model
+    if not meaning.name.startswith(("compute.", "communication.", "time.")):
+        return ""
+    if batch > 1 and claim.ratio and abs(claim.ratio * batch - 1) < CLOSE + part.figure.number.slack:
+        return f"it may be of one of the {batch} sequences"
+    counts = {n.value for n in part.figure.formula if n.dim == COUNT}
+    sent = meaning.name.startswith("communication.") and model.moe is not None
+    if sent and model.moe is not None and {model.hidden_size, model.moe.top_k} <= counts:
+        return "its own formula gives it for the tokens that it has"
     return ""
 
 

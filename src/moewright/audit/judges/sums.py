@@ -26,7 +26,7 @@ _SUM_NAMED: Final = re.compile(r"^\W*(?:sum|Summe|somme|suma|求和|合计)\W*$"
 #: a row that is of one piece of what others are of, or of some of it
 _PIECE: Final = re.compile(
     r"(?:\b(?:per|each|every|an?|je|pro)\s|/\s?|每个?)(?:token|tok\b|layer|expert|instance|sequence|head|Schicht|Expert|token|层|专家)|"
-    r"\bone\b|\bsingle\b|单[个层]|, (?:one|a) |\bof a layer\b|\bactive\b|\bactivated\b|激活|\baktiv",
+    r"\bone\b|\bsingle\b|单[个层]|, (?:one|a) |\bof a layer\b|^\W*layer\b|\bactive\b|\bactivated\b|激活|\baktiv",
     re.IGNORECASE,
 )
 #: a row that may be the sum of those before it
@@ -154,10 +154,10 @@ def _failing(
         rows, claim = exact, _judged(total, exact, f)
     if not 2 <= len(rows) <= MOST_PARTS:
         return None
-    slipped = _slipped(total, rows, f)
+    whole = _rows([p for p in chosen if not _is_piece(p)])
+    slipped = _slipped(total, rows, f) or (_slipped(total, whole, f) if 2 <= len(whole) < len(rows) else [])
     if len(slipped) == 1 and not holds(slipped[0][0]):
-        worked = bool(slipped[0][0].figure.formula)  # its own arithmetic is judged where it stands
-        return None if worked or _is_piece(slipped[0][0]) else _blamed(total, *slipped[0])
+        return None if _is_piece(slipped[0][0]) else _blamed(total, *slipped[0])
     values = [row[0].figure.number for row in rows]
     if sum(1 / _FAMILY < x.factor / n.factor < _FAMILY for x in values) < 2:
         return None
@@ -234,24 +234,20 @@ def _slipped(total: Part, rows: list[list[Part]], f: Facts) -> list[tuple[Part, 
     if f.plan is not None and f.plan.strategy.pp > 1:
         staged = layers // f.plan.strategy.pp
         factors[f"{staged} layers of a stage"] = float(staged)
-    numbers = [row[0].figure.number for row in rows if len(row) == 1]
-    if len(numbers) < len(rows) or not n.value:
+    if any(len(row) > 2 for row in rows) or sum(len(row) > 1 for row in rows) > 1 or not n.value:
         return []
-    found = []
-    for row in rows:
-        x = row[0].figure.number
-        rest = [y for y in numbers if y is not x]
-        for name, k in factors.items():
-            for sign, factor in (("×", k), ("/", 1 / k)):
-                value = sum(y.value for y in rest) + x.value * factor
-                room = n.half + sum(y.half for y in rest) + x.half * factor
-                if k > 1 and abs(value - n.value) <= room * (1 + 1e-9) and room <= _SURE * n.value:
-                    found.append((row[0], f"{x.text} {sign} {name}", x.value * factor))
-                    break
-            else:
-                continue
-            break
-    return found
+    found: dict[int, tuple[Part, str, float]] = {}
+    for parts in product(*rows):
+        for part in parts:
+            x = part.figure.number
+            rest = [p.figure.number for p in parts if p is not part]
+            for name, k in factors.items():
+                for sign, factor in (("×", k), ("/", 1 / k)):
+                    value = sum(y.value for y in rest) + x.value * factor
+                    room = n.half + sum(y.half for y in rest) + x.half * factor
+                    if k > 1 and abs(value - n.value) <= room * (1 + 1e-9) and room <= _SURE * n.value:
+                        found.setdefault(id(part), (part, f"{x.text} {sign} {name}", x.value * factor))
+    return list(found.values())
 
 
 def _blamed(total: Part, part: Part, how: str, value: float) -> Claim:

@@ -17,12 +17,13 @@ from moewright.audit.nearby.extents.cluster_rates import judge_cluster_memory, j
 from moewright.audit.nearby.extents.extent_pairs import judge_extents
 from moewright.audit.nearby.extents.multiples import judge_multiples
 from moewright.audit.nearby.extents.per_gpu_rates import judge_per_gpu_amounts, judge_per_gpu_rates
+from moewright.audit.nearby.extents.wholes import judge_wholes
 from moewright.audit.nearby.labelled_options import judge_labelled_options
 from moewright.audit.nearby.ledger import Entry, Ledger
 from moewright.audit.nearby.misprints import judge_misprints
 from moewright.audit.nearby.model_slips import ONE_LAYER, judge_model_slips
 from moewright.audit.nearby.sequences import judge_changes, judge_more, judge_sequences
-from moewright.audit.nearby.shares.active_parameters import judge_active_share, judge_active_total
+from moewright.audit.nearby.shares.active_parameters import judge_active_share, judge_active_total, judge_active_whole
 from moewright.audit.nearby.shares.changed_amounts import judge_changed_amounts, judge_gains
 from moewright.audit.nearby.shares.fractions import judge_fractions
 from moewright.audit.nearby.shares.named_shares import judge_above_mean, judge_named_shares
@@ -113,6 +114,8 @@ _ALONE: Final = (
 _WITH_FACTS: Final = (
     judge_multiples,
     judge_extents,
+    judge_wholes,
+    judge_active_whole,
     judge_expert_tokens,
     judge_split_counts,
     judge_token_work,

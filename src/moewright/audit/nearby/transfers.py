@@ -142,12 +142,13 @@ def _rate(entries: list[Entry], i: int) -> Entry | None:
     behind = span_between(s, first.number, second.number)
     between = _plain(behind)
     shown = rate is first and _SHOWN.fullmatch(between)
-    reached = rate is first and (_TAKES.fullmatch(behind) or _REACHED.search(re.split(r"[;.](?!\d)", before)[-1]))
-    if not shown and not reached and not _AT.search(before):
+    taken = rate is first and _TAKES.fullmatch(behind)
+    reached = rate is first and _REACHED.search(re.split(r"[;.](?!\d)", before)[-1])
+    if not shown and not taken and not reached and not _AT.search(before):
         return None
     if re.search(r"[;|]|\d", between) or len(between) > 60:
         return None
-    return rate if shown or {w.lower() for w in words(between)} <= _LINK else None
+    return rate if shown or taken or {w.lower() for w in words(between)} <= _LINK else None
 
 
 def _plain(text: str) -> str:
@@ -159,7 +160,8 @@ def _plain(text: str) -> str:
 _SHOWN: Final = re.compile(r"[^\d;.|:=→]{0,40}[:=→]\s*[~≈]?\s*")
 #: nothing but a verb between a rate and the time that something takes at it
 _TAKES: Final = re.compile(
-    r"\s*(?:需要?|用时|耗时|约|takes?|took|needs?|dauert|braucht|prend|tarda|that is|"
+    r"[\s,，]*(?:至少|at least|mindestens|au moins)?\s*"
+    r"(?:需要?|用时|耗时|约|takes?|took|needs?|dauert|braucht|prend|tarda|that is|"
     r"are|is|das sind|soit|also|hence)\s*[~≈]?\s*",
     re.I,
 )

@@ -26,7 +26,8 @@ _GPU: Final = (
 _NODES_OF_GPUS: Final = re.compile(
     rf"(?<![\w.×*])(?P<nodes>{_MANY})\s+(?:[^\W\d][\w-]*\s+){{0,3}}?{_NODE}\s*"
     rf"(?:(?:of|with|mit|zu|à|de|having|each|je|,|:|\(|×|x)\s*){{1,4}}(?:[^\W\d]+\s+)?"
-    rf"(?P<each>{_MANY})\s*(?:[×x]\s*)?{_GPU}(?!\s*(?:in all|in total|altogether|insgesamt))",
+    rf"(?P<each>{_MANY})\s*(?:[×x]\s*)?{_GPU}(?!\s*(?:in all|in total|altogether|insgesamt))|"
+    rf"(?<![\w.×*])(?P<n2>{_MANY})\s+(?:[^\W\d][\w-]*\s+)?(?P<e2>\d{{1,2}})\s?[×x-]\s?{_GPU}[ -]{_NODE}\b",
     re.IGNORECASE,
 )
 _CHINESE: Final = re.compile(

@@ -47,7 +47,7 @@ _PARTS_NAMED: Final = tuple(
         r"embedd|vocab|lm[ _]head|词嵌入|词表",
         r"router|gating",
         r"expert|专家",
-        r"dense|shared|norm",
+        r"dense|shared|norm|稠密|共享",
     )
 )
 
@@ -130,7 +130,7 @@ def _is_other(topic: str, figure: Figure, s: Statement) -> bool:
     """Whether the words of a figure make it something else than ``topic``, which they name."""
     n, said = figure.number, f"{figure.words} {s.key}"
     if topic == "count.heads":
-        return bool(re.search(r"\bKV\b|key[-/ ]value", said, re.IGNORECASE))
+        return bool(re.search(r"\bKV\b|key[-/ ]value|embedding|\bLM[ _-]|output|unembed", said, re.IGNORECASE))
     if topic in _OF_EXPERTS and _SHARED.search(said) and not _ROUTED.search(said):
         return True
     if topic == "count.experts":  # experts of a token are no experts of anything else

@@ -515,13 +515,19 @@ def catalogued_names(text: str) -> Iterator[tuple[str | None, str | None]]:
         longer = False  # A100 40 GB is no A100 of another size
         for size in (3, 2, 1):
             name = " ".join(words[i : i + size]).strip(".")
-            if i + size <= len(words) and _DIGIT.search(name) and _HAS_LETTER.search(name):
+            if (
+                i + size <= len(words)
+                and _HAS_LETTER.search(name)
+                and (_DIGIT.search(name) or _ACRONYM.fullmatch(name))
+            ):
                 model, device = catalogued(name)
                 yield model, device if size < 3 and not longer else None
                 longer = longer or (device is not None and size == 2)
 
 
 _HAS_LETTER: Final = re.compile(r"[A-Za-z]")
+#: a name without a digit, such as DBRX
+_ACRONYM: Final = re.compile(r"[A-Z]{4,}")
 
 
 @lru_cache(1 << 16)

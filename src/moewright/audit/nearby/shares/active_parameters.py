@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.ledger import Entry, Ledger, meet, over, ranges, rounded
+from moewright.audit.nearby.model_slips import FactsAt
+from moewright.audit.quantities.readings import Facts
+from moewright.audit.reading.restated import is_model, models_named
+from moewright.audit.reading.standing import standing_of
 from moewright.audit.text.numbers import COUNT
+from moewright.case.tensors.layer_tensors import active_parameters
+from moewright.units import format_quantity
 
 _ACTIVE: Final = re.compile(r"\bactiv|aktiv|激活", re.IGNORECASE)
 _TOTAL: Final = re.compile(
@@ -67,6 +74,70 @@ def judge_active_total(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 why = f"that is the total of line {x.line}; a token passes fewer"
                 yield e, e.claim("count.parameters active", Verdict.WRONG, why, None)
                 break
+
+
+#: words of what is active, right before a figure or behind it
+_BEFORE: Final = re.compile(r"(?:\bactiv\w*|\baktiv\w*|激活)[^.;,。；，\d]{0,40}$", re.IGNORECASE)
+_BEHIND: Final = re.compile(
+    r"^\s*(?:B\b)?\s*(?:parameters |params |weights )?(?:are |is )?(?:activ|aktiv|激活)", re.IGNORECASE
+)
+_ASIDE: Final = re.compile(r"dense|instead|compar|\bvs\b|versus|without|statt|稠密|对比", re.IGNORECASE)
+#: fields that what a token passes follows from
+_NEEDS: Final = (
+    "model.layers",
+    "model.hidden_size",
+    "model.experts.count",
+    "model.experts.top_k",
+    "model.experts.intermediate_size",
+)
+#: how many times what a token passes a figure may be, however it is counted
+MOST: Final = 1.6
+
+
+def judge_active_whole(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on a number of active parameters that the document gives as its total too, or that no way to count what
+    a token passes makes."""
+    counts = [e for e in ledger.alike(COUNT) if e.number.value >= LEAST and e.figure.role != "operand"]
+    for e in counts:
+        s = e.statement
+        if not _says_active(e) or _ASIDE.search(s.text) or standing_of(s):
+            continue
+        same = [x for x in counts if x.number.at != e.number.at or x.index != e.index]
+        same = [x for x in same if x.number.value == e.number.value and not _says_active(x)]
+        total = next((x for x in same if _TOTAL.search(f"{_label(x)} | {_clause(x)}")), None)
+        if total is not None:
+            why = f"that is the total of line {total.line}; a token passes fewer"
+            told = f"{_clause(e).strip()} {e.number.text}"  # the total has a verdict of its own, by the same value
+            yield e, replace(e.claim(_QUANTITY, Verdict.WRONG, why, None), text=told)
+            continue
+        facts = facts_at(e.index, _NEEDS)
+        if facts is None or facts.case.model.moe is None or not _of_model(s.text, facts):
+            continue
+        right = active_parameters(facts.case.model)
+        if not 1 / MOST < e.number.value / right < MOST:
+            why = f"a token passes {format_quantity(right, '')} of the model's, however they are counted"
+            yield e, e.claim(_QUANTITY, Verdict.WRONG, why, right)
+
+
+_QUANTITY: Final = "count.parameters active"
+
+
+def _says_active(e: Entry) -> bool:
+    before = e.statement.value[: max(0, e.number.at)]
+    keyed = not re.search(r"\d", before) and bool(_ACTIVE.search(f"{e.statement.key} {e.statement.row}"))
+    named = keyed or bool(_BEFORE.search(before)) or bool(_BEHIND.match(e.behind))
+    return named and not _TOTAL.search(_clause(e))
+
+
+def _clause(e: Entry) -> str:
+    """The words right before a figure."""
+    return re.split(r"[.;,。；，]", e.statement.value[: max(0, e.number.at)])[-1]
+
+
+def _of_model(text: str, facts: Facts) -> bool:
+    """Whether the text speaks of no model but that of ``facts``."""
+    given = facts.setting.given.get("model.name")
+    return all(given is not None and is_model(m, str(given.value)) for m in models_named(text))
 
 
 def _alone(e: Entry, ledger: Ledger) -> bool:
