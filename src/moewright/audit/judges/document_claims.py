@@ -12,6 +12,7 @@ from moewright.audit.judges.admissible import WIDEST, admitted, not_checked
 from moewright.audit.judges.equalities import Outcome, judge_equality, judge_split
 from moewright.audit.judges.figures import Context, Stated, judge_figure, unit_of
 from moewright.audit.judges.formats import judge_formats
+from moewright.audit.judges.list_scopes import one_layer_in_lists
 from moewright.audit.judges.places import Given, Place, Said
 from moewright.audit.judges.sums import Part, judge_sums
 from moewright.audit.judges.words import judge_correct, judge_exactly, judge_words
@@ -132,6 +133,7 @@ def _of_place(
     for c in (*judge_sums(every, place.facts, holds), *judge_formats(every)):
         sums.setdefault((c.line, c.text), []).append(c)
     claims: list[Claim] = []
+    held: list[tuple[Claim, Part]] = []
     for x in said:
         s = x.statement
         mine = [c for c in restated.get(s.text, ()) if s.line <= c.line <= s.line + len(s.breaks)]
@@ -143,6 +145,7 @@ def _of_place(
             claim = _figure(p, context, place.given, setting)
             if claim is not None:
                 mine.append(admitted(claim, p, x.clauses, context, place.doubts))
+                held.append((mine[-1], p))
         # a list may leave parts out that its total, which is right, has in it
         right = any(c.verdict is Verdict.HOLDS and "." in c.quantity for c in mine)
         mine = [_as_sum(c, sums.get((s.line, s.text), ())) for c in mine]
@@ -151,6 +154,8 @@ def _of_place(
             mine += judge_words(s, place.view, place.doubts)
             mine += judge_exactly(s, mine)
         claims += dict.fromkeys(mine)
+    layered = dict(one_layer_in_lists(held, context))
+    claims = [layered.get(c, c) for c in claims]
     return [_named(c, place) for c in _once(claims, len(setting.case.model.layers))]
 
 

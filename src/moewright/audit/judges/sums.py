@@ -154,8 +154,8 @@ def _failing(
         rows, claim = exact, _judged(total, exact, f)
     if not 2 <= len(rows) <= MOST_PARTS:
         return None
-    whole = _rows([p for p in chosen if not _is_piece(p)])
-    slipped = _slipped(total, rows, f) or (_slipped(total, whole, f) if 2 <= len(whole) < len(rows) else [])
+    entire = _rows([p for p in chosen if not _is_piece(p)])
+    slipped = _slipped(total, rows, f) or (_slipped(total, entire, f) if 2 <= len(entire) < len(rows) else [])
     if len(slipped) == 1 and not holds(slipped[0][0]):
         return None if _is_piece(slipped[0][0]) else _blamed(total, *slipped[0])
     values = [row[0].figure.number for row in rows]

@@ -42,7 +42,19 @@ def judge_step_rates(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         t, r = seconds[0], rates[0]
         if t.number.at > r.number.at or not re.match(r"tok|jeton|个?\s?token", r.number.noun, re.IGNORECASE):
             continue
-        if not _THUS.search(span_between(s, t.number, r.number)) or not _STEP.search(s.text):
+        between = span_between(s, t.number, r.number)
+        counted = next((e for e in entries if e.number.at < t.number.at and _made_in(e, t)), None)
+        if counted is not None and _SO.fullmatch(between) and not _EACH.match(r.behind):
+            claim = _in_time(counted, t, r)
+            if claim is not None:
+                yield r, claim
+            continue
+        if not _THUS.search(between):
+            continue
+        if (claim := _by_thousand(t, r, ledger)) is not None:
+            yield r, claim
+            continue
+        if not _STEP.search(s.text):
             continue
         many = [e for e in entries if e.number.whole and e.number.dim == COUNT and _of_sequences(e)]
         got = times(ranges(r.number), ranges(t.number))
@@ -55,6 +67,56 @@ def judge_step_rates(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         if 1 / ASTRAY < r.number.value / middle < ASTRAY:
             why = f"{many[0].number.text.strip()} in {t.number.text.strip()} are {middle:.4g} a second"
             yield r, r.claim("throughput", Verdict.WRONG, why, middle)
+
+
+#: what may stand between the time and the rate that so many make in it
+_SO: Final = re.compile(
+    r"\s*[:=→,，：]?\s*(?:(?:so|that is|i\.e\.|hence|thus|makes?|gives?|are|sind|also|即)\s*)?"
+    r"(?:(?:at most|no more than|höchstens|au plus|至多|最多|about|~|≈)\s*)?",
+    re.IGNORECASE,
+)
+_EACH: Final = re.compile(r"[^.;,]*?(?:\b(?:per|each|a|je|pro|par)\b|/|每)", re.IGNORECASE)
+_IN: Final = re.compile(
+    r"\s?(?:\w+ )?(?:sequences?|requests?|users?|tokens?|streams?|seqs|Sequenzen|Anfragen|Token|séquences|requêtes)"
+    r"\s+(?:in|en)\s*",
+    re.IGNORECASE,
+)
+
+
+def _made_in(e: Entry, t: Entry) -> bool:
+    """Whether a text says ``e`` sequences, or tokens, in the time ``t``."""
+    whole = e.number.whole and e.number.dim == COUNT
+    return whole and bool(_IN.fullmatch(span_between(e.statement, e.number, t.number)))
+
+
+def _in_time(many: Entry, t: Entry, r: Entry) -> Claim | None:
+    """The verdict on the rate that so many in a time are said to make."""
+    right = many.number.value / t.number.value
+    if meet(times(ranges(r.number), ranges(t.number)), exactly(many.number.value)):
+        return r.claim("throughput", Verdict.HOLDS, f"{many.number.text.strip()} in {t.number.text.strip()}", right)
+    why = f"{many.number.text.strip()} in {t.number.text.strip()} are {right:.4g} a second"
+    return r.claim("throughput", Verdict.WRONG, why, right)
+
+
+def _by_thousand(t: Entry, r: Entry, ledger: Ledger) -> Claim | None:
+    """The verdict on a rate that is a thousand times more, or less, than any number of sequences of the document makes
+    in a time."""
+    got = times(ranges(r.number), ranges(t.number))
+    if any(meet(got, exactly(float(c))) for c in ledger.counts) or r.number.slack > ROUNDING:
+        return None
+    told = (e for entries in ledger.entries for e in entries if e.number.whole and e.number.dim == COUNT)
+    for c in dict.fromkeys(e.number.value for e in told if _of_sequences(e) and e.number.value >= FEWEST):
+        for k in (1e3, 1e-3):
+            if meet(got, exactly(c * k)):
+                why = f"{c:,.0f} in {t.number.text.strip()} are {c / t.number.value:.4g} a second"
+                return r.claim("throughput", Verdict.WRONG, why, c / t.number.value)
+    return None
+
+
+#: a rate is told from others where rounding leaves no more of it
+ROUNDING: Final = 0.01
+#: sequences of a step that a rate is told by
+FEWEST: Final = 8
 
 
 def _of_sequences(e: Entry) -> bool:

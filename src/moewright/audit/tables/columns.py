@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -12,27 +11,33 @@ from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.judges.figures import unit_of
+from moewright.audit.tables.grids import (
+    CLOSE,
+    SMALL,
+    Cell,
+    Grid,
+    Relation,
+    alike,
+    cell_of,
+    digits_of,
+    grids_of,
+    half_of,
+    is_sweep,
+    kind_of,
+    name_of,
+    quotient,
+    verdict_of,
+)
+from moewright.audit.tables.sweeps import sweep_relations
 from moewright.audit.text.clauses import Clauses
 from moewright.audit.text.document import Statement
 from moewright.audit.text.numbers import BYTES, COUNT, SECONDS, Number, tokens_of
 from moewright.units import format_quantity
 
-#: rows and columns of a table that are compared
-MOST_LINES: Final = 60
-MOST_ACROSS: Final = 16
 #: cells of a document that are compared
 MOST_CELLS: Final = 5000
 #: parts of a sum
 MOST_PARTS: Final = 8
-#: agreement within more than this share is no support of a relation
-CLOSE: Final = 0.02
-#: what a figure that is told roughly may be off
-LOOSE: Final = 0.05
-#: a whole number below this is a count such as layers or ranks have, and agrees by chance
-SMALL: Final = 1000
-_TOTAL: Final = re.compile(
-    r"\btotal\b|\bsum|\bsumme\b|\bsomme\b|\bsuma\b|gesamt|合计|总计|总和|\ball\b|overall|altogether", re.IGNORECASE
-)
 #: a title of a column (or row) that is the sum of those before it
 _SUM: Final = re.compile(r"\btotal\b|\bsum\b|\bsumme\b|合计|总计|总和", re.IGNORECASE)
 _THOUSANDS: Final = (1.0, *(1000.0**k for k in (-4, -3, -2, -1, 1, 2, 3, 4)))
@@ -44,42 +49,6 @@ _SLIPS: Final = (10.0, 100.0, 1000.0, 1024.0)
 MOST_LABEL: Final = 12
 _QUALIFIED: Final = re.compile(r"[(,;+%]|\bwith(?:out)?\b|\bmit\b|\bohne\b")
 _PART_SLIPS: Final = tuple(x for s in (2.0, *_SLIPS) for x in (s, 1 / s))
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """The main number of a cell, and the words around it that are no number."""
-
-    statement: Statement
-    number: Number
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """A table, or its transpose: ``cells`` by row and title; ``totals``: the rows that are totals of others.
-    ``across``: a transpose, whose rows are the columns that the reader sees."""
-
-    titles: tuple[str, ...]
-    cells: tuple[dict[str, Cell], ...]
-    totals: frozenset[int]
-    across: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Relation:
-    """``told`` in words; ``result`` and ``others`` are titles. ``bounds(row)``: what the result is by the others, from
-    least to most, SI; ``holds``: rows that it agrees with; ``odd``: the one that it fails in, if there is one;
-    ``titled``: the titles alone say that it holds."""
-
-    told: str
-    result: str
-    others: tuple[str, ...]
-    bounds: Callable[[dict[str, Cell]], tuple[float, float]]
-    holds: frozenset[int]
-    odd: int | None
-    sums: bool = False
-    titled: bool = False
 
 
 @dataclass(slots=True)
@@ -98,7 +67,7 @@ def judge_columns(said: Iterable[tuple[Statement, Clauses]], claims: Sequence[Cl
     written: list[Number] = []
     for s, found in said:
         written += (f.number for f in found.figures)
-        if s.kind == "cell" and (cell := _cell(s, found)) is not None:
+        if s.kind == "cell" and (cell := cell_of(s, found)) is not None:
             tables.setdefault(s.group, []).append(cell)
     settled = {(c.line, c.claimed) for c in claims if c.verdict is not Verdict.NOT_CHECKED}
     out: dict[tuple[int, float | None], Claim] = {}
@@ -107,69 +76,16 @@ def judge_columns(said: Iterable[tuple[Statement, Clauses]], claims: Sequence[Cl
         compared += len(cells)
         if compared > MOST_CELLS:
             break
-        for grid in _grids(cells):
+        for grid in grids_of(cells):
             for c in _of_grid(grid, written):
                 if (c.line, c.claimed) not in settled:
                     out.setdefault((c.line, c.claimed), c)
     return list(out.values())
 
 
-def _cell(s: Statement, found: Clauses) -> Cell | None:
-    """The main number of a cell: the last side of an equality, else the one number it has outside brackets."""
-    figures = [f for f in found.figures if not f.remark]
-    results = [f for f in figures if f.role == "result"]
-    if results:
-        n = results[-1].number
-    elif figures and all(f.role == "lone" for f in figures):
-        n = figures[0].number
-    else:
-        return None
-    if not n.value or not math.isfinite(n.value) or (n.value < 0):
-        return None
-    behind = s.value[n.at + len(n.text) :]
-    before = "" if results else s.value[: n.at]
-    words = " ".join(t.text.lower() for t in tokens_of(re.sub(r"\([^()]*\)", " ", before + " " + behind)))
-    return Cell(s, n, re.sub(r"[~≈]", "", words).strip())
-
-
-def _grids(cells: list[Cell]) -> Iterator[Grid]:
-    """The table, and its transpose where its columns are alike."""
-    rows: dict[int, dict[str, Cell]] = {}
-    doubled: set[str] = set()
-    for c in cells:
-        row = rows.setdefault(c.statement.line, {})
-        if c.statement.column in row:
-            doubled.add(c.statement.column)
-        row[c.statement.column] = c
-    names = {line: next(iter(row.values())).statement.row for line, row in rows.items()}
-    lines = list(rows)[:MOST_LINES]
-    titles = tuple(t for t in dict.fromkeys(c.statement.column for c in cells) if t not in doubled)[:MOST_ACROSS]
-    if len(lines) >= 2 and len(titles) >= 2:
-        totals = frozenset(i for i, line in enumerate(lines) if _TOTAL.search(names[line]))
-        straight = tuple({t: rows[x][t] for t in titles if t in rows[x]} for x in lines)
-        yield Grid(titles, _usual_only(titles, straight, False), totals, False)
-    if len(lines) < 3 or len(titles) < 2:
-        return
-    named = [f"{names[line]}\0{line}" for line in lines][:MOST_ACROSS]
-    turned = tuple({n: rows[x][t] for n, x in zip(named, lines, strict=False) if t in rows[x]} for t in titles)
-    totals = frozenset(i for i, t in enumerate(titles) if _TOTAL.search(t))
-    yield Grid(tuple(named), _usual_only(named, turned, True), totals, True)
-
-
-def _usual_only(titles: Sequence[str], cells: tuple[dict[str, Cell], ...], kinds: bool) -> tuple[dict[str, Cell], ...]:
-    """``cells`` that have the words that most under their title have, and their kind too where ``kinds``: columns that
-    are told in other units are no options."""
-
-    def signs(c: Cell) -> tuple[str, object]:
-        return c.words, _kind(c.number) if kinds else None
-
-    usual = {t: Counter(signs(row[t]) for row in cells if t in row).most_common(1) for t in titles}
-    return tuple({t: c for t, c in row.items() if usual[t] and signs(c) == usual[t][0][0]} for row in cells)
-
-
 def _of_grid(grid: Grid, written: list[Number]) -> Iterator[Claim]:
     """The verdicts of a table: of each row in which relations fail, the one cell that they have in common."""
-    relations = [*_products(grid), *_sums(grid), *_ratios(grid, written)]
+    relations = [*_products(grid), *_sums(grid), *_ratios(grid, written), *sweep_relations(grid)]
     broken: dict[int, list[Relation]] = {}
     for r in relations:
         if r.odd is not None and not _is_excepted(grid, r) and (r.titled or not _is_set_apart(grid, r)):
@@ -227,7 +143,7 @@ def _is_right_with(row: dict[str, Cell], r: Relation, title: str, k: float) -> b
     part = row[title].number
     more = part.value * (k - 1)
     low, high = r.bounds(row)
-    return _verdict(row[r.result].number, low + more, high + more) == "seen"
+    return verdict_of(row[r.result].number, low + more, high + more) == "seen"
 
 
 def _blamed(grid: Grid, r: Relation, row: int, title: str) -> Claim:
@@ -242,54 +158,12 @@ def _blamed(grid: Grid, r: Relation, row: int, title: str) -> Claim:
     return Claim(s.line, s.text, "table", Verdict.WRONG, why, n.value, None, unit=unit_of(n))
 
 
-def _alike(grid: Grid, titles: Sequence[str]) -> list[int]:
-    """Rows that have all of ``titles``."""
-    return [i for i, row in enumerate(grid.cells) if all(t in row for t in titles)]
-
-
-def _kind(n: Number) -> tuple[object, bool]:
-    return n.dim, n.percent
-
-
-def _name(title: str) -> str:
-    return f"'{title.partition(chr(0))[0][:60]}'"
-
-
-def _half(n: Number, result: bool = False) -> float:
-    """Half of what rounding leaves of ``n``; a count is exact, unless it may be a rounded result."""
-    room = LOOSE * n.value if n.approx else 0.0
-    exact = n.whole and n.dim == COUNT and not result
-    return max(room, 0.0 if exact and n.value < SMALL else n.half)
-
-
-def _digits(n: Number) -> int:
-    """Significant digits as written."""
-    text = re.sub(r"[~≈≃约\s]", "", n.text)
-    found = re.match(r"[\d,]*\.?\d*", text)
-    digits = (found[0] if found else "").replace(",", "")
-    if "." in digits:
-        return len(digits.replace(".", "").lstrip("0"))
-    return len(digits.lstrip("0")) if n.percent or n.dim != COUNT else len(digits.strip("0"))
-
-
 def _power_of_two(n: Number) -> bool:
     return n.whole and n.value == int(n.value) and (int(n.value) & (int(n.value) - 1)) == 0
 
 
 def _small(numbers: Iterable[Number]) -> bool:
     return all(n.whole and n.dim == COUNT and n.value < SMALL for n in numbers)
-
-
-def _verdict(said: Number, low: float, high: float) -> str:
-    """Whether ``said`` is between ``low`` and ``high`` within rounding (``seen`` where closely), or ``odd``."""
-    halfway = (low + high) / 2
-    for value in dict.fromkeys((said.value, said.binary)):
-        half = _half(said, True) * (value / said.value)
-        room = half + (high - low) / 2
-        if abs(value - halfway) <= room * (1 + 1e-6) + 1e-9 * abs(value):
-            return "seen" if room <= CLOSE * abs(value) else "holds"
-    room = _half(said, True) + (high - low) / 2
-    return "odd" if abs(said.value - halfway) > 2 * room and abs(said.value / halfway - 1) > 2e-3 else "holds"
 
 
 def _established(
@@ -304,7 +178,7 @@ def _established(
 def _products(grid: Grid) -> Iterator[Relation]:
     """c = a × b of any three columns; the last of them is the result in words."""
     for three in combinations(grid.titles, 3):
-        rows = [i for i in _alike(grid, three) if i not in grid.totals]
+        rows = [i for i in alike(grid, three) if i not in grid.totals]
         if len(rows) < 3:
             continue
         values = [[grid.cells[i][t].number.value for t in three] for i in rows]
@@ -339,16 +213,16 @@ def _product(grid: Grid, rows: list[int], product: str, a: str, b: str, result: 
             if result == product:
                 return _span(row[a].number, row[b].number, k)
             other = a if result == b else b
-            return _quotient(row[product].number, row[other].number, k)
+            return quotient(row[product].number, row[other].number, k)
 
         tally = _Tally()
         for i in rows:
             row = grid.cells[i]
             numbers = [row[t].number for t in (a, b, product)]
-            verdict = _verdict(row[result].number, *bounds(row))
+            verdict = verdict_of(row[result].number, *bounds(row))
             trivial = any(n.value in (0.0, 1.0) for n in numbers) or all(_power_of_two(n) for n in numbers)
-            trivial |= min(_digits(numbers[2]), _digits(row[result].number)) < 2
-            trivial |= _digits(numbers[0]) + _digits(numbers[1]) < 3
+            trivial |= min(digits_of(numbers[2]), digits_of(row[result].number)) < 2
+            trivial |= digits_of(numbers[0]) + digits_of(numbers[1]) < 3
             if verdict == "odd":
                 tally.odd.append(i)
             else:
@@ -361,9 +235,9 @@ def _product(grid: Grid, rows: list[int], product: str, a: str, b: str, result: 
         ):
             continue
         if result == product:
-            told = f"{_name(product)} is {_name(a)} × {_name(b)}"
+            told = f"{name_of(product)} is {name_of(a)} × {name_of(b)}"
         else:
-            told = f"{_name(result)} is {_name(product)} / {_name(a if result == b else b)}"
+            told = f"{name_of(result)} is {name_of(product)} / {name_of(a if result == b else b)}"
         others = tuple(t for t in (a, b, product) if t != result)
         if any(_is_chance([grid.cells[i][t].number for i in tally.seen]) for t in others):
             continue
@@ -379,7 +253,7 @@ def _product(grid: Grid, rows: list[int], product: str, a: str, b: str, result: 
 
 def _is_chance(numbers: Sequence[Number]) -> bool:
     """Whether ``numbers`` are one factor of one digit, which much is."""
-    return len({n.value for n in numbers}) == 1 and _digits(numbers[0]) < 2
+    return len({n.value for n in numbers}) == 1 and digits_of(numbers[0]) < 2
 
 
 def _times(row: dict[str, Cell], a: str, b: str) -> float:
@@ -387,13 +261,8 @@ def _times(row: dict[str, Cell], a: str, b: str) -> float:
 
 
 def _span(a: Number, b: Number, scale: float) -> tuple[float, float]:
-    ha, hb = _half(a), _half(b)
+    ha, hb = half_of(a), half_of(b)
     return (a.value - ha) * (b.value - hb) * scale, (a.value + ha) * (b.value + hb) * scale
-
-
-def _quotient(a: Number, b: Number, scale: float) -> tuple[float, float]:
-    ha, hb = _half(a), min(_half(b), 0.5 * b.value)
-    return (a.value - ha) / (b.value + hb) / scale, (a.value + ha) / (b.value - hb) / scale
 
 
 def _whole(ratio: float, room: float = 1e-3) -> bool:
@@ -418,28 +287,28 @@ def _sums(grid: Grid) -> Iterator[Relation]:
 
 
 def _sum(grid: Grid, parts: tuple[str, ...], result: str, adjoining: bool) -> Iterator[Relation]:
-    rows = [i for i in _alike(grid, (result, *parts)) if i not in grid.totals]
+    rows = [i for i in alike(grid, (result, *parts)) if i not in grid.totals]
     if len(rows) < 2:
         return
     first = grid.cells[rows[0]]
     if any(
-        _kind(row[t].number) != _kind(first[result].number) for i in rows for row in (grid.cells[i],) for t in parts
+        kind_of(row[t].number) != kind_of(first[result].number) for i in rows for row in (grid.cells[i],) for t in parts
     ):
         return
     titled = adjoining and bool(_SUM.search(result)) and not any(_SUM.search(t) for t in parts)
 
     def bounds(row: dict[str, Cell]) -> tuple[float, float]:
         numbers = [row[t].number for t in parts]
-        middle, room = sum(n.value for n in numbers), sum(_half(n) for n in numbers)
+        middle, room = sum(n.value for n in numbers), sum(half_of(n) for n in numbers)
         return middle - room, middle + room
 
     tally = _Tally()
     for i in rows:
         row = grid.cells[i]
         n = row[result].number
-        verdict = _verdict(n, *bounds(row))
-        room = _half(n, True) + sum(_half(row[t].number) for t in parts)
-        telling = sum(row[t].number.value > 2 * room for t in parts) >= 2 and _digits(n) >= 2
+        verdict = verdict_of(n, *bounds(row))
+        room = half_of(n, True) + sum(half_of(row[t].number) for t in parts)
+        telling = sum(row[t].number.value > 2 * room for t in parts) >= 2 and digits_of(n) >= 2
         if verdict == "odd":
             tally.odd.append(i)
         else:
@@ -457,7 +326,7 @@ def _sum(grid: Grid, parts: tuple[str, ...], result: str, adjoining: bool) -> It
         n = row[result].number
         if n.dim == SECONDS and most * 0.99 <= n.value < sum(row[t].number.value for t in parts):
             return  # what overlaps takes less than its parts
-    told = f"{_name(result)} is {' + '.join(_name(t) for t in parts)}"
+    told = f"{name_of(result)} is {' + '.join(name_of(t) for t in parts)}"
     yield Relation(told, result, parts, bounds, frozenset(tally.holds), odd, True, titled)
 
 
@@ -470,7 +339,7 @@ def _ratios(grid: Grid, written: list[Number]) -> Iterator[Relation]:
 
 
 def _ratio(grid: Grid, a: str, result: str, written: list[Number]) -> Iterator[Relation]:
-    rows = _alike(grid, (a, result))
+    rows = alike(grid, (a, result))
     percent = all(grid.cells[i][result].number.percent for i in rows)
     first, at = (grid.titles.index(t) for t in (a, result))
     if any(grid.cells[i][a].number.percent for i in rows) or (not percent and first > at):
@@ -481,15 +350,16 @@ def _ratio(grid: Grid, a: str, result: str, written: list[Number]) -> Iterator[R
         rows = [i for i in rows if i not in grid.totals]
     sized = percent and all(grid.cells[i][a].number.dim == BYTES for i in rows)
     told_whole = _whole_of(result) if percent else None
-    needed = (1 if told_whole else 2) if sized else 3
+    swept = not percent and not grid.across and is_sweep(grid, rows)
+    needed = (1 if told_whole else 2) if sized or (swept and len(rows) == 3) else 3
     if len(rows) < needed + 1:
         return
-    ranges = {i: _quotient(grid.cells[i][result].number, grid.cells[i][a].number, 1.0) for i in rows}
+    ranges = {i: quotient(grid.cells[i][result].number, grid.cells[i][a].number, 1.0) for i in rows}
     fitting = _meeting(ranges, None if told_whole is None or not sized else 1 / told_whole)
     odd_rows = [i for i in rows if i not in fitting]
     if len(odd_rows) > 1:
         return
-    close = [i for i in fitting if _is_close(ranges[i]) and _digits(grid.cells[i][result].number) >= 2]
+    close = [i for i in fitting if _is_close(ranges[i]) and digits_of(grid.cells[i][result].number) >= 2]
     if len({grid.cells[i][a].number.value for i in close}) < needed:
         return
     if len({grid.cells[i][result].number.value for i in close}) < needed:
@@ -497,19 +367,19 @@ def _ratio(grid: Grid, a: str, result: str, written: list[Number]) -> Iterator[R
     low, high = max(ranges[i][0] for i in fitting), min(ranges[i][1] for i in fitting)
     k = 1 / told_whole if told_whole is not None and sized else (low + high) / 2
     odd = odd_rows[0] if odd_rows else None
-    if odd is not None and not _is_astray(grid, a, result, odd, k, ranges, written, bool(told_whole)):
+    if odd is not None and not _is_astray(grid, a, result, odd, k, ranges, written, bool(told_whole), swept):
         return
     spread = (high - low) / 2 / k if not told_whole else 0.0
 
     def bounds(row: dict[str, Cell]) -> tuple[float, float]:
         n = row[a].number
-        room = _half(n) + spread * n.value
+        room = half_of(n) + spread * n.value
         return (n.value - room) * k, (n.value + room) * k
 
     if percent and sized:
-        told = f"{_name(result)} is {_name(a)} / {format_quantity(1 / k, 'bytes')}"
+        told = f"{name_of(result)} is {name_of(a)} / {format_quantity(1 / k, 'bytes')}"
     else:
-        told = f"{_name(result)} is {k:.4g} × {_name(a)}"
+        told = f"{name_of(result)} is {k:.4g} × {name_of(a)}"
     yield Relation(told, result, (a,), bounds, frozenset(fitting), odd, titled=told_whole is not None)
 
 
@@ -543,8 +413,10 @@ def _is_astray(
     ranges: dict[int, tuple[float, float]],
     written: list[Number],
     told: bool,
+    swept: bool,
 ) -> bool:
-    """Whether the odd row is clearly off, and by nothing that another whole or another piece would explain."""
+    """Whether the odd row is clearly off, and by nothing that another whole or another piece would explain; ``swept``:
+    the rows are points of one sweep, which differ in nothing but their number."""
     row = grid.cells[odd]
     low, high = ranges[odd]
     middle = (low + high) / 2
@@ -563,7 +435,7 @@ def _is_astray(
         if len({w for w in wholes if w in _CARDS}) > 1:
             return False  # the columns may be of different cards
         return not any(abs(1 / middle / w - 1) <= room for w in sizes)
-    if _whole(middle / k, room) or "(" in row[result].statement.row or "," in row[result].statement.row:
+    if (_whole(middle / k, room) and not swept) or "(" in row[result].statement.row or "," in row[result].statement.row:
         return False
     pieces = [x.value / x.factor for x in written if x.value]
     return not any(
