@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.judges.code_culprits import SIZES, Made, with_culprits
 from moewright.audit.judges.figures import unit_of
+from moewright.audit.reading.wordings import FORMAT
 from moewright.audit.text.document import Statement
 from moewright.audit.text.numbers import BYTES, COUNT, Number, in_billions, is_bare, tokens_of
 from moewright.units import format_quantity
@@ -31,6 +33,7 @@ LOOSE: Final = 0.02
 _SLIPS: Final = (1000.0, 1024.0, 1000.0**2, 1024.0**2, 1000.0**3, 1024.0**3, 2.0, 10.0)
 #: bytes of an element, which a count of parameters becomes bytes by
 _ELEMENTS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
+ELEMENT_ROOM: Final = 0.02
 _POWERS: Final = (1.0, *(base**k for base in (1000.0, 1024.0) for k in (-4, -3, -2, -1, 1, 2, 3, 4)))
 _NAME: Final = r"[A-Za-z_]\w*"
 _LEAD: Final = re.compile(
@@ -80,6 +83,8 @@ class _Names:
     base: int = 0
     hidden: int | None = None
     prompt: Known | None = None
+    changed: Mapping[int, float] = field(default_factory=dict)
+    made: list[Made] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +97,36 @@ class Assigned:
 
 def judge_assignments(statements: Iterable[Statement], lines: Sequence[str]) -> Assigned:
     """Evaluate the code of a document, ``lines`` as the file has them, line by line."""
-    names = _Names()
-    claims: list[Claim] = []
-    for s in statements:
-        if s.kind == "code" and 0 < s.line <= len(lines) and len(lines[s.line - 1]) <= MOST_CODE:
-            claims += _line(lines[s.line - 1], s, names)
+    code = [s for s in statements if s.kind == "code" and 0 < s.line <= len(lines)]
+    code = [s for s in code if len(lines[s.line - 1]) <= MOST_CODE]
+    claims, made = evaluated(code, lines, {})
+    claims = with_culprits(claims, made, lambda changed: evaluated(code, lines, changed))
     return Assigned(tuple(claims), frozenset(c.line for c in claims))
+
+
+def evaluated(
+    code: Iterable[Statement], lines: Sequence[str], changed: Mapping[int, float]
+) -> tuple[list[Claim], list[Made]]:
+    """The verdicts on each line of code, and the names that are worked out; ``changed``: by which factor the value of a
+    line's name is taken, by the number of the line."""
+    names = _Names(changed=changed)
+    claims = [c for s, raw in _whole_lines(code, lines) for c in _line(raw, s, names)]
+    return claims, names.made
+
+
+def _whole_lines(code: Iterable[Statement], lines: Sequence[str]) -> Iterator[tuple[Statement, str]]:
+    """Lines of code, those that a bracket leaves open joined to one, with the statement of the last of them."""
+    open_, last = "", -1
+    for s in code:
+        raw = lines[s.line - 1]
+        if open_ and s.line == last + 1:
+            raw = f"{open_} {raw.strip()}"
+        text = _parted(raw)[0]
+        if text.count("(") > text.count(")") and len(text) < MOST_CODE and not _BLOCK.match(text.strip()):
+            open_, last = text, s.line
+        else:
+            open_ = ""
+            yield s, raw
 
 
 def _line(raw: str, s: Statement, names: _Names) -> Iterator[Claim]:
@@ -147,10 +176,29 @@ def _line(raw: str, s: Statement, names: _Names) -> Iterator[Claim]:
     if any(c.verdict is Verdict.HOLDS and c.unit == "bytes" for c in found):
         known = Known(known.value, known.scaled, True)
     if target and len(names.values) < MOST_NAMES:
+        if not lone:
+            uses = frozenset(re.findall(_NAME, sides[0])) & names.values.keys()
+            doubt = _in_bytes(said, known, raw, s, target) if not found and said else None
+            literals = re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])", sides[0])
+            sized = any(float(x) in SIZES for x in (*literals, *(names.values[x].value for x in uses)))
+            names.made.append(Made(s.line, target, uses, float(known.value), tuple(found), sized, doubt))
+        if s.line in names.changed:
+            known = replace(known, value=float(known.value) * names.changed[s.line])
         names.values[target] = known
     if prompted and not target and not found:
         names.prompt = known
     yield from found
+
+
+def _in_bytes(said: str, known: Known, raw: str, s: Statement, target: str) -> Claim | None:
+    """The verdict on the bytes that a line says a count takes, where it is no count: so many bytes an element times the
+    value; None where that is not so."""
+    first = next((t.number for t in tokens_of(said) if t.number is not None), None)
+    if first is None or first.dim != BYTES or first.factor == 1 or known.bytes or not known.value:
+        return None
+    ratio = first.value / float(known.value)
+    several = any(abs(ratio / e - 1) < ELEMENT_ROOM for e in _ELEMENTS if e != 1)
+    return _claim(first, known, raw, s, Verdict.WRONG) if several and not FORMAT.search(said) else None
 
 
 def _unpacked(targets: list[str], values: list[str], names: _Names) -> None:

@@ -19,7 +19,7 @@ _HELD: Final = ("memory.experts", "memory.attention", "memory.shared", "memory.w
 _COUNTED: Final = re.compile(
     r"\d[\d,]*\s(?:[\w-]+\s)?(?:experts?|heads?|copies|Experten|Köpfe)\s"
     r"(?:per|a|in each|of a|je|pro)\s(?:\w+\s)?(?:layer|Schicht)|"
-    r"每(?:个)?(?:\s?MoE\s?)?层\s?\d+\s?个|[(（][^()（）]*[)）]",
+    r"每(?:个)?(?:\s?MoE\s?)?层\s?\d+\s?个|[(（][^()（）\d]*\d[^()（）]*[)）]",
     re.IGNORECASE,
 )
 _ONE: Final = re.compile(r"\blayer\b|\bSchicht\b|\bcouche\b|\bcapa\b|每\S{0,4}层|单层|一层", re.IGNORECASE)

@@ -11,7 +11,7 @@ from moewright.audit.judges.figures import Context
 from moewright.audit.judges.sums import Part
 from moewright.audit.reading.meaning import Meaning, scopes_named
 from moewright.audit.reading.restated import is_model, models_named
-from moewright.audit.text.numbers import COUNT
+from moewright.audit.text.numbers import BYTES, COUNT
 
 #: what speaks of bytes that are sent
 IS_SENT: Final = re.compile(r"通信|communicat|traffic|all-?to-?all|all-?reduce|dispatch", re.IGNORECASE)
@@ -147,7 +147,8 @@ def _of_own_tokens(part: Part, meaning: Meaning, claim: Claim, c: Context) -> st
     if batch > 1 and claim.ratio and abs(claim.ratio * batch - 1) < CLOSE + part.figure.number.slack:
         return f"it may be of one of the {batch} sequences"
     counts = {n.value for n in part.figure.formula if n.dim == COUNT}
-    sent = meaning.name.startswith("communication.") and model.moe is not None
+    sized = any(n.dim == BYTES for n in part.figure.formula)  # 4,096 × 8 × 7168 × 2 B
+    sent = meaning.name.startswith("communication.") and sized
     if sent and model.moe is not None and {model.hidden_size, model.moe.top_k} <= counts:
         return "its own formula gives it for the tokens that it has"
     return ""
