@@ -17,7 +17,7 @@ from moewright.audit.text.numbers import COUNT
 from moewright.case.tensors.layer_tensors import active_parameters
 from moewright.units import format_quantity
 
-_ACTIVE: Final = re.compile(r"\bactiv|aktiv|激活", re.IGNORECASE)
+_ACTIVE: Final = re.compile(r"\bactiv(?!ations?\b)|aktiv(?!ierungen)|激活", re.IGNORECASE)
 _TOTAL: Final = re.compile(
     r"\btotal|\bsum\b|Summe|\ball\b|in all|gesamt|insgesamt|whole model|somme|suma\b|总|合计", re.IGNORECASE
 )
@@ -77,7 +77,9 @@ def judge_active_total(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
 
 
 #: words of what is active, right before a figure or behind it
-_BEFORE: Final = re.compile(r"(?:\bactiv\w*|\baktiv\w*|激活)[^.;,。；，\d]{0,40}$", re.IGNORECASE)
+_BEFORE: Final = re.compile(
+    r"(?:\bactiv\w*|\baktiv\w*|激活)(?:(?!\b(?:of|on|out|von|aus)\b)[^.;,()。；，（\d]){0,40}$", re.IGNORECASE
+)
 _BEHIND: Final = re.compile(
     r"^\s*(?:B\b)?\s*(?:parameters |params |weights )?(?:are |is )?(?:activ|aktiv|激活)", re.IGNORECASE
 )
@@ -100,18 +102,18 @@ def judge_active_whole(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
     counts = [e for e in ledger.alike(COUNT) if e.number.value >= LEAST and e.figure.role != "operand"]
     for e in counts:
         s = e.statement
-        if not _says_active(e) or _ASIDE.search(s.text) or standing_of(s):
+        if s.kind == "code" or not _says_active(e) or _ASIDE.search(s.text) or standing_of(s):
             continue
         same = [x for x in counts if x.number.at != e.number.at or x.index != e.index]
         same = [x for x in same if x.number.value == e.number.value and not _says_active(x)]
         total = next((x for x in same if _TOTAL.search(f"{_label(x)} | {_clause(x)}")), None)
-        if total is not None:
+        if total is not None and e.number.value * MOST > max(x.number.value for x in counts):
             why = f"that is the total of line {total.line}; a token passes fewer"
             told = f"{_clause(e).strip()} {e.number.text}"  # the total has a verdict of its own, by the same value
             yield e, replace(e.claim(_QUANTITY, Verdict.WRONG, why, None), text=told)
             continue
         facts = facts_at(e.index, _NEEDS)
-        if facts is None or facts.case.model.moe is None or not _of_model(s.text, facts):
+        if facts is None or facts.case.model.moe is None or not _of_model(" | ".join((s.text, *s.path[-1:])), facts):
             continue
         right = active_parameters(facts.case.model)
         if not 1 / MOST < e.number.value / right < MOST:
