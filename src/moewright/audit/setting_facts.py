@@ -26,12 +26,17 @@ def accepted_setting(
 
 
 def facts_of_setting(setting: Setting) -> Facts:
-    """The facts of ``setting``; where its batch divides over no ranks, that of all GPUs when it is of each."""
+    """The facts of ``setting``; where its batch divides over no ranks, or over no micro-batches,
+    that of all GPUs when it is of each, or of a micro-batch of each."""
     found, reason = strategies(setting)
-    if found or "batch" not in reason:
+    if found or ("batch" not in reason and "leave none" not in reason):
         return facts_of(setting, found, reason)
-    w = setting.case.workload
-    spread = replace(w, batch=tuple(b * setting.case.cluster.gpus for b in w.batch))
-    other = replace(setting, case=replace(setting.case, workload=spread))
-    found, _ = strategies(other)
-    return facts_of(other, found, "") if found else facts_of(setting, {}, reason)
+    w, given = setting.case.workload, setting.given
+    parts = given["strategy.micro_batches"].value if "strategy.micro_batches" in given else 1
+    for times in (setting.case.cluster.gpus, setting.case.cluster.gpus * parts):
+        spread = replace(w, batch=tuple(b * times for b in w.batch))
+        other = replace(setting, case=replace(setting.case, workload=spread))
+        found, _ = strategies(other)
+        if found:
+            return facts_of(other, found, "")
+    return facts_of(setting, {}, reason)

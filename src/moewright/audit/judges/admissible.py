@@ -471,7 +471,7 @@ def _on_doubt(part: Part, meaning: Meaning, claim: Claim, c: Context, doubts: Do
     defaults = {f for f, a in c.facts.setting.assumed.items() if a.source.startswith("default")}
     bytes_of = meaning.name.startswith(("memory", "communication"))
     guesses = _GUESSES if bytes_of else _GUESSES[1:]
-    guessed = [f for f in needs if f in defaults and f in guesses]
+    guessed = [f for f in needs if f in defaults and f in guesses and not (f == "model.precision" and _sized(part, c))]
     if "model.vocab_size" in defaults and claim.ratio is not None and claim.verdict is Verdict.WRONG:
         larger = claim.ratio < 1 if meaning.name.endswith("headroom") else claim.ratio > 1
         whole = meaning.name in _WITH_VOCABULARY
@@ -507,6 +507,12 @@ def _on_doubt(part: Part, meaning: Meaning, claim: Claim, c: Context, doubts: Do
     if not meaning.certain and claim.verdict is Verdict.WRONG:
         return "what it is of is not said beside it"
     return ""
+
+
+def _sized(part: Part, c: Context) -> bool:
+    """Whether the formula of a figure has the bytes of an element of the plan's weights."""
+    size = element_bytes(c.facts.case.model.precision.weight("experts"))
+    return any(n.dim == BYTES and n.factor == 1 and n.value == size for n in part.figure.formula)
 
 
 def _of_another_pass(part: Part, meaning: Meaning, claim: Claim, c: Context) -> str:

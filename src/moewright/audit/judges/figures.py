@@ -25,6 +25,8 @@ COARSE: Final = 0.1
 #: most that rounded inputs of a formula may leave open
 INPUTS: Final = 0.03
 
+#: of a figure that holds as a limit alone
+IS_SAID: Final = "is said to be what it is"
 #: words before a figure that make it a lower or an upper limit of what it speaks of
 _LEAST: Final = r"\b(?:at least|(?:no|not) (?:less|fewer) than|(?<!no )(?<!not )more than)\b|至少|不少于|不低于"
 _MOST: Final = r"\b(?:at most|(?:no|not) more than|(?<!no )(?<!not )(?:less|fewer) than)\b|至多|不超过|不高于"
@@ -131,7 +133,7 @@ def judge_figure(figure: Figure, s: Statement, meaning: Meaning, c: Context) -> 
     # of the most throughput itself "at most" is a name, and the figure is to be right
     side = "" if meaning.name == "throughput.most" else _side(figure, s)
     if side and any((r.value >= n.value) if side == "least" else (r.value <= n.value) for _, r in found):
-        return claim(Verdict.HOLDS, f"{_right(first, unit)}, and {n.text} is said to be what it is at {side}", first)
+        return claim(Verdict.HOLDS, f"{_right(first, unit)}, and {n.text} {IS_SAID} at {side}", first)
     other = _elsewhere(figure, s, meaning, c)
     if other:
         return claim(Verdict.CONTRADICTED, f"{other}; right is {_right(first, unit)}", first)

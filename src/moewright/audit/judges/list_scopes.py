@@ -50,8 +50,8 @@ def _says_one(part: Part) -> bool:
 
 
 def _over_all(claim: Claim, part: Part, c: Context) -> Claim | None:
-    meaning = part.meaning
-    if meaning is None or claim.claimed is None:
+    meaning, layers = part.meaning, len(c.facts.case.model.layers)
+    if meaning is None or claim.claimed is None or layers in {n.value for n in part.figure.formula}:
         return None
     scopes = dict.fromkeys(x - {"layer"} for x in meaning.scopes if ("gpu" in x) == ("per GPU" in claim.quantity))
     for scope in scopes:

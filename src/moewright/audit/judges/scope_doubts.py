@@ -111,6 +111,9 @@ def of_what(part: Part, meaning: Meaning, claim: Claim, c: Context) -> str:
         return "it may be of a micro-batch"
     if c.micro_batches and meaning.name.startswith("compute.") and not _by_thousand(claim):
         return "it may be of a training step, forward and backward"
+    stages = c.facts.plan.strategy.pp if c.facts.plan is not None else 0
+    if meaning.name.endswith("bubble") and part.figure.formula and part.figure.formula[0].value + 1 != stages:
+        return "its own formula gives it for other stages"
     if meaning.name.endswith("bubble") and "strategy.micro_batches" not in c.facts.setting.given:
         return "the document gives no strategy.micro_batches"
     if meaning.name == "count.sequences" and _FITTING.search(claim.text):

@@ -9,7 +9,7 @@ from itertools import chain, combinations
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.judges.figures import Context, matches
+from moewright.audit.judges.figures import IS_SAID, Context, matches
 from moewright.audit.judges.places import Said
 from moewright.audit.nearby.derivations import judge_derivations, judge_token_bytes
 from moewright.audit.nearby.exchanges import judge_exchanges, judge_steps
@@ -21,7 +21,7 @@ from moewright.audit.nearby.extents.wholes import judge_wholes
 from moewright.audit.nearby.labelled_options import judge_labelled_options
 from moewright.audit.nearby.ledger import Entry, Ledger
 from moewright.audit.nearby.misprints import judge_misprints
-from moewright.audit.nearby.model_slips import ONE_LAYER, judge_model_slips
+from moewright.audit.nearby.model_slips import ONE_LAYER, WIDE, judge_model_slips
 from moewright.audit.nearby.sequences import judge_changes, judge_more, judge_sequences
 from moewright.audit.nearby.shares.active_parameters import judge_active_share, judge_active_total, judge_active_whole
 from moewright.audit.nearby.shares.changed_amounts import judge_changed_amounts, judge_gains
@@ -64,7 +64,7 @@ from moewright.audit.nearby.step_rates import judge_step_rates
 from moewright.audit.nearby.transfers import judge_transfers
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.meaning import meaning_of, topics_named
-from moewright.audit.reading.standing import standing_of
+from moewright.audit.reading.standing import LIMIT, standing_of
 from moewright.audit.tables.derivation_cells import judge_derivation_cells, judge_named_products
 from moewright.audit.tables.option_tables import judge_meshes, judge_option_tables
 from moewright.audit.tables.per_node_rows import judge_per_node
@@ -163,7 +163,8 @@ def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
     marked = chain(((e, c, False) for e, c in together), ((e, c, True) for js in of_plan for e, c in js))
     for e, claim, plan in marked:
         place = said[e.index].place
-        if plan and claim.verdict is Verdict.WRONG and standing_of(e.statement, place.view.name):
+        standing = standing_of(e.statement, place.view.name) if plan and claim.verdict is Verdict.WRONG else ""
+        if standing and not (e.figure.formula and claim.quantity == "slip" and standing == LIMIT):
             continue
         key = (claim.line, claim.claimed, claim.text)
         before = found.get(key)
@@ -183,11 +184,21 @@ def _kept(claims: list[Claim], found: dict[tuple[int, float | None, str], Claim]
     kept = [c for c in claims if not (c.verdict is Verdict.NOT_CHECKED and (c.line, c.claimed, c.text) in found)]
     one_layer = {k for k, c in found.items() if c.quantity == "slip" and c.why.startswith(ONE_LAYER)}
     kept = [c for c in kept if not ((c.line, c.claimed, c.text) in one_layer and c.quantity.endswith("per layer"))]
+    wide = {(c.line, c.claimed) for c in found.values() if c.quantity == "slip" and c.why.startswith(WIDE)}
+    kept = [c for c in kept if not ((c.line, c.claimed) in wide and c.quantity.startswith("memory.kv_cache"))]
     #: arithmetic that holds says nothing of its operands
     sums = {(c.line, c.claimed, c.text) for c in kept if c.quantity == "arithmetic" and c.verdict is Verdict.HOLDS}
-    decided = {(c.line, c.claimed, c.text) for c in kept if c.verdict is not Verdict.NOT_CHECKED}
+    decided = {(c.line, c.claimed, c.text) for c in kept if c.verdict is not Verdict.NOT_CHECKED and not _bounds(c)}
     decided -= {key for key in sums if key in found and found[key].verdict is Verdict.WRONG}
-    return kept + [c for key, c in found.items() if key not in decided]
+    wrong = {key for key, c in found.items() if c.verdict is Verdict.WRONG}
+    kept = [c for c in kept if not (_bounds(c) and (c.line, c.claimed, c.text) in wrong)]
+    bounded = {(c.line, c.claimed, c.text) for c in kept if _bounds(c)}
+    return kept + [c for key, c in found.items() if key not in decided | bounded]
+
+
+def _bounds(c: Claim) -> bool:
+    """Whether a claim holds as a limit alone, which other figures may contradict."""
+    return c.verdict is Verdict.HOLDS and IS_SAID in c.why
 
 
 def _located(

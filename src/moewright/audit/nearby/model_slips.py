@@ -11,6 +11,7 @@ from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.ledger import Entry, Ledger, exactly, is_amount, meet, ranges
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.wordings import DENSE_FORMATS, FORMAT
+from moewright.audit.text.document import Statement
 from moewright.audit.text.numbers import BYTES, COUNT
 from moewright.case.attention_kinds import LatentAttention, SoftmaxAttention
 from moewright.case.precision import element_bytes
@@ -31,6 +32,8 @@ _ONCE: Final = re.compile(
     r"vector|hidden state|activation|payload|one expert|broadcast|all-?gather|at least|dense|一份|每份|副本|向量|Kopie",
     re.IGNORECASE,
 )
+#: items of a list above one of them, at most
+LEAD: Final = 8
 #: bytes of an element
 _ELEMENTS: Final = (2.0, 1.0)
 _USUAL: Final = ("bf16", "fp16", "fp8", "int8", "nvfp4", "mxfp4")
@@ -64,7 +67,7 @@ def judge_model_slips(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry
         amounts = [e for e in entries if e.number.dim == BYTES and e.figure.role != "operand" and is_amount(e.number)]
         if not amounts or s.kind == "heading":
             continue
-        before = ledger.statements[index - 1] if index and s.kind in ("prose", "code") else None
+        before = ledger.statements[index - 1] if index and s.kind in ("prose", "code") else _lead(ledger, index)
         above = " | ".join((s.text, *s.path[-1:], before.text if before is not None and before.path == s.path else ""))
         for judge, topic, needs in ((_cache, _CACHE, _OF_CACHE), (_sent, _SENT, _OF_SENT)):
             facts = facts_at(index, needs) if topic.search(above) and not _OTHER.search(s.text) else None
@@ -75,6 +78,14 @@ def judge_model_slips(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry
                     claim = judge(e, facts, ledger) or (_undivided(e, whole) if whole is not None and alone else None)
                     if claim is not None:
                         yield e, claim
+
+
+def _lead(ledger: Ledger, index: int) -> Statement | None:
+    """The line that an item's list stands under, where it is no heading."""
+    for i in range(index - 1, max(-1, index - LEAD), -1):
+        if ledger.statements[i].kind != "item":
+            return ledger.statements[i] if ledger.statements[i].kind == "prose" else None
+    return None
 
 
 def cache_slips(facts: Facts) -> Slips | None:
@@ -110,6 +121,8 @@ def _cache(e: Entry, facts: Facts, ledger: Ledger) -> Claim | None:
     said = ranges(e.number)
     if (one := _of_one_layer(e, slips, ledger)) is not None:
         return one
+    if (wide := _of_format(e, slips)) is not None:
+        return wide
     if (half := _keys_alone(e, facts, slips)) is not None:
         return half
     parts = [x * n / p for x in slips.right for n in (1, slips.layers) for p in _PARTS]
@@ -160,6 +173,24 @@ def _keys_alone(e: Entry, facts: Facts, slips: Slips) -> Claim | None:
     return None
 
 
+#: what the verdict on a cache in a format of one byte that is reckoned with two begins with
+WIDE: Final = "that is at 2 bytes"
+
+
+def _of_format(e: Entry, slips: Slips) -> Claim | None:
+    """A verdict on a token's cache that is worked out with two bytes an element, where its own words name a format of
+    one."""
+    sizes = {n.value for n in e.figure.formula if n.dim == BYTES and n.factor == 1}
+    named = {DENSE_FORMATS.get(x.lower(), x.lower()) for x in FORMAT.findall(e.statement.text)}
+    if len(sizes) != 1 or not named or {element_bytes(x) for x in named if x in _USUAL} != {1.0}:
+        return None
+    for n in (1, slips.layers):
+        wide, right = slips.right[0] * n, slips.right[1] * n
+        if sizes == {2.0} and meet(ranges(e.number), exactly(wide), 1e-3):
+            return _wrong(e, f"{WIDE}; in {min(named)} {format_quantity(right, 'bytes')}", right)
+    return None
+
+
 _OF_GPU: Final = re.compile(
     r"(?:per|each|every|on an?|one|pro|je|auf jeder) (?:GPU|card|device|rank|chip|Karte)\b|每(?:张)?卡|单卡",
     re.IGNORECASE,
@@ -174,7 +205,8 @@ def _undivided(e: Entry, facts: Facts) -> Claim | None:
     s = e.statement
     if given is None or not isinstance(attention, SoftmaxAttention) or _UNDIVIDED.search(s.text):
         return None
-    if not _OF_GPU.search(s.text) or not _TOKEN.search(s.text) or e.number.slack > 1e-3:
+    own = f"{s.key} | {s.value[: e.number.at]} {re.split(r'[0-9]', e.behind)[0]}"
+    if not _OF_GPU.search(own) or not _TOKEN.search(s.text) or e.number.slack > 1e-3:
         return None
     parts, layers = min(given.value, attention.kv_heads), len(facts.case.model.layers)
     for x in _ELEMENTS if parts > 1 else ():

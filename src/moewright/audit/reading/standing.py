@@ -12,6 +12,8 @@ from moewright.audit.text.document import Statement
 _STANDINGS: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
     (wording(entry, ascii_only=False), entry["reason"]) for entry in word_list("standings")["standings"].values()
 )
+#: the reason of a target or a limit
+LIMIT: Final = word_list("standings")["standings"]["target"]["reason"]
 #: of a heading no more than this tells that what stands under it is a target
 _GOAL: Final = re.compile(r"\btargets?\b|\bgoals?\b|\bSL[OA]s?\b|\bobjectives?\b|目标|\bZiele?\b", re.IGNORECASE)
 #: parts of a system that are neither a GPU nor the whole

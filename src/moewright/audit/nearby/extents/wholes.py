@@ -106,7 +106,9 @@ def _parts(ledger: Ledger, e: Entry, start: int, axis: str) -> list[Entry]:
             break
         amounts = [x for x in ledger.entries[i] if _is_part(x) and x.number.dim == e.number.dim]
         if _PART[axis].search(t.text) and amounts:
-            found += amounts[-1:]
+            found += amounts if i == e.index - 1 else amounts[-1:]
+            if i == e.index - 1 and len(amounts) > 1:
+                break  # what it is the sum of
     return found
 
 
@@ -120,7 +122,7 @@ def _less(e: Entry, parts: list[Entry]) -> Claim | None:
     if most is None or e.number.binary * (1 + ROUNDING) >= most.number.value:
         return None
     why = f"{most.number.text.strip()} (line {most.line}) of one alone is more"
-    return e.claim("whole", Verdict.WRONG, why, None)
+    return e.claim("multiple", Verdict.WRONG, why, None)
 
 
 def _of_one(e: Entry, parts: list[Entry], facts_at: FactsAt) -> Claim | None:
@@ -150,8 +152,8 @@ def _of_one(e: Entry, parts: list[Entry], facts_at: FactsAt) -> Claim | None:
         if meet(said, times(ranges(counted[0].number), exactly(size))):
             why = f"that is {counted[0].number.text.strip()} at {size:g} B of one layer; "
             why += f"all {layers} have {format_quantity(right, unit)}"
-            return e.claim("whole", Verdict.WRONG, why, right)
+            return e.claim("multiple", Verdict.WRONG, why, right)
         if meet(said, times(ranges(counted[0].number), exactly(size * layers))):
             why = f"{counted[0].number.text.strip()} × {layers} at {size:g} B"
-            return e.claim("whole", Verdict.HOLDS, why, right)
+            return e.claim("multiple", Verdict.HOLDS, why, right)
     return None
