@@ -297,7 +297,8 @@ def _several_values(text: str) -> str:
 def _in_text(part: Part, claim: Claim, c: Context) -> str:
     """What the text around a figure leaves open: standing, ranges, approximations."""
     n, s = part.figure.number, part.statement
-    if reason := standing_of(s, c.name):
+    held = part.meaning is not None and part.meaning.name.startswith(("memory.", "count."))
+    if reason := standing_of(s, c.name, held and s.kind == "cell"):
         return reason
     halves = [x for x in part.figure.formula if x.value in _HALF and x.dim in (COUNT, BYTES)]
     if halves and claim.quantity.startswith("memory"):

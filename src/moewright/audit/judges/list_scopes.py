@@ -22,6 +22,8 @@ _COUNTED: Final = re.compile(
     r"每(?:个)?(?:\s?MoE\s?)?层\s?\d+\s?个|[(（][^()（）\d]*\d[^()（）]*[)）]",
     re.IGNORECASE,
 )
+#: why a figure was not checked that is right for a layer
+_IS_LAYER: Final = re.compile(r"it is right for memory\.\S+(?: per (?:layer|GPU))*(?<= layer)(?: per GPU)?,")
 _ONE: Final = re.compile(r"\blayer\b|\bSchicht\b|\bcouche\b|\bcapa\b|每\S{0,4}层|单层|一层", re.IGNORECASE)
 
 
@@ -31,11 +33,14 @@ def one_layer_in_lists(held: Sequence[tuple[Claim, Part]], c: Context) -> Iterat
     lists: dict[object, list[tuple[Claim, Part]]] = {}
     for claim, part in held:
         s = part.statement
-        if claim.verdict is Verdict.HOLDS and s.kind in ("item", "cell") and claim.quantity.startswith(_HELD):
+        if not claim.quantity.startswith(_HELD) or s.kind not in ("item", "cell"):
+            continue
+        if claim.verdict is Verdict.HOLDS or _IS_LAYER.match(claim.why):
             lists.setdefault((s.group, s.path, s.column), []).append((claim, part))
     for alike in lists.values():
-        whole = {claim.line for claim, _ in alike if not re.search(r" per (?:layer|token|expert)", claim.quantity)}
-        layered = [(claim, part) for claim, part in alike if _PER_LAYER in claim.quantity]
+        held_so = [x for x in alike if x[0].verdict is Verdict.HOLDS]
+        whole = {claim.line for claim, _ in held_so if not re.search(r" per (?:layer|token|expert)", claim.quantity)}
+        layered = [x for x in alike if x[0].verdict is not Verdict.HOLDS or _PER_LAYER in x[0].quantity]
         if not whole or any(_says_one(part) for _, part in layered):
             continue
         for claim, part in layered:

@@ -26,11 +26,16 @@ _SUM_NAMED: Final = re.compile(r"^\W*(?:sum|Summe|somme|suma|求和|合计)\W*$"
 #: a row that is of one piece of what others are of, or of some of it
 _PIECE: Final = re.compile(
     r"(?:\b(?:per|each|every|an?|je|pro)\s|/\s?|每个?)(?:token|tok\b|layer|expert|instance|sequence|head|Schicht|Expert|token|层|专家)|"
-    r"\bone\b|\bsingle\b|单[个层]|, (?:one|a) |\bof a layer\b|^\W*layer\b|\bactive\b|\bactivated\b|激活|\baktiv",
+    r"\bone\b|\bsingle\b|单[个层]|, (?:one|a) |\bof a layer\b|^\W*layer\b|"
+    r"^\W*(?:一层|一个|单个)|\bactive\b|\bactivated\b|激活|\baktiv",
     re.IGNORECASE,
 )
 #: a row that may be the sum of those before it
-_SUBTOTAL: Final = re.compile(r"\bweights\b|\bmodel state|Gewichte|权重|subtotal|小计", re.IGNORECASE)
+_SUBTOTAL: Final = re.compile(
+    r"^\W*(?:(?:total|all|model|static|GPU|the) )*weights\b|\bmodel state|^\W*(?:alle )?Gewichte|^\W*(?:模型)?权重|"
+    r"subtotal|小计",
+    re.IGNORECASE,
+)
 #: what a GPU holds has nothing of what is only sent in it
 _HELD: Final = re.compile(r"\bmemory\b|weights|显存|Speicher", re.IGNORECASE)
 _SENT: Final = re.compile(r"communication|all-?reduce|all-?gather|reduce-scatter|traffic|通信", re.IGNORECASE)

@@ -25,6 +25,7 @@ from moewright.audit.nearby.model_slips import ONE_LAYER, WIDE, judge_model_slip
 from moewright.audit.nearby.sequences import judge_changes, judge_more, judge_sequences
 from moewright.audit.nearby.shares.active_parameters import judge_active_share, judge_active_total, judge_active_whole
 from moewright.audit.nearby.shares.changed_amounts import judge_changed_amounts, judge_gains
+from moewright.audit.nearby.shares.explicit_shares import judge_explicit_shares
 from moewright.audit.nearby.shares.fractions import judge_fractions
 from moewright.audit.nearby.shares.named_shares import judge_above_mean, judge_named_shares
 from moewright.audit.nearby.shares.percentages import (
@@ -142,6 +143,7 @@ def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
     together = chain(
         (x for judge in _ALONE for x in judge(ledger)),
         judge_shares(ledger, capacity),
+        judge_explicit_shares(ledger, capacity),
         (x for judge in _WITH_FACTS for x in judge(ledger, facts_at)),
         (x for judge in _WITH_GPUS for x in judge(ledger, gpus_at)),
     )

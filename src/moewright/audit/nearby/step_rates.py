@@ -99,14 +99,14 @@ def _in_time(many: Entry, t: Entry, r: Entry) -> Claim | None:
 
 
 def _by_thousand(t: Entry, r: Entry, ledger: Ledger) -> Claim | None:
-    """The verdict on a rate that is a thousand times more, or less, than any number of sequences of the document makes
-    in a time."""
+    """The verdict on a rate that is ten, or a thousand, times more, or less, than any number of sequences of the
+    document makes in a time."""
     got = times(ranges(r.number), ranges(t.number))
     if any(meet(got, exactly(float(c))) for c in ledger.counts) or r.number.slack > ROUNDING:
         return None
     told = (e for entries in ledger.entries for e in entries if e.number.whole and e.number.dim == COUNT)
     for c in dict.fromkeys(e.number.value for e in told if _of_sequences(e) and e.number.value >= FEWEST):
-        for k in (1e3, 1e-3):
+        for k in (1e3, 1e-3, 1e2, 1e-2, 10.0, 0.1):
             if meet(got, exactly(c * k)):
                 why = f"{c:,.0f} in {t.number.text.strip()} are {c / t.number.value:.4g} a second"
                 return r.claim("throughput", Verdict.WRONG, why, c / t.number.value)

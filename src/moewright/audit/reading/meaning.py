@@ -88,7 +88,7 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
     topic = _topic(kind, levels)
     if topic and topic.startswith(_WHOLE) and (not _is_whole(figure.number) or figure.number.value >= 1e6):
         topic = None  # 24.88 M are no experts
-    if kind == "bytes" and topic and topic.startswith("memory.") and _several_parts(s.key):
+    if kind == "bytes" and topic and topic.startswith("memory.") and (_several_parts(s.key) or _several_parts(own)):
         topic = "memory.others"
     if (
         kind == "count"

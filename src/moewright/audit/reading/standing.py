@@ -14,6 +14,7 @@ _STANDINGS: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
 )
 #: the reason of a target or a limit
 LIMIT: Final = word_list("standings")["standings"]["target"]["reason"]
+_ANOTHER: Final = word_list("standings")["standings"]["another"]["reason"]
 #: of a heading no more than this tells that what stands under it is a target
 _GOAL: Final = re.compile(r"\btargets?\b|\bgoals?\b|\bSL[OA]s?\b|\bobjectives?\b|目标|\bZiele?\b", re.IGNORECASE)
 #: parts of a system that are neither a GPU nor the whole
@@ -30,15 +31,17 @@ def group_of(text: str) -> str:
     return said[0].strip(" /-") if said else ""
 
 
-def standing_of(s: Statement, configuration: str = "") -> str:
+def standing_of(s: Statement, configuration: str = "", own: bool = False) -> str:
     """Why the figures of ``s`` are no claims about the plan, or an empty text. Its headings count as it does itself;
-    the name of the ``configuration`` that it stands in does not."""
+    the name of the ``configuration`` that it stands in does not; ``own``: that is the configuration which its figures
+    are of, whatever its headings say of others."""
     text, above = s.text, s.path[1:]
     if configuration:
         text = text.replace(configuration, "")
         above = tuple(title for title in above if title != configuration)
     for pattern, reason in _STANDINGS:
         heading = _GOAL if "target" in reason else pattern
-        if pattern.search(text) or any(heading.search(title) for title in above):
+        titles = () if own and configuration and reason == _ANOTHER else above
+        if pattern.search(text) or any(heading.search(title) for title in titles):
             return reason
     return ""

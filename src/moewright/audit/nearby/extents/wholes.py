@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, exactly, is_amount, meet, plus, ranges, times
+from moewright.audit.nearby.ledger import Entry, Ledger, exactly, is_amount, meet, plus, ranges, slip, times
 from moewright.audit.nearby.model_slips import FactsAt
 from moewright.audit.reading.standing import standing_of
 from moewright.audit.reading.wordings import DENSE_FORMATS, FORMAT
@@ -43,6 +43,9 @@ _PART: Final = {
 }
 #: what may stand between such words and the figure
 _JOIN: Final = re.compile(r"\s*(?:[:,=：，]|is|are|makes?|need|take|has|have|about|sind|macht|为|需|约)?\s*[~≈]?\s*")
+_IN_ALL: Final = re.compile(
+    r"(?:in all|altogether|in total|insgesamt|zusammen|au total)(?=\s*(?:$|[.,;)]))|共计?(?=\s*(?:$|[,;。]))"
+)
 #: statements of a list that a figure of the whole may follow
 BACK: Final = 4
 #: by how much a whole may be less than its part, by rounding alone
@@ -58,7 +61,7 @@ def judge_wholes(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Cla
     than what one of them has, and not the sum of what one layer has."""
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
-        if s.kind not in ("prose", "item") or standing_of(s):
+        if s.kind == "heading" or standing_of(s):
             continue
         for e in entries:
             if e.number.dim not in (BYTES, FLOP) or e.figure.role == "operand" or e.number.at < 0:
@@ -79,7 +82,8 @@ def judge_wholes(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Cla
 def _start(e: Entry, entries: list[Entry], axis: str) -> int | None:
     """Where the words begin that make ``e`` of the whole; None where there are none, or others stand beside them."""
     text, n, whole = e.statement.value, e.number, _WHOLE[axis]
-    if whole.fullmatch(e.statement.key.strip()) and _JOIN.fullmatch(text[: n.at]):
+    name = e.statement.row if e.statement.kind == "cell" else e.statement.key
+    if whole.fullmatch(name.strip()) and _JOIN.fullmatch(text[: n.at]):
         return 0
     last = max(
         (x.number.at + len(x.number.text) for x in entries if 0 <= x.number.at < n.at and _is_part(x)), default=0
@@ -88,7 +92,8 @@ def _start(e: Entry, entries: list[Entry], axis: str) -> int | None:
     if m is not None and m.end() <= n.at:
         alone = _FRESH.fullmatch(text[last : m.start()]) if last else not text[: m.start()].strip()
         return m.start() if alone and _JOIN.fullmatch(text[m.end() : n.at]) else None
-    behind = whole.match(text[n.at + len(n.text) :].lstrip())  # 53.1 MB in all layers
+    rest = text[n.at + len(n.text) :].lstrip()
+    behind = whole.match(rest) or (axis == "layer" and _IN_ALL.match(rest))  # 53.1 MB in all layers
     return n.at if behind and last and _FRESH.fullmatch(text[last : n.at]) else None
 
 
@@ -102,7 +107,7 @@ def _parts(ledger: Ledger, e: Entry, start: int, axis: str) -> list[Entry]:
     found: list[Entry] = []
     for i in range(e.index - 1, max(-1, e.index - 1 - BACK), -1):
         t = ledger.statements[i]
-        if t.path != s.path or t.kind != s.kind:
+        if t.path != s.path or t.kind != s.kind or t.column != s.column:
             break
         amounts = [x for x in ledger.entries[i] if _is_part(x) and x.number.dim == e.number.dim]
         if _PART[axis].search(t.text) and amounts:
@@ -134,6 +139,15 @@ def _of_one(e: Entry, parts: list[Entry], facts_at: FactsAt) -> Claim | None:
         return None
     said, unit = ranges(e.number), NAMES.get(e.number.dim, "")
     alike = [x for x in parts if x.number.dim == e.number.dim]
+    if len(alike) == 1 == len(parts) and alike[0].index == e.index:
+        x = alike[0]
+        right, ratio = x.number.value * layers, e.number.value / x.number.value / layers
+        usual = slip(ratio, e.number.slack + x.number.slack + 2e-3)
+        why = f"{x.number.text.strip()} × {layers} is {format_quantity(right, unit)}"
+        if meet(said, times(ranges(x.number), exactly(float(layers)))):
+            return e.claim("multiple", Verdict.HOLDS, why, right)
+        if usual and facts is not None and layers == len(facts.case.model.moe_layers()):
+            return e.claim("multiple", Verdict.WRONG, f"{why}: {usual}", right)
     if len(alike) > 1 and len(alike) == len(parts):
         one = ranges(alike[0].number)
         for x in alike[1:]:

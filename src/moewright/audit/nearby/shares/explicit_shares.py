@@ -1,0 +1,75 @@
+"""Percentages of which the text says of what they are: 58.7 GB of 96 GB (61.1 %), 30.8 GB, or 22 % of the card."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.nearby.ledger import Entry, Ledger, Range, is_amount, meet, over, ranges, rounded, span_between
+from moewright.audit.reading.standing import standing_of
+from moewright.audit.text.numbers import BYTES
+from moewright.units import format_quantity
+
+#: between a part and the whole that it is of, and between that and the percentage
+_OF: Final = re.compile(r"\s*(?:out of|of|von|sur|de|/)\s*(?:the |its |den |les )?", re.IGNORECASE)
+_THEN: Final = re.compile(r"\s*(?:[(（,，=≈:]|i\.e\.|or|that is|das sind|soit)*\s*[~≈]?\s*", re.IGNORECASE)
+_TAKES: Final = re.compile(r"[^\d;。]{0,12}占\s*(?:总|单卡)?(?:显存)?\s*")
+_ITS: Final = re.compile(r"\s*(?:显存|内存)?的\s*[约~≈]?\s*")
+#: between a part and its percentage of a card, and what follows that
+_OR: Final = re.compile(
+    r"\s*(?:[,(（，]\s*)?(?:or|i\.e\.|that is|which is|也就是|即|占|das sind|also|soit)?\s*[~≈]?\s*", re.IGNORECASE
+)
+_CARD: Final = re.compile(
+    r"\s*(?:of (?:the|a|its|each|every) (?:\w+ )?(?:card|GPU|HBM|VRAM|device|memory|capacity)\b"
+    r"(?! (?:budget|bandwidth|in use))|"
+    r"der Karte|des Speichers|de la carte)",
+    re.IGNORECASE,
+)
+#: what makes a percentage that of the rest
+_REST: Final = re.compile(
+    r"\bfree|\bleft\b|\bleav|remain|spare|headroom|room|frei|bleib|übrig|libre|reste|剩|余|空闲", re.IGNORECASE
+)
+#: of a card's memory, what an engine is given at least
+USABLE: Final = 0.8
+
+
+def judge_explicit_shares(ledger: Ledger, capacity: float | None) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on a percentage of which the text names the part and the whole; ``capacity``: of a GPU, in bytes."""
+    sizes = [x for x in ledger.alike(BYTES) if capacity and USABLE * capacity <= x.number.value <= capacity]
+    for entries in ledger.entries:
+        for i, p in enumerate(entries):
+            s = p.statement
+            if not p.number.percent or p.number.approx or i == 0 or s.kind == "heading" or standing_of(s):
+                continue
+            part, wholes, told = _told(entries, i, sizes, capacity)
+            if part is None or not wholes:
+                continue
+            got = over(ranges(part.number), wholes)
+            rest = tuple((1 - b, 1 - a) for a, b in got)
+            right = part.number.value / wholes[0][0]
+            why = f"{part.number.text.strip()} of {told} is {right:.1%}"
+            if meet(rounded(p.number), got) or (_REST.search(s.text) and meet(rounded(p.number), rest)):
+                yield p, p.claim("share", Verdict.HOLDS, why, right)
+            elif right <= 1:
+                yield p, p.claim("share", Verdict.WRONG, why, right)
+
+
+def _told(
+    entries: list[Entry], i: int, sizes: list[Entry], capacity: float | None
+) -> tuple[Entry | None, tuple[Range, ...], str]:
+    """(the part, what the whole may be, the whole in words) of percentage number ``i`` of a statement."""
+    p, s, last = entries[i], entries[i].statement, entries[i - 1]
+    part = entries[i - 2] if i > 1 else None
+    amounts = part is not None and is_amount(part.number) and is_amount(last.number) and part.number.at >= 0
+    if part is not None and amounts and part.number.dim == last.number.dim:
+        first, second = span_between(s, part.number, last.number), span_between(s, last.number, p.number)
+        of = _OF.fullmatch(first) and _THEN.fullmatch(second)
+        if of or (_TAKES.fullmatch(first) and _ITS.fullmatch(second)):
+            return part, ranges(last.number), last.number.text.strip()
+    of_card = _CARD.match(p.behind) and last.number.dim == BYTES and is_amount(last.number) and last.number.at >= 0
+    if capacity and of_card and _OR.fullmatch(span_between(s, last.number, p.number)):
+        usable = [r for x in sizes for r in ranges(x.number)]
+        return last, ((capacity, capacity), *usable), format_quantity(capacity, "bytes")
+    return None, (), ""
