@@ -10,8 +10,8 @@ from typing import Final
 
 from moewright.audit.audit_record import Audit, Claim, Unread, Variant
 from moewright.audit.judges.admissible import Doubts, doubts_of
-from moewright.audit.judges.assignments import judge_assignments
 from moewright.audit.judges.better import better_of
+from moewright.audit.judges.calculations.assignments import judge_assignments
 from moewright.audit.judges.document_claims import judge_arithmetic, judge_document
 from moewright.audit.judges.places import Given, Place, Said
 from moewright.audit.judges.support import supported

@@ -2,7 +2,7 @@
 
 import pytest
 
-from moewright.audit.judges.assignments import judge_assignments
+from moewright.audit.judges.calculations.assignments import judge_assignments
 from moewright.audit.text.document import parse
 
 

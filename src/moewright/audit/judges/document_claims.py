@@ -25,7 +25,8 @@ from moewright.audit.text.clauses import Clauses, Equality
 from moewright.audit.text.document import Statement
 from moewright.audit.text.expressions import Node, Operation, numbers_in
 from moewright.audit.text.numbers import BYTES, COUNT, FLOP, FLOP_RATE, Dim, Number
-from moewright.units import format_count
+from moewright.case.precision import element_bytes
+from moewright.units import format_count, format_quantity
 
 #: bytes of an element in usual formats
 ELEMENTS: Final = (0.5, 1.0, 2.0, 4.0)
@@ -38,7 +39,7 @@ def judge_document(said: Sequence[Said]) -> list[Claim]:
     by_place: dict[int, list[Said]] = {}
     for x in said:
         by_place.setdefault(id(x.place), []).append(x)
-    texts = [x.statement.text for x in said]
+    texts = [t for x in said for t in _paired(x.statement)]
     formats, others = _formats(texts), (_other_parts(texts), any(map(_MICRO.search, texts)))
     claims = [c for mine in by_place.values() for c in _of_place(mine, formats, others)]
     claims = judge_nearby(claims, said)
@@ -81,6 +82,35 @@ _MORE: Final = re.compile(
     re.IGNORECASE,
 )
 _CLAUSE: Final = re.compile(r"[;.,，；。()（）|]")
+
+
+def _paired(s: Statement) -> list[str]:
+    """The text of a statement; one for each of several things that it names with as many values: weights / cache,
+    BF16 / FP8."""
+    keys = re.split(r"\s*/\s*", s.row if s.kind == "cell" else s.key)
+    values = re.split(r"\s*/\s*", s.value)
+    if 1 < len(keys) == len(values) and all(FORMAT.search(v) for v in values):
+        return [f"{k}: {v}" for k, v in zip(keys, values, strict=True)]
+    return [s.text]
+
+
+def _in_cache_format(claim: Claim, s: Statement, c: Context) -> Claim:
+    """``claim``, or where it holds for a cache in another format than the one that the document gives it, that it does
+    not."""
+    held = claim.verdict is Verdict.HOLDS and claim.quantity.startswith("memory.kv_cache") and claim.computed
+    if not held or len(c.cache_formats) != 1 or FORMAT.search(s.text) or c.cache_formats[0] not in _CACHED:
+        return claim
+    plan, said = c.facts.case.model.precision.kv_cache, c.cache_formats[0]
+    ratio = element_bytes(said) / element_bytes(plan)
+    if ratio == 1:
+        return claim
+    right = float(claim.computed or 0.0) * ratio
+    why = f"that is in {plan}; the cache is in {said}, as the document says: {format_quantity(right, claim.unit)}"
+    return replace(claim, verdict=Verdict.WRONG, why=why, computed=right)
+
+
+#: formats of a cache without scales of their own
+_CACHED: Final = ("fp8", "bf16", "fp16", "int8")
 
 
 def _formats(texts: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -144,7 +174,7 @@ def _of_place(
         for p in (p for p in parts[id(s)] if p.figure.number.at not in halves):
             claim = _figure(p, context, place.given, setting)
             if claim is not None:
-                mine.append(admitted(claim, p, x.clauses, context, place.doubts))
+                mine.append(_in_cache_format(admitted(claim, p, x.clauses, context, place.doubts), s, context))
                 held.append((mine[-1], p))
         # a list may leave parts out that its total, which is right, has in it
         right = any(c.verdict is Verdict.HOLDS and "." in c.quantity for c in mine)

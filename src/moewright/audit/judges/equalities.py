@@ -186,6 +186,12 @@ def _is_grouped(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) -> 
 MOST_SLIP: Final = 1100.0
 
 
+#: seconds, minutes, hours and days of one another
+_CLOCK: Final = (24.0, 60.0, 1440.0, 3600.0, 86400.0)
+#: how near to one of them a ratio must be
+ASTRAY: Final = 0.01
+
+
 def _beyond_slips(e: Equality, o: Outcome) -> bool:
     """Whether ``e`` is so far off that it was rather misread: by more than a prefix, and not by two prefixes of units
     that both sides have."""
@@ -196,6 +202,8 @@ def _beyond_slips(e: Equality, o: Outcome) -> bool:
     bare = all(n.factor == 1 and n.dim == COUNT for n in numbers_in(e.left))
     if min(ratio, _distance(replace(o, claimed=o.claimed / last.factor)) if bare else ratio) <= MOST_SLIP:
         return False
+    if last.dim == SECONDS and any(abs(ratio / unit - 1) <= ASTRAY for unit in _CLOCK):
+        return False  # minutes for hours
     units = all(any(n.factor != 1 for n in numbers_in(side)) for side in (e.left, e.right))
     return not (units and any(abs(ratio / power - 1) <= 0.03 for power in (1e6, 1024.0**2)))
 

@@ -12,6 +12,10 @@ from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.judges.figures import IS_SAID, Context, matches
 from moewright.audit.judges.places import Said
 from moewright.audit.nearby.derivations import judge_derivations, judge_token_bytes
+from moewright.audit.nearby.durations.named_links import judge_named_links
+from moewright.audit.nearby.durations.sibling_times import judge_sibling_times
+from moewright.audit.nearby.durations.step_rates import judge_step_rates
+from moewright.audit.nearby.durations.transfers import judge_transfers
 from moewright.audit.nearby.exchanges import judge_exchanges, judge_steps
 from moewright.audit.nearby.extents.cluster_rates import judge_cluster_memory, judge_cluster_rates
 from moewright.audit.nearby.extents.extent_pairs import judge_extents
@@ -20,7 +24,7 @@ from moewright.audit.nearby.extents.per_gpu_rates import judge_per_gpu_amounts, 
 from moewright.audit.nearby.extents.wholes import judge_wholes
 from moewright.audit.nearby.labelled_options import judge_labelled_options
 from moewright.audit.nearby.ledger import Entry, Ledger
-from moewright.audit.nearby.misprints import judge_misprints
+from moewright.audit.nearby.misprints import judge_misprints, judge_prefixes
 from moewright.audit.nearby.model_slips import ONE_LAYER, WIDE, judge_model_slips
 from moewright.audit.nearby.sequences import judge_changes, judge_more, judge_sequences
 from moewright.audit.nearby.shares.active_parameters import judge_active_share, judge_active_total, judge_active_whole
@@ -42,7 +46,6 @@ from moewright.audit.nearby.shares.ratios_told import (
     judge_gpu_hours,
     judge_times_mean,
 )
-from moewright.audit.nearby.sibling_times import judge_sibling_times
 from moewright.audit.nearby.sizes.element_sizes import (
     judge_cell_products,
     judge_element_sizes,
@@ -61,8 +64,7 @@ from moewright.audit.nearby.splits.split_counts import (
     judge_groups_of,
     judge_split_counts,
 )
-from moewright.audit.nearby.step_rates import judge_step_rates
-from moewright.audit.nearby.transfers import judge_transfers
+from moewright.audit.nearby.sum_terms import judge_sum_terms
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.meaning import meaning_of, topics_named
 from moewright.audit.reading.standing import LIMIT, standing_of
@@ -99,6 +101,8 @@ _ALONE: Final = (
     judge_sum_rows,
     judge_per_node,
     judge_misprints,
+    judge_prefixes,
+    judge_named_links,
     judge_active_share,
     judge_active_total,
     judge_state_sizes,
@@ -116,6 +120,7 @@ _WITH_FACTS: Final = (
     judge_multiples,
     judge_extents,
     judge_wholes,
+    judge_sum_terms,
     judge_active_whole,
     judge_expert_tokens,
     judge_split_counts,

@@ -40,6 +40,29 @@ def judge_misprints(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 yield e, e.claim("misprint", Verdict.CONTRADICTED, why, meant[0].number.value)
 
 
+def judge_prefixes(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on a figure that nothing beside it works out, and that a calculation of the document has by the same
+    digits in a unit a thousand times larger or smaller."""
+    figures = [e for entries in ledger.entries for e in entries if _digits(e) >= ENOUGH and e.number.dim != COUNT][
+        :MOST
+    ]
+    by_digits: dict[tuple[str, object], list[Entry]] = {}
+    for e in figures:
+        by_digits.setdefault((re.sub(r"[^\d.]", "", e.number.text), e.number.dim), []).append(e)
+    for alike in by_digits.values():
+        used = [
+            x for x in alike if x.figure.role in ("operand", "result") and len({y.number.value for y in alike}) == 2
+        ]
+        for e in alike if used else ():
+            apart = [x for x in used if x.index != e.index and x.number.value != e.number.value]
+            again = [x for x in alike if x is not e and x.number.value == e.number.value]
+            ratio = apart[0].number.value / e.number.value if apart else 1.0
+            lone = e.figure.role == "lone" and not e.figure.formula and not again
+            if lone and any(abs(ratio / k - 1) < 1e-9 for k in (1e3, 1e-3, 1e6, 1e-6)):
+                why = f"line {apart[0].line} reckons with {apart[0].number.text.strip()}"
+                yield e, e.claim("misprint", Verdict.CONTRADICTED, why, apart[0].number.value)
+
+
 def _again(e: Entry, often: Counter[tuple[float, float]]) -> bool:
     return often[e.number.value, e.number.factor] > 1
 

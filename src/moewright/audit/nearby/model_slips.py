@@ -290,7 +290,8 @@ def _sent(e: Entry, facts: Facts, ledger: Ledger) -> Claim | None:
             if not meet(said, exactly(once), 1e-3):
                 continue
             right = once * moe.top_k
-            if any(meet(ranges(y.number), exactly(right), 2e-3) for y in ledger.alike(BYTES)):
+            told_too = [y for y in ledger.alike(BYTES) if y.figure.role != "operand" or not e.figure.formula]
+            if any(meet(ranges(y.number), exactly(right), 2e-3) for y in told_too):
                 return None  # it is one copy, and what all have is told too
             told = f"one copy of {'a token' if t == 1 else f'{t:,.0f} tokens'}; top {moe.top_k} makes"
             return _wrong(e, f"{told} {format_quantity(right, 'bytes')}", right)

@@ -367,7 +367,7 @@ def _ratio(grid: Grid, a: str, result: str, written: list[Number]) -> Iterator[R
     low, high = max(ranges[i][0] for i in fitting), min(ranges[i][1] for i in fitting)
     k = 1 / told_whole if told_whole is not None and sized else (low + high) / 2
     odd = odd_rows[0] if odd_rows else None
-    if odd is not None and not _is_astray(grid, a, result, odd, k, ranges, written, bool(told_whole), swept):
+    if odd is not None and not _is_astray(grid.cells[odd], a, result, k, ranges[odd], written, bool(told_whole), swept):
         return
     spread = (high - low) / 2 / k if not told_whole else 0.0
 
@@ -405,20 +405,18 @@ def _meeting(ranges: dict[int, tuple[float, float]], k: float | None) -> list[in
 
 
 def _is_astray(
-    grid: Grid,
+    row: dict[str, Cell],
     a: str,
     result: str,
-    odd: int,
     k: float,
-    ranges: dict[int, tuple[float, float]],
+    span: tuple[float, float],
     written: list[Number],
     told: bool,
     swept: bool,
 ) -> bool:
     """Whether the odd row is clearly off, and by nothing that another whole or another piece would explain; ``swept``:
     the rows are points of one sweep, which differ in nothing but their number."""
-    row = grid.cells[odd]
-    low, high = ranges[odd]
+    low, high = span
     middle = (low + high) / 2
     if abs(middle - k) <= (high - low) or abs(middle / k - 1) <= 5e-3:
         return False

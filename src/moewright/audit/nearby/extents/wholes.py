@@ -64,7 +64,7 @@ def judge_wholes(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Cla
         if s.kind == "heading" or standing_of(s):
             continue
         for e in entries:
-            if e.number.dim not in (BYTES, FLOP) or e.figure.role == "operand" or e.number.at < 0:
+            if e.number.dim not in (BYTES, FLOP, COUNT) or e.figure.role == "operand" or e.number.at < 0:
                 continue
             if not is_amount(e.number) or e.figure.formula:
                 continue
@@ -155,9 +155,8 @@ def _of_one(e: Entry, parts: list[Entry], facts_at: FactsAt) -> Claim | None:
         if meet(said, one):
             right = sum(x.number.value for x in alike) * layers
             text = " + ".join(x.number.text.strip() for x in alike)
-            return e.claim(
-                "whole", Verdict.WRONG, f"that is {text} of one layer: {format_quantity(right, unit)}", right
-            )
+            why = f"({text}) × {layers} is {format_quantity(right, unit)}: the {layers} times too small"
+            return e.claim("multiple", Verdict.WRONG, why, right)
     counted = [x for x in parts if x.number.dim == COUNT and x.index == e.index]
     named = {DENSE_FORMATS.get(x.lower(), x.lower()) for x in FORMAT.findall(f"{e.statement.key} {e.statement.value}")}
     if e.number.dim == BYTES and len(counted) == 1 == len(named):

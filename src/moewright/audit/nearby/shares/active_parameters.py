@@ -109,8 +109,13 @@ def judge_active_whole(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
         total = next((x for x in same if _TOTAL.search(f"{_label(x)} | {_clause(x)}")), None)
         if total is not None and e.number.value * MOST > max(x.number.value for x in counts):
             why = f"that is the total of line {total.line}; a token passes fewer"
-            told = f"{_clause(e).strip()} {e.number.text}"  # the total has a verdict of its own, by the same value
-            yield e, replace(e.claim(_QUANTITY, Verdict.WRONG, why, None), text=told)
+            # the total has a verdict of its own, by the same value
+            yield e, replace(e.claim(_QUANTITY, Verdict.WRONG, why, None), text=_told(e))
+            continue
+        less = next((x for x in _totals_beside(e, counts) if x.number.value * MOST < e.number.value), None)
+        if less is not None:
+            why = f"that is less than the {e.number.text.strip()} that are active"
+            yield less, replace(less.claim("count.parameters", Verdict.WRONG, why, None), text=_told(less))
             continue
         facts = facts_at(e.index, _NEEDS)
         if facts is None or facts.case.model.moe is None or not _of_model(" | ".join((s.text, *s.path[-1:])), facts):
@@ -119,6 +124,24 @@ def judge_active_whole(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
         if not 1 / MOST < e.number.value / right < MOST:
             why = f"a token passes {format_quantity(right, '')} of the model's, however they are counted"
             yield e, e.claim(_QUANTITY, Verdict.WRONG, why, right)
+
+
+#: what says that a number of parameters is the model's
+_WHOLE: Final = re.compile(r"\btotal|\bparameters?\b|\bparams\b|overall|Parameter\b|总参数|参数", re.IGNORECASE)
+_PART: Final = re.compile(
+    r"per (?:layer|expert)|each|attention|expert|embedd|layer|专家|注意力|每层|Experten|Schicht", re.IGNORECASE
+)
+
+
+def _totals_beside(e: Entry, counts: list[Entry]) -> list[Entry]:
+    """The numbers of parameters that a statement gives its model beside ``e``, which are active."""
+    alike = [x for x in counts if x.index == e.index and x.number.at != e.number.at and not _says_active(x)]
+    named = [x for x in alike if _WHOLE.match(x.behind.strip()) or _TOTAL.search(_clause(x))]
+    return [x for x in named if not _PART.search(f"{x.statement.key} {_clause(x)} {x.behind[:24]}")]
+
+
+def _told(e: Entry) -> str:
+    return f"{_clause(e).strip()} {e.number.text}".strip()
 
 
 _QUANTITY: Final = "count.parameters active"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.judges.code_culprits import SIZES, Made, with_culprits
+from moewright.audit.judges.calculations.code_culprits import SIZES, Made, with_culprits
 from moewright.audit.judges.figures import unit_of
 from moewright.audit.reading.wordings import FORMAT
 from moewright.audit.text.document import Statement
