@@ -24,6 +24,7 @@ _APART: Final = re.compile(
     r"bench|baseline|falls? to|drops? to|statt|würde|wenn|höchstens|mindestens|gemessen|对比|相比|如果|目标|实测|上限",
     re.IGNORECASE,
 )
+_ACTIVE: Final = re.compile(r"\bactiv|\baktiv|激活", re.IGNORECASE)
 _SUM: Final = re.compile(
     r"\btotal\b|\bsum\b|together|altogether|in all\b|comes? to|adds? up|zusammen|insgesamt|Summe|合计|总共|总计",
     re.IGNORECASE,
@@ -49,6 +50,8 @@ def judge_derivations(ledger: Ledger, known_at: Callable[[Entry], bool]) -> Iter
                 continue
             if n.dim in (BYTE_RATE, FLOP_RATE) or n.either or e.number.at < 0:
                 continue
+            if n.dim == COUNT and _ACTIVE.search(f"{e.figure.words} {s.key}"):
+                continue  # what a token passes is no multiple of what there is
             near = _near(e, entries, ledger)
             if not near or _stated(e, ledger) or _explained(e, entries, near, ledger) or known_at(e):
                 continue

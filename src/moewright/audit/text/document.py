@@ -35,7 +35,8 @@ _TOP: Final = re.compile(r"(?<=[x×*·] )top-?(\d{1,2})(?= [x×*·])", re.I)
 #: the number of an entry: [3]
 _LABEL: Final = re.compile(r"^\s*\[\d{1,3}\]\s+(?=\S)")
 _COMMA: Final = re.compile(
-    r"(?<![\d.,])\d+,\d{1,2}\s?(?:[KMGT]i?B|[mµμn]s|[KMGTP]?FLOPS?|%)|(?<=\|)\s*\d+,\d{1,2}\s*(?=\|)"
+    r"(?<![\d.,])\d+,\d{1,2}\s?(?:[KMGT]i?B|[mµμn]s|[KMGTP]?FLOPS?|%|Mio\b|Mrd\b|Millionen|Milliarden|milliards?\b|"
+    r"[KMGT]o\b)|(?<=\|)\s*\d+,\d{1,2}\s*(?=\|)"
 )
 _POINT: Final = re.compile(r"(?<![\d.,])\d+\.\d{1,2}\s?(?:[KMGT]i?B|[mµμn]s|[KMGTP]?FLOPS?|%)")
 _END: Final = re.compile(r"[.!?。;](?<![A-Za-z]\.[A-Za-z]\.)(?<!vs\.)(?<!e\.g\.)(?<!i\.e\.)\s+(?=[^a-z\s])")

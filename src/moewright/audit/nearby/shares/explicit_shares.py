@@ -48,7 +48,7 @@ def judge_explicit_shares(ledger: Ledger, capacity: float | None) -> Iterator[tu
                 continue
             got = over(ranges(part.number), wholes)
             rest = tuple((1 - b, 1 - a) for a, b in got)
-            right = part.number.value / wholes[0][0]
+            right = 2 * part.number.value / sum(wholes[0])
             why = f"{part.number.text.strip()} of {told} is {right:.1%}"
             if meet(rounded(p.number), got) or (_REST.search(s.text) and meet(rounded(p.number), rest)):
                 yield p, p.claim("share", Verdict.HOLDS, why, right)
@@ -71,5 +71,6 @@ def _told(
     of_card = _CARD.match(p.behind) and last.number.dim == BYTES and is_amount(last.number) and last.number.at >= 0
     if capacity and of_card and _OR.fullmatch(span_between(s, last.number, p.number)):
         usable = [r for x in sizes for r in ranges(x.number)]
-        return last, ((capacity, capacity), *usable), format_quantity(capacity, "bytes")
+        told = sizes[0].number.text.strip() if sizes else format_quantity(capacity, "bytes")
+        return last, (*usable, (capacity, capacity)), told
     return None, (), ""
