@@ -36,3 +36,22 @@ def test_in_words_and_digits(text, gpus):
 )
 def test_what_does_not_tell_both(text):
     assert gpus_of_nodes(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "gpus"),
+    [
+        ("Serving on two 8×H200 nodes", 16),
+        ("four 8-GPU nodes", 32),
+        ("16 8xH100 servers", 128),
+        ("on one 8 × MI300X server", 8),
+    ],
+)
+def test_gpus_of_a_node_before_the_node(text, gpus):
+    found = gpus_of_nodes(text)
+    assert found is not None
+    assert found[0] == gpus
+
+
+def test_nodes_of_a_named_gpu_are_no_gpus():
+    assert gpus_of_nodes("8 H100 nodes") is None

@@ -95,3 +95,19 @@ def test_a_part_that_holds_by_the_plan_is_not_blamed_for_its_total():
     text = "| All GPUs | GB |\n|---|---|\n| Attention in BF16 | 2.68 |\n| Desk | 4.00 |\n| Chair | 3.00 |\n| Sum | {} |"
     claim = one_wrong(text, "9.68", "12.36", "Mixtral-8x7B in BF16 on 8 H100 GPUs, TP8")
     assert claim.quantity == "sum"
+
+
+LISTED = "Weights per GPU (BF16)\n\n* experts: {}\n* attention: 7.05 GB / 8 = 0.88 GB\n* embedding: 2.47 GB / 8 = 0.31 GB\n* sum: 32.9 GB"
+
+
+def test_a_part_that_is_worked_out_wrong_operands_and_all():
+    claim = one_wrong(LISTED, "80 × 396.4 MB = 31.71 GB", "80 × 792.7 MB = 63.42 GB")
+    assert claim.quantity == "sum"
+    assert claim.why.endswith("31.71 GB = 63.42 GB / 2")
+
+
+def test_a_layer_is_no_part_of_the_model():
+    text = (
+        "| Part | Parameters |\n|---|---|\n| layer | 419.56 M |\n| embedding and head | 206.05 M |\n| total | 6.92 B |"
+    )
+    assert failing(text, "OLMoE-1B-7B on 8 A100") == []

@@ -48,3 +48,16 @@ def test_two_figures(text):
 )
 def test_misprint(written, right, is_one):
     assert misprint(number_at(written, 0), right) is is_one
+
+
+PREFIX = "The run needs {}.\n\nThat takes 398.4 EFLOP / 22.15 PFLOPS = 17,986 s."
+
+
+def test_another_prefix_than_the_calculation_has():
+    claim = one_wrong(PREFIX, "398.4 EFLOP", "398.4 PFLOP")
+    assert (claim.quantity, claim.why) == ("misprint", "line 5 reckons with 398.4 EFLOP")
+
+
+@pytest.mark.parametrize("told", ["398.2 PFLOP", "1 / 1000 of it, 398.4 PFLOP, and again 398.4 PFLOP"])
+def test_other_digits_or_twice_are_none(told):
+    assert failing(PREFIX.format(told)) == []

@@ -76,3 +76,28 @@ def test_the_tokens_of_a_card_over_top_k_explain_no_dispatch():
     """8 cards are no 8 tokens with 8 experts each."""
     text = "There are 8 cards.\n\n- Dispatch of 64 tokens in FP8: {}"
     assert "top 8 makes 3.670 MB" in one_wrong(text, "3.67 MB", "0.459 MB", DEEPSEEK).why
+
+
+QWEN = "Qwen3-235B-A22B in BF16 on 16 H200"
+
+
+def test_a_cache_of_one_byte_at_two():
+    claim = one_wrong(
+        "- `--kv-cache-dtype fp8`: {} per token",
+        "2 × 4 × 128 × 94 × 1 B = 96,256 bytes",
+        "2 × 4 × 128 × 94 × 2 B = 192,512 bytes",
+        QWEN,
+    )
+    assert claim.why == "that is at 2 bytes; in fp8 96.26 kB"
+
+
+def test_a_cache_in_the_format_that_a_table_gives():
+    text = "| Item | Value |\n|---|---|\n| Weights / KV cache | BF16 / FP8 |\n\nKV cache per token: {}"
+    claim = one_wrong(text, "96,256 bytes", "192,512 bytes", QWEN)
+    assert claim.why.startswith("that is in bf16; the cache is in fp8, as the document says: 96.26 kB")
+
+
+def test_a_dispatch_of_up_to_so_many_tokens():
+    text = "## What the options imply\n\n- `--max-num-batched-tokens 8192`: dispatch of up to {} per layer"
+    claim = one_wrong(text, "8192 × 8 × 4096 × 2 B = 536.9 MB", "8192 × 4096 × 2 B = 67.1 MB", QWEN)
+    assert claim.quantity == "slip"

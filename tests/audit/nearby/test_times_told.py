@@ -37,3 +37,43 @@ def test_times(text, right, wrong, why):
 )
 def test_other_times(text):
     assert failing(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "right", "wrong", "why"),
+    [
+        ("256 sequences in 17.1 ms: at most {} tokens/s.", "15.0 K", "3.7 K", "256 in 17.1 ms are 1.497e+04 a second"),
+        (
+            "There are 128 sequences.\n\nA step takes 118.8 GB / 5.3 TB/s = 22.4 ms, so no more than {} tokens/s.",
+            "5.71K",
+            "5.71M",
+            "128 in 22.4 ms are 5714 a second",
+        ),
+    ],
+)
+def test_sequences_in_a_time(text, right, wrong, why):
+    claim = one_wrong(text, right, wrong)
+    assert claim.quantity == "throughput"
+    assert why in claim.why
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "256 sequences in 17.1 ms: 936 tokens/s per GPU.",
+        "There are 128 sequences.\n\nA step takes 118.8 GB / 5.3 TB/s = 22.4 ms, so no more than 9.3M tokens/s.",
+    ],
+)
+def test_rates_of_something_else(text):
+    assert failing(text) == []
+
+
+def test_at_least_so_long():
+    text = "- 全部层合计 43.27 PFLOP\n- 32 张卡提供 32 × 148 × 0.6 = 2842 TFLOPS，至少需要 {} 秒"
+    claim = one_wrong(text, "15.23", "1.523")
+    assert claim.why.startswith("43.27 PFLOP at 2842 TFLOPS take 15.23 s")
+
+
+def test_minutes_for_hours():
+    claim = one_wrong("398.4 EFLOP / 22.15 PFLOPS = 17,986 s = {} h.", "5.00", "300")
+    assert claim.quantity == "arithmetic"

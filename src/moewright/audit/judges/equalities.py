@@ -353,7 +353,8 @@ def _implied(e: Equality, o: Outcome) -> bool:
     ratios = [abs(o.claimed / o.computed), *([abs(o.claimed / o.computed / result.factor)] if bare else [])]
     ratio = min((max(r, 1 / r) for r in ratios), default=1.0)
     if isinstance(e.left, Number) and isinstance(e.right, Number):  # told twice: in another unit, or each and all
-        return ratio > NEAR / 2 and not any(abs(ratio / x - 1) <= 0.03 for x in _POWERS)
+        usual = (*_POWERS, *_CLOCK) if result.dim == SECONDS == e.left.dim else _POWERS
+        return ratio > NEAR / 2 and not any(abs(ratio / x - 1) <= 0.03 for x in usual)
     if not (e.text.count("→") or any(n.noun for n in numbers) or ratio > FAR):
         return False
     room = max(result.slack, 0.03)
