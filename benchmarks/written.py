@@ -25,16 +25,18 @@ class Planted:
     text: str
 
 
-def errors_of(document: Path) -> list[Planted]:
-    """The errors that are planted in a document."""
-    rows = document.with_suffix(".errors.tsv").read_text(encoding="utf-8").splitlines()
-    return [Planted(int(line), int(kind), text) for line, kind, text in (row.split("\t", 2) for row in rows)]
+def errors_of(document: Path) -> list[list[Planted]]:
+    """The errors that are planted in a document: those of each of its versions."""
+    versions = sorted(document.parent.glob(f"{document.stem}.errors*.tsv"))
+    rows = [v.read_text(encoding="utf-8").splitlines() for v in versions]
+    fields = [[row.split("\t", 2) for row in each] for each in rows]
+    return [[Planted(int(line), int(kind), text) for line, kind, text in each] for each in fields]
 
 
-def with_errors(document: Path) -> str:
-    """The text of a document with its errors."""
+def with_errors(document: Path, errors: list[Planted]) -> str:
+    """The text of a document with ``errors``."""
     lines = document.read_text(encoding="utf-8").splitlines()
-    for e in errors_of(document):
+    for e in errors:
         lines[e.line - 1] = e.text
     return "\n".join(lines) + "\n"
 
@@ -43,11 +45,11 @@ def scored(document: Path) -> tuple[int, int, list[tuple[int, bool]]]:
     """(claims, false alarms, the kind of each error with whether it is found) of a document. An error is found by a
     failing verdict on its line that the right document does not get there."""
     right = _failing(document.read_text(encoding="utf-8"))
-    wrong = _failing(with_errors(document))
     claims, false = right.total(), sum(n for (_, _, fails), n in right.items() if fails)
-    found = [
-        (e.kind, any(k[0] == e.line and k[2] and n > right[k] for k, n in wrong.items())) for e in errors_of(document)
-    ]
+    found = []
+    for errors in errors_of(document):
+        wrong = _failing(with_errors(document, errors))
+        found += [(e.kind, any(k[0] == e.line and k[2] and n > right[k] for k, n in wrong.items())) for e in errors]
     return claims, false, found
 
 
