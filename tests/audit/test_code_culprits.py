@@ -58,3 +58,12 @@ def test_an_open_bracket_goes_on_in_the_next_line():
     assert failing(code.format("7,000")) == []
     (claim,) = failing(code.format("8,000"))
     assert claim.line == 5
+
+
+def test_a_line_that_others_need_as_it_is_is_not_blamed():
+    (claim,) = failing("```python\na = 5 * 2\nb = a * 3 + 1     # 31\nd = a * 7 + 4.3   # 564.3\n```")
+    assert claim.line == 6
+
+
+def test_bytes_of_elements_that_the_next_line_counts():
+    assert failing(WEIGHTS.format("81.74 GB").replace("- n       # 45.53 GB", "- n * 2   # 4.66 GB")) == []

@@ -17,6 +17,7 @@ def test_a_time_over_a_named_link():
     "text",
     [
         TEXT.format("0.83 ms"),  # both ways
+        TEXT.format("1.66 ms"),  # four of them
         TEXT.format("41.5 ms").replace("Over PCIe", "Over NVLink"),
         TEXT.format("41.5 ms").replace("each way).", "each way). An older PCIe has 16 GB/s."),  # of two
         TEXT.format("41.5 ms").replace("13.27 MB", "13.27 MB in each of 100 chunks"),

@@ -62,6 +62,7 @@ def test_sequences_in_a_time(text, right, wrong, why):
     [
         "256 sequences in 17.1 ms: 936 tokens/s per GPU.",
         "There are 128 sequences.\n\nA step takes 118.8 GB / 5.3 TB/s = 22.4 ms, so no more than 9.3M tokens/s.",
+        "There are 128 sequences and 1,280 tokens.\n\nA step takes 118.8 GB / 5.3 TB/s = 22.4 ms, so no more than 57.14K tokens/s.",
     ],
 )
 def test_rates_of_something_else(text):

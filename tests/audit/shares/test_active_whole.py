@@ -36,6 +36,9 @@ def test_what_a_token_passes(title, text, right, wrong, why):
 @pytest.mark.parametrize(
     "text",
     [
+        "It has 671 B parameters in total.\n\nThe dense part is 37.6 B in total.\n\nActive per token: 37.6 B.",
+        "It is 671 B total.\n\n- total 671 B active 37.6 B (5.6 %)",
+        "## 5.2 Qwen3-MoE 235B-A22B\n\n| Spec | Value |\n|---|---|\n| Active params (per token) | 22B |",
         "GLM-5 is 744B total parameters.\n\n- GLM-5: 40B activated (on the 744B variant)",
         "## Qwen3-235B-A22B\n\n| Total params | 235B |\n|---|---|\n| Active params (per token) | 22B |",
     ],

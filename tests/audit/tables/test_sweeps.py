@@ -37,6 +37,7 @@ def test_a_row_that_breaks_the_sweep(text, right, wrong, told):
         .replace("97.5%", "2.5%")
         .replace("98.75", "1.25"),  # what stays, in most
         COUNTS.format("8").replace("| 80 | 2 |", "| 80 | 9 |"),
+        ROWS.format("6.25%").replace("97.5%", "2.5%"),  # two of four
     ],
 )
 def test_other_tables_are_none(text):

@@ -59,6 +59,7 @@ _OF_ALL_TIME: Final = re.compile(
 _OF_EACH: Final = re.compile(r"\beach\b|\bapiece\b|\bje(?:weils)?\b|每个|每次", re.IGNORECASE)
 _OF_PREFILL: Final = re.compile(r"\bttft\b|first token|prefill|预填充", re.IGNORECASE)
 _OF_DECODE: Final = re.compile(r"\btpot\b|\bitl\b|inter-token|per (?:output )?token|decod|解码", re.IGNORECASE)
+_TOTAL: Final = re.compile(r"\btotal|\boverall|insgesamt|总", re.IGNORECASE)
 _SUPPOSED: Final = re.compile(r"\b(?:at|if|with|bei|mit|wenn)(?: \w+){0,3}\s*$", re.IGNORECASE)
 _UP_TO: Final = re.compile(
     r"\b(?:up to|as (?:much|many|low|high|little) as|peaks? at|bis zu)\b|最高|高达", re.IGNORECASE
@@ -490,7 +491,8 @@ def _on_doubt(part: Part, meaning: Meaning, claim: Claim, c: Context, doubts: Do
         usual = slip(
             claim.ratio or 0.0, part.figure.number.slack + 5e-3, ((float(len(c.facts.case.model.layers)), "layers"),)
         )
-        if not usual and not ("active" in meaning.explicit and _close(part.figure.number.value, every)):
+        told = "active" in meaning.explicit and not _TOTAL.search(part.figure.words)
+        if not usual and not (told and _close(part.figure.number.value, every)):
             return "how it is counted may differ: with embeddings, shared experts or biases"
     twice = claim.ratio is not None and any(abs(claim.ratio / x - 1) < 0.01 for x in (0.5, 2.0))
     if meaning.name == "memory.kv_cache" and twice and not FORMAT.search(part.statement.text):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from moewright.audit.tables.grids import Cell, Grid, Relation, digits_of, half_of, is_sweep, name_of, verdict_of
+from moewright.audit.tables.grids import Cell, Grid, Relation, digits_of, half_of, name_of, verdict_of
 from moewright.audit.text.numbers import COUNT, SECONDS
 
 _POINT: Final = re.compile(r"([\d,.]+)\s?([kKM]?)")
@@ -30,7 +30,7 @@ _KINDS: Final[tuple[tuple[str, Callable[[float, float], float]], ...]] = (
 def sweep_relations(grid: Grid) -> Iterator[Relation]:
     """What the columns of a sweep are by the numbers that its rows are named by."""
     rows = [i for i, cells in enumerate(grid.cells) if cells]
-    if grid.across or len(rows) < USUAL or not is_sweep(grid, rows):
+    if grid.across or len(rows) < USUAL:
         return
     points = {i: _point(grid.cells[i]) for i in rows}
     if len(set(points.values())) < USUAL or 0.0 in points.values():
