@@ -61,7 +61,7 @@ def test_an_open_bracket_goes_on_in_the_next_line():
 
 
 def test_a_line_that_others_need_as_it_is_is_not_blamed():
-    (claim,) = failing("```python\na = 5 * 2\nb = a * 3 + 1     # 31\nd = a * 7 + 4.3   # 564.3\n```")
+    (claim,) = failing("```python\na = 5 * 2         # 10\nb = a * 3 + 1     # 31\nd = a * 7 + 4.3   # 564.3\n```")
     assert claim.line == 6
 
 
