@@ -236,3 +236,17 @@ def test_a_section_tells_what_its_figures_are_of_and_the_title_does_not(heading,
     text = text.replace("# Serving plan for the paper model", "# Serving plan (sizes in bytes and parameters)")
     claims = audit_document(parse(f"{text}\n{heading}\n\n- Per GPU: 1.5 MB\n", "plan.md"), {}, None).claims
     assert [str(c.verdict) for c in claims if c.verdict in FAILING and "1.5 MB" in c.text] == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A token takes 2 × 4 × 128 × 2 × 94 = 192,512 bytes over all heads, 48,128 bytes on one GPU.",
+        "- Expert input, one layer: 64 × 2 × 4096 × 2 B = 1.049 MB",
+    ],
+)
+def test_what_a_token_has_and_experts_get_is_not_held(text):
+    assert (
+        failing(text, "Qwen3-235B-A22B in BF16: 64 sequences of 4,096 tokens on 16 GPUs (H200), TP 4, DP 4, EP 16")
+        == []
+    )

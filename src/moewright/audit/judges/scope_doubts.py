@@ -44,6 +44,8 @@ _OF_PASS: Final = re.compile(
 #: what is of a micro-batch where a step has several
 _OF_WORK: Final = ("communication.", "count.tokens", "memory.activations", "memory.buffers")
 _STEP: Final = re.compile(r"\bstep|\bpass\b|iteration|Schritt|global batch|每步|一步|\bpas\b", re.IGNORECASE)
+#: of a cache, what a token has is less
+TINY: Final = 1e-3
 #: how near a figure must be to that of one sequence
 CLOSE: Final = 0.02
 #: how many times the tokens of a pass a number of tokens may be
@@ -70,6 +72,9 @@ def _of_one(part: Part, meaning: Meaning, claim: Claim, given: Mapping[str, obje
     astray = claim.ratio is None or not 1 / FAR < claim.ratio < FAR
     if meaning.name == "count.tokens" and astray:
         return "it is of other tokens than those of a pass"
+    of_token = meaning.name == "memory.kv_cache" and re.search(r"token", claim.text, re.IGNORECASE)
+    if of_token and claim.ratio is not None and claim.ratio < TINY:
+        return "it may be of a token"
     states = meaning.name.startswith(("memory.experts", "memory.weights", "memory.attention"))
     if states and _STATES.search(claim.text):
         return "it is of states of training"

@@ -65,6 +65,8 @@ _SHARED: Final = re.compile(r"shared|共享|gemeinsam|geteilt|partagé|compartid
 _DENSE: Final = re.compile(
     r"\b(?:dense|non-?expert|shared) (?:weights|part|parameters|layers)|稠密部分|非专家", re.IGNORECASE
 )
+#: what experts get and give, and do not hold
+_PASSED: Final = re.compile(r"\b(?:input|output|activation|token)s?\b|输入|输出|激活", re.IGNORECASE)
 _STEPS: Final = re.compile(r"\W*(?:(?:number of )?steps|iterations|Schritte|步数|étapes|pas)\b", re.IGNORECASE)
 _ROUTED: Final = re.compile(r"routed|路由|geroutet|routé|enrutad", re.IGNORECASE)
 #: what has more bytes than are written without a prefix
@@ -137,6 +139,8 @@ def _is_other(topic: str, figure: Figure, s: Statement) -> bool:
         return "token" in _scopes_in(f"{said} {n.noun}")
     if topic == "count.tokens":
         return n.factor >= 1e9 or bool(_STEPS.match(s.key))  # of a training run; steps
+    if topic == "memory.experts" and _PASSED.search(s.key):
+        return True
     if topic == "memory.weights" and _DENSE.search(said):
         return True
     if topic == "count.parameters":
