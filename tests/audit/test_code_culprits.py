@@ -1,6 +1,7 @@
 """Lines of code that hold by themselves and make the lines below come out other than they say."""
 
 from audits import failing
+from moewright.audit.judges.calculations.code_culprits import MOST_LINES
 
 CODE = """```python
 L, D, TOP_K, SEQS = 61, 7168, 8, 64
@@ -67,3 +68,10 @@ def test_a_line_that_others_need_as_it_is_is_not_blamed():
 
 def test_bytes_of_elements_that_the_next_line_counts():
     assert failing(WEIGHTS.format("81.74 GB").replace("- n       # 45.53 GB", "- n * 2   # 4.66 GB")) == []
+
+
+def test_long_code_is_judged_line_by_line():
+    short = CODE.format(layers="", token="1,152 bytes", k=" * TOP_K", disp="3.67 MB")
+    long = short.replace("```python\n", "```python\n" + "".join(f"n{i} = {i}\n" for i in range(MOST_LINES)))
+    assert len(failing(short)) == 1
+    assert len(failing(long)) == 2

@@ -33,7 +33,7 @@ def facts_of_setting(setting: Setting) -> Facts:
         return facts_of(setting, found, reason)
     w, given = setting.case.workload, setting.given
     parts = given["strategy.micro_batches"].value if "strategy.micro_batches" in given else 1
-    for times in (setting.case.cluster.gpus, setting.case.cluster.gpus * parts):
+    for times in dict.fromkeys((setting.case.cluster.gpus, setting.case.cluster.gpus * parts)):
         spread = replace(w, batch=tuple(b * times for b in w.batch))
         other = replace(setting, case=replace(setting.case, workload=spread))
         found, _ = strategies(other)

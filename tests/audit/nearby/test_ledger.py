@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moewright.audit.nearby.ledger import ABOUT, Ledger, is_amount, meet, over, ranges, slip, times
+from moewright.audit.nearby.ledger import ABOUT, Ledger, among, exactly, is_amount, meet, over, ranges, slip, times
 from moewright.audit.text.clauses import clauses_of
 from moewright.audit.text.document import parse
 from moewright.audit.text.numbers import BYTES, Number, tokens_of
@@ -126,3 +126,25 @@ def test_before_a_heading_and_beside_a_column_nothing_is_near():
 def test_what_is_an_amount(text, amount):
     n = next(f.number for f in clauses_of(text, parameters=text.startswith("46")).figures)
     assert is_amount(n) is amount
+
+
+POSITIVE = st.floats(1e-3, 1e6, allow_nan=False)
+
+
+@given(st.lists(st.tuples(POSITIVE, st.floats(1.0, 1.3)), max_size=3), st.lists(POSITIVE, max_size=30))
+def test_among_is_what_each_alone_meets(spans, values):
+    a = [(low, low * wide) for low, wide in spans]
+    alone = {v for v in values if meet(a, exactly(v))}
+    assert set(among(a, sorted(values))) == alone
+
+
+FIGURES = ["1.2 GB", "1.25 GB", "~1 GB", "1 GiB", "1.1 GB", "950 MB", "~0.6 GB", "12 GB", "1,288 MB"]
+
+
+@given(st.lists(st.sampled_from(FIGURES), min_size=1, max_size=8), st.sampled_from(FIGURES))
+def test_what_stands_elsewhere_is_what_another_statement_has(texts, own):
+    told = parse("\n".join(f"- {t}" for t in [own, *texts]), "d")
+    ledger = Ledger.of((s, clauses_of(s.value)) for s in told.statements)
+    n = ledger.entries[0][0].number
+    others = [x for x in ledger.alike(n.dim) if x.index != 0]
+    assert ledger.stands_elsewhere(n, 0) == any(meet(ranges(n), ranges(x.number), 1e-3) for x in others)

@@ -87,6 +87,8 @@ _CLAUSE: Final = re.compile(r"[;.,，；。()（）|]")
 def _paired(s: Statement) -> list[str]:
     """The text of a statement; one for each of several things that it names with as many values: weights / cache,
     BF16 / FP8."""
+    if "/" not in s.value:
+        return [s.text]
     keys = re.split(r"\s*/\s*", s.row if s.kind == "cell" else s.key)
     values = re.split(r"\s*/\s*", s.value)
     if 1 < len(keys) == len(values) and all(FORMAT.search(v) for v in values):

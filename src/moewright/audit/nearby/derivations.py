@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, digits, exactly, is_amount, meet, over, ranges, slip, times
+from moewright.audit.nearby.ledger import Entry, Ledger, digits, is_amount, is_part, meet, ranges, slip, times
 from moewright.audit.text.clauses import ends_range
 from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP_RATE, NAMES, PER_SECOND
 from moewright.units import format_quantity
@@ -87,9 +87,8 @@ def _explained(e: Entry, entries: list[Entry], near: list[Entry], ledger: Ledger
     factors = dict.fromkeys((1.0, 2.0, *counts, *(1 - c for c in counts if c < 1)))
     alike = [ranges(x.number) for x in near if x.number.dim == n.dim]
     for mine in alike:
-        for f in factors:
-            if meet(said, times(mine, exactly(f))) or meet(said, over(mine, exactly(f))):
-                return True
+        if is_part(said, mine, factors):
+            return True
     for count in (2, 3, 4):
         for some in combinations(alike[:6], count):
             for k in range(min(map(len, some))):

@@ -193,14 +193,13 @@ def _kept(claims: list[Claim], found: dict[tuple[int, float | None, str], Claim]
     kept = [c for c in kept if not ((c.line, c.claimed, c.text) in one_layer and c.quantity.endswith("per layer"))]
     wide = {(c.line, c.claimed) for c in found.values() if c.quantity == "slip" and c.why.startswith(WIDE)}
     kept = [c for c in kept if not ((c.line, c.claimed) in wide and c.quantity.startswith("memory.kv_cache"))]
-    #: arithmetic that holds says nothing of its operands
-    sums = {(c.line, c.claimed, c.text) for c in kept if c.quantity == "arithmetic" and c.verdict is Verdict.HOLDS}
-    decided = {(c.line, c.claimed, c.text) for c in kept if c.verdict is not Verdict.NOT_CHECKED and not _bounds(c)}
-    decided -= {key for key in sums if key in found and found[key].verdict is Verdict.WRONG}
     wrong = {key for key, c in found.items() if c.verdict is Verdict.WRONG}
     kept = [c for c in kept if not (_bounds(c) and (c.line, c.claimed, c.text) in wrong)]
-    bounded = {(c.line, c.claimed, c.text) for c in kept if _bounds(c)}
-    return kept + [c for key, c in found.items() if key not in decided | bounded]
+    #: arithmetic that holds says nothing of its operands
+    sums = {(c.line, c.claimed, c.text) for c in kept if c.quantity == "arithmetic" and c.verdict is Verdict.HOLDS}
+    decided = {(c.line, c.claimed, c.text) for c in kept if c.verdict is not Verdict.NOT_CHECKED}
+    decided -= sums & wrong
+    return kept + [c for key, c in found.items() if key not in decided]
 
 
 def _bounds(c: Claim) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, islice
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
@@ -25,6 +26,10 @@ LARGE: Final = 1e6
 TELLING: Final = 3
 #: cells of a row that are looked at, before one and behind it
 MOST_ACROSS: Final = (12, 11)
+#: how near figures must be to be the same
+CLOSE: Final = 1e-3
+#: of the least that a figure may be, the least of another that may still be it: "about 1" may be 0.5 to 1.5
+WIDEST: Final = 0.3
 #: figures of one dimension that are looked at
 MOST_FIGURES: Final = 400
 
@@ -58,6 +63,23 @@ def times(a: Iterable[Range], b: Iterable[Range]) -> tuple[Range, ...]:
     """Products of positive ranges."""
     other = list(b)
     return tuple((x[0] * y[0], x[1] * y[1]) for x in a for y in other)
+
+
+def among(a: Iterable[Range], values: Sequence[float], slack: float = 2e-3) -> list[float]:
+    """Those of ``values``, which go up, that the ranges ``a`` meet as they meet one that is exact."""
+    found: list[float] = []
+    for low, high in a:
+        for value in islice(values, bisect_left(values, low * (1 - slack)), None):
+            if value > high * (1 + slack):
+                break
+            if meet(((low, high),), exactly(value), slack):
+                found.append(value)
+    return found
+
+
+def is_part(said: tuple[Range, ...], mine: tuple[Range, ...], factors: Iterable[float]) -> bool:
+    """Whether ``said`` is any of ``factors`` times ``mine``, or ``mine`` over it."""
+    return any(meet(said, times(mine, exactly(f))) or meet(said, over(mine, exactly(f))) for f in factors if f > 0)
 
 
 def exactly(value: float) -> tuple[Range, ...]:
@@ -132,6 +154,7 @@ class Ledger:
     entries: list[list[Entry]] = field(default_factory=list)
     by_dim: dict[Dim, list[Entry]] = field(default_factory=dict)
     counts: dict[int, None] = field(default_factory=dict)
+    _spans: dict[Dim, list[tuple[float, float, int]]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, said: Iterable[tuple[Statement, Clauses]]) -> Ledger:
@@ -198,6 +221,20 @@ class Ledger:
         return [
             Entry(e.index, e.statement, Figure(t.number, "lone", "")) for t in tokens_of(text) if t.number is not None
         ]
+
+    def stands_elsewhere(self, n: Number, index: int) -> bool:
+        """Whether a statement other than number ``index`` has a figure that may be ``n``."""
+        if n.dim not in self._spans:
+            self._spans[n.dim] = sorted((*r, x.index) for x in self.alike(n.dim) for r in ranges(x.number))
+        spans = self._spans[n.dim]
+        for low, high in ranges(n):
+            at = bisect_left(spans, (low * WIDEST, 0.0, 0))
+            for a, b, i in islice(spans, at, None):
+                if a > high * (1 + CLOSE):
+                    break
+                if i != index and meet(((low, high),), ((a, b),), CLOSE):
+                    return True
+        return False
 
     def alike(self, dim: Dim) -> list[Entry]:
         """Figures of dimension ``dim``; of a count only those that are as large as figures are."""

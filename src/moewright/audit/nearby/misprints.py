@@ -9,7 +9,7 @@ from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.ledger import Entry, Ledger, misprint
-from moewright.audit.text.numbers import COUNT
+from moewright.audit.text.numbers import COUNT, plain_digits
 
 #: digits with which two figures of a document are each other's misprint rather by a slip than by chance
 ENOUGH: Final = 4
@@ -23,7 +23,9 @@ _WORD: Final = re.compile(r"[^\W\d_]{2,}")
 def judge_misprints(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on a figure that stands once in the document, in running text, and is another one that a table or a
     calculation has, with two of its digits in each other's place."""
-    figures = [e for entries in ledger.entries for e in entries if _digits(e) >= ENOUGH and not e.number.approx][:MOST]
+    figures = [
+        e for entries in ledger.entries for e in entries if plain_digits(e.number) >= ENOUGH and not e.number.approx
+    ][:MOST]
     often = Counter((e.number.value, e.number.factor) for e in figures)
     by_digits: dict[tuple[object, ...], list[Entry]] = {}
     for e in figures:
@@ -43,32 +45,26 @@ def judge_misprints(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
 def judge_prefixes(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on a figure that nothing beside it works out, and that a calculation of the document has by the same
     digits in a unit a thousand times larger or smaller."""
-    figures = [e for entries in ledger.entries for e in entries if _digits(e) >= ENOUGH and e.number.dim != COUNT][
-        :MOST
-    ]
+    every = (e for entries in ledger.entries for e in entries if e.number.dim != COUNT)
+    figures = [e for e in every if plain_digits(e.number) >= ENOUGH][:MOST]
     by_digits: dict[tuple[str, object], list[Entry]] = {}
     for e in figures:
         by_digits.setdefault((re.sub(r"[^\d.]", "", e.number.text), e.number.dim), []).append(e)
     for alike in by_digits.values():
-        used = [
-            x for x in alike if x.figure.role in ("operand", "result") and len({y.number.value for y in alike}) == 2
-        ]
+        often = Counter(e.number.value for e in alike)
+        used = [x for x in alike if x.figure.role in ("operand", "result")] if len(often) == 2 else []
         for e in alike if used else ():
-            apart = [x for x in used if x.index != e.index and x.number.value != e.number.value]
-            again = [x for x in alike if x is not e and x.number.value == e.number.value]
-            ratio = apart[0].number.value / e.number.value if apart else 1.0
-            lone = e.figure.role == "lone" and not e.figure.formula and not again
-            if lone and any(abs(ratio / k - 1) < 1e-9 for k in (1e3, 1e-3, 1e6, 1e-6)):
-                why = f"line {apart[0].line} reckons with {apart[0].number.text.strip()}"
-                yield e, e.claim("misprint", Verdict.CONTRADICTED, why, apart[0].number.value)
+            if e.figure.role != "lone" or e.figure.formula or often[e.number.value] > 1:
+                continue
+            apart = next((x for x in used if x.index != e.index and x.number.value != e.number.value), None)
+            ratio = apart.number.value / e.number.value if apart is not None else 1.0
+            if apart is not None and any(abs(ratio / k - 1) < 1e-9 for k in (1e3, 1e-3, 1e6, 1e-6)):
+                why = f"line {apart.line} reckons with {apart.number.text.strip()}"
+                yield e, e.claim("misprint", Verdict.CONTRADICTED, why, apart.number.value)
 
 
 def _again(e: Entry, often: Counter[tuple[float, float]]) -> bool:
     return often[e.number.value, e.number.factor] > 1
-
-
-def _digits(e: Entry) -> int:
-    return len(re.sub(r"\D", "", e.number.text).strip("0"))
 
 
 def _sorted(e: Entry) -> tuple[object, ...]:
@@ -81,7 +77,7 @@ def _is_meant(e: Entry, x: Entry) -> bool:
     not make, or by a word that both have."""
     if e.number.dim != x.number.dim and COUNT not in (e.number.dim, x.number.dim):
         return False
-    return _digits(e) >= PLENTY or bool(_words(e) & _words(x))
+    return plain_digits(e.number) >= PLENTY or bool(_words(e) & _words(x))
 
 
 def _words(e: Entry) -> set[str]:

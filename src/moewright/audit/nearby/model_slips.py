@@ -10,7 +10,7 @@ from typing import Final
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.ledger import Entry, Ledger, exactly, is_amount, meet, ranges
 from moewright.audit.quantities.readings import Facts
-from moewright.audit.reading.wordings import DENSE_FORMATS, FORMAT
+from moewright.audit.reading.wordings import DENSE_FORMATS, FORMAT, formats_in
 from moewright.audit.text.document import Statement
 from moewright.audit.text.numbers import BYTES, COUNT
 from moewright.case.attention_kinds import LatentAttention, SoftmaxAttention
@@ -181,7 +181,7 @@ def _of_format(e: Entry, slips: Slips) -> Claim | None:
     """A verdict on a token's cache that is worked out with two bytes an element, where its own words name a format of
     one."""
     sizes = {n.value for n in e.figure.formula if n.dim == BYTES and n.factor == 1}
-    named = {DENSE_FORMATS.get(x.lower(), x.lower()) for x in FORMAT.findall(e.statement.text)}
+    named = formats_in(e.statement.text)
     if len(sizes) != 1 or not named or {element_bytes(x) for x in named if x in _USUAL} != {1.0}:
         return None
     for n in (1, slips.layers):

@@ -11,7 +11,7 @@ from typing import Final
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.ledger import Entry, Ledger, digits, is_amount, meet, ranges, slip
 from moewright.audit.nearby.model_slips import FactsAt
-from moewright.audit.text.numbers import BYTES, COUNT, FLOP, NAMES, SECONDS, Number
+from moewright.audit.text.numbers import BYTES, COUNT, FLOP, NAMES, SECONDS, Number, plain_digits
 from moewright.units import format_quantity
 
 #: statements above a sum among which its parts are looked for
@@ -34,22 +34,17 @@ def judge_sum_terms(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, 
     and is so many times, or a part of, the result."""
     for index, entries in enumerate(ledger.entries):
         for total in entries:
-            terms = _terms(total)
-            if total.number.dim not in (BYTES, FLOP, SECONDS) or not _is_sum(total, terms):
+            terms = _terms(total) if total.number.dim in (BYTES, FLOP, SECONDS) else []
+            if not _is_sum(total, terms):
                 continue
-            orphans = [t for t in terms if len(re.sub(r"\D", "", t.text).strip("0")) >= ENOUGH - 1]
-            orphans = [t for t in orphans if not _stands(t, ledger, index)]
+            orphans = [t for t in terms if plain_digits(t) >= ENOUGH - 1 and not ledger.stands_elsewhere(t, index)]
             for term in orphans:
                 found = _listed(term, terms, total, ledger) if len(orphans) == 1 else None
                 found = found or _of_a_layer(term, total, ledger, facts_at)
                 if found is not None:
                     right = format_quantity(term.value, NAMES.get(total.number.dim, ""))
-                    yield (
-                        found,
-                        found.claim(
-                            "sum", Verdict.CONTRADICTED, f"the sum of line {total.line} takes {right}", term.value
-                        ),
-                    )
+                    why = f"the sum of line {total.line} takes {right}"
+                    yield found, found.claim("sum", Verdict.CONTRADICTED, why, term.value)
 
 
 def _terms(total: Entry) -> list[Number]:
@@ -73,18 +68,6 @@ def _is_sum(total: Entry, terms: list[Number]) -> bool:
     return len(terms) > 1 and len(terms) == len(total.figure.formula) and abs(whole - total.number.value) <= room
 
 
-def _stands(n: Number, ledger: Ledger, index: int) -> bool:
-    """Whether the document has a term elsewhere too."""
-    return any(x.index != index and meet(ranges(n), ranges(x.number), 1e-3) for x in ledger.alike(n.dim))
-
-
-def _unused(e: Entry, ledger: Ledger) -> bool:
-    """Whether a result stands in no other statement."""
-    return not any(
-        x.index != e.index and meet(ranges(e.number), ranges(x.number), 1e-3) for x in ledger.alike(e.number.dim)
-    )
-
-
 def _listed(term: Number, terms: list[Number], total: Entry, ledger: Ledger) -> Entry | None:
     """The one figure of the list above a sum that is none of its terms; None where there is none, or several are."""
     near: list[Entry] = []
@@ -95,7 +78,7 @@ def _listed(term: Number, terms: list[Number], total: Entry, ledger: Ledger) -> 
         near += [x for x in ledger.entries[i] if _is_result(x, total)]
     used = [t for t in terms if t is not term and any(meet(ranges(t), ranges(x.number), 1e-3) for x in near)]
     apart = [x for x in near if not any(meet(ranges(x.number), ranges(t), 1e-3) for t in terms)]
-    apart = [x for x in apart if not _PIECE.search(x.statement.text) and _unused(x, ledger)]
+    apart = [x for x in apart if not (_PIECE.search(x.statement.text) or ledger.stands_elsewhere(x.number, x.index))]
     if len(used) < len(terms) - 1 or len(apart) != 1:
         return None
     return apart[0] if _is_slip(apart[0].number, term) else None
@@ -116,7 +99,7 @@ def _of_a_layer(term: Number, total: Entry, ledger: Ledger, facts_at: FactsAt) -
             found.append(x)
     if len(found) != 1 or _PIECE.search(" | ".join((found[0].statement.text, *found[0].statement.path[-1:]))):
         return None
-    return found[0] if _unused(found[0], ledger) else None
+    return None if ledger.stands_elsewhere(found[0].number, found[0].index) else found[0]
 
 
 def _is_result(x: Entry, total: Entry) -> bool:

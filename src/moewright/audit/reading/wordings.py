@@ -54,3 +54,8 @@ PARAMETERS: Final = re.compile(r"param|参数", re.IGNORECASE)
 ASIDE: Final = re.compile(r"\([^()]*\)")
 FORMAT: Final = re.compile(r"\b(fp8|fp4|bf16|bfloat16|fp16|fp32|int8|int4|mxfp4|nvfp4)\b", re.IGNORECASE | re.ASCII)
 DENSE_FORMATS: Final = {"bfloat16": "bf16", "fp4": "nvfp4"}
+
+
+def formats_in(text: str) -> set[str]:
+    """The formats of elements that ``text`` names."""
+    return {DENSE_FORMATS.get(x.lower(), x.lower()) for x in FORMAT.findall(text)}

@@ -22,13 +22,12 @@ from moewright.audit.tables.grids import (
     digits_of,
     grids_of,
     half_of,
-    is_sweep,
     kind_of,
     name_of,
     quotient,
     verdict_of,
 )
-from moewright.audit.tables.sweeps import sweep_relations
+from moewright.audit.tables.sweeps import is_sweep, sweep_relations
 from moewright.audit.text.clauses import Clauses
 from moewright.audit.text.document import Statement
 from moewright.audit.text.numbers import BYTES, COUNT, SECONDS, Number, tokens_of

@@ -161,9 +161,3 @@ def verdict_of(said: Number, low: float, high: float) -> str:
 def quotient(a: Number, b: Number, scale: float) -> tuple[float, float]:
     ha, hb = half_of(a), min(half_of(b), 0.5 * b.value)
     return (a.value - ha) / (b.value + hb) / scale, (a.value + ha) / (b.value - hb) / scale
-
-
-def is_sweep(grid: Grid, rows: Sequence[int]) -> bool:
-    """Whether the names of all rows are bare numbers."""
-    names = [next(iter(grid.cells[i].values())).statement.row.strip() for i in rows]
-    return len(set(names)) == len(names) and all(re.fullmatch(r"[\d,.]+\s?[kKM]?", x) for x in names)

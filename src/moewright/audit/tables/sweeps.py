@@ -4,7 +4,7 @@ is what others than one of so many have, and breaks that in one row."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from moewright.audit.tables.grids import Cell, Grid, Relation, digits_of, half_of, name_of, verdict_of
@@ -25,6 +25,12 @@ _KINDS: Final[tuple[tuple[str, Callable[[float, float], float]], ...]] = (
     ("{column} is {k:.4g} × the number of the row", lambda x, k: k * x),
     ("{column} × the number of the row is {k:.4g}", lambda x, k: k / x),
 )
+
+
+def is_sweep(grid: Grid, rows: Sequence[int]) -> bool:
+    """Whether the names of all rows are bare numbers, each another."""
+    names = [_name(grid.cells[i]) for i in rows]
+    return len(set(names)) == len(names) and all(map(_POINT.fullmatch, names))
 
 
 def sweep_relations(grid: Grid) -> Iterator[Relation]:
@@ -80,13 +86,17 @@ def _by_factor(
 
 
 def _slipped(astray: float, room: float) -> bool:
-    """Whether a row is off by a whole number, or by more than any other law of the sweep would make it."""
+    """Whether a row is off by a whole number of times, within rounding."""
     return astray > 1.4 and abs(astray / round(astray) - 1) <= WHOLE + room
+
+
+def _name(row: dict[str, Cell]) -> str:
+    return next(iter(row.values())).statement.row.strip()
 
 
 def _point(row: dict[str, Cell]) -> float:
     """The number that a row is named by, 0 where that is none."""
-    m = _POINT.fullmatch(next(iter(row.values())).statement.row.strip())
+    m = _POINT.fullmatch(_name(row))
     try:
         return float(m[1].replace(",", "")) * _FACTORS[m[2]] if m is not None else 0.0
     except ValueError:

@@ -346,6 +346,11 @@ def _is_byte(unit: str, n: Number, text: str, end: int) -> bool:
 MOST_BILLIONS: Final = 1e4
 
 
+def plain_digits(n: Number) -> int:
+    """Digits as written, without zeros at either end."""
+    return len(re.sub(r"\D", "", n.text).strip("0"))
+
+
 def is_bare(n: Number) -> bool:
     """Whether ``n`` is in bytes by a B without a prefix, which may stand for billions."""
     return n.dim == BYTES and n.factor == 1 and n.text.endswith("B")

@@ -10,7 +10,17 @@ from moewright.audit.audit_record import Verdict
 from moewright.audit.judges.equalities import COARSE, FINE, name
 from moewright.audit.judges.figures import unit_of
 from moewright.audit.text.expressions import Node, Value, evaluate, has_sign, numbers_in, with_numbers
-from moewright.audit.text.numbers import BYTES, COUNT, FLOP, MOST_BILLIONS, Dim, Number, in_billions, is_bare
+from moewright.audit.text.numbers import (
+    BYTES,
+    COUNT,
+    FLOP,
+    MOST_BILLIONS,
+    Dim,
+    Number,
+    in_billions,
+    is_bare,
+    plain_digits,
+)
 from moewright.units import format_quantity
 
 #: what ~ allows
@@ -114,7 +124,7 @@ def _spread(n: Number) -> float:
     """Half of what rounding leaves of a number: nothing of a whole one, of a factor such as 2 bytes, or of digits with
     a point and a unit no more than ``ROUNDED``."""
     exact = n.whole or (n.factor == 1 and n.half >= 0.5) or (n.percent and n.half >= 0.005)
-    few = len(re.sub(r"\D", "", n.text).strip("0")) < 2 and n.factor >= 1e3  # 0.05 B
+    few = plain_digits(n) < 2 and n.factor >= 1e3  # 0.05 B
     return 0.0 if exact else n.half if few else min(n.half, ROUNDED * abs(n.value))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.judges.calculations.code_culprits import SIZES, Made, with_culprits
+from moewright.audit.judges.calculations.code_culprits import MOST_LINES, SIZES, Made, with_culprits
 from moewright.audit.judges.figures import unit_of
 from moewright.audit.reading.wordings import FORMAT
 from moewright.audit.text.document import Statement
@@ -31,8 +31,8 @@ MILLION: Final = 10**6
 #: what ~ and ≈ allow
 LOOSE: Final = 0.02
 _SLIPS: Final = (1000.0, 1024.0, 1000.0**2, 1024.0**2, 1000.0**3, 1024.0**3, 2.0, 10.0)
-#: bytes of an element, which a count of parameters becomes bytes by
-_ELEMENTS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
+#: bytes of an element, which a count of parameters becomes bytes by, and how near a ratio must be to one
+_ELEMENTS: Final = (1.0, *SIZES)
 ELEMENT_ROOM: Final = 0.02
 _POWERS: Final = (1.0, *(base**k for base in (1000.0, 1024.0) for k in (-4, -3, -2, -1, 1, 2, 3, 4)))
 _NAME: Final = r"[A-Za-z_]\w*"
@@ -100,7 +100,8 @@ def judge_assignments(statements: Iterable[Statement], lines: Sequence[str]) -> 
     code = [s for s in statements if s.kind == "code" and 0 < s.line <= len(lines)]
     code = [s for s in code if len(lines[s.line - 1]) <= MOST_CODE]
     claims, made = evaluated(code, lines, {})
-    claims = with_culprits(claims, made, lambda changed: evaluated(code, lines, changed))
+    if len(code) <= MOST_LINES:
+        claims = with_culprits(claims, made, lambda changed: evaluated(code, lines, changed))
     return Assigned(tuple(claims), frozenset(c.line for c in claims))
 
 
@@ -181,7 +182,7 @@ def _line(raw: str, s: Statement, names: _Names) -> Iterator[Claim]:
             doubt = _in_bytes(said, known, raw, s, target) if not found and said else None
             literals = re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])", sides[0])
             sized = any(float(x) in SIZES for x in (*literals, *(names.values[x].value for x in uses)))
-            names.made.append(Made(s.line, target, uses, float(known.value), tuple(found), sized, doubt))
+            names.made.append(Made(s.line, target, uses, tuple(found), sized, doubt))
         if s.line in names.changed:
             known = replace(known, value=float(known.value) * names.changed[s.line])
         names.values[target] = known
@@ -197,7 +198,7 @@ def _in_bytes(said: str, known: Known, raw: str, s: Statement, target: str) -> C
     if first is None or first.dim != BYTES or first.factor == 1 or known.bytes or not known.value:
         return None
     ratio = first.value / float(known.value)
-    several = any(abs(ratio / e - 1) < ELEMENT_ROOM for e in _ELEMENTS if e != 1)
+    several = any(abs(ratio / e - 1) < ELEMENT_ROOM for e in SIZES)
     return _claim(first, known, raw, s, Verdict.WRONG) if several and not FORMAT.search(said) else None
 
 
@@ -401,7 +402,7 @@ def _restates(
     if _COUNTED.search(rest) and not 0.05 < ratio < 20:
         return False
     as_bytes = n.dim == BYTES and not (known.bytes or _OF_BYTES.search(target) or (first and first.dim == BYTES))
-    if as_bytes and any(abs(ratio / e - 1) < 0.02 or abs(n.binary / value / e - 1) < 0.02 for e in _ELEMENTS):
+    if as_bytes and any(abs(x / e - 1) < ELEMENT_ROOM for e in _ELEMENTS for x in (ratio, n.binary / value)):
         return False  # a count of weights, and what they take
     if known.scaled and n.dim != COUNT and not 1e-3 < ratio < 1e3:
         return False

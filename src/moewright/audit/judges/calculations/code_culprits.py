@@ -9,6 +9,8 @@ from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
 
+#: lines of code, each of which is evaluated twice for every name that is tried
+MOST_LINES: Final = 600
 #: names that are tried
 MOST: Final = 40
 #: by what a value is changed to see which lines follow from it
@@ -23,13 +25,12 @@ SIZES: Final = (0.5, 2.0, 4.0, 8.0)
 @dataclass(frozen=True, slots=True)
 class Made:
     """A name that line number ``line`` works out from other names, which it ``uses``, with the verdicts on what the
-    line says of it; ``value``: by the code; ``sized``: the bytes of an element stand in the line; ``doubt``: a figure
-    that is so many bytes an element times the value."""
+    line says of it; ``sized``: the bytes of an element stand in the line; ``doubt``: a figure that is so many bytes an
+    element times the value."""
 
     line: int
     target: str
     uses: frozenset[str]
-    value: float
     claims: tuple[Claim, ...]
     sized: bool
     doubt: Claim | None
@@ -98,10 +99,8 @@ def _is_slip(factor: float) -> bool:
 
 def _undoubted(made: Sequence[Made]) -> list[Claim]:
     """The verdicts on bytes that are so many an element times a value, which a line below takes for bytes as it is."""
-    found = []
-    for m in made:
-        users = (x for x in made if m.doubt is not None and x.line > m.line and m.target in x.uses)
-        held = (c for x in users if not x.sized for c in x.claims if c.verdict is Verdict.HOLDS)
-        if m.doubt is not None and any(c.unit == "bytes" for c in held):
-            found.append(m.doubt)
-    return found
+    last: dict[str, int] = {}
+    for x in made:
+        if not x.sized and any(c.verdict is Verdict.HOLDS and c.unit == "bytes" for c in x.claims):
+            last |= dict.fromkeys(x.uses, x.line)
+    return [m.doubt for m in made if m.doubt is not None and last.get(m.target, 0) > m.line]

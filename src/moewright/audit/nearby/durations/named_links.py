@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, exactly, is_amount, meet, over, ranges, slip, times
+from moewright.audit.nearby.ledger import Entry, Ledger, is_amount, is_part, ranges, slip, times
 from moewright.audit.reading.standing import standing_of
 from moewright.audit.text.clauses import ends_range
 from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, SECONDS
@@ -35,20 +35,19 @@ def judge_named_links(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on a time over a link of which the document gives one rate: the amount before it over the rate, a part
     of it, or so many times it, or by ten, a hundred or a thousand not."""
     rates = _rates(ledger)
-    for index, entries in enumerate(ledger.entries):
+    for index, entries in enumerate(ledger.entries if rates else ()):
         s = ledger.statements[index]
+        lone = [e for e in entries if e.number.dim == SECONDS and e.figure.role == "lone" and not e.figure.formula]
+        if s.kind not in ("prose", "item") or len(lone) != 1 or any(e.number.dim == BYTE_RATE for e in entries):
+            continue
         named = [name for name, pattern in _LINKS.items() if pattern.search(s.value)]
-        if s.kind not in ("prose", "item") or len(named) != 1 or named[0] not in rates or not _OVER.search(s.value):
+        if len(named) != 1 or named[0] not in rates or not _OVER.search(s.value):
             continue
-        if any(e.number.dim == BYTE_RATE for e in entries) or standing_of(s):
+        if ends_range(s.value, lone[0].number) or standing_of(s):
             continue
-        rate = rates[named[0]]
-        times_ = [e for e in entries if e.number.dim == SECONDS and e.figure.role == "lone" and not e.figure.formula]
-        if len(times_) != 1 or ends_range(s.value, times_[0].number):
-            continue
-        claim = _judged(times_[0], rate, named[0], ledger)
+        claim = _judged(lone[0], rates[named[0]], named[0], ledger)
         if claim is not None:
-            yield times_[0], claim
+            yield lone[0], claim
 
 
 def _rates(ledger: Ledger) -> dict[str, Entry]:
@@ -73,10 +72,8 @@ def _judged(t: Entry, rate: Entry, name: str, ledger: Ledger) -> Claim | None:
     counts = [x.number.value for x in ledger.around(t.index, 2) if x.number.dim == COUNT and x.number.value > 0]
     parts = [1.0, 2.0, 0.5, *counts, *(1 - c for c in counts if c < 1)]
     moved = times(ranges(t.number), ranges(rate.number))
-    for x in near:
-        mine = ranges(x.number)
-        if any(meet(moved, times(mine, exactly(p))) or meet(moved, over(mine, exactly(p))) for p in parts):
-            return None
+    if any(is_part(moved, ranges(x.number), parts) for x in near):
+        return None
     x = near[0]
     right = x.number.value / rate.number.value
     found = slip(t.number.value / right, t.number.slack + x.number.slack + 5e-3)

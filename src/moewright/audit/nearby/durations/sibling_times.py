@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, exactly, is_amount, meet, over, ranges, times, words
+from moewright.audit.nearby.ledger import Entry, Ledger, is_amount, is_part, meet, over, ranges, words
 from moewright.audit.reading.standing import standing_of
 from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, SECONDS
 from moewright.units import format_quantity
@@ -88,4 +88,4 @@ def _in_parts(x: Step, rate: Entry, ledger: Ledger) -> bool:
     near = ledger.around(x.time.index, 2)
     factors = {e.number.value for e in near if (e.number.dim == COUNT and e.number.whole) or e.number.percent}
     factors |= {1 - f for f in factors if f < 1} | {2.0}
-    return any(meet(said, times(mine, exactly(f))) or meet(said, over(mine, exactly(f))) for f in factors if f > 0)
+    return is_part(said, mine, factors)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, exactly, meet, ranges, span_between, times
+from moewright.audit.nearby.ledger import Entry, Ledger, among, exactly, meet, ranges, span_between, times
 from moewright.audit.text.numbers import COUNT, PER_SECOND, SECONDS
 
 #: what joins a rate to what it follows from
@@ -33,6 +33,10 @@ ASTRAY: Final = 12.0
 def judge_step_rates(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on tokens a second that a sentence draws from the sequences of a step and its time: their quotient, or
     that of other sequences that the document names."""
+    told = (e for entries in ledger.entries for e in entries if e.number.whole and e.number.dim == COUNT)
+    many_told = dict.fromkeys(e.number.value for e in told if e.number.value >= FEWEST and _of_sequences(e))
+    places, sequences = {c: i for i, c in enumerate(many_told)}, sorted(many_told)
+    counts = sorted(map(float, ledger.counts))
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
         seconds = [e for e in entries if e.number.dim == SECONDS and e.figure.role != "operand"]
@@ -45,20 +49,18 @@ def judge_step_rates(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         between = span_between(s, t.number, r.number)
         counted = next((e for e in entries if e.number.at < t.number.at and _made_in(e, t)), None)
         if counted is not None and _SO.fullmatch(between) and not _EACH.match(r.behind):
-            claim = _in_time(counted, t, r)
-            if claim is not None:
-                yield r, claim
+            yield r, _in_time(counted, t, r)
             continue
         if not _THUS.search(between):
             continue
-        if (claim := _by_thousand(t, r, ledger)) is not None:
+        if (claim := _by_thousand(t, r, sequences, counts, places)) is not None:
             yield r, claim
             continue
         if not _STEP.search(s.text):
             continue
         many = [e for e in entries if e.number.whole and e.number.dim == COUNT and _of_sequences(e)]
         got = times(ranges(r.number), ranges(t.number))
-        if len(many) != 1 or any(meet(got, exactly(float(c))) for c in ledger.counts):
+        if len(many) != 1 or among(got, counts):
             continue
         here = {e.number.value for e in entries if e.number.whole and e.number.dim == COUNT}
         if any(meet(got, exactly(many[0].number.value * c)) for c in here):
@@ -89,7 +91,7 @@ def _made_in(e: Entry, t: Entry) -> bool:
     return whole and bool(_IN.fullmatch(span_between(e.statement, e.number, t.number)))
 
 
-def _in_time(many: Entry, t: Entry, r: Entry) -> Claim | None:
+def _in_time(many: Entry, t: Entry, r: Entry) -> Claim:
     """The verdict on the rate that so many in a time are said to make."""
     right = many.number.value / t.number.value
     if meet(times(ranges(r.number), ranges(t.number)), exactly(many.number.value)):
@@ -98,19 +100,21 @@ def _in_time(many: Entry, t: Entry, r: Entry) -> Claim | None:
     return r.claim("throughput", Verdict.WRONG, why, right)
 
 
-def _by_thousand(t: Entry, r: Entry, ledger: Ledger) -> Claim | None:
-    """The verdict on a rate that is ten, or a thousand, times more, or less, than any number of sequences of the
-    document makes in a time."""
+def _by_thousand(
+    t: Entry, r: Entry, sequences: Sequence[float], counts: Sequence[float], places: Mapping[float, int]
+) -> Claim | None:
+    """The verdict on a rate that is ten, or a thousand, times more, or less, than any number of ``sequences`` of the
+    document makes in a time, where none of its ``counts`` does; ``places``: the
+    order that the document has them in."""
     got = times(ranges(r.number), ranges(t.number))
-    if any(meet(got, exactly(float(c))) for c in ledger.counts) or r.number.slack > ROUNDING:
+    if r.number.slack > ROUNDING or among(got, counts):
         return None
-    told = (e for entries in ledger.entries for e in entries if e.number.whole and e.number.dim == COUNT)
-    for c in dict.fromkeys(e.number.value for e in told if _of_sequences(e) and e.number.value >= FEWEST):
-        for k in (1e3, 1e-3, 1e2, 1e-2, 10.0, 0.1):
-            if meet(got, exactly(c * k)):
-                why = f"{c:,.0f} in {t.number.text.strip()} are {c / t.number.value:.4g} a second"
-                return r.claim("throughput", Verdict.WRONG, why, c / t.number.value)
-    return None
+    scales = (times(got, exactly(k)) for k in (1e3, 1e-3, 1e2, 1e-2, 10.0, 0.1))
+    c = min((c for scaled in scales for c in among(scaled, sequences)), key=places.__getitem__, default=None)
+    if c is None:
+        return None
+    why = f"{c:,.0f} in {t.number.text.strip()} are {c / t.number.value:.4g} a second"
+    return r.claim("throughput", Verdict.WRONG, why, c / t.number.value)
 
 
 #: a rate is told from others where rounding leaves no more of it

@@ -11,10 +11,9 @@ from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.ledger import (
     Entry,
     Ledger,
-    exactly,
     is_amount,
+    is_part,
     meet,
-    over,
     plus,
     ranges,
     slip,
@@ -116,9 +115,8 @@ def _of_three(e: Entry, rate: Entry, amount: Entry, ledger: Ledger) -> Claim | N
     around = ledger.around(e.index, 1)
     parts = [x.number.value for x in around if (x.number.whole and x.number.dim == COUNT) or x.number.percent]
     halves = (0.5,) if _HALF.search(" ".join((e.statement.text, *e.statement.path[-1:]))) else ()
-    for part in (*parts, *(1 - p for p in parts if p < 1), *halves):
-        if part > 0 and meet(moved, (*times(mine, exactly(part)), *over(mine, exactly(part)))):
-            return None
+    if is_part(moved, mine, (*parts, *(1 - p for p in parts if p < 1), *halves)):
+        return None
     if not 0.2 < e.number.value / right < 5 and not slip(e.number.value / right, 0.02):
         return None
     why = f"{amount.number.text} at {rate.number.text} take {format_quantity(right, 'seconds')}"
@@ -211,9 +209,10 @@ def _judged(e: Entry, rate: Entry, ledger: Ledger) -> Claim | None:
     ][:MOST_NEAR]
     for x in near:
         mine = ranges(x.number)
-        for part in chain(counts, shares, (1 - s for s in shares), (c * p for c in counts for p in shares)):
-            if part > 0 and meet(moved, (*times(mine, exactly(part)), *over(mine, exactly(part)))):
-                return None
+        if is_part(
+            moved, mine, chain(counts, shares, (1 - s for s in shares), (c * p for c in counts for p in shares))
+        ):
+            return None
     for i, a in enumerate(near):
         for b in near[i:]:
             if meet(moved, plus(ranges(a.number), ranges(b.number))):

@@ -11,7 +11,7 @@ from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.ledger import Entry, Ledger, exactly, is_amount, meet, plus, ranges, slip, times
 from moewright.audit.nearby.model_slips import FactsAt
 from moewright.audit.reading.standing import standing_of
-from moewright.audit.reading.wordings import DENSE_FORMATS, FORMAT
+from moewright.audit.reading.wordings import formats_in
 from moewright.audit.text.numbers import BYTES, COUNT, FLOP, NAMES
 from moewright.case.precision import element_bytes
 from moewright.units import format_quantity
@@ -61,7 +61,7 @@ def judge_wholes(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Cla
     than what one of them has, and not the sum of what one layer has."""
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
-        if s.kind == "heading" or standing_of(s):
+        if s.kind == "heading":
             continue
         for e in entries:
             if e.number.dim not in (BYTES, FLOP, COUNT) or e.figure.role == "operand" or e.number.at < 0:
@@ -74,7 +74,7 @@ def judge_wholes(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Cla
                     continue
                 parts = _parts(ledger, e, start, axis)
                 claim = _less(e, parts) or (_of_one(e, parts, facts_at) if axis == "layer" else None)
-                if claim is not None:
+                if claim is not None and not standing_of(s):
                     yield e, claim
                     break
 
@@ -158,7 +158,7 @@ def _of_one(e: Entry, parts: list[Entry], facts_at: FactsAt) -> Claim | None:
             why = f"({text}) × {layers} is {format_quantity(right, unit)}: the {layers} times too small"
             return e.claim("multiple", Verdict.WRONG, why, right)
     counted = [x for x in parts if x.number.dim == COUNT and x.index == e.index]
-    named = {DENSE_FORMATS.get(x.lower(), x.lower()) for x in FORMAT.findall(f"{e.statement.key} {e.statement.value}")}
+    named = formats_in(f"{e.statement.key} {e.statement.value}")
     if e.number.dim == BYTES and len(counted) == 1 == len(named):
         size = element_bytes(next(iter(named)))
         right = counted[0].number.value * size * layers

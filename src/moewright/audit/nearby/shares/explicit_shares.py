@@ -43,9 +43,10 @@ def judge_explicit_shares(ledger: Ledger, capacity: float | None) -> Iterator[tu
             s = p.statement
             if not p.number.percent or p.number.approx or i == 0 or s.kind == "heading" or standing_of(s):
                 continue
-            part, wholes, told = _told(entries, i, sizes, capacity)
-            if part is None or not wholes:
+            found = _told(entries, i, sizes, capacity)
+            if found is None:
                 continue
+            part, wholes, told = found
             got = over(ranges(part.number), wholes)
             rest = tuple((1 - b, 1 - a) for a, b in got)
             right = 2 * part.number.value / sum(wholes[0])
@@ -58,19 +59,21 @@ def judge_explicit_shares(ledger: Ledger, capacity: float | None) -> Iterator[tu
 
 def _told(
     entries: list[Entry], i: int, sizes: list[Entry], capacity: float | None
-) -> tuple[Entry | None, tuple[Range, ...], str]:
-    """(the part, what the whole may be, the whole in words) of percentage number ``i`` of a statement."""
+) -> tuple[Entry, tuple[Range, ...], str] | None:
+    """(the part, what the whole may be, the whole in words) of percentage number ``i`` of a statement; None where it is
+    not told of what that is."""
     p, s, last = entries[i], entries[i].statement, entries[i - 1]
-    part = entries[i - 2] if i > 1 else None
-    amounts = part is not None and is_amount(part.number) and is_amount(last.number) and part.number.at >= 0
-    if part is not None and amounts and part.number.dim == last.number.dim:
+    if not is_amount(last.number):
+        return None
+    part = entries[i - 2] if i > 1 else last
+    if part is not last and is_amount(part.number) and part.number.at >= 0 and part.number.dim == last.number.dim:
         first, second = span_between(s, part.number, last.number), span_between(s, last.number, p.number)
         of = _OF.fullmatch(first) and _THEN.fullmatch(second)
         if of or (_TAKES.fullmatch(first) and _ITS.fullmatch(second)):
             return part, ranges(last.number), last.number.text.strip()
-    of_card = _CARD.match(p.behind) and last.number.dim == BYTES and is_amount(last.number) and last.number.at >= 0
+    of_card = _CARD.match(p.behind) and last.number.dim == BYTES and last.number.at >= 0
     if capacity and of_card and _OR.fullmatch(span_between(s, last.number, p.number)):
         usable = [r for x in sizes for r in ranges(x.number)]
         told = sizes[0].number.text.strip() if sizes else format_quantity(capacity, "bytes")
         return last, (*usable, (capacity, capacity)), told
-    return None, (), ""
+    return None
