@@ -12,10 +12,12 @@ from moewright.audit.audit_record import Audit, Claim, Unread, Variant
 from moewright.audit.judges.admissible import Doubts, doubts_of
 from moewright.audit.judges.better import better_of
 from moewright.audit.judges.calculations.assignments import judge_assignments
+from moewright.audit.judges.calculations.formulas import judge_formulas
 from moewright.audit.judges.document_claims import judge_arithmetic, judge_document
 from moewright.audit.judges.places import Given, Place, Said
 from moewright.audit.judges.support import supported
 from moewright.audit.judges.words import View
+from moewright.audit.nearby.quotations import judge_quotations
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.configurations import MOST_CONFIGURATIONS, Configuration, Places, configurations_of
 from moewright.audit.reading.corrections import read_premises
@@ -119,11 +121,12 @@ def audit_document(
     premises = premises_of(keyed, told) if own is None else list(own)
     premises += inferred(said, premises) if own is None else []
     assigned = judge_assignments(document.statements, document.lines)
+    reckoned = (*assigned.claims, *judge_formulas(document.lines), *judge_quotations(document.lines))
     for s, found in said:
         if s.line in assigned.lines:
             found.equalities.clear()  # they are judged as what they are, code
     if not any(p.field.startswith(("model.", "strategy.", "cluster.")) for p in premises) and not spec:
-        claims = _with_tables(said, (*judge_arithmetic(said), *assigned.claims), document.lines)
+        claims = _with_tables(said, (*judge_arithmetic(said), *reckoned), document.lines)
         note = "" if claims else "nothing to check: no premise of a strategy and no claim was found"
         return Audit(document.file, (), (), (), claims, None, note, lines=document.lines)
     places = configurations_of(document, keyed + told) if spec is None else Places({}, {}, {})
@@ -149,7 +152,7 @@ def audit_document(
             made[id(c)] = _unpriced(c, base, reason) if reason else _place(c, assumed, document.file, base, copied)
         stand.append(made.get(id(c), base))
     judged = judge_document([Said(s, found, place) for (s, found), place in zip(said, stand, strict=True)])
-    claims = _with_tables(said, (*judged, *assigned.claims), document.lines)
+    claims = _with_tables(said, (*judged, *reckoned), document.lines)
     shown = tuple(dict((p.field, p) for p in reversed(premises) if "." in p.field).values())[::-1]
     assumptions = tuple(setting.assumed.values())
     variants = tuple(_variant(c, made[id(c)]) for c in places.all() if id(c) in made)

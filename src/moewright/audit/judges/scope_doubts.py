@@ -89,10 +89,20 @@ def _of_one(part: Part, meaning: Meaning, claim: Claim, given: Mapping[str, obje
     return ""
 
 
+#: small words of French and Spanish, of whose names of quantities few are read
+_ROMANCE: Final = re.compile(
+    r"\b(?:les|des|une?|par|pour|sur|est|du|aux|dans|soit|avec|los|las|del|por|para|cada|con|una|en total)\b",
+    re.IGNORECASE,
+)
+FEWEST_WORDS: Final = 2
+
+
 def of_what(part: Part, meaning: Meaning, claim: Claim, c: Context) -> str:
     """What is not told of the quantity itself: what it is of, and sizes that it stands on."""
     if reason := _of_one(part, meaning, claim, c.facts.setting.given):
         return reason
+    if len(_ROMANCE.findall(" | ".join((claim.text, *part.statement.path)))) >= FEWEST_WORDS:
+        return "the words of its language are read in part"
     of_gpu = "gpu" in meaning.explicit or ("all" not in meaning.explicit and "gpu" in scopes_named(claim.text))
     if of_gpu and c.facts.plan is None and claim.verdict is Verdict.WRONG:
         return f"what a GPU has is not known without a strategy: {c.facts.reason}"

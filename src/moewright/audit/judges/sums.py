@@ -149,7 +149,8 @@ def _failing(
     where what stands before it may be no parts of it. ``siblings``: all that may be parts."""
     n = total.figure.number
     counted = _counts(total) and not _CURRENCY.search(total.statement.column)
-    if counted and (left := _left_out(total, _rows(siblings))) is not None:
+    summed = total.statement.kind == "cell" and _SUM_NAMED.match(total.statement.row)
+    if (counted or summed) and (left := _left_out(total, _rows(siblings))) is not None:
         whole = sum(row[0].figure.number.value for row in _rows(siblings))
         told = f"it leaves out {left.statement.row or left.statement.key}, {left.figure.number.text}: "
         return replace(claim, why=f"{told}its own parts are {format_quantity(whole, _unit(n))}", computed=whole)

@@ -19,7 +19,11 @@ AGAIN: Final = 3
 ALIKE: Final = 4e-3
 #: what is judged by what is written alone, or by words
 _AS_WRITTEN: Final = ("arithmetic", "mixed sum", "misprint", "words", "code", "premise share")
-_BESIDE: Final = (*_AS_WRITTEN, "multiple", "table", "time", "derivation", "throughput")
+_BESIDE: Final = (
+    *_AS_WRITTEN,
+    *("multiple", "table", "time", "derivation", "throughput"),
+    *("sum", "difference", "share", "ratio", "split", "formula", "quotation"),
+)
 _FAILING: Final = (Verdict.WRONG, Verdict.CONTRADICTED, Verdict.IMPOSSIBLE, Verdict.UNSUPPORTED)
 
 
@@ -33,7 +37,8 @@ def supported(claims: Sequence[Claim]) -> tuple[Claim, ...]:
 
 
 def _unless_written(c: Claim) -> Claim:
-    if c.verdict not in _FAILING or (c.quantity.startswith(_BESIDE) and "." not in c.quantity):
+    rough = c.quantity == "sum" and "~" in c.why
+    if c.verdict not in _FAILING or (c.quantity.startswith(_BESIDE) and "." not in c.quantity and not rough):
         return c
     why = f"too little else in the document agrees with what was read of it to be sure: {c.why}"
     return replace(c, verdict=Verdict.NOT_CHECKED, why=why)

@@ -12,6 +12,7 @@ from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.judges.figures import IS_SAID, Context, matches
 from moewright.audit.judges.places import Said
 from moewright.audit.nearby.derivations import judge_derivations, judge_token_bytes
+from moewright.audit.nearby.durations.memory_reads import judge_memory_reads, judge_runs
 from moewright.audit.nearby.durations.named_links import judge_named_links
 from moewright.audit.nearby.durations.sibling_times import judge_sibling_times
 from moewright.audit.nearby.durations.step_rates import judge_step_rates
@@ -19,6 +20,7 @@ from moewright.audit.nearby.durations.transfers import judge_transfers
 from moewright.audit.nearby.exchanges import judge_exchanges, judge_steps
 from moewright.audit.nearby.extents.cluster_rates import judge_cluster_memory, judge_cluster_rates
 from moewright.audit.nearby.extents.extent_pairs import judge_extents
+from moewright.audit.nearby.extents.formula_scopes import judge_formula_scopes
 from moewright.audit.nearby.extents.multiples import judge_multiples
 from moewright.audit.nearby.extents.per_gpu_rates import judge_per_gpu_amounts, judge_per_gpu_rates
 from moewright.audit.nearby.extents.wholes import judge_wholes
@@ -27,9 +29,14 @@ from moewright.audit.nearby.ledger import Entry, Ledger
 from moewright.audit.nearby.misprints import judge_misprints, judge_prefixes
 from moewright.audit.nearby.model_slips import ONE_LAYER, WIDE, judge_model_slips
 from moewright.audit.nearby.sequences import judge_changes, judge_more, judge_sequences
-from moewright.audit.nearby.shares.active_parameters import judge_active_share, judge_active_total, judge_active_whole
+from moewright.audit.nearby.shares.active_parameters import (
+    judge_active_percent,
+    judge_active_share,
+    judge_active_total,
+    judge_active_whole,
+)
 from moewright.audit.nearby.shares.changed_amounts import judge_changed_amounts, judge_gains
-from moewright.audit.nearby.shares.explicit_shares import judge_explicit_shares
+from moewright.audit.nearby.shares.explicit_shares import judge_explicit_shares, judge_shares_above
 from moewright.audit.nearby.shares.fractions import judge_fractions
 from moewright.audit.nearby.shares.named_shares import judge_above_mean, judge_named_shares
 from moewright.audit.nearby.shares.percentages import (
@@ -46,6 +53,7 @@ from moewright.audit.nearby.shares.ratios_told import (
     judge_gpu_hours,
     judge_times_mean,
 )
+from moewright.audit.nearby.shares.told_ratios import judge_told_fractions, judge_told_ratios
 from moewright.audit.nearby.sizes.element_sizes import (
     judge_cell_products,
     judge_element_sizes,
@@ -55,16 +63,21 @@ from moewright.audit.nearby.sizes.element_sizes import (
     judge_token_work,
 )
 from moewright.audit.nearby.sizes.part_bytes import judge_part_bytes, judge_part_parameters
+from moewright.audit.nearby.sizes.sequence_bytes import judge_sequence_bytes
 from moewright.audit.nearby.sizes.state_sizes import judge_state_sizes
+from moewright.audit.nearby.sizes.told_formats import judge_state_formats, judge_told_formats
 from moewright.audit.nearby.splits.expert_tokens import judge_expert_tokens
 from moewright.audit.nearby.splits.group_counts import judge_group_counts, judge_node_counts
+from moewright.audit.nearby.splits.kept_parts import judge_divided_rows, judge_kept_parts
 from moewright.audit.nearby.splits.split_counts import (
     judge_expert_grids,
     judge_groups,
     judge_groups_of,
     judge_split_counts,
 )
-from moewright.audit.nearby.sum_terms import judge_sum_terms
+from moewright.audit.nearby.totals.remainders import judge_additions, judge_remainders
+from moewright.audit.nearby.totals.sum_terms import judge_sum_terms
+from moewright.audit.nearby.totals.word_sums import judge_word_sums
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.meaning import meaning_of, topics_named
 from moewright.audit.reading.standing import LIMIT, standing_of
@@ -96,14 +109,27 @@ _ALONE: Final = (
     judge_model_bytes,
     judge_formats_of_elements,
     judge_named_sizes,
+    judge_told_formats,
+    judge_state_formats,
     judge_cell_products,
     judge_derivation_cells,
     judge_sum_rows,
+    judge_word_sums,
+    judge_memory_reads,
+    judge_runs,
+    judge_sequence_bytes,
+    judge_remainders,
+    judge_additions,
+    judge_told_fractions,
+    judge_told_ratios,
+    judge_kept_parts,
+    judge_divided_rows,
     judge_per_node,
     judge_misprints,
     judge_prefixes,
     judge_named_links,
     judge_active_share,
+    judge_active_percent,
     judge_active_total,
     judge_state_sizes,
     judge_step_rates,
@@ -118,6 +144,7 @@ _ALONE: Final = (
 )
 _WITH_FACTS: Final = (
     judge_multiples,
+    judge_formula_scopes,
     judge_extents,
     judge_wholes,
     judge_sum_terms,
@@ -149,6 +176,7 @@ def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
         (x for judge in _ALONE for x in judge(ledger)),
         judge_shares(ledger, capacity),
         judge_explicit_shares(ledger, capacity),
+        judge_shares_above(ledger, capacity),
         (x for judge in _WITH_FACTS for x in judge(ledger, facts_at)),
         (x for judge in _WITH_GPUS for x in judge(ledger, gpus_at)),
     )
@@ -175,7 +203,8 @@ def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
             continue
         key = (claim.line, claim.claimed, claim.text)
         before = found.get(key)
-        if before is None or not (before.verdict is Verdict.WRONG and _says_little(claim)):
+        guessed = claim.quantity == "derivation" and before is not None and before.quantity == "sum"  # is told plainly
+        if not guessed and (before is None or not (before.verdict is Verdict.WRONG and _says_little(claim))):
             found[key] = replace(claim, configuration=place.view.name)
     found |= own
     return _kept(claims, found)
@@ -193,6 +222,10 @@ def _kept(claims: list[Claim], found: dict[tuple[int, float | None, str], Claim]
     kept = [c for c in kept if not ((c.line, c.claimed, c.text) in one_layer and c.quantity.endswith("per layer"))]
     wide = {(c.line, c.claimed) for c in found.values() if c.quantity == "slip" and c.why.startswith(WIDE)}
     kept = [c for c in kept if not ((c.line, c.claimed) in wide and c.quantity.startswith("memory.kv_cache"))]
+    #: the share of an amount of the document, which is judged where that stands
+    shares = {k for k, c in found.items() if c.quantity == "share" and c.verdict is Verdict.HOLDS}
+    used = [c for c in kept if c.quantity.startswith("memory.utilization") and c.verdict is Verdict.WRONG]
+    kept = [c for c in kept if not (c in used and (c.line, c.claimed, c.text) in shares)]
     wrong = {key for key, c in found.items() if c.verdict is Verdict.WRONG}
     kept = [c for c in kept if not (_bounds(c) and (c.line, c.claimed, c.text) in wrong)]
     #: arithmetic that holds says nothing of its operands

@@ -17,7 +17,8 @@ _WORDS: Final = {
 }
 _MANY: Final = r"(?:\d{1,4}|" + "|".join(sorted(_WORDS, key=len, reverse=True)) + ")"
 _NODE: Final = (
-    r"(?:nodes?|machines?|servers?|boxes|box|hosts?|trays?|Knoten|Server[ns]?|Rechnern?|Maschinen?|machines?)"
+    r"(?:nodes?|machines?|servers?|boxes|box|hosts?|trays?|Knoten|Server[ns]?|Rechnern?|Maschinen?|serveurs?|nœuds?|"
+    r"servidores|nodos)"
 )
 _GPU: Final = (
     r"(?:(?:NVIDIA |AMD |Nvidia )?(?:[ABHL]\d{2,3}\w?|GB?[23]00|MI3\d\dX?|910[BC]?)\b|"

@@ -340,6 +340,12 @@ def _phrases(s: Statement) -> Iterator[Premise]:
             )
             if field.startswith("strategy.") and re.match(r"\s*[×x*·]\s*[A-Za-z-]+", text[m.end(1) :]):
                 worked = False  # TP 4 × PP 8 names its factors
+            if (
+                field.startswith("strategy.")
+                and _LAST_FACTOR.match(text[m.end(1) :])
+                and re.search(r"\d\s*[×x*·]\s*$", text[: m.start()])
+            ):
+                worked = False  # DP8 × TP4 = 32
             clause = re.split(r"[;.](?:\s|$)", text[: m.start(1)])[-1]
             if field.endswith("intermediate_size") and _ELSEWHERE.search(clause) and not _EXPERTS.search(clause):
                 continue
@@ -361,6 +367,8 @@ def _phrases(s: Statement) -> Iterator[Premise]:
                 break
 
 
+#: what stands behind the last factor of a product of parallel sizes
+_LAST_FACTOR: Final = re.compile(r"\s*=\s*\d")
 #: what makes GPUs those of a stage or a group
 _OF_STAGE: Final = re.compile(
     r"\s*(?:of (?:a|each|one|the) |in (?:a|each|one) |einer |der |d'une? )(?:\w+ )?"
@@ -498,10 +506,18 @@ _COMPARED: Final = re.compile(
 )
 
 
+#: a name that says what another model is like
+_LIKE: Final = re.compile(
+    r"\b[A-Z][\w.]*(?:-[\w.]+)*?[- ](?:look-?alike|like|style|class|sized|inspired|clone|ähnlich\w*)\b|"
+    r"(?:\b(?:similar to|modell?ed (?:on|after)|inspired by|unlike|akin to|ähnlich (?:zu|wie))|类似于?) ?[A-Z][\w.-]*",
+    re.IGNORECASE,
+)
+
+
 def _catalogued(s: Statement) -> Iterator[Premise]:
     """Models and devices of the catalogue, by name."""
     compared = s.kind == "prose" and bool(_COMPARED.search(s.text))
-    for model, device in catalogued_names(s.text[:1000]):
+    for model, device in catalogued_names(_LIKE.sub(" ", s.text[:1000])):
         if model and not compared:
             yield Premise("model.name", model, s.line, s.text)
         if device:

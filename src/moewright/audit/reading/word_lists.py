@@ -11,7 +11,7 @@ from typing import Any, Final
 import yaml
 
 #: languages in the order in which their wordings are tried; ``any`` is of none
-LANGUAGES: Final = ("any", "en", "zh", "de")
+LANGUAGES: Final = ("any", "en", "zh", "de", "fr", "es")
 
 
 @lru_cache

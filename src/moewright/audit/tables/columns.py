@@ -87,7 +87,8 @@ def _of_grid(grid: Grid, written: list[Number]) -> Iterator[Claim]:
     relations = [*_products(grid), *_sums(grid), *_ratios(grid, written), *sweep_relations(grid)]
     broken: dict[int, list[Relation]] = {}
     for r in relations:
-        if r.odd is not None and not _is_excepted(grid, r) and (r.titled or not _is_set_apart(grid, r)):
+        excepted = r.odd is not None and (_is_excepted(grid, r) or _has_more(grid, r))
+        if r.odd is not None and not excepted and (r.titled or not _is_set_apart(grid, r)):
             broken.setdefault(r.odd, []).append(r)
     for row, failing in broken.items():
         right = {t for r in relations if row in r.holds for t in (r.result, *r.others)}
@@ -108,6 +109,22 @@ def _is_excepted(grid: Grid, r: Relation) -> bool:
     name = _named(grid, r.odd, r).strip()
     spoken_of = re.compile(rf"\b{re.escape(name)}\b\s*[:=]|\({re.escape(name)}\b")
     return 0 < len(name) <= MOST_LABEL and any(map(spoken_of.search, (r.result, *r.others)))
+
+
+def _has_more(grid: Grid, r: Relation) -> bool:
+    """Whether the odd row has a further amount that the result has in it, or is without: 0.82 GB, of which 0.2 do not
+    grow."""
+    assert r.odd is not None
+    row = grid.cells[r.odd]
+    result = row[r.result].number
+    low, high = r.bounds(row)
+    others = (c.number for t, c in row.items() if t != r.result and t not in r.others)
+    return any(
+        verdict_of(result, low + x * n.value, high + x * n.value) != "odd"
+        for n in others
+        if n.dim == result.dim and n.dim != COUNT and n.value < result.value
+        for x in (1.0, -1.0)
+    )
 
 
 def _is_set_apart(grid: Grid, r: Relation) -> bool:

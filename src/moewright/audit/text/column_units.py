@@ -12,7 +12,8 @@ PLAIN: Final = re.compile(
 #: the unit of a column
 _TITLE_UNIT: Final = re.compile(
     r"[(\[]((?:[KMGTP]i?B|[KMGT]o|[mμuµn]?s|[KMGTPE]?FLOPS?|%|tok(?:ens?)?)(?:/s)?|Mrd|Mio)\.?[)\]]|"
-    r"(?<!\d)[, ]([KMGT]i?B|[mμun]s|Mrd|Mio)\.?$"
+    r"(?<!\d)[, ]([KMGT]i?B|[mμun]s|Mrd|Mio)\.?$|"
+    r"^([KMGT]i?B|[mμun]s|[KMGTP]?FLOPS?) (?:per|a|each|je|pro|/) ?\w"
 )
 #: the unit of a column of parameters
 _PARAMETERS_TITLE: Final = re.compile(
@@ -34,6 +35,10 @@ _COUNTED: Final = re.compile(r"\bparam(?:eter|[èe]tre)?s?\b|Parameter|参数", 
 _COUNT_UNIT: Final = re.compile(r"[(\[]\s?(?:in )?([MB]|Mrd|Mio)\.?\s?[)\]]\s*$|^(Mrd|Mio|millions|billions)\b", re.I)
 
 
+#: a column of millions or billions, of whatever
+_MANY: Final = re.compile(r"(?:in )?(millions|billions|Millionen|Milliarden|Mrd|Mio)\.?", re.I)
+
+
 def in_unit(cell: str, title: str, name: str, above: str) -> str:
     """A bare number in the unit that its column, or else its row, gives in brackets; ``above``: the heading."""
     if not _BARE.fullmatch(cell):
@@ -45,7 +50,9 @@ def in_unit(cell: str, title: str, name: str, above: str) -> str:
         return f"{cell} bytes"
     if counted := _PARAMETERS_TITLE.search(title):
         return f"{cell} {next(filter(None, counted.groups()))} parameters"
+    if many := _MANY.fullmatch(title.strip()):
+        return f"{cell} {many[1]}"
     if _COUNTED.search(above) and (counted := _COUNT_UNIT.search(title)):
         return f"{cell} {counted[1] or counted[2]} parameters"
     unit = _TITLE_UNIT.search(title) or _TITLE_UNIT.search(name)
-    return f"{cell} {unit[1] or unit[2]}" if unit else cell
+    return f"{cell} {unit[1] or unit[2] or unit[3]}" if unit else cell

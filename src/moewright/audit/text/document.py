@@ -24,7 +24,9 @@ MOST_BYTES: Final = 1 << 20
 MOST_STATEMENTS: Final = 6_000
 #: a line is read up to here
 MOST_LINE: Final = 4000
-_KEY: Final = re.compile(r"^\s*(?:[-*•✅✓☑]\s*)?([^:=]{1,60}?)\s*:\s+(.*)$|^\s*([^:=]{1,60}?)\s*:(?=\D)(.*)$")
+_KEY: Final = re.compile(
+    r"^\s*(?:[-*•✅✓☑]\s*)?([^:=]{1,60}?)\s*:\s+(.*)$|^\s*([^:=]{1,60}?)\s*:(?:(?=\D)|(?<=[^\W\d_]:)|(?<=\):))(.*)$"
+)
 _FORMULA: Final = re.compile(
     r"formula|calculation|derivation|computation$|^(?:calc|arithmetic|how)\b|Rechnung|Berechnung|Herleitung|Rechenweg|"
     r"\bcalcul|formule|公式|计算过程|推导|算式|计算式|^计算$",
@@ -67,6 +69,10 @@ _LATEX: Final = (
     (re.compile(r"\\%"), "%"),
     (re.compile(r"\^\{([^{}]*)\}"), r"^\1"),
 )
+
+
+#: abbreviations of two words, whose points end no sentence
+_SPACED_OUT: Final = re.compile(r"\b(?:d\. h|z\. B|u\. a|v\. a|s\. o|i\. e|e\. g|p\. ej)\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +128,7 @@ def parse(text: str, file: str) -> Document:
     """The statements of a Markdown ``text``."""
     from markdown_it import MarkdownIt
 
-    plain = _without_rules(_with_points(_joined(_without_latex(_UNDERSCORES.sub("", text)))))
+    plain = _without_rules(with_points(_joined(_without_latex(_UNDERSCORES.sub("", text)))))
     tokens = MarkdownIt("commonmark").enable("table").parse(plain)
     found = tuple(islice(_statements(tokens), MOST_STATEMENTS + 1))
     unread = found[MOST_STATEMENTS] if len(found) > MOST_STATEMENTS else None
@@ -194,7 +200,7 @@ def _joined(text: str) -> str:
     return _GROUPED.sub(lambda m: m[0].replace(" ", ""), text)
 
 
-def _with_points(text: str) -> str:
+def with_points(text: str) -> str:
     """``text`` with decimal points, where it writes decimal commas: a figure such as 352,3 MB, and none as 352.3 MB."""
     if not _COMMA.search(text) or _POINT.search(text):
         return text
@@ -213,6 +219,7 @@ def normal(text: str) -> str:
     text = re.sub(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))", ",", text)
     text = _SPACED.sub(lambda m: m[0].replace(" ", ","), text)
     text = re.sub(r"\b(Mrd|Mio|Bio|Tsd|ca)\.(?=\s|$|[,;:)])", r"\1", text)
+    text = _SPACED_OUT.sub(lambda m: m[0].replace(" ", ""), text)
     text = unicodedata.normalize("NFKC", text).replace("−", "-").replace("–", "-").replace("—", ", ")
     if "\\" in text:
         for pattern, plain in _LATEX:
@@ -234,6 +241,20 @@ def keyed(text: str) -> tuple[str, str]:
     return key.strip(" *-"), value.strip()
 
 
+def _lone_rows(tokens: list[Token]) -> set[int]:
+    """The tokens, by number, that end the only row of a table below its titles."""
+    found: set[int] = set()
+    ends: list[int] = []
+    for i, token in enumerate(tokens):
+        if token.type == "tbody_open":
+            ends = []
+        elif token.type == "tr_close":
+            ends.append(i)
+        elif token.type == "tbody_close" and len(ends) == 1:
+            found.add(ends[0])
+    return found
+
+
 def _statements(tokens: list[Token]) -> Iterator[Statement]:
     headings: list[tuple[int, str]] = []
     items: list[str] = []
@@ -241,7 +262,8 @@ def _statements(tokens: list[Token]) -> Iterator[Statement]:
     row: list[tuple[str, int]] = []
     group = level = 0
     in_cell = in_head = False
-    for token in tokens:
+    records = _lone_rows(tokens)
+    for i, token in enumerate(tokens):
         kind, first = token.type, (token.map or [0])[0] + 1
         if kind == "heading_open":
             level = int(token.tag[1])
@@ -261,7 +283,8 @@ def _statements(tokens: list[Token]) -> Iterator[Statement]:
         elif kind == "tr_close" and in_head:
             header = [cell for cell, _ in row]
         elif kind == "tr_close":
-            yield from _row(header, row, tuple(h[1] for h in headings), group)
+            named = _record(header, row) if i in records else (header, row)
+            yield from _row(*named, tuple(h[1] for h in headings), group)
         elif kind in ("th_open", "td_open", "th_close", "td_close"):
             in_cell = kind.endswith("_open")
         elif kind in ("fence", "code_block"):
@@ -376,12 +399,36 @@ _OF_ONE: Final = re.compile(
 _NUMBERED: Final = re.compile(r"[A-Z]?\d{1,3}[a-z]?[.)]?|[A-Z]|#\d{1,3}")
 
 
+def _record(header: list[str], row: list[tuple[str, int]]) -> tuple[list[str], list[tuple[str, int]]]:
+    """The titles and cells of the only row of a table; of nothing but numbers, none of which names the others."""
+    named = len(row) <= FEWEST_LINES or header[:1] == [""] or not all(_NUMBER.fullmatch(x) for x, _ in row)
+    return (header, row) if named else (["", *header], [("", row[0][1]), *row])
+
+
+_UNIT: Final = re.compile(r"units?|Einheit|unités?|unidad(?:es)?|单位", re.IGNORECASE)
+#: a number and nothing else
+_NUMBER: Final = re.compile(r"[~≈]?\s*-?\d[\d,.]*(?:\s?[kKM])?")
+
+
+def _with_units(header: list[str], row: list[tuple[str, int]]) -> tuple[list[str], list[tuple[str, int]]]:
+    """A table's titles and the cells of a row, the unit that has a column of its own behind the bare numbers."""
+    at = [i for i, title in enumerate(header[: len(row)]) if i and _UNIT.fullmatch(title.strip())]
+    if len(at) != 1:
+        return header, row
+    unit = row[at[0]][0]
+    bare = sum(bool(_NUMBER.fullmatch(text)) for text, _ in row[1:])
+    joined = [(f"{x} {unit}" if i and bare == 1 and _NUMBER.fullmatch(x) else x, n) for i, (x, n) in enumerate(row)]
+    keep = [i for i in range(len(row)) if i != at[0] or (unit and bare != 1)]
+    return [header[i] for i in keep if i < len(header)], [joined[i] for i in keep]
+
+
 def _row(header: list[str], row: list[tuple[str, int]], path: tuple[str, ...], group: int) -> Iterator[Statement]:
     """Cells of a table row; the first names what the others are of."""
     if len(row) > 2 and _NUMBERED.fullmatch(row[0][0]) and not row[1][0][:1].isdigit():  # a number of the row
         row, header = row[1:], header[1:]
     if len(row) > 2 and header and _SYMBOLS.fullmatch(header[0].strip()):  # a table of symbols tells what each is
         row, header = row[1:], header[1:]
+    header, row = _with_units(header, row)
     half = len(header) // 2
     if half > 1 and header[:half] == header[half:] and len(row) == 2 * half:  # two tables side by side
         yield from _row(header[:half], row[:half], path, group)
@@ -404,7 +451,7 @@ def _row(header: list[str], row: list[tuple[str, int]], path: tuple[str, ...], g
         corner = header[0] if header else ""
         scope = _OF_ONE.search(corner)
         said = f"{name} ({scope[0].lower()})" if scope and not _OF_ONE.search(name) else name
-        key = said if plain else f"{said} | {title}"
+        key = said if plain else f"{said} | {title}" if said else title
         if cell:
             yield Statement(
                 line, f"{key}: {cell}", key, cell, path, "cell", group, row=name, column=title, corner=corner

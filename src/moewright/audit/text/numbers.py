@@ -191,6 +191,10 @@ _SIGNS: Final = {
 }
 
 
+#: the rest of a division, which a comparison follows
+_MODULO: Final = re.compile(r"%\s*\w+\s*\)?\s*$")
+
+
 def tokens_of(text: str) -> list[Token]:
     """The tokens of one statement, in order; words behind a number are its noun."""
     return list(_tokens(text))
@@ -222,7 +226,8 @@ def _tokens(text: str) -> tuple[Token, ...]:
             found.append(Token("arrow", "→", at))
             at += 2
         elif text.startswith(("~=", "=="), at):
-            found.append(Token("eq", "=", at))
+            modulo = text[at] == "=" and _MODULO.search(text[:at])  # ret.lda % 16 == 0
+            found.append(Token("stop" if modulo else "eq", "=", at))
             at += 2
         elif text[at] in "xX" and _between(found, text, at):
             found.append(Token("op", "×", at))

@@ -83,7 +83,8 @@ def _clauses(entries: list[Entry]) -> Iterator[list[Entry]]:
     for e in entries:
         if clause:
             between = span_between(e.statement, clause[-1].number, e.number)
-            if re.search(r";|[.,](?=\s)|[，。；、:]|\band\b|\bund\b|→", between):
+            led = "→" in between and e.number.dim == SECONDS  # 75.1 GB → 9.4 ms at 8 TB/s
+            if re.search(r";|[.,](?=\s)|[，。；、:]|\band\b|\bund\b" + ("" if led else "|→"), between):
                 yield clause
                 clause = []
         clause.append(e)
@@ -112,7 +113,7 @@ def _of_three(e: Entry, rate: Entry, amount: Entry, ledger: Ledger) -> Claim | N
     if meet(moved, mine):
         why = f"{amount.number.text} at {rate.number.text}"
         return e.claim("time", Verdict.HOLDS, why, right)
-    around = ledger.around(e.index, 1)
+    around = ledger.entries[e.index] if _is_plain(e, rate, amount) else ledger.around(e.index, 1)
     parts = [x.number.value for x in around if (x.number.whole and x.number.dim == COUNT) or x.number.percent]
     halves = (0.5,) if _HALF.search(" ".join((e.statement.text, *e.statement.path[-1:]))) else ()
     if is_part(moved, mine, (*parts, *(1 - p for p in parts if p < 1), *halves)):
@@ -123,6 +124,28 @@ def _of_three(e: Entry, rate: Entry, amount: Entry, ledger: Ledger) -> Claim | N
     return e.claim("time", Verdict.WRONG, why, right)
 
 
+#: nothing but a word between an amount and its rate, and between that and the time
+_PLAIN_AT: Final = re.compile(
+    r"\s*(?:at|over|/|÷|bei|über|with|mit|à|a|@|durch)\s*(?:the |einer |une |un )?", re.IGNORECASE
+)
+_PLAIN_IS: Final = re.compile(
+    r"\s*(?:,\s*)?(?:is|are|=|≈|takes?|needs?|→|makes?|dauer[nt]+|braucht|sind|ist|prennent|prend|需|耗时)?\s*[~≈]?\s*",
+    re.IGNORECASE,
+)
+
+
+def _is_plain(e: Entry, rate: Entry, amount: Entry) -> bool:
+    """Whether a statement says no more than that the amount takes the time at the rate."""
+    s, first = e.statement, amount.number.at
+    if first < rate.number.at < e.number.at:
+        at, takes = span_between(s, amount.number, rate.number), span_between(s, rate.number, e.number)
+    elif first < e.number.at < rate.number.at:
+        takes, at = span_between(s, amount.number, e.number), span_between(s, e.number, rate.number)
+    else:
+        return False
+    return bool(_PLAIN_AT.fullmatch(at) and _PLAIN_IS.fullmatch(takes))
+
+
 def _rate(entries: list[Entry], i: int) -> Entry | None:
     """The only rate of the statement, where it is the one that the time is worked out with."""
     e = entries[i]
@@ -130,6 +153,7 @@ def _rate(entries: list[Entry], i: int) -> Entry | None:
     times_ = [x for x in entries if x.number.dim == SECONDS]
     if len(rates) != 1 or len(times_) != 1:
         near = [x for x in entries[max(0, i - 1) : i + 2] if _work(x) is not None]
+        near = near[:1] if len(near) > 1 and near[0].number.at < e.number.at and _is_cut(near[1], e) else near
         if len(near) != 1:
             return None
         rates = near
@@ -138,7 +162,7 @@ def _rate(entries: list[Entry], i: int) -> Entry | None:
     s = e.statement
     before = s.value[: rate.number.at]
     behind = span_between(s, first.number, second.number)
-    between = _plain(behind)
+    between = _NAMES.sub(" ", _plain(behind))
     shown = rate is first and _SHOWN.fullmatch(between)
     taken = rate is first and _TAKES.fullmatch(behind)
     reached = rate is first and _REACHED.search(re.split(r"[;.](?!\d)", before)[-1])
@@ -147,6 +171,11 @@ def _rate(entries: list[Entry], i: int) -> Entry | None:
     if re.search(r"[;|]|\d", between) or len(between) > 60:
         return None
     return rate if shown or taken or {w.lower() for w in words(between)} <= _LINK else None
+
+
+def _is_cut(rate: Entry, e: Entry) -> bool:
+    """Whether a rate behind a time is of another clause."""
+    return bool(re.search(r"[;.,](?=\s)|，|；|。", span_between(e.statement, e.number, rate.number)))
 
 
 def _plain(text: str) -> str:
@@ -158,11 +187,15 @@ def _plain(text: str) -> str:
 _SHOWN: Final = re.compile(r"[^\d;.|:=→]{0,40}[:=→]\s*[~≈]?\s*")
 #: nothing but a verb between a rate and the time that something takes at it
 _TAKES: Final = re.compile(
-    r"[\s,，]*(?:至少|at least|mindestens|au moins)?\s*"
-    r"(?:需要?|用时|耗时|约|takes?|took|needs?|dauert|braucht|prend|tarda|that is|"
-    r"are|is|das sind|soit|also|hence)\s*[~≈]?\s*",
+    r"(?:[\s,，]|至少|需要?|用时|耗时|约|"
+    r"(?:at least|mindestens|au moins|takes?|took|needs?|dauert|braucht|prend|prennent|tarda|that is|it|are|is|"
+    r"das sind|"
+    r"soit|il faut|also|hence|so|thus|folglich|rund|etwa|about|"
+    r"(?:der|die|das|the|la|le) [^\W\d]{3,12} (?:dauert|takes|needs|prend|braucht))(?=[\s,，]|$))*[~≈]?\s*",
     re.I,
 )
+#: devices by their names, whose digits are no figures
+_NAMES: Final = re.compile(r"\b(?:of (?:the|an?|each) )?[A-Z]{1,3}\d{2,4}s?\b")
 
 
 def _by_another(e: Entry, rate: Entry, entries: list[Entry], ledger: Ledger) -> bool:
@@ -184,6 +217,17 @@ _HALF: Final = re.compile(
 )
 
 
+_SUM: Final = re.compile(
+    r"\b(?:total|in all|altogether|together|all in all|alles in allem|insgesamt|zusammen|au total)\b|共|合计|总",
+    re.IGNORECASE,
+)
+
+
+def _is_sum(x: Entry) -> bool:
+    """Whether an amount is said to be that of all that stands before it."""
+    return bool(_SUM.search(re.split(r"\d", x.statement.value[: max(0, x.number.at)])[-1]))
+
+
 def _judged(e: Entry, rate: Entry, ledger: Ledger) -> Claim | None:
     dim = _work(rate)
     assert dim is not None
@@ -197,7 +241,8 @@ def _judged(e: Entry, rate: Entry, ledger: Ledger) -> Claim | None:
             return e.claim("time", Verdict.HOLDS, why, None)
     around = ledger.around(e.index, 2)
     counts = [x.number.value for x in around if x.number.whole and x.number.dim == COUNT and x.number.value <= 4096]
-    shares = [x.number.value for x in ledger.around(e.index, 3) if x.number.percent]
+    used = {n.value for n in rate.figure.formula}  # 16 × 312 × 0.45 TFLOPS
+    shares = [x.number.value for x in ledger.around(e.index, 3) if x.number.percent and x.number.value not in used]
     shares += [0.5] if _HALF.search(e.statement.text) else []
     near = [
         x
@@ -223,9 +268,10 @@ def _judged(e: Entry, rate: Entry, ledger: Ledger) -> Claim | None:
     x = near[0]
     room = e.number.slack + rate.number.slack + x.number.slack + 0.01
     ratio = value / x.number.value
-    last = x.index == e.index or (x.index == e.index - 1 and x.statement.path == e.statement.path)
+    bare = not any(ledger.entries[i] for i in range(x.index + 1, e.index)) and e.index - x.index <= 2
+    last = x.index == e.index or (bare and x.statement.path == e.statement.path)
     beside_it = [y for y in near if y.index == x.index]
-    only = len(beside_it) == 1
+    only = len(beside_it) == 1 or (x is beside_it[0] and _is_sum(x))
     found = slip(ratio, room)
     behind = span_between(e.statement, rate.number, e.number) if rate.number.at < e.number.at else "-"
     joined = not behind.strip(" :=→") or bool(_TAKES.fullmatch(behind) or _SHOWN.fullmatch(_plain(behind)))

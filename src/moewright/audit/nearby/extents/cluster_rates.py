@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, Range, exactly, meet, over, ranges
+from moewright.audit.nearby.ledger import TELLING, Entry, Ledger, Range, digits, exactly, meet, over, ranges, rounded
 from moewright.audit.nearby.model_slips import FactsAt
 from moewright.audit.text.numbers import BYTES, COUNT, PER_SECOND
 from moewright.units import format_quantity
@@ -17,7 +17,9 @@ _ONE: Final = re.compile(
     r"每\s?(?:张)?(?:卡|GPU)|单卡",
     re.IGNORECASE,
 )
-_CLUSTER: Final = re.compile(r"\b(?:cluster|fleet|rack|pod|deployment|all (?:\d+ )?GPUs)\b|集群|全部", re.IGNORECASE)
+_CLUSTER: Final = re.compile(
+    r"\b(?:cluster|fleet|rack|pod|deployment|grappe|all (?:\d+ )?GPUs)\b|集群|全部", re.IGNORECASE
+)
 _GPUS: Final = re.compile(r"\b(?:\w+ )?(?:GPUs|cards|NPUs|Karten)\b|(?:张|块)?卡", re.IGNORECASE)
 #: slips of a number of GPUs
 _SLIPS: Final = (2, 4, 8)
@@ -27,35 +29,65 @@ AROUND: Final = 60
 
 def judge_cluster_rates(ledger: Ledger, gpus_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on the tokens a second of a GPU that stand in the same sentence as those of the cluster, or in the row
-    below: over its GPUs, or over half or twice as many."""
+    below: over its GPUs, or over its nodes, the GPUs of a node, or half or twice as many."""
     many = _told(ledger)
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
         rates = [e for e in entries if _is_rate(e, entries) and e.figure.role != "operand"]
-        if s.kind == "heading" or not rates:
-            continue
-        one = rates[-1]
-        keyed = len(rates) == 1 and bool(_ONE.search(s.row if s.kind == "cell" else s.key))
-        near = _front(one) if len(rates) > 1 else ""
-        if not keyed and not _ONE.match(one.behind.lstrip()) and not _ONE.search(near):
-            continue
-        whole = rates[-2] if len(rates) > 1 else next(ledger.before(index, 1), None)
-        bare = one.number.dim != PER_SECOND
-        if whole is None or whole.number.dim != PER_SECOND:
-            continue
-        if not bare and whole.number.noun[:3] != one.number.noun[:3]:
-            continue
-        told = _front(whole) if len(rates) > 1 else f"{whole.statement.key} {whole.statement.value}"
-        facts = gpus_at(index, ("cluster.gpus",)) if _CLUSTER.search(told) else None
-        if facts is None or one.number.approx or one.number.slack > 0.02:
-            continue
-        gpus, got = facts.case.cluster.gpus, over(ranges(whole.number), ranges(one.number))
-        if meet(got, exactly(float(gpus))):
-            yield one, one.claim("throughput", Verdict.HOLDS, f"over {gpus} GPUs", whole.number.value / gpus)
-        elif any(meet(got, exactly(x)) for k in _SLIPS for x in (gpus * k, gpus / k)) and not meet(got, many):
-            right = whole.number.value / gpus
-            why = f"{whole.number.text.strip()} over {gpus} GPUs are {format_quantity(right, 'per second')}"
-            yield one, one.claim("throughput", Verdict.WRONG, why, right)
+        for i, one in enumerate(rates if s.kind != "heading" else ()):
+            keyed = len(rates) == 1 and bool(_ONE.search(s.row if s.kind == "cell" else s.key))
+            if not keyed and not _is_of_one(one, rates, i):
+                continue
+            whole = rates[i - 1] if i else next(ledger.before(index, 1), None) if keyed or len(rates) == 1 else None
+            claim = _per_gpu(one, whole, gpus_at, many) if whole is not None else None
+            if claim is not None:
+                yield one, claim
+                break
+
+
+def _is_of_one(e: Entry, rates: list[Entry], i: int) -> bool:
+    """Whether words right behind a rate, or between it and the one before, make it that of a GPU."""
+    start = rates[i - 1].number.at + len(rates[i - 1].number.text) if i else 0
+    front = re.split(r"[,;]", e.statement.value[max(0, start) : max(0, e.number.at)])[-1]
+    return bool(_ONE.match(e.behind.lstrip()) or _ONE.search(front))
+
+
+def _per_gpu(one: Entry, whole: Entry, gpus_at: FactsAt, many: list[Range]) -> Claim | None:
+    """The verdict on the rate of a GPU beside that of all of them."""
+    n = one.number
+    if whole.number.dim != PER_SECOND or n.half > 0.02 * n.value or (n.approx and digits(n) < TELLING):
+        return None
+    if n.dim == PER_SECOND and whole.number.noun[:3] != n.noun[:3]:
+        return None
+    told = f"{_front(whole)} {whole.behind[:AROUND]}" if whole.index == one.index else whole.statement.text
+    told = told.partition(n.text.strip())[0]
+    facts = gpus_at(one.index, ("cluster.gpus",))
+    if facts is None:
+        return None
+    cluster = facts.case.cluster
+    gpus, got = cluster.gpus, over(ranges(whole.number), rounded(n))
+    of_part = _OF_PART.search(told) and not (gpus == cluster.gpus_per_node and _NODE.search(told))
+    if not _CLUSTER.search(told) and (of_part or _ONE.search(told)):
+        return None
+    right = whole.number.value / gpus
+    if meet(got, exactly(float(gpus))):
+        return one.claim("throughput", Verdict.HOLDS, f"over {gpus} GPUs", right)
+    nodes = (cluster.gpus_per_node, gpus // cluster.gpus_per_node)
+    others = [x for k in _SLIPS for x in (gpus * k, gpus / k)] + [float(x) for x in nodes if x > 1]
+    sure = bool(_CLUSTER.search(told)) or got[0][1] < gpus  # else the cluster may be larger than was read
+    if sure and any(meet(got, exactly(x)) for x in others) and not meet(got, many):
+        why = f"{whole.number.text.strip()} over {gpus} GPUs are {format_quantity(right, 'per second')}"
+        return one.claim("throughput", Verdict.WRONG, why, right)
+    return None
+
+
+#: extents of a rate between a GPU and the cluster
+_OF_PART: Final = re.compile(
+    r"\b(?:per|each|every|a|one|je|pro|par|por|chaque)\s+\w|\b(?:replicas?|instances?|groups?|pools?|prefill|decode|prompts?|"
+    r"units?|users?|stages?|servers?|nodes?|box|Knoten|Gruppe|serveurs?|nœuds?|input)\b|副本|实例|组|每|单|节点|用户",
+    re.IGNORECASE,
+)
+_NODE: Final = re.compile(r"\b(?:box|node|server|machine|Knoten|Server|serveur)\b|节点|整机|单机", re.IGNORECASE)
 
 
 def _is_rate(e: Entry, entries: list[Entry]) -> bool:
@@ -71,7 +103,9 @@ def _is_rate(e: Entry, entries: list[Entry]) -> bool:
     return bool(_OR.fullmatch(re.sub(r"tok(?:ens?)?/s", "", between)))
 
 
-_OR: Final = re.compile(r"[\s,(]*(?:or|which (?:is|makes)|i\.?\s?e\.?|that is|=|oder|also|soit|即)?[\s,]*[~≈]?")
+_OR: Final = re.compile(
+    r"(?: for the [^\W\d]{2,12})?[\s,(]*(?:or|which (?:is|makes)|i\.?\s?e\.?|that is|=|oder|also|soit|即)?[\s,]*[~≈]?"
+)
 
 
 def _told(ledger: Ledger) -> list[Range]:

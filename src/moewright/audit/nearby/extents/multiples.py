@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
@@ -27,10 +28,10 @@ from moewright.units import format_quantity
 
 #: so many layers, GPUs or users that a figure is of, all together
 _ALL: Final = re.compile(
-    r"(?:\b(?:over|across|in|for|on|from|through|with|at|über|für|auf|bei|mit)\s+"
-    r"(?:all |the |its |these |those |allen? |die |den )*|"
+    r"(?:\b(?:over|across|in|for|on|from|through|with|at|über|für|auf|bei|mit|sur|dans|pour|en|por)\s+"
+    r"(?:all |the |its |these |those |allen? |die |den |les |toutes |las |los |todas )*|"
     r"\ball (?:the |of the )?|\b(?:the|die|der|alle[nr]?) |[×x*·]\s*|^|[,;(]\s*)"
-    r"(?P<count>\d[\d,]*)\s+(?:[^\W\d]+[ -]){0,2}?(?P<what>(?!bytes)[^\W\d]{4,}s|"
+    r"(?P<count>\d[\d,]*)\s+(?:[^\W\d]+[ -]){0,2}?(?P<what>(?!bytes)[^\W\d]{4,}s|GPU|"
     r"Schichten|Karten|Sitzungen|Anfragen|Knoten|Experten|tokens?|Token)\b|"
     r"(?P<zh>\d+)\s*(?:个|张|台|路|条)?\s*(?:层|卡|序列|请求|会话)|"
     r"(?P<times>\b[Tt]imes|\b[Mm]al) (?P<factor>\d[\d,]*)\b|"
@@ -54,12 +55,32 @@ _EACH: Final = re.compile(r"\s*(?:of|at|with|à|zu|von|mit)(?: each| je)?\s*[~�
 _THINGS_OF: Final = re.compile(r"\d\s+(?:[\w-]+\s+){1,2}(?:of|at|à|zu|von)(?: each| je)?\s*[~≈]?$", re.IGNORECASE)
 _LAYER: Final = re.compile(r"(?:per|one|a|each|single|/)[ -]?layer|je Schicht|pro Schicht|每层|单层", re.IGNORECASE)
 _COMMON: Final = frozenset(
-    ["per", "all", "layers", "layer", "in", "the", "of", "one", "each", "total", "gb", "mb", "kib"]
+    [
+        "全部",
+        "层全",
+        "单层",
+        "合计",
+        "一层",
+        "所有",
+        "per",
+        "all",
+        "layers",
+        "layer",
+        "in",
+        "the",
+        "of",
+        "one",
+        "each",
+        "total",
+        "gb",
+        "mb",
+        "kib",
+    ]
 )
 #: two, or more, of what is told nearby: both directions, keys and values, four exchanges
 _BOTH: Final = re.compile(
     r"\bboth\b|\bcombin|as much|same again|likewise|dispatch and|K and V|twice|each way|round trip|"
-    r"forward and|beide|hin und|双向|两者|来回|doppelt|\btwo\b",
+    r"forward and|beide|hin und|aller et|ida y|双向|两者|来回|doppelt|\btwo\b",
     re.IGNORECASE,
 )
 _SPELLED: Final = {
@@ -90,10 +111,10 @@ def judge_multiples(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, 
         for m in _ALL.finditer(s.value):
             facts = facts_at(index, ("model.layers",)) if m["whole"] else None
             if m["whole"]:
-                count = len(facts.case.model.layers) if facts is not None else 0
+                count = len(facts.case.model.layers) if facts is not None else SOME
             else:
                 count = int((m["count"] or m["zh"] or m["factor"]).replace(",", ""))
-            if count < 2:
+            if count < 2 and not m["whole"]:
                 continue
             e = _told(m, entries, s.value)
             if e is None or e.figure.role == "operand" or _worked_out(e) or ends_range(s.value, e.number):
@@ -120,14 +141,16 @@ def _of_row(e: Entry, m: re.Match[str], ledger: Ledger, facts_at: FactsAt) -> It
     one = [x for x in ledger.before(e.index, 3) if x.number.dim == e.number.dim and is_amount(x.number)]
     if e.statement.kind != "cell":
         told = _one_again(e, one)
+        if not told and (claim := _of_item_above(e, one, count)) is not None:
+            yield e, claim
         if told:
             whole, unit = e.number.value * count, NAMES.get(e.number.dim, "")
             why = f"{told} × {count} is {format_quantity(whole, unit)}: the {count} times too small"
             yield e, e.claim("multiple", Verdict.WRONG, why, whole)
         return
     one = [x for x in one if _LAYER.search(x.statement.row)]
-    names = {w.lower() for w in re.findall(r"[^\W\d]{2,}", e.statement.row)}
-    one = [x for x in one if names & {w.lower() for w in re.findall(r"[^\W\d]{2,}", x.statement.row)} - _COMMON]
+    names = _names(e.statement.row)
+    one = [x for x in one if names & _names(x.statement.row) - _COMMON]
     if not one:
         return
     whole, n = one[0].number.value * count, e.number
@@ -141,6 +164,31 @@ def _of_row(e: Entry, m: re.Match[str], ledger: Ledger, facts_at: FactsAt) -> It
     if found and not found.startswith(("2 ", "4 ", "8 ")):
         why += f": {found}"
         yield e, e.claim("multiple", Verdict.WRONG, why, whole)
+
+
+def _of_item_above(e: Entry, above: list[Entry], count: int) -> Claim | None:
+    """The verdict on an item on all layers, and nothing else, by the item above it that is of one."""
+    s = e.statement
+    x = next(iter(above), None)
+    plain = re.sub(
+        r"\ball\b|\bof\b|\bthe\b|\bMoE\b|\blayers\b|\btogether\b|alle\b|Schichten\b|层|全部|合计|共|[\d\W]", "", s.key
+    )
+    if x is None or plain or s.kind != "item" or x.index < e.index - 1 or e.number.slack > 0.02 or e.number.approx:
+        return None
+    if not _ONE.search(x.statement.text) or any(
+        y.number.dim == e.number.dim for y in above[1:] if y.index == x.index and y.figure.role != "operand"
+    ):
+        return None
+    whole, many = x.number.value * count, times(ranges(x.number), exactly(float(count)))
+    why = f"{x.number.text.strip()} × {count} is {format_quantity(whole, NAMES.get(e.number.dim, ''))}"
+    verdict = Verdict.HOLDS if meet(ranges(e.number), many) else Verdict.WRONG
+    return e.claim("multiple", verdict, why, whole)
+
+
+def _names(text: str) -> set[str]:
+    """The words of a row's title; of Chinese, which has no spaces, its pairs of characters."""
+    found = {w.lower() for w in re.findall(r"[^\W\d\u4e00-\u9fff]{2,}", text)}
+    return found | {a + b for run in re.findall(r"[\u4e00-\u9fff]+", text) for a, b in pairwise(run)}
 
 
 def _one_again(e: Entry, near: list[Entry]) -> str:
@@ -158,6 +206,9 @@ def _one_again(e: Entry, near: list[Entry]) -> str:
     return ""
 
 
+_LAYERS: Final = re.compile(r"layers|Schichten|couches|capas|层", re.IGNORECASE)
+
+
 def _told(m: re.Match[str], entries: list[Entry], text: str) -> Entry | None:
     """The figure that is of what ``m`` counts: right before it (128 KiB across the whole model), or behind it."""
     for e in entries:
@@ -171,7 +222,7 @@ def _told(m: re.Match[str], entries: list[Entry], text: str) -> Entry | None:
     between = text[m.end() : behind.number.at]
     if _EACH.match(between) or len(between) > 60 or re.search(r"\d|[;.|]", between):
         return None
-    if not _TOGETHER.search(m[0] + between):
+    if not _TOGETHER.search(m[0] + between) and not (_LAYERS.search(m[0]) and not between.strip(" ,:~≈")):
         return None
     return behind
 
@@ -187,6 +238,8 @@ def _judged(e: Entry, count: int, at: int, entries: list[Entry], ledger: Ledger,
     unit = NAMES.get(n.dim, "")
     every = [x for x in ledger.alike(n.dim) if not (x.index == e.index and x.number.at == n.at)]
     many: tuple[Range, ...] = exactly(float(count))
+    if count == SOME:
+        return _same_as_one(e, entries, at)
     for x in every:
         if meet(said, times(ranges(x.number), many)):
             why = f"{x.number.text} × {count}"
@@ -216,12 +269,42 @@ def _judged(e: Entry, count: int, at: int, entries: list[Entry], ledger: Ledger,
         times_told += [_SPELLED[m[0].lower()] for m in _MANY.finditer(said_again)]
         if any(abs(ratio / k - 1) <= room for k in times_told):
             return None
-        direct = x is near[0] and x.index >= e.index - 1 and (0.6 < ratio < 1.6 or spelled)
+        direct = x is near[0] and x.index >= e.index - 1 and (0.6 < ratio < 1.6 or spelled or _is_each(x, e))
         if found or direct:
             why = f"{x.number.text} × {count} is {format_quantity(whole, unit)}"
             why += f": {found}" if found else ""
             return e.claim("multiple", Verdict.WRONG, why, whole)
     return None
+
+
+#: so many layers that the document does not tell, or tells differently
+SOME: Final = 1
+#: what makes a figure that of one of what the next is of many of
+_ONE: Final = re.compile(
+    r"(?:\b(?:per|an?|one|each|every|single|je|pro|par|por|d'une|une) |/ ?)(?:MoE |transformer )?"
+    r"(?:layer|block|Schicht|couche|capa)\b|每(?:个)?(?:\s?MoE\s?)?层|单层|一层",
+    re.IGNORECASE,
+)
+
+
+def _is_each(x: Entry, e: Entry) -> bool:
+    """Whether ``x`` is said to be of one layer, and ``e``, in the same statement, of nothing else than of all."""
+    s = e.statement
+    if x.index != e.index or x.number.at > e.number.at or e.number.slack > 0.02 or _BOTH.search(s.text):
+        return False
+    front = s.key if x is next((y for y in (x,) if not re.search(r"\d", s.value[: y.number.at])), None) else ""
+    own = re.split(r"[;,](?!\d)", s.value[: x.number.at])[-1] + " # " + re.split(r"[\d;,]", x.behind)[0]
+    names = re.split(r"[;,](?!\d)|\d", s.value[: e.number.at])[-1]
+    named = re.search(r"attention|expert|router|dense|embed|combine|dispatch|专家|注意力", names, re.IGNORECASE)
+    return bool(_ONE.search(f"{front} {own}")) and named is None
+
+
+def _same_as_one(e: Entry, entries: list[Entry], at: int) -> Claim | None:
+    """The verdict on a figure of all layers, however many, that is the one of a layer that stands before it."""
+    before = [x for x in entries if x.number.at < at and x.number.dim == e.number.dim and is_amount(x.number)]
+    if not before or not _is_each(before[-1], e) or not meet(ranges(e.number), ranges(before[-1].number), 0.0):
+        return None
+    return e.claim("multiple", Verdict.WRONG, f"{before[-1].number.text.strip()} is what one layer has", None)
 
 
 def _explained(said: tuple[Range, ...], count: int, every: list[Entry], near: list[Entry], here: list[Entry]) -> bool:
@@ -232,7 +315,7 @@ def _explained(said: tuple[Range, ...], count: int, every: list[Entry], near: li
     nearby = [ranges(x.number) for x in near]
     for mine in nearby:
         for size in sizes:
-            for factor in (size, 1 / size, size * count, count / size):
+            for factor in (size, 1 / size, *((size * count, count / size) if size != count else ())):
                 if factor not in (1.0, float(count)) and meet(said, times(mine, exactly(factor))):
                     return True
     for i, a in enumerate(nearby):

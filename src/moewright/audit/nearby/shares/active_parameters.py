@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
@@ -59,6 +60,53 @@ def judge_active_share(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                     yield e, e.claim("share", Verdict.WRONG, f"{why}{right:.1%}", right)
 
 
+#: between what is active and its share of the whole, and what may follow that
+_HENCE: Final = re.compile(r"[^.;。；\d]{0,60}", re.IGNORECASE)
+_SHORT: Final = re.compile(r"\b(?:i\.e\.|d\.h\.)")
+_OF_WHOLE: Final = re.compile(
+    r"\s*(?:[,)）;.。，]|$|(?:of|von|der|des|du|del?|aller) (?:the |all |its |das |le )?"
+    r"(?:total|whole|model|parameters|weights|Gesamt\w*|Modells?|Parameter|modèle|modelo)|(?:的)?总)",
+    re.IGNORECASE,
+)
+
+
+def judge_active_percent(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on the percentage that stands behind a number of active parameters: its share of the total that the
+    document tells, where it tells one."""
+    counts = [e for e in ledger.alike(COUNT) if e.number.value >= LEAST / 10 and e.figure.role != "operand"]
+    totals = [e for e in counts if e.number.value >= LEAST and not _says_active(e) and _is_total(e)]
+    for entries in ledger.entries:
+        for a, p in pairwise(entries):
+            n = a.number
+            if not p.number.percent or n.dim != COUNT or n.percent or n.value < LEAST / 10 or not _says_active(a):
+                continue
+            between = p.statement.value[n.at + len(n.text) : p.number.at]
+            if p.figure.formula or not _HENCE.fullmatch(_SHORT.sub("", between)) or not _OF_WHOLE.match(p.behind):
+                continue
+            said = rounded(p.number)
+            if any(meet(said, over(ranges(n), ranges(b.number))) for b in counts if b.number.value > n.value):
+                continue
+            larger = [t for t in totals if t.number.value > n.value]
+            if larger and max(t.number.value for t in larger) < 1.05 * min(t.number.value for t in larger):
+                t = larger[-1]
+                right = n.value / t.number.value
+                if 1 / ASTRAY < right / p.number.value < ASTRAY and not _LEFT_OUT.search(between):
+                    why = f"{n.text.strip()} of {t.number.text.strip()} (line {t.line}) are {right:.1%}"
+                    yield p, p.claim("share", Verdict.WRONG, why, right)
+
+
+#: a percentage of what is not active, or of another model
+_LEFT_OUT: Final = re.compile(
+    r"\b(?:less|fewer|more|idle|inactive|dense|than|save|saving|sparsity)\b|weniger|mehr|moins|稀疏|节省", re.IGNORECASE
+)
+
+
+def _is_total(e: Entry) -> bool:
+    """Whether a number of parameters is said to be that of the whole model."""
+    said = f"{_label(e)} | {_clause(e)} {e.behind[:24]}"
+    return bool(_TOTAL.search(said) or _WHOLE.match(e.behind.strip())) and not _PART.search(f"{_label(e)} {_clause(e)}")
+
+
 def judge_active_total(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on a number of parameters in a section on the active ones, which is the model's total."""
     counts = [e for e in ledger.alike(COUNT) if e.number.value >= LEAST]
@@ -78,10 +126,17 @@ def judge_active_total(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
 
 #: words of what is active, right before a figure or behind it
 _BEFORE: Final = re.compile(
-    r"(?:\bactiv\w*|\baktiv\w*|激活)(?:(?!\b(?:of|on|out|von|aus)\b)[^.;,()。；，（\d]){0,40}$", re.IGNORECASE
+    r"(?:\bactiv\w*|\baktiv\w*|\bactifs?\b|激活|\btoken (?:touches|uses|passes(?: through)?|needs|runs through|"
+    r"goes through)|"
+    r"\bToken (?:nutzt|durchläuft|braucht)|\b(?:used|touched|read) (?:by|for) (?:a|an|one|each|every|any) token|"
+    r"^(?:per|pro|je|par) token)"
+    r"(?:(?!\b(?:of|on|out|von|aus)\b)[^.;,()。；，（\d]){0,40}$",
+    re.IGNORECASE,
 )
 _BEHIND: Final = re.compile(
-    r"^\s*(?:B\b)?\s*(?:parameters |params |weights )?(?:are |is )?(?:activ|aktiv|激活)", re.IGNORECASE
+    r"^\s*(?:B\b)?\s*(?:parameters |params |weights )?(?:are |is )?"
+    r"(?:activ|aktiv|actif|激活|at work\b|work on (?:a|any|each|one)|used (?:per|by|for) (?:a|each|one|any)?)",
+    re.IGNORECASE,
 )
 _ASIDE: Final = re.compile(r"dense|instead|compar|\bvs\b|versus|without|statt|稠密|对比", re.IGNORECASE)
 #: fields that what a token passes follows from
@@ -105,7 +160,7 @@ def judge_active_whole(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
         if s.kind == "code" or not _says_active(e) or _ASIDE.search(s.text) or standing_of(s):
             continue
         same = [x for x in counts if x.number.at != e.number.at or x.index != e.index]
-        same = [x for x in same if x.number.value == e.number.value and not _says_active(x)]
+        same = [x for x in same if _is_same(x, e) and not _says_active(x)]
         total = next((x for x in same if _TOTAL.search(f"{_label(x)} | {_clause(x)}")), None)
         if total is not None and e.number.value * MOST > max(x.number.value for x in counts):
             why = f"that is the total of line {total.line}; a token passes fewer"
@@ -124,6 +179,11 @@ def judge_active_whole(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
         if not 1 / MOST < e.number.value / right < MOST:
             why = f"a token passes {format_quantity(right, '')} of the model's, however they are counted"
             yield e, e.claim(_QUANTITY, Verdict.WRONG, why, right)
+
+
+def _is_same(x: Entry, e: Entry) -> bool:
+    """Whether two numbers are the same, but for the digits of the one that is told in fewer."""
+    return abs(x.number.value - e.number.value) <= max(x.number.half, e.number.half) * (1 + 1e-9)
 
 
 #: what says that a number of parameters is the model's
@@ -149,7 +209,8 @@ _QUANTITY: Final = "count.parameters active"
 
 def _says_active(e: Entry) -> bool:
     before = e.statement.value[: max(0, e.number.at)]
-    keyed = not re.search(r"\d", before) and bool(_ACTIVE.search(f"{e.statement.key} {e.statement.row}"))
+    named = e.statement.kind == "cell" or not re.search(r"\d", before)
+    keyed = named and bool(_ACTIVE.search(f"{e.statement.key} {e.statement.row}"))
     named = keyed or bool(_BEFORE.search(before)) or bool(_BEHIND.match(e.behind))
     return named and not _TOTAL.search(_clause(e))
 

@@ -14,7 +14,19 @@ from moewright.units import format_quantity
 
 #: between a part and the whole that it is of, and between that and the percentage
 _OF: Final = re.compile(r"\s*(?:out of|of|von|sur|de|/)\s*(?:the |its |den |les )?", re.IGNORECASE)
-_THEN: Final = re.compile(r"\s*(?:[(（,，=≈:]|i\.e\.|or|that is|das sind|soit)*\s*[~≈]?\s*", re.IGNORECASE)
+_THEN: Final = re.compile(
+    r"(?:[\s(（,，=≈:;–]|i\.e\.|d\. ?h\.|or\b|that is\b|which is\b|das sind|also\b|soit\b|es decir|即|约|"
+    r"占)*\s*[~≈]?\s*",
+    re.IGNORECASE,
+)
+#: between a part and its percentage of a whole that is named behind
+_TOLD: Final = re.compile(
+    rf"(?:\s*(?:GB )?(?:(?:active )?(?:per|a|each) token|je Token|pro Token|par token|por token))?{_THEN.pattern}",
+    re.IGNORECASE,
+)
+_OF_WHOLE: Final = re.compile(
+    r"\s*(?:of|von|der|des|sur|de|del?|out of)\s+(?:(?:the|its|all|den|les|los|a|total) )*[~≈]?\s*", re.IGNORECASE
+)
 _TAKES: Final = re.compile(r"[^\d;。]{0,12}占\s*(?:总|单卡)?(?:显存)?\s*")
 _ITS: Final = re.compile(r"\s*(?:显存|内存)?的\s*[约~≈]?\s*")
 #: between a part and its percentage of a card, and what follows that
@@ -50,7 +62,7 @@ def judge_explicit_shares(ledger: Ledger, capacity: float | None) -> Iterator[tu
             got = over(ranges(part.number), wholes)
             rest = tuple((1 - b, 1 - a) for a, b in got)
             right = 2 * part.number.value / sum(wholes[0])
-            why = f"{part.number.text.strip()} of {told} is {right:.1%}"
+            why = f"{part.number.text.strip()} of {told} is {right:.2%}"
             if meet(rounded(p.number), got) or (_REST.search(s.text) and meet(rounded(p.number), rest)):
                 yield p, p.claim("share", Verdict.HOLDS, why, right)
             elif right <= 1:
@@ -65,6 +77,12 @@ def _told(
     p, s, last = entries[i], entries[i].statement, entries[i - 1]
     if not is_amount(last.number):
         return None
+    behind = entries[i + 1] if i + 1 < len(entries) else last
+    of_whole = behind is not last and is_amount(behind.number) and behind.number.dim == last.number.dim
+    if of_whole and last.number.at >= 0:
+        close = _TOLD.fullmatch(span_between(s, last.number, p.number))
+        if close and _OF_WHOLE.fullmatch(span_between(s, p.number, behind.number)):
+            return last, ranges(behind.number), behind.number.text.strip()
     part = entries[i - 2] if i > 1 else last
     if part is not last and is_amount(part.number) and part.number.at >= 0 and part.number.dim == last.number.dim:
         first, second = span_between(s, part.number, last.number), span_between(s, last.number, p.number)
@@ -77,3 +95,53 @@ def _told(
         told = sizes[0].number.text.strip() if sizes else format_quantity(capacity, "bytes")
         return last, (*usable, (capacity, capacity)), told
     return None
+
+
+#: a title, or a statement, that makes a percentage that of a card's memory
+_OF_MEMORY: Final = re.compile(
+    r"\b(?:share|part|fraction|percent\w*|used|usage|utili[sz]\w*|Anteil|Auslastung|belegt)\b[^|:;\d]{0,24}"
+    r"(?:of|von|an|der|des|at)\s*(?:the )?(?P<size>\d[\d.,]*\s?Gi?B)|"
+    r"^\W*(?:that is |i\.e\.|=|≈|uses? |das sind |即|占)?\s*[~≈]?\d[\d.,]*\s?%\s*"
+    r"(?:of (?:the|a|each|one) (?:card|GPU|HBM|VRAM|device)\b|der Karte|(?:的)?(?:单卡)?显存)",
+    re.IGNORECASE,
+)
+_SUM: Final = re.compile(
+    r"\btotal|\bsum\b|\ball\b|together|memory|weights \+|Summe|gesamt|zusammen|Speicher|合计|总", re.IGNORECASE
+)
+
+
+def judge_shares_above(ledger: Ledger, capacity: float | None) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on a percentage of a card's memory that stands alone below the amount it is of, in a row or an item of
+    its own; ``capacity``: of a GPU, in bytes."""
+    for index, entries in enumerate(ledger.entries):
+        s = ledger.statements[index]
+        shares = [e for e in entries if e.number.percent and not e.number.approx]
+        if len(shares) != 1 or s.kind not in ("cell", "item") or standing_of(s):
+            continue
+        p = shares[0]
+        m = _OF_MEMORY.search(s.row if s.kind == "cell" else s.text)
+        if m is None or p.figure.formula or any(e.number.dim == BYTES and e.number.at >= 0 for e in entries):
+            continue
+        named = next((x.number for x in ledger.titles(p) if m["size"] and x.number.dim == BYTES), None)
+        wholes = ranges(named) if named is not None else ((capacity, capacity),) if capacity else ()
+        above = [x for x in ledger.before(index, 4) if x.number.dim == BYTES and x.figure.role != "operand"]
+        if not above or not wholes:
+            continue
+        got = [over(ranges(x.number), wholes) for x in above]
+        part, right = above[0], above[0].number.value / wholes[0][0]
+        why = f"{part.number.text.strip()} (line {part.line}) is {right:.1%}"
+        if any(meet(rounded(p.number), x) for x in got):
+            yield p, p.claim("share", Verdict.HOLDS, why, right)
+        elif part.index >= index - ADJACENT and right <= 1 and _is_whole(part, p, right):
+            yield p, p.claim("share", Verdict.WRONG, why, right)
+
+
+#: statements between an amount and its share in the row, or the item, below
+ADJACENT: Final = 2
+
+
+def _is_whole(part: Entry, p: Entry, right: float) -> bool:
+    """Whether the amount above is what a share is of: a sum, or the one that it is ten or a hundred times off."""
+    s = part.statement
+    summed = bool(_SUM.search(s.row if s.kind == "cell" else s.text)) or len(part.figure.formula) > 1
+    return summed or any(meet(rounded(p.number), ((right * k, right * k),)) for k in (0.1, 10.0, 0.01, 100.0))

@@ -222,7 +222,9 @@ _SUBJECTS: Final = (
 )
 #: parameters that a token passes
 _USED: Final = re.compile(
-    r"\b(?:active|activated|used|touched|participate|take part|aktiv|benutzt|genutzt|beteiligt)\b|激活", re.IGNORECASE
+    r"\b(?:active|activated|used|touched|participate|take part|actifs?|actives?|activos?|aktive?n?|benutzt|"
+    r"genutzt|beteiligt)\b|激活",
+    re.IGNORECASE,
 )
 #: what the vocabulary, the router and shared experts may make of the share of the active parameters
 _UNUSUAL: Final = 0.35

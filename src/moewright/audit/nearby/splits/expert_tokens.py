@@ -115,7 +115,8 @@ def _is_mean(e: Entry, entries: list[Entry]) -> bool:
     front = re.split(r"[;,.](?!\d)", s.value[max(0, start) : first])[-1]
     behind = re.split(r"[;,.](?!\d)", s.value[n.at + len(n.text) : end])[0]
     around = f"{'' if before else s.key} {front} # {behind}"
-    named = bool(_TOKENS.search(around) or _GETS.search(around))
+    copies = any(x.figure.formula and _COPIES.match(x.behind) for x in before)
+    named = copies or bool(_TOKENS.search(around) or _GETS.search(around))
     return bool(_EACH.search(around)) and named and not _OTHER.search(around)
 
 

@@ -79,7 +79,8 @@ def judge_node_counts(ledger: Ledger, gpus_at: FactsAt) -> Iterator[tuple[Entry,
         facts = gpus_at(index, ("cluster.gpus_per_node",)) if m is not None and s.kind != "heading" else None
         if m is None or facts is None:
             continue
-        nodes, gpus, each = int(m["nodes"] or m["n2"]), int(m["gpus"] or m["g2"]), facts.case.cluster.gpus_per_node
+        nodes, gpus = int(m["nodes"] or m["n2"]), int(m["gpus"] or m["g2"])
+        each = int(facts.setting.given["cluster.gpus_per_node"].value)
         e = next((x for x in entries if x.number.at == m.start("nodes" if m["nodes"] else "n2")), None)
         if e is None or not nodes or gpus % each or gpus in (each, nodes * each):
             continue

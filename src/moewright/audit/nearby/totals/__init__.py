@@ -1,0 +1,1 @@
+"""Sums of amounts, and the terms they are of."""

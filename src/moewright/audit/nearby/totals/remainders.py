@@ -1,0 +1,123 @@
+"""What is left of an amount, and what another makes of it, in words: 72 GB, minus 26.5 weights, minus 4 → 41.5 GB;
+another 11.3 B, which makes 353.7 B."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import combinations, pairwise
+from typing import Final
+
+from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.nearby.ledger import Entry, Ledger, digits, is_amount, meet, plus, ranges
+from moewright.audit.reading.standing import standing_of
+from moewright.audit.text.document import Statement
+from moewright.audit.text.numbers import COUNT, NAMES
+from moewright.units import format_quantity
+
+#: a term that is taken away
+_MINUS: Final = re.compile(
+    r"(?:[,;]\s*)?(?:\b(?:minus|less|abzüglich|weniger|moins|menos)\b|减去?|扣除)\s*[~≈]?\s*$", re.IGNORECASE
+)
+#: between the last term and what is left
+_LEAVES: Final = re.compile(
+    r"[^\d;.]{0,40}(?:→|->|=|\b(?:leaves?|leaving|left|is|are|gives?|makes?|bleiben|ergibt|sind|reste(?:nt)?|quedan)\b|剩|余|得)"
+    r"[^\d;.]{0,16}",
+    re.IGNORECASE,
+)
+#: an amount that is added to those before it, and what leads to the whole
+_ANOTHER: Final = re.compile(
+    r"\b(?:another|a further|additional|weitere|noch einmal|encore|otros?)\s*[~≈]?\s*$|(?:再加|另加|另有)\s*$",
+    re.IGNORECASE,
+)
+_MAKES: Final = re.compile(
+    r"[^\d;.]{0,30}\b(?:makes?|making|brings?|gives?|for a total of|total(?:s|ling)?|together|zusammen|insgesamt|macht|"
+    r"ergibt|en tout|au total)\b[^\d;.]{0,30}|[^\d;。]{0,12}(?:共|合计|总计)[^\d;。]{0,8}",
+    re.IGNORECASE,
+)
+#: statements before another amount in which those that it is added to may stand
+BACK: Final = 4
+MOST: Final = 8
+
+
+def judge_remainders(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on what is left of an amount when others, each with a word for minus before it, are taken away; their
+    unit may be told once."""
+    for entries in ledger.entries:
+        s = entries[0].statement if entries else None
+        if s is None or s.kind == "heading":
+            continue
+        for i, first in enumerate(entries):
+            if not is_amount(first.number) or first.number.dim == COUNT or first.number.at < 0:
+                continue
+            terms = _terms(entries, i)
+            rest = entries[i + 1 + len(terms)] if len(terms) > 0 and i + 1 + len(terms) < len(entries) else None
+            if rest is None or rest.number.dim != first.number.dim or rest.figure.formula or rest.number.approx:
+                continue
+            last = terms[-1]
+            if not _LEAVES.fullmatch(_between(s, last, rest)):
+                continue
+            unit = first.number.factor
+            values = [t.number.value if t.number.dim == first.number.dim else t.number.value * unit for t in terms]
+            right = first.number.value - sum(values)
+            room = first.number.half + rest.number.half + sum(t.number.half for t in terms) * unit / max(1.0, unit)
+            room += sum(v * t.number.slack for v, t in zip(values, terms, strict=True))
+            told = " − ".join(x.number.text.strip() for x in (first, *terms))
+            why = f"{told} is {format_quantity(right, NAMES.get(first.number.dim, ''))}"
+            verdict = Verdict.HOLDS if abs(rest.number.value - right) <= room * (1 + 1e-9) else Verdict.WRONG
+            if right > 0:
+                yield rest, rest.claim("difference", verdict, why, right)
+
+
+def _terms(entries: list[Entry], i: int) -> list[Entry]:
+    """What is taken away from amount number ``i`` of a statement."""
+    found: list[Entry] = []
+    for x in entries[i + 1 :]:
+        before = x.statement.value[: x.number.at]
+        bare = x.number.dim == COUNT and x.number.factor == 1 and not x.number.percent
+        if not _MINUS.search(before[-16:]) or not (bare or x.number.dim == entries[i].number.dim):
+            break
+        found.append(x)
+    return found
+
+
+def _between(s: Statement, first: Entry, second: Entry) -> str:
+    return s.value[first.number.at + len(first.number.text) : second.number.at]
+
+
+def judge_additions(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on the whole that another amount makes of those that were told before it: their sum, or that of the
+    last of them."""
+    for index, entries in enumerate(ledger.entries):
+        s = ledger.statements[index]
+        if s.kind not in ("prose", "item") or standing_of(s):
+            continue
+        for more, e in pairwise(entries):
+            n = e.number
+            if (
+                n.dim != more.number.dim
+                or not is_amount(n)
+                or not is_amount(more.number)
+                or n.approx
+                or more.number.at < 0
+            ):
+                continue
+            if not _ANOTHER.search(s.value[: more.number.at]) or not _MAKES.fullmatch(_between(s, more, e)):
+                continue
+            near = [x for x in reversed(ledger.around(index, BACK)) if x.number.dim == n.dim and is_amount(x.number)]
+            near = [x for x in near if (x.index, x.number.at) < (more.index, more.number.at)][:MOST]
+            if not near or digits(n) < 3:
+                continue
+            said, one = ranges(n), ranges(more.number)
+            if any(meet(said, _sum(one, some)) for k in (1, 2, 3) for some in combinations(near, k)):
+                continue
+            right = near[0].number.value + more.number.value
+            if 0.5 < n.value / right < 2:
+                why = f"{near[0].number.text.strip()} + {more.number.text.strip()} is "
+                yield e, e.claim("sum", Verdict.WRONG, why + format_quantity(right, NAMES.get(n.dim, "")), right)
+
+
+def _sum(one: tuple[tuple[float, float], ...], some: tuple[Entry, ...]) -> tuple[tuple[float, float], ...]:
+    for x in some:
+        one = plus(one, ranges(x.number))
+    return one
