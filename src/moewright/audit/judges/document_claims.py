@@ -54,6 +54,11 @@ _APART: Final = re.compile(
 )
 
 
+#: what might be in a format
+_IF: Final = re.compile(
+    r"\b(?:if|would|could|might|instead|switch\w* to|falls|wenn|würde|statt|si|passer en)\b|若|如果|改用|换成|改为",
+    re.IGNORECASE,
+)
 _OTHER_PARTS: Final = (
     (re.compile(r"\bshared experts?|共享专家|(?:geteilte|gemeinsame)\w* Experten", re.IGNORECASE), "shared experts"),
     (
@@ -119,7 +124,9 @@ def _formats(texts: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Formats of elements that ``texts`` name, other than those of gradients, states and what is sent: of anything, and
     of the cache alone."""
     texts = list(texts)
-    clauses = [c for t in texts if not _APART.search(t) for c in _CLAUSE.split(t) if FORMAT.search(c)]
+    clauses = [
+        c for t in texts if not _APART.search(t) for c in _CLAUSE.split(t) if FORMAT.search(c) and not _IF.search(c)
+    ]
     of_cache = [bool(_CACHE.search(c)) and not _MORE.search(c) for c in clauses]
     both: list[dict[str, None]] = [{}, {}]
     for clause, cached in zip(clauses, of_cache, strict=True):

@@ -18,7 +18,8 @@ from moewright.audit.text.numbers import BYTES, COUNT, FLOP, SECONDS, Number
 from moewright.units import format_quantity
 
 _TOTAL: Final = re.compile(
-    r"\btotal\b|\bsum\b|\bsumme\b|\bsomme\b|\bsuma\b|\b(?:ins)?gesamt\b|\bzusammen\b|\btogether\b|overall|altogether|合计|总(?:计|和|量|显存|内存|通信|延迟)?",
+    r"\btotal\b|\bsum\b|^\W*all (?:the )?weights\b|\bsumme\b|\bsomme\b|\bsuma\b|\b(?:ins)?gesamt\b|\bzusammen\b|"
+    r"\btogether\b|overall|altogether|合计|总(?:计|和|量|显存|内存|通信|延迟)?",
     re.IGNORECASE,
 )
 #: the name of a row that is the sum of those above it, and of nothing else
@@ -111,6 +112,8 @@ def _is_total(total: Part, before: Sequence[Part]) -> bool:
         return False
     if any(p.statement is s and p.figure.number.dim == n.dim for p in before):
         return False  # 3.16 GB = 3.95% of 80 GB
+    if s.kind == "cell" and s.column and re.search(rf"\(\s*{re.escape(s.column[:40])}\b", s.row):
+        return False  # Total (C: two passes)
     if _OR.match(s.value[n.at + len(n.text) :]):
         return False  # 1.2 ms alone or 0.85 ms with TP 2
     return total.figure.role != "operand" or bool(re.match(r"\s*[=≈]\s*[\d.]+\s?%", s.value[n.at + len(n.text) :]))

@@ -12,13 +12,19 @@ from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.judges.figures import IS_SAID, Context, matches
 from moewright.audit.judges.places import Said
 from moewright.audit.nearby.derivations import judge_derivations, judge_token_bytes
+from moewright.audit.nearby.durations.arrow_times import judge_arrow_times
+from moewright.audit.nearby.durations.cell_times import judge_cell_times
 from moewright.audit.nearby.durations.memory_reads import judge_memory_reads, judge_runs
 from moewright.audit.nearby.durations.named_links import judge_named_links
 from moewright.audit.nearby.durations.sibling_times import judge_sibling_times
 from moewright.audit.nearby.durations.step_rates import judge_step_rates
 from moewright.audit.nearby.durations.transfers import judge_transfers
 from moewright.audit.nearby.exchanges import judge_exchanges, judge_steps
-from moewright.audit.nearby.extents.cluster_rates import judge_cluster_memory, judge_cluster_rates
+from moewright.audit.nearby.extents.cluster_rates import (
+    judge_cluster_amounts,
+    judge_cluster_memory,
+    judge_cluster_rates,
+)
 from moewright.audit.nearby.extents.extent_pairs import judge_extents
 from moewright.audit.nearby.extents.formula_scopes import judge_formula_scopes
 from moewright.audit.nearby.extents.multiples import judge_multiples
@@ -53,7 +59,7 @@ from moewright.audit.nearby.shares.ratios_told import (
     judge_gpu_hours,
     judge_times_mean,
 )
-from moewright.audit.nearby.shares.told_ratios import judge_told_fractions, judge_told_ratios
+from moewright.audit.nearby.shares.told_ratios import judge_times_more, judge_told_fractions, judge_told_ratios
 from moewright.audit.nearby.sizes.element_sizes import (
     judge_cell_products,
     judge_element_sizes,
@@ -69,13 +75,14 @@ from moewright.audit.nearby.sizes.told_formats import judge_state_formats, judge
 from moewright.audit.nearby.splits.expert_tokens import judge_expert_tokens
 from moewright.audit.nearby.splits.group_counts import judge_group_counts, judge_node_counts
 from moewright.audit.nearby.splits.kept_parts import judge_divided_rows, judge_kept_parts
+from moewright.audit.nearby.splits.load_factors import judge_load_factors, judge_micro_batches
 from moewright.audit.nearby.splits.split_counts import (
     judge_expert_grids,
     judge_groups,
     judge_groups_of,
     judge_split_counts,
 )
-from moewright.audit.nearby.totals.remainders import judge_additions, judge_remainders
+from moewright.audit.nearby.totals.remainders import judge_additions, judge_remainders, judge_totals_behind
 from moewright.audit.nearby.totals.sum_terms import judge_sum_terms
 from moewright.audit.nearby.totals.word_sums import judge_word_sums
 from moewright.audit.quantities.readings import Facts
@@ -120,8 +127,13 @@ _ALONE: Final = (
     judge_sequence_bytes,
     judge_remainders,
     judge_additions,
+    judge_totals_behind,
+    judge_load_factors,
+    judge_cell_times,
+    judge_arrow_times,
     judge_told_fractions,
     judge_told_ratios,
+    judge_times_more,
     judge_kept_parts,
     judge_divided_rows,
     judge_per_node,
@@ -151,6 +163,7 @@ _WITH_FACTS: Final = (
     judge_active_whole,
     judge_expert_tokens,
     judge_split_counts,
+    judge_micro_batches,
     judge_token_work,
     judge_parameter_totals,
     judge_labelled_options,
@@ -162,6 +175,7 @@ _WITH_GPUS: Final = (
     judge_node_counts,
     judge_cluster_rates,
     judge_cluster_memory,
+    judge_cluster_amounts,
 )
 
 

@@ -215,7 +215,7 @@ def _keyed(s: Statement) -> Iterator[Premise]:
             continue
         if (field == "cluster.device.flops" and WORK.search(key)) or (titled and titled != field):
             return
-        if field.startswith("strategy.") and _OF_GROUP.search(key):
+        if field.startswith("strategy.") and (_OF_GROUP.search(key) or _SIZED_KEY.search(key)):
             return
         if field.startswith("model.") and PER_GPU.search(s.key):
             return
@@ -245,6 +245,8 @@ _SHARED_OUT: Final = re.compile(
 )
 #: sizes with their names, each of which the phrases of running text read
 _GLUED: Final = re.compile(r"\b(?:E?[TD]P|[EPC]P)\d")
+#: a key that gives a size itself: attention with TP 4: 24 query heads
+_SIZED_KEY: Final = re.compile(r"\b(?:E?TP|EP|PP|DP|CP)\s?=?\s?\d")
 _OF_GROUP: Final = re.compile(r"token|group|组|Gruppe|batch|per |pro |je |每", re.IGNORECASE)
 _SIZE_WORD: Final = re.compile(r"\b[ETDPC]P\s*[=:]?\s*$")
 

@@ -22,7 +22,7 @@ _PARAMETERS_TITLE: Final = re.compile(
     r"^\s*(?:in )?([MB]|millions?|billions?|Mrd|Mio)\.? (?:of )?(?:param(?:eter)?s?|Parametern?)\s*$",
     re.I,
 )
-_UNIT_ALONE: Final = re.compile(
+UNIT_ALONE: Final = re.compile(
     r"(?:[KMGTP]i?B|[mμuµn]s|[KMGT]o)(?:/s)?|(?:milli)?seconds|minutes|Sekunden|Minuten|Stunden|hours|秒|毫秒|分钟|小时"
 )
 #: a row that names what is counted in bytes
@@ -39,11 +39,16 @@ _COUNT_UNIT: Final = re.compile(r"[(\[]\s?(?:in )?([MB]|Mrd|Mio)\.?\s?[)\]]\s*$|
 _MANY: Final = re.compile(r"(?:in )?(millions|billions|Millionen|Milliarden|Mrd|Mio)\.?", re.I)
 
 
+#: a row of tokens a second, and titles that are no unit
+_RATES: Final = re.compile(r"\W*(?:tokens?|tok)/s\b", re.I)
+PLAIN_OR_NAME: Final = re.compile(r"[^/%()]*")
+
+
 def in_unit(cell: str, title: str, name: str, above: str) -> str:
     """A bare number in the unit that its column, or else its row, gives in brackets; ``above``: the heading."""
     if not _BARE.fullmatch(cell):
         return cell
-    if alone := _UNIT_ALONE.fullmatch(title.strip()):
+    if alone := UNIT_ALONE.fullmatch(title.strip()):
         return f"{cell} {alone[0]}"
     whole = "." not in cell and PLAIN.fullmatch(title.strip()) and _ROW_OF_BYTES.match(name)
     if re.search(r"\bbytes\b(?! per param)", title, re.I) or whole:
@@ -54,5 +59,7 @@ def in_unit(cell: str, title: str, name: str, above: str) -> str:
         return f"{cell} {many[1]}"
     if _COUNTED.search(above) and (counted := _COUNT_UNIT.search(title)):
         return f"{cell} {counted[1] or counted[2]} parameters"
+    if _RATES.match(name) and PLAIN_OR_NAME.fullmatch(title.strip()):
+        return f"{cell} tokens/s"
     unit = _TITLE_UNIT.search(title) or _TITLE_UNIT.search(name)
     return f"{cell} {unit[1] or unit[2] or unit[3]}" if unit else cell

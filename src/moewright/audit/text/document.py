@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from moewright.audit.text.column_units import PLAIN, in_unit
+from moewright.audit.text.column_units import PLAIN, UNIT_ALONE, in_unit
 from moewright.case.bounded_file import decoded, read_bounded
 from moewright.errors import SpecError
 
@@ -71,6 +71,8 @@ _LATEX: Final = (
 )
 
 
+#: a heading as wikis write it
+_WIKI: Final = re.compile(r"^(={1,5}) ([^=\n]+?) =+[ \t]*$", re.MULTILINE)
 #: abbreviations of two words, whose points end no sentence
 _SPACED_OUT: Final = re.compile(r"\b(?:d\. h|z\. B|u\. a|v\. a|s\. o|i\. e|e\. g|p\. ej)\.")
 
@@ -128,7 +130,8 @@ def parse(text: str, file: str) -> Document:
     """The statements of a Markdown ``text``."""
     from markdown_it import MarkdownIt
 
-    plain = _without_rules(with_points(_joined(_without_latex(_UNDERSCORES.sub("", text)))))
+    text_ = _WIKI.sub(lambda m: "#" * len(m[1]) + " " + m[2], text.replace("{,}", ","))
+    plain = _without_rules(with_points(_joined(_without_latex(_UNDERSCORES.sub("", text_)))))
     tokens = MarkdownIt("commonmark").enable("table").parse(plain)
     found = tuple(islice(_statements(tokens), MOST_STATEMENTS + 1))
     unread = found[MOST_STATEMENTS] if len(found) > MOST_STATEMENTS else None
@@ -283,8 +286,8 @@ def _statements(tokens: list[Token]) -> Iterator[Statement]:
         elif kind == "tr_close" and in_head:
             header = [cell for cell, _ in row]
         elif kind == "tr_close":
-            named = _record(header, row) if i in records else (header, row)
-            yield from _row(*named, tuple(h[1] for h in headings), group)
+            titled, cells = _record(header, row) if i in records else (header, row)
+            yield from _row(titled, cells, tuple(h[1] for h in headings), group)
         elif kind in ("th_open", "td_open", "th_close", "td_close"):
             in_cell = kind.endswith("_open")
         elif kind in ("fence", "code_block"):
@@ -443,6 +446,8 @@ def _row(header: list[str], row: list[tuple[str, int]], path: tuple[str, ...], g
             formula = cell  # what the next column is the value of
             continue
         cell = in_unit(cell, title, name, path[-1] if path else "")
+        if header and UNIT_ALONE.fullmatch(header[0].strip()) and _NUMBER.fullmatch(cell):
+            cell = f"{cell} {header[0].strip()}"  # a table of GB
         cell, formula = (f"{formula} = {cell}", "") if formula else (cell, "")
         plain = PLAIN.fullmatch(title)
         if _BASIS.fullmatch(title.strip()):

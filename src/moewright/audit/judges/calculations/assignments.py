@@ -14,7 +14,7 @@ from moewright.audit.judges.calculations.code_culprits import MOST_LINES, SIZES,
 from moewright.audit.judges.figures import unit_of
 from moewright.audit.reading.wordings import FORMAT
 from moewright.audit.text.document import Statement
-from moewright.audit.text.numbers import BYTES, COUNT, Number, in_billions, is_bare, tokens_of
+from moewright.audit.text.numbers import BYTES, COUNT, SECONDS, Number, in_billions, is_bare, tokens_of
 from moewright.units import format_quantity
 
 #: a line of code longer than this is none that a person evaluates
@@ -51,12 +51,13 @@ _OF_BYTES: Final = re.compile(r"byte|^kv|_kv|cache|mem|buf|size", re.IGNORECASE)
 _BEHIND: Final = re.compile(
     r"(?:\s*(?:param(?:eter)?s?|weights?|bytes?|tokens?|tok|elements?|flops?|GPUs?|experts?|layers?|sequences?|ranks?|"
     r"steps?|micro-?batches|requests?|users?|heads?|nodes?|stages?|in all|in total|total|altogether|each|exactly|"
-    r"per (?:layer|token|gpu|expert|rank|card|step|sequence|node|stage)|a token|a layer|"
+    r"per (?:layer|token|gpu|expert|rank|card|step|sequence|node|stage)|a token|a layer|kv|cache|"
+    r"(?:in|on|of|over|for) (?:(?:an?|each|the|all|every) )?(?:experts?|layers?|cards?|GPUs?|box|rank|node|step|token)|"
     r"/ ?(?:layer|token|gpu|expert|tok|s)))*\s*",
     re.IGNORECASE,
 )
 _JOINS: Final = re.compile(
-    r"^(?:\s*(?:=|->|→|=>|≈|~|\(|\b(?:or|i\.e|that is|bzw|about|roughly|approx|ca)\b[.,]*))*\s*$"
+    r"^(?:\s*(?:=|->|→|=>|≈|~|\(|\b(?:MFU|MBU|HFU|or|i\.e|that is|bzw|about|roughly|approx|ca)\b[.,]*))*\s*$"
 )
 #: nouns of what is counted, beside bytes and parameters
 _COUNTED: Final = re.compile(
@@ -327,6 +328,7 @@ def _held(
     said = re.sub(r"(?<=\d)_(?=\d)", "", said)
     said = re.sub(r"(?<![\d.,])(\d{1,3})((?:,\d{3})+)(?![\d,])", lambda m: m[0].replace(",", ""), said)
     numbers = [_counted(t.number, known) for t in tokens_of(said) if t.number is not None]
+    sized = bool(_SIZED.search(_parted(raw.strip())[0]))
     end = 0
     first: Number | None = None
     for i, n in enumerate(numbers):
@@ -346,7 +348,7 @@ def _held(
             end += len(said[end:]) - len(said[end:].lstrip(",; "))
             continue
         rest = re.split(r"[,;()=→≈]|->", behind, maxsplit=1)[0]
-        if outcome == "wrong" and _restates(n, rest, first, known, literals, target):
+        if outcome == "wrong" and _restates(n, rest, first, known, literals, target, sized):
             yield _claim(n, known, raw, s, Verdict.WRONG)
         return
 
@@ -389,10 +391,15 @@ def _agrees(n: Number, said: float, half: float, value: int | float) -> bool:
     return abs(said - value) <= room * (1 - 1e-9) + 1e-9 * abs(said)
 
 
+#: the bytes of an element as the last factor
+_SIZED: Final = re.compile(r"\*\s*[124]\s*$")
+
+
 def _restates(
-    n: Number, rest: str, first: Number | None, known: Known, literals: frozenset[float], target: str
+    n: Number, rest: str, first: Number | None, known: Known, literals: frozenset[float], target: str, sized: bool
 ) -> bool:
-    """Whether a number that is not the value is one that the line says it is."""
+    """Whether a number that is not the value is one that the line says it is; ``sized``: the line multiplies by the
+    bytes of an element."""
     value = float(known.value)
     ratio = n.value / value
     if n.value in literals or n.value / n.factor in literals or (n.percent and re.match(r"\s*(?:of|von|der)\b", rest)):
@@ -402,7 +409,11 @@ def _restates(
     if _COUNTED.search(rest) and not 0.05 < ratio < 20:
         return False
     as_bytes = n.dim == BYTES and not (known.bytes or _OF_BYTES.search(target) or (first and first.dim == BYTES))
-    if as_bytes and any(abs(x / e - 1) < ELEMENT_ROOM for e in _ELEMENTS for x in (ratio, n.binary / value)):
+    if (
+        as_bytes
+        and not sized
+        and any(abs(x / e - 1) < ELEMENT_ROOM for e in _ELEMENTS for x in (ratio, n.binary / value))
+    ):
         return False  # a count of weights, and what they take
     if known.scaled and n.dim != COUNT and not 1e-3 < ratio < 1e3:
         return False
@@ -411,6 +422,9 @@ def _restates(
     small = n.whole and n.value < 100
     if small and (rest.strip() or not 0.1 < ratio < 10):
         return False  # 2 for keys and values
+    shown = n.value / n.factor / value
+    if n.dim == SECONDS and 0.05 < shown < 20:
+        return True  # GB over TB/s are ms
     return _slip(ratio) is not None or 1e-2 < ratio < 1e2 or (n.whole and n.value >= 1000)
 
 

@@ -73,7 +73,7 @@ class _Formula:
 
 def judge_formulas(lines: Sequence[str]) -> list[Claim]:
     """A verdict on the number behind every formula of symbols that each have one value in the document."""
-    text = with_points("\n".join(lines)[:MOST_TEXT])
+    text = with_points("\n".join(lines)[:MOST_TEXT].replace("{,}", ","))
     if "$" not in text and "\\[" not in text and "\\(" not in text:
         return []
     formulas = list(_formulas(text))

@@ -80,8 +80,10 @@ def judge_runs(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         if s is None or s.kind == "heading" or standing_of(s):
             continue
         runs = [e for e in entries if e.number.dim == SECONDS and e.number.value >= LONG and not e.figure.formula]
-        counts = [x for x in entries if x.number.dim == COUNT and _STEPS.match(x.behind) and x.figure.role != "operand"]
-        tokens = [x for x in entries if x.number.dim == COUNT and _TOKENS.match(x.behind) and x.number.value >= 1e9]
+        counts = [
+            x for x in entries if x.number.dim == COUNT and _STEPS.match(_after(x)) and x.figure.role != "operand"
+        ]
+        tokens = [x for x in entries if x.number.dim == COUNT and _TOKENS.match(_after(x)) and x.number.value >= 1e9]
         if len(runs) != 1 or len(counts) > 1 or not (counts or tokens) or runs[0].number.approx:
             continue
         e = runs[0]
@@ -101,3 +103,9 @@ def judge_runs(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         how = "at" if y.number.dim == SECONDS else "over"
         why = f"{x.number.text.strip()} {how} {y.number.text.strip()} (line {y.line}) take "
         yield e, e.claim("time", Verdict.WRONG, why + format_quantity(right, NAMES[SECONDS]), right)
+
+
+def _after(x: Entry) -> str:
+    """The text behind a figure, which may stand in the key of its statement."""
+    at = x.number.at + len(x.statement.key) + 2
+    return x.behind if x.number.at >= 0 else x.statement.key[at + len(x.number.text) :]

@@ -41,6 +41,9 @@ def judge_step_rates(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         s = ledger.statements[index]
         seconds = [e for e in entries if e.number.dim == SECONDS and e.figure.role != "operand"]
         rates = [e for e in entries if e.number.dim == PER_SECOND and e.figure.role == "lone" and not e.number.approx]
+        if s.kind == "prose" and not seconds and len(rates) == 1 and (claim := _in_step(rates[0], ledger)) is not None:
+            yield rates[0], claim
+            continue
         if s.kind in ("heading", "cell") or len(seconds) != 1 or len(rates) != 1 or _OTHER.search(s.text):
             continue
         t, r = seconds[0], rates[0]
@@ -69,6 +72,31 @@ def judge_step_rates(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         if 1 / ASTRAY < r.number.value / middle < ASTRAY:
             why = f"{many[0].number.text.strip()} in {t.number.text.strip()} are {middle:.4g} a second"
             yield r, r.claim("throughput", Verdict.WRONG, why, middle)
+
+
+_IN_FLIGHT: Final = re.compile(
+    r"^\s?(?:\w+ )?(?:sequences|requests|users|streams|conversations|sessions|Sequenzen|Sitzungen)\b"
+    r"[^.;\d]{0,24}(?:in flight|running|active|at once|gleichzeitig)?",
+    re.IGNORECASE,
+)
+_PER_STEP: Final = re.compile(
+    r"\b(?:per|a|each|every|je|pro) (?:step|Schritt|token)\b|^\s*(?:steps?|TPOT|ITL)\b", re.IGNORECASE
+)
+
+
+def _in_step(r: Entry, ledger: Ledger) -> Claim | None:
+    """The verdict on the rate of so many sequences, of which the sentence before has the time of a step."""
+    entries = ledger.entries[r.index]
+    before = ledger.entries[r.index - 1] if r.index else []
+    times_ = [x for x in before if x.number.dim == SECONDS and x.figure.role != "operand"]
+    many = [x for x in entries if x.number.whole and x.number.dim == COUNT and _IN_FLIGHT.match(x.behind)]
+    if len(times_) != 1 or len(many) != 1 or many[0].number.at > r.number.at or _EACH.match(r.behind):
+        return None
+    if not _PER_STEP.search(f"{times_[0].behind[:24]} {times_[0].statement.key}"):
+        return None
+    if not re.match(r"tok|jeton|个?\s?token", r.number.noun, re.IGNORECASE):
+        return None
+    return _in_time(many[0], times_[0], r)
 
 
 #: what may stand between the time and the rate that so many make in it

@@ -188,10 +188,12 @@ _SHOWN: Final = re.compile(r"[^\d;.|:=→]{0,40}[:=→]\s*[~≈]?\s*")
 #: nothing but a verb between a rate and the time that something takes at it
 _TAKES: Final = re.compile(
     r"(?:[\s,，]|至少|需要?|用时|耗时|约|"
-    r"(?:at least|mindestens|au moins|takes?|took|needs?|dauert|braucht|prend|prennent|tarda|that is|it|are|is|"
-    r"das sind|"
-    r"soit|il faut|also|hence|so|thus|folglich|rund|etwa|about|"
-    r"(?:der|die|das|the|la|le) [^\W\d]{3,12} (?:dauert|takes|needs|prend|braucht))(?=[\s,，]|$))*[~≈]?\s*",
+    r"(?:at least|mindestens|au moins|takes?|took|needs?|dauert|braucht|prend|prennent|tarda|that is|that's|"
+    r"this|it|are|is|NIC|link|port|"
+    r"fabric|of HBM|of (?:memory )?bandwidth|"
+    r"das sind|lasts?|no less than|then|soit|il faut|also|hence|so|thus|folglich|rund|etwa|about|"
+    r"(?:der|die|das|the|la|le|an?|one|this|that|each|every) [^\W\d]{3,12} "
+    r"(?:dauert|takes|lasts|needs|prend|braucht))(?=[\s,，]|$))*[~≈]?\s*",
     re.I,
 )
 #: devices by their names, whose digits are no figures

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
@@ -59,8 +60,7 @@ def _per_gpu(one: Entry, whole: Entry, gpus_at: FactsAt, many: list[Range]) -> C
         return None
     if n.dim == PER_SECOND and whole.number.noun[:3] != n.noun[:3]:
         return None
-    told = f"{_front(whole)} {whole.behind[:AROUND]}" if whole.index == one.index else whole.statement.text
-    told = told.partition(n.text.strip())[0]
+    told = _clause(whole) if whole.index == one.index else whole.statement.text
     facts = gpus_at(one.index, ("cluster.gpus",))
     if facts is None:
         return None
@@ -83,7 +83,7 @@ def _per_gpu(one: Entry, whole: Entry, gpus_at: FactsAt, many: list[Range]) -> C
 
 #: extents of a rate between a GPU and the cluster
 _OF_PART: Final = re.compile(
-    r"\b(?:per|each|every|a|one|je|pro|par|por|chaque)\s+\w|\b(?:replicas?|instances?|groups?|pools?|prefill|decode|prompts?|"
+    r"\b(?:per|each|every|a|one|je|pro|par|por|chaque)\s+\w|\b(?:replicas?|instances?|groups?|pools?|prompts?|"
     r"units?|users?|stages?|servers?|nodes?|box|Knoten|Gruppe|serveurs?|nœuds?|input)\b|副本|实例|组|每|单|节点|用户",
     re.IGNORECASE,
 )
@@ -104,7 +104,8 @@ def _is_rate(e: Entry, entries: list[Entry]) -> bool:
 
 
 _OR: Final = re.compile(
-    r"(?: for the [^\W\d]{2,12})?[\s,(]*(?:or|which (?:is|makes)|i\.?\s?e\.?|that is|=|oder|also|soit|即)?[\s,]*[~≈]?"
+    r"(?: for the (?:whole |entire )?[^\W\d]{2,12}| overall| in total| in all| altogether| together)?[\s,(]*(?:or|which (?:is|"
+    r"makes)|i\.?\s?e\.?|that is|=|oder|also|soit|即)?[\s,]*[~≈]?"
 )
 
 
@@ -149,3 +150,62 @@ def judge_cluster_memory(ledger: Ledger, gpus_at: FactsAt) -> Iterator[tuple[Ent
             yield e, e.claim("memory", Verdict.HOLDS, told, right)
         elif any(meet(ranges(e.number), exactly(right * k)) for k in (1e3, 1e-3)):
             yield e, e.claim("memory", Verdict.WRONG, told, right)
+
+
+_SUM: Final = re.compile(
+    r"cluster|grappe|fleet|in total|in all|altogether|together|overall|insgesamt|gesamt|zusammen|集群|共|总|合计|"
+    r"that's|that is",
+    re.I,
+)
+
+
+def judge_cluster_amounts(ledger: Ledger, gpus_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on the bytes of a GPU right behind those of the cluster: over its GPUs, or over its nodes, or over the
+    GPUs of a node."""
+    many = _told(ledger)
+    for index, entries in enumerate(ledger.entries):
+        s = ledger.statements[index]
+        previous = ledger.entries[index - 1] if index and ledger.statements[index - 1].kind == s.kind == "prose" else []
+        row = [*previous[-1:], *entries]
+        for whole, one in pairwise(row):
+            n = one.number
+            if n.dim != BYTES or whole.number.dim != BYTES or "operand" in (one.figure.role, whole.figure.role):
+                continue
+            if one.index != index or one.figure.formula or n.half > 0.02 * n.value or whole.number.value <= n.value:
+                continue
+            text = whole.behind if whole.index != index else ""
+            between = (
+                f"{text} {s.value[(whole.number.at + len(whole.number.text) if whole.index == index else 0) : n.at]}"
+            )
+            told = _clause(whole)
+            of_one = _ONE.search(between) or _ONE.match(one.behind.lstrip())
+            if not of_one or len(between) > AROUND or not _SUM.search(told) or s.kind == "heading":
+                continue
+            claim = _amount_of_gpu(one, whole, gpus_at, many, told)
+            if claim is not None:
+                yield one, claim
+
+
+def _clause(e: Entry) -> str:
+    """The words of a figure's own clause."""
+    front = re.split(r"[;,，。、:](?!\d)|[.](?=\s)|\bthus\b|\band\b", e.statement.value[: max(0, e.number.at)])[-1]
+    behind = re.split(r"[;,，。、]|[.](?=\s|$)", e.behind)[0]
+    return f"{front[-AROUND:]} {behind[:AROUND]}"
+
+
+def _amount_of_gpu(one: Entry, whole: Entry, gpus_at: FactsAt, many: list[Range], told: str) -> Claim | None:
+    facts = gpus_at(one.index, ("cluster.gpus",))
+    if facts is None or _OF_PART.search(told):
+        return None
+    cluster, given = facts.case.cluster, facts.setting.given
+    gpus, got = cluster.gpus, over(ranges(whole.number), rounded(one.number))
+    right = whole.number.value / gpus
+    why = f"{whole.number.text.strip()} over {gpus} GPUs are {format_quantity(right, 'bytes')}"
+    if meet(got, exactly(float(gpus))):
+        return one.claim("memory", Verdict.HOLDS, why, right)
+    nodes = {float(cluster.gpus_per_node), float(gpus // cluster.gpus_per_node)} - {1.0}
+    sizes = {float(p.value) for f, p in given.items() if f.startswith("strategy.") and isinstance(p.value, int)}
+    sizes = set() if _CLUSTER.search(told) else sizes
+    if any(meet(got, exactly(x)) for x in nodes - sizes) and not meet(got, many):
+        return one.claim("memory", Verdict.WRONG, why, right)
+    return None

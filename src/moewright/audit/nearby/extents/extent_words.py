@@ -19,7 +19,7 @@ _BRACKETS: Final = re.compile(r"[(\[][^()\[\]]*[)\]]")
 _WORD: Final = re.compile(r"[^\W\d_]+")
 #: words that name nothing
 _PLAIN: Final = frozenset(_LIST["plain"])
-_PLAIN_ZH: Final = re.compile(r"总|合计|共|的|路由|约")
+_PLAIN_ZH: Final = re.compile(r"总|合计|共|的|路由|约|全部|所有")
 #: what an extent without a number is of: all there are
 EVERY: Final = 0
 

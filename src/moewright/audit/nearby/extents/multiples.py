@@ -180,6 +180,11 @@ def _of_item_above(e: Entry, above: list[Entry], count: int) -> Claim | None:
     ):
         return None
     whole, many = x.number.value * count, times(ranges(x.number), exactly(float(count)))
+    others = [y for y in above if y.index != x.index and y.figure.role != "operand" and _ONE.search(y.statement.text)]
+    if any(
+        meet(ranges(e.number), times(plus(ranges(x.number), ranges(y.number)), exactly(float(count)))) for y in others
+    ):
+        return None
     why = f"{x.number.text.strip()} × {count} is {format_quantity(whole, NAMES.get(e.number.dim, ''))}"
     verdict = Verdict.HOLDS if meet(ranges(e.number), many) else Verdict.WRONG
     return e.claim("multiple", verdict, why, whole)

@@ -106,7 +106,8 @@ def _around(entries: list[Entry], i: int) -> str:
     start = entries[i - 1].number.at + len(entries[i - 1].number.text) if i else 0
     end = entries[i + 1].number.at if i + 1 < len(entries) else len(s.value)
     key = s.key if i == 0 else ""
-    return f"{key} {s.value[max(0, start) : end][:80]}"
+    front = re.split(r"[,;](?!\d)", s.value[max(0, start) : max(0, e.number.at)])[-1] if i else s.value[: e.number.at]
+    return f"{key} {front}{s.value[max(0, e.number.at) : end]}"[:120]
 
 
 _WHOLE: Final = re.compile(r"\b(?:total|overall|aggregate|in all|insgesamt|gesamt)\b|总|合计", re.IGNORECASE)

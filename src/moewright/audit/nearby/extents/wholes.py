@@ -19,6 +19,8 @@ from moewright.units import format_quantity
 #: words right before a figure that make it of all layers, or of all GPUs, of what the sentence speaks of
 _WHOLE: Final = {
     "layer": re.compile(
+        r"整网|全模型|整个(?:模型|网络)|(?:over|of) the (?:(?:whole|entire) )?(?:stack|model|network)\b|"
+        r"whole net(?:work)?|\ball \d{1,3} of (?:them|these)|im ganzen Modell|"
         r"(?:全部|所有|各)\s?层\s?(?:合计|共计|共|总计)?|(?<!\d)\d{1,3}\s?层\s?(?:合计|共计|共|总计)|"
         r"\b(?:in |over |across |for )?(?:all|the) (?:the )?(?:\d{1,3} )?layers(?: together)?|"
         r"\b(?:in |über )?alle[nr]? (?:\d{1,3} )?Schichten(?: zusammen)?|\btoutes les (?:\d{1,3} )?couches",
@@ -42,7 +44,9 @@ _PART: Final = {
     ),
 }
 #: what may stand between such words and the figure
-_JOIN: Final = re.compile(r"\s*(?:[:,=：，]|is|are|makes?|need|take|has|have|about|sind|macht|为|需|约)?\s*[~≈]?\s*")
+_JOIN: Final = re.compile(
+    r"\s*(?:[:,=：，]|(?:come |sum |amount )?to|is|are|makes?|need|take|has|have|about|sind|macht|为|需|约)?\s*[~≈]?\s*"
+)
 _IN_ALL: Final = re.compile(
     r"(?:in all|altogether|in total|insgesamt|zusammen|au total)(?=\s*(?:$|[.,;)]))|共计?(?=\s*(?:$|[,;。]))"
 )
@@ -152,11 +156,8 @@ def _of_one(e: Entry, parts: list[Entry], facts_at: FactsAt) -> Claim | None:
         one = ranges(alike[0].number)
         for x in alike[1:]:
             one = plus(one, ranges(x.number))
-        if meet(said, one):
-            right = sum(x.number.value for x in alike) * layers
-            text = " + ".join(x.number.text.strip() for x in alike)
-            why = f"({text}) × {layers} is {format_quantity(right, unit)}: the {layers} times too small"
-            return e.claim("multiple", Verdict.WRONG, why, right)
+        if (claim := _of_sum(e, alike, one, layers)) is not None:
+            return claim
     counted = [x for x in parts if x.number.dim == COUNT and x.index == e.index]
     named = formats_in(f"{e.statement.key} {e.statement.value}")
     if e.number.dim == BYTES and len(counted) == 1 == len(named):
@@ -170,3 +171,19 @@ def _of_one(e: Entry, parts: list[Entry], facts_at: FactsAt) -> Claim | None:
             why = f"{counted[0].number.text.strip()} × {layers} at {size:g} B"
             return e.claim("multiple", Verdict.HOLDS, why, right)
     return None
+
+
+def _of_sum(e: Entry, alike: list[Entry], one: tuple[tuple[float, float], ...], layers: int) -> Claim | None:
+    """The verdict on a figure of all layers by the sum of what one has, ``one``."""
+    said = ranges(e.number)
+    right = sum(x.number.value for x in alike) * layers
+    text = " + ".join(x.number.text.strip() for x in alike)
+    why = f"({text}) × {layers} is {format_quantity(right, NAMES.get(e.number.dim, ''))}"
+    if meet(said, times(one, exactly(float(layers)))):
+        return e.claim("multiple", Verdict.HOLDS, why, right)
+    if meet(said, one):
+        return e.claim("multiple", Verdict.WRONG, f"{why}: the {layers} times too small", right)
+    off = slip(e.number.value / right, e.number.slack + 5e-3)
+    return (
+        e.claim("multiple", Verdict.WRONG, f"{why}: {off}", right) if off.startswith(("1000 ", "10 ", "100 ")) else None
+    )

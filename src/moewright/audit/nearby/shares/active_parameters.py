@@ -129,7 +129,7 @@ _BEFORE: Final = re.compile(
     r"(?:\bactiv\w*|\baktiv\w*|\bactifs?\b|激活|\btoken (?:touches|uses|passes(?: through)?|needs|runs through|"
     r"goes through)|"
     r"\bToken (?:nutzt|durchläuft|braucht)|\b(?:used|touched|read) (?:by|for) (?:a|an|one|each|every|any) token|"
-    r"^(?:per|pro|je|par) token)"
+    r"(?:^|[,;] ?)(?:per|pro|je|par) token)"
     r"(?:(?!\b(?:of|on|out|von|aus)\b)[^.;,()。；，（\d]){0,40}$",
     re.IGNORECASE,
 )

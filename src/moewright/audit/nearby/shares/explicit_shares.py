@@ -15,7 +15,8 @@ from moewright.units import format_quantity
 #: between a part and the whole that it is of, and between that and the percentage
 _OF: Final = re.compile(r"\s*(?:out of|of|von|sur|de|/)\s*(?:the |its |den |les )?", re.IGNORECASE)
 _THEN: Final = re.compile(
-    r"(?:[\s(（,，=≈:;–]|i\.e\.|d\. ?h\.|or\b|that is\b|which is\b|das sind|also\b|soit\b|es decir|即|约|"
+    r"(?:[\s(（,，=≈:;–]|i\.e\.|d\. ?h\.|or\b|that is\b|which is\b|das sind|also\b|soit\b|es decir|"
+    r"gerade einmal|nur\b|knapp\b|rund\b|just\b|only\b|about\b|some\b|即|约|"
     r"占)*\s*[~≈]?\s*",
     re.IGNORECASE,
 )
@@ -31,7 +32,9 @@ _TAKES: Final = re.compile(r"[^\d;。]{0,12}占\s*(?:总|单卡)?(?:显存)?\s*"
 _ITS: Final = re.compile(r"\s*(?:显存|内存)?的\s*[约~≈]?\s*")
 #: between a part and its percentage of a card, and what follows that
 _OR: Final = re.compile(
-    r"\s*(?:[,(（，]\s*)?(?:or|i\.e\.|that is|which is|也就是|即|占|das sind|also|soit)?\s*[~≈]?\s*", re.IGNORECASE
+    r"\s*(?:in all|altogether|in total|together|zusammen|insgesamt|共|合计)?\s*(?:[,(（，]\s*)?(?:or|i\.e\.|that is|"
+    r"which is|也就是|即|占|das sind|also|soit)?\s*[~≈]?\s*",
+    re.IGNORECASE,
 )
 _CARD: Final = re.compile(
     r"\s*(?:of (?:the|a|its|each|every) (?:\w+ )?(?:card|GPU|HBM|VRAM|device|memory|capacity)\b"

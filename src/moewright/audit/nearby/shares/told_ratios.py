@@ -44,6 +44,42 @@ def judge_told_fractions(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             yield e, e.claim("share", Verdict.HOLDS if exact else Verdict.WRONG, why, right)
 
 
+_MORE: Final = re.compile(
+    r"^\s*(?:x|×|times|-?fach|fois|倍)\s*(?:more|as (?:much|many|large)|larger|bigger|less|smaller|mehr|größer|"
+    r"plus)?\s*(?:[.,;)]|$)",
+    re.IGNORECASE,
+)
+_SLIPS: Final = (2.0, 4.0, 8.0, 10.0)
+
+
+def judge_times_more(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on how many times more an amount is than the one before: 4.00 MB, i.e. 57 times more, behind 70 kB."""
+    for index, entries in enumerate(ledger.entries):
+        for i, e in enumerate(entries):
+            n, s = e.number, e.statement
+            if n.dim != COUNT or n.percent or is_amount(n) or n.at < 0 or n.value <= 1 or not i or n.whole:
+                continue
+            if not _MORE.match(e.behind) or e.figure.formula or standing_of(s):
+                continue
+            last = next((x for x in reversed(entries[:i]) if is_amount(x.number) and x.figure.role != "operand"), None)
+            near = [x for x in (*reversed(entries[:i]), *ledger.before(index, 3)) if last is not None and x is not last]
+            near = [x for x in near if last is not None and x.number.dim == last.number.dim and is_amount(x.number)]
+            if last is None or not near:
+                continue
+            got = [
+                (x, y)
+                for x in near
+                for y in (over(ranges(last.number), ranges(x.number)), over(ranges(x.number), ranges(last.number)))
+            ]
+            if any(meet(ranges(n), y) for _, y in got):
+                continue
+            x = near[0]
+            ratio = max(last.number.value / x.number.value, x.number.value / last.number.value)
+            if any(abs(n.value / ratio * k - 1) < 0.01 or abs(n.value / ratio / k - 1) < 0.01 for k in _SLIPS):
+                why = f"{last.number.text.strip()} and {x.number.text.strip()} (line {x.line}) are {ratio:.3g} to 1"
+                yield e, e.claim("ratio", Verdict.WRONG, why, ratio)
+
+
 def judge_told_ratios(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on a ratio that is called one, behind the only two amounts of one dimension in its sentence."""
     for entries in ledger.entries:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import LARGE, Entry, Ledger, exactly, is_amount, meet, of_bytes, ranges, times
+from moewright.audit.nearby.ledger import LARGE, Entry, Ledger, exactly, is_amount, meet, of_bytes, plus, ranges, times
 from moewright.audit.nearby.sizes.element_sizes import ELEMENT_BYTES
 from moewright.audit.reading.standing import standing_of
 from moewright.audit.reading.wordings import FORMAT, formats_in
@@ -31,6 +31,8 @@ _STATES: Final = re.compile(r"gradients?|grads?\b|Gradienten|梯度|copy|weights
 _SHARDED: Final = re.compile(r"shard|ZeRO|over|across|divided|split|/|÷|each|geteilt|verteilt|切分|分片", re.IGNORECASE)
 #: bytes of an element that a slip leaves
 _SIZES: Final = (0.5, 1.0, 2.0, 4.0)
+#: slips of the unit
+_PREFIXES: Final = (1e3, 1e-3)
 #: what scales and padding may make of the bytes
 ROOM: Final = 8e-3
 
@@ -49,7 +51,8 @@ def judge_told_formats(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             if count.number.dim != COUNT or count.number.value < LARGE or n.dim != BYTES or not is_amount(n):
                 continue
             between = s.value[count.number.at + len(count.number.text) : n.at]
-            if count.figure.role == "operand" or count.number.at < 0 or not _LINK.fullmatch(between):
+            led = "→" in between or "->" in between
+            if (count.figure.role == "operand" and not led) or count.number.at < 0 or not _LINK.fullmatch(between):
                 continue
             if _APART.search(FORMAT.sub(" ", between)) or _APART.match(e.behind.lstrip()):
                 continue
@@ -76,8 +79,27 @@ def judge_state_formats(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             near = tuple(x for x in near if x.index < index or x.number.at < e.number.at)
             counts = [x for x in near if x.number.dim == COUNT and x.number.value >= LARGE]
             claim = _judged(e, counts[0], formats_in(told)) if counts else None
+            if claim is None and counts:
+                claim = _of_two(e, counts, formats_in(told))
             if claim is not None and claim.verdict is Verdict.WRONG and not e.figure.formula:
                 yield e, claim
+
+
+def _of_two(e: Entry, counts: list[Entry], named: set[str]) -> Claim | None:
+    """The verdict on bytes of the two numbers of parameters that one statement before them works out."""
+    last = [x for x in counts if x.index == counts[0].index and x.figure.role == "result"]
+    size = ELEMENT_BYTES.get(next(iter(named)))
+    if len(last) != 2 or size is None or e.number.half > ROOM * e.number.value:
+        return None
+    many = plus(ranges(last[0].number), ranges(last[1].number))
+    if meet(ranges(e.number), times(many, exactly(size)), ROOM):
+        return None
+    if not any(meet(ranges(e.number), times(many, exactly(x)), 3e-3) for x in _SIZES if x != size):
+        return None
+    right = sum(x.number.value for x in last) * size
+    told = " + ".join(x.number.text.strip() for x in reversed(last))
+    why = f"{told} at {of_bytes(size)} take {format_quantity(right, 'bytes')}"
+    return e.claim("memory", Verdict.WRONG, why, right)
 
 
 def _above(ledger: Ledger, index: int) -> Iterator[Entry]:
@@ -105,6 +127,7 @@ def _judged(e: Entry, count: Entry, named: set[str]) -> Claim | None:
     why = f"{count.number.text.strip()} at {of_bytes(size)} ({name}) take {format_quantity(right, 'bytes')}"
     if meet(said, times(many, exactly(size)), ROOM):
         return e.claim("memory", Verdict.HOLDS, why, right)
-    if any(meet(said, times(many, exactly(x)), 3e-3) for x in _SIZES if x != size):
+    others = (*(x for x in _SIZES if x != size), *(size * x for x in _PREFIXES))
+    if any(meet(said, times(many, exactly(x)), 3e-3) for x in others):
         return e.claim("memory", Verdict.WRONG, why, right)
     return None

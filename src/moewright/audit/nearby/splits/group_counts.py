@@ -66,6 +66,7 @@ def judge_group_counts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
 _NODES: Final = re.compile(
     r"(?<![\w.×])(?P<nodes>\d{1,4}) (?:\w+ )?(?:nodes|servers|Knoten|Server|n(?:œ|oe)uds)\s?[,=(]\s?"
     r"(?P<gpus>\d{1,5}) (?:\w+ )?(?:GPUs|cards|Karten|NPUs|cartes)\b|"
+    r"(?P<g3>\d{1,5}) (?:GPUs|cards|Karten|NPUs) \((?P<n3>\d{1,4}) (?:nodes|servers|boxes|hosts|Knoten|Server)\)|"
     r"(?P<n2>\d{1,4})\s?(?:个?节点|台)[,，(]\s?(?:共\s?)?(?P<g2>\d{1,5})\s?(?:张|块)?\s?(?:卡|GPU)",
     re.IGNORECASE,
 )
@@ -79,9 +80,11 @@ def judge_node_counts(ledger: Ledger, gpus_at: FactsAt) -> Iterator[tuple[Entry,
         facts = gpus_at(index, ("cluster.gpus_per_node",)) if m is not None and s.kind != "heading" else None
         if m is None or facts is None:
             continue
-        nodes, gpus = int(m["nodes"] or m["n2"]), int(m["gpus"] or m["g2"])
+        nodes, gpus = int(m["nodes"] or m["n2"] or m["n3"]), int(m["gpus"] or m["g2"] or m["g3"])
         each = int(facts.setting.given["cluster.gpus_per_node"].value)
-        e = next((x for x in entries if x.number.at == m.start("nodes" if m["nodes"] else "n2")), None)
+        e = next(
+            (x for x in entries if x.number.at == m.start("nodes" if m["nodes"] else "n2" if m["n2"] else "g3")), None
+        )
         if e is None or not nodes or gpus % each or gpus in (each, nodes * each):
             continue
         if gpus % nodes == 0 and max(gpus // nodes, each) % min(gpus // nodes, each) == 0:

@@ -121,3 +121,51 @@ def _sum(one: tuple[tuple[float, float], ...], some: tuple[Entry, ...]) -> tuple
     for x in some:
         one = plus(one, ranges(x.number))
     return one
+
+
+#: behind a figure, what makes it the sum of those before it
+_IN_ALL: Final = re.compile(
+    r"\s*(?:in all|altogether|in total|all told|zusammen|insgesamt|au total|en tout|en total)\b(?! (?:of|over|for|by))|"
+    r"\s*(?:合计|总计)",
+    re.IGNORECASE,
+)
+
+
+def judge_totals_behind(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on a figure that is called that of all, in a sentence that tells its parts: their sum, or of the last
+    of them."""
+    for entries in ledger.entries:
+        s = entries[0].statement if entries else None
+        if s is None or s.kind not in ("prose", "item") or standing_of(s):
+            continue
+        for i, e in enumerate(entries):
+            n = e.number
+            if not is_amount(n) or e.figure.formula or n.approx or n.at < 0 or not _IN_ALL.match(e.behind):
+                continue
+            parts = [
+                x for x in entries[:i] if x.number.dim == n.dim and is_amount(x.number) and x.figure.role != "operand"
+            ]
+            parts = [x for x in parts if not x.figure.remark and x.number.at >= 0 and not x.number.approx]
+            if (
+                _OUT_OF.search(s.value[: n.at])
+                or not 2 <= len(parts) <= MOST
+                or digits(n) < 3
+                or _EACH.search(s.value[: n.at])
+            ):
+                continue
+            said = ranges(n)
+            sums = [some for k in range(2, len(parts) + 1) for some in combinations(parts, k)]
+            if any(meet(said, _sum(ranges(some[0].number), some[1:])) for some in sums):
+                continue
+            right = sum(x.number.value for x in parts)
+            if any(meet(said, ranges(x.number)) for x in parts) or not 0.5 < n.value / right < 2:
+                continue
+            told = " + ".join(x.number.text.strip() for x in parts)
+            why = f"{told} is {format_quantity(right, NAMES.get(n.dim, ''))}"
+            yield e, e.claim("sum", Verdict.WRONG, why, right)
+
+
+#: what makes a figure the whole that another is a part of
+_OUT_OF: Final = re.compile(r"\b(?:of|from|von|der|des|sur|de|du)\s+(?:the |its )?[~≈]?$", re.IGNORECASE)
+#: parts of which each counts more than once
+_EACH: Final = re.compile(r"\b(?:each|per|apiece|je|pro|par|chaque)\b|/|每", re.IGNORECASE)

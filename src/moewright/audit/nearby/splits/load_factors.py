@@ -1,0 +1,78 @@
+"""Tokens of the fullest expert by how many times the mean they are, and micro-batches of a step by its sequences."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.nearby.ledger import Entry, Ledger, exactly, meet, ranges, times
+from moewright.audit.nearby.model_slips import FactsAt
+from moewright.audit.text.numbers import COUNT
+
+#: so many times the mean
+_FACTOR: Final = re.compile(
+    r"^\s*(?:x|×|times|-?fold|-?fache[ns]?|fois|veces|倍)\s*(?:(?:its|the|their|a|den|das|la|el|sa|son) )?"
+    r"(?:fair )?(?:share|mean|average|load|moyenne|Mittel\w*|Durchschnitt\w*|part|media)\b",
+    re.IGNORECASE,
+)
+_FULLEST: Final = re.compile(
+    r"hottest|busiest|fullest|most loaded|heaviest|vollste|heißeste|le plus chargé|más cargado|最(?:热|忙|满)",
+    re.IGNORECASE,
+)
+_INSTEAD: Final = re.compile(
+    r"[^.;\d]{0,40}(?:instead of|rather than|and not|statt|anstelle von|au lieu de|而不是|而非)\s*(?:the )?[~≈]?$",
+    re.IGNORECASE,
+)
+_GLOBAL: Final = re.compile(
+    r"(?:\bGBS|global[- ]batch(?:[- ]size)?(?: of)?|(?P<s>))\s*[:=]?\s*(?P<n>\d[\d,]*)(?: sequences)?", re.IGNORECASE
+)
+_MICRO: Final = re.compile(
+    r"(?:\bMBS|micro[- ]?batch(?:[- ]size)?(?: of)?)\s*[:=]?\s*(?P<n>\d{1,3})\b(?!\s*micro)", re.IGNORECASE
+)
+_COUNTED: Final = re.compile(r"^\s*micro[- ]?batches\b(?! (?:in flight|of))", re.IGNORECASE)
+
+
+def judge_load_factors(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on the tokens of the fullest expert that stand beside the mean that they are so many times."""
+    for entries in ledger.entries:
+        s = entries[0].statement if entries else None
+        if s is None or s.kind == "heading" or not _FULLEST.search(s.text):
+            continue
+        factors = [x for x in entries if x.number.dim == COUNT and 1 < x.number.value < 100 and _FACTOR.match(x.behind)]
+        if len(factors) != 1:
+            continue
+        f = factors[0]
+        for i, mean in enumerate(entries[1:], 1):
+            e = entries[i - 1]
+            between = s.value[e.number.at + len(e.number.text) : mean.number.at]
+            if f in (e, mean) or e.number.dim != COUNT or mean.number.dim != COUNT or not _INSTEAD.fullmatch(between):
+                continue
+            right = mean.number.value * f.number.value
+            why = f"{f.number.text.strip()} × {mean.number.text.strip()} are {right:,.6g}"
+            exact = meet(ranges(e.number), times(ranges(f.number), exactly(mean.number.value)), 5e-3)
+            exact = exact or abs(e.number.value - right) <= 1
+            yield e, e.claim("count.tokens per expert", Verdict.HOLDS if exact else Verdict.WRONG, why, right)
+
+
+def judge_micro_batches(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on the micro-batches of a replica and step in a statement that gives the sequences of both: one over
+    the other and the data-parallel size."""
+    for index, entries in enumerate(ledger.entries):
+        s = ledger.statements[index]
+        counts = [x for x in entries if x.number.dim == COUNT and x.number.whole and _COUNTED.match(x.behind)]
+        whole, micro = _GLOBAL.search(s.text), _MICRO.search(s.text)
+        if len(counts) != 1 or whole is None or micro is None or whole["s"] is not None or s.kind == "heading":
+            continue
+        e, facts = counts[0], facts_at(index, ("strategy.dp",))
+        dp = facts.setting.given.get("strategy.dp") if facts is not None else None
+        if dp is None or e.figure.formula:
+            continue
+        every, one = int(whole["n"].replace(",", "")), int(micro["n"])
+        if not one or every % (one * dp.value):
+            continue
+        right = every // (one * dp.value)
+        why = f"{every:,} sequences over {one} and dp {dp.value} are {right}"
+        verdict = Verdict.HOLDS if e.number.value == right else Verdict.WRONG
+        yield e, e.claim("count.micro_batches", verdict, why, float(right))
