@@ -127,3 +127,12 @@ def test_sizes_in_french():
 def test_a_format_that_might_be():
     text = "Weights and cache are in BF16.\n\n- 每 token：2 × 4 × 128 × 2 B × 94 = 192,512 B\n- 若改用 FP8 KV，降到一半"
     assert not [c for c in audited(text, "Qwen3-235B-A22B on 32 H20 GPUs") if str(c.verdict) == "wrong"]
+
+
+@pytest.mark.parametrize(
+    ("text", "right", "wrong"),
+    [("- per card: 653.9 / 64 ≈ {} GB", "10.2", "5.11"), ("- in all: 654 × 3 ≈ {} GB", "1,960", "981")],
+)
+def test_about_with_a_unit_on_one_side(text, right, wrong):
+    """A figure that has its unit on the right of ≈ alone is as near as any other must be."""
+    assert one_wrong(text, right, wrong).quantity == "arithmetic"

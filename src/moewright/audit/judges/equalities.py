@@ -464,6 +464,8 @@ def _agree(left: Value, right: Value, e: Equality) -> bool:
     decimal = any(not n.whole for n in numbers_in(e.left))
     if left.dims == {COUNT} and (right.dims != {COUNT} or last.factor >= (1e3 if decimal else 1e6)):
         scales.append(1 / last.factor)
+        if e.loose or last.approx:  # 524 × 4096 / 1024 ≈ 2.1 GB, of KB
+            scales += [1e3 / last.factor, 1024 / last.factor]
         if right.dims & {FLOP, FLOP_RATE}:  # 1024 × 989 × 0.38 = 385 PFLOPS, of TFLOPS
             scales += [1e-6, 1e-9, 1e-12]
     elif right.dims == {COUNT} and left.dims != {COUNT}:
@@ -495,7 +497,8 @@ def _meet(a: Value, b: Value, e: Equality) -> bool:
     elif not (isinstance(e.right, Number) and e.right.whole and e.right.dim == COUNT):
         slack += FINE * abs(b.low)
     if e.loose or (isinstance(e.right, Number) and e.right.approx):
-        slack += max(LOOSE * abs(b.low), numbers[-1].half)
+        last = numbers[-1]  # whose unit the left side may not have
+        slack += max(LOOSE, last.half / abs(last.value) if last.value else 0.0) * abs(b.low)
     return a.low <= b.high + slack and b.low <= a.high + slack
 
 

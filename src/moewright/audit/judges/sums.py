@@ -18,7 +18,8 @@ from moewright.audit.text.numbers import BYTES, COUNT, FLOP, SECONDS, Number
 from moewright.units import format_quantity
 
 _TOTAL: Final = re.compile(
-    r"\btotal\b|\bsum\b|^\W*all (?:the )?weights\b|\bsumme\b|\bsomme\b|\bsuma\b|\b(?:ins)?gesamt\b|\bzusammen\b|"
+    r"\btotal\b|\bsum\b|\bsubtotal\b|Zwischensumme|小计|^\W*all (?:the )?weights\b|\bsumme\b|\bsomme\b|\bsuma\b|"
+    r"\b(?:ins)?gesamt\b|\bzusammen\b|"
     r"\btogether\b|overall|altogether|合计|总(?:计|和|量|显存|内存|通信|延迟)?",
     re.IGNORECASE,
 )

@@ -207,12 +207,20 @@ _NOT: Final = re.compile(
 )
 
 
+#: what makes a balance one that is taken for granted: with perfectly even routing
+_ASSUMED: Final = re.compile(
+    r"(?:^|[,;] ?)(?:with|under|given|assum\w+|suppos\w+|if|at|for|bei|unter|wenn|avec)\b[^.;]*$|假设[^。;]*$|"
+    r"若[^。;]*$",
+    re.IGNORECASE,
+)
+
+
 def judge_words(s: Statement, v: View, doubts: Doubts) -> Iterator[Claim]:
     """The claims that statement ``s`` makes in words, one for each kind."""
     told_before: set[str] = set()
     for pattern, judge in _COMPILED:
         for m in pattern.finditer(s.text):
-            if _NOT.search(s.text[: m.start()]):
+            if _NOT.search(s.text[: m.start()]) or (judge is _balance and _ASSUMED.search(s.text[: m.start()])):
                 continue
             told = judge(v, m)
             if told.quantity not in told_before:

@@ -25,7 +25,10 @@ def judge_quotations(lines: Sequence[str]) -> list[Claim]:
     if not quoted or len(quoted) > MOST:
         return []
     marked = {i for i, _ in quoted}
-    others = [(i, " ".join(normal(x).split())) for i, x in enumerate(lines, 1) if i not in marked]
+    #: a word of each quoted line, without which a line has nothing that is quoted
+    longest = {max(_WORD.findall(text), key=len, default="") for _, text in quoted} - {""}
+    near = ((i, x) for i, x in enumerate(lines, 1) if i not in marked and any(w in x for w in longest))
+    others = [(i, " ".join(normal(x).split())) for i, x in near]
     whole = "\n".join(text for _, text in others)
     found = []
     for line, raw in quoted:

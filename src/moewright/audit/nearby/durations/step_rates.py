@@ -40,7 +40,8 @@ def judge_step_rates(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
         seconds = [e for e in entries if e.number.dim == SECONDS and e.figure.role != "operand"]
-        rates = [e for e in entries if e.number.dim == PER_SECOND and e.figure.role == "lone" and not e.number.approx]
+        rates = [e for e in entries if e.number.dim == PER_SECOND and e.figure.role != "operand"]
+        rates = [e for e in rates if not e.number.approx and len(e.figure.formula) < 2]
         if s.kind == "prose" and not seconds and len(rates) == 1 and (claim := _in_step(rates[0], ledger)) is not None:
             yield rates[0], claim
             continue

@@ -97,14 +97,17 @@ def _is_rate(e: Entry, entries: list[Entry]) -> bool:
         return True
     i = entries.index(e)
     before = entries[i - 1] if i else None
-    if e.number.dim != COUNT or before is None or before.number.dim != PER_SECOND or not _ONE.match(e.behind.lstrip()):
+    if e.number.dim != COUNT or before is None or before.number.dim != PER_SECOND:
         return False
     between = e.statement.value[before.number.at + len(before.number.text) : e.number.at]
+    if not _ONE.match(e.behind.lstrip()):
+        return bool(_ONE.fullmatch(between.strip(" ,，约~≈(")))
     return bool(_OR.fullmatch(re.sub(r"tok(?:ens?)?/s", "", between)))
 
 
 _OR: Final = re.compile(
-    r"(?: for the (?:whole |entire )?[^\W\d]{2,12}| overall| in total| in all| altogether| together)?[\s,(]*(?:or|which (?:is|"
+    r"(?: for the (?:whole |entire )?[^\W\d]{2,12}| overall| in total| in all| altogether|"
+    r" together)?[\s,(]*(?:or|which (?:is|"
     r"makes)|i\.?\s?e\.?|that is|=|oder|also|soit|即)?[\s,]*[~≈]?"
 )
 

@@ -33,6 +33,7 @@ _ALL: Final = re.compile(
     r"\ball (?:the |of the )?|\b(?:the|die|der|alle[nr]?) |[×x*·]\s*|^|[,;(]\s*)"
     r"(?P<count>\d[\d,]*)\s+(?:[^\W\d]+[ -]){0,2}?(?P<what>(?!bytes)[^\W\d]{4,}s|GPU|"
     r"Schichten|Karten|Sitzungen|Anfragen|Knoten|Experten|tokens?|Token)\b|"
+    r"(?P<them>\d[\d,]*) of (?:them|these)\b|"
     r"(?P<zh>\d+)\s*(?:个|张|台|路|条)?\s*(?:层|卡|序列|请求|会话)|"
     r"(?P<times>\b[Tt]imes|\b[Mm]al) (?P<factor>\d[\d,]*)\b|"
     r"(?P<whole>(?:across|over|for|in|through) (?:the )?(?:whole|entire|full) (?:model|stack|network)|\ball layers|"
@@ -42,7 +43,7 @@ _ALL: Final = re.compile(
 #: words that make what follows a figure of all of them
 _TOGETHER: Final = re.compile(
     r"\bwith\b|makes|together|in all|in total|\ball\b|altogether|\bsum\b|amount|\bover\b|across|→|=|that is|"
-    r"makes|make up|adds? up|amounts? to|sums? to|totals?\b|come to|comes to|"
+    r"makes?|make up|adds? up|amounts? to|sums? to|totals?\b|come to|comes to|"
     r"hold|store|need|take|zusammen|insgesamt|合计|共|总|为|需|达|[:：]",
     re.IGNORECASE,
 )
@@ -113,7 +114,7 @@ def judge_multiples(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, 
             if m["whole"]:
                 count = len(facts.case.model.layers) if facts is not None else SOME
             else:
-                count = int((m["count"] or m["zh"] or m["factor"]).replace(",", ""))
+                count = int((m["count"] or m["zh"] or m["factor"] or m["them"]).replace(",", ""))
             if count < 2 and not m["whole"]:
                 continue
             e = _told(m, entries, s.value)

@@ -108,6 +108,9 @@ def _parts(ledger: Ledger, e: Entry, start: int, axis: str) -> list[Entry]:
     if here:
         own = " | ".join((s.key, s.value[:start]))
         return here if _PART[axis].search(own) else []
+    name = s.row if s.kind == "cell" else s.key
+    if name and not _WHOLE[axis].search(name):
+        return []  # of what it names, and no figure above
     found: list[Entry] = []
     for i in range(e.index - 1, max(-1, e.index - 1 - BACK), -1):
         t = ledger.statements[i]

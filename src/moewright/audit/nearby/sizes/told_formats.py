@@ -29,6 +29,8 @@ _APART: Final = re.compile(
 #: training states by their format: what they are called
 _STATES: Final = re.compile(r"gradients?|grads?\b|Gradienten|梯度|copy|weights|Gewichte|权重", re.IGNORECASE)
 _SHARDED: Final = re.compile(r"shard|ZeRO|over|across|divided|split|/|÷|each|geteilt|verteilt|切分|分片", re.IGNORECASE)
+#: letters before bytes that may name them
+MOST_FRONT: Final = 60
 #: bytes of an element that a slip leaves
 _SIZES: Final = (0.5, 1.0, 2.0, 4.0)
 #: slips of the unit
@@ -73,6 +75,8 @@ def judge_state_formats(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         for e in amounts:
             tail = re.match(r"\s*\(([^()]{0,40})\)", e.behind)
             told = tail[1] if tail else s.key if len(amounts) == 1 else ""
+            front = re.split(r"[;,.](?!\d)|\band\b|\bund\b", s.value[: e.number.at])[-1]
+            told = told or (front if len(front) < MOST_FRONT and not re.search(r"\d\s?[KMGT]?i?B\b", front) else "")
             if not _STATES.search(told) or len(formats_in(told)) != 1 or _SHARDED.search(f"{told} {s.key}"):
                 continue
             near = (*reversed(entries), *_above(ledger, index))
@@ -124,7 +128,7 @@ def _judged(e: Entry, count: Entry, named: set[str]) -> Claim | None:
         return None
     said, many = ranges(e.number), ranges(count.number)
     right = count.number.value * size
-    why = f"{count.number.text.strip()} at {of_bytes(size)} ({name}) take {format_quantity(right, 'bytes')}"
+    why = f"{count.number.text.strip()} at {of_bytes(size)} each take {format_quantity(right, 'bytes')}"
     if meet(said, times(many, exactly(size)), ROOM):
         return e.claim("memory", Verdict.HOLDS, why, right)
     others = (*(x for x in _SIZES if x != size), *(size * x for x in _PREFIXES))

@@ -19,6 +19,7 @@ from moewright.units import format_quantity
 _MINUS: Final = re.compile(
     r"(?:[,;]\s*)?(?:\b(?:minus|less|abzüglich|weniger|moins|menos)\b|减去?|扣除)\s*[~≈]?\s*$", re.IGNORECASE
 )
+_ANY_MINUS: Final = re.compile(r"\b(?:minus|less|abzüglich|weniger|moins|menos)\b|减去|扣除", re.IGNORECASE)
 #: between the last term and what is left
 _LEAVES: Final = re.compile(
     r"[^\d;.]{0,40}(?:→|->|=|\b(?:leaves?|leaving|left|is|are|gives?|makes?|bleiben|ergibt|sind|reste(?:nt)?|quedan)\b|剩|余|得)"
@@ -75,7 +76,13 @@ def _terms(entries: list[Entry], i: int) -> list[Entry]:
     for x in entries[i + 1 :]:
         before = x.statement.value[: x.number.at]
         bare = x.number.dim == COUNT and x.number.factor == 1 and not x.number.percent
-        if not _MINUS.search(before[-16:]) or not (bare or x.number.dim == entries[i].number.dim):
+        since = found[-1] if found else entries[i]
+        words = before[since.number.at + len(since.number.text) :]
+        if (
+            not _MINUS.search(before[-16:])
+            or len(_ANY_MINUS.findall(words)) > 1
+            or not (bare or x.number.dim == entries[i].number.dim)
+        ):
             break
         found.append(x)
     return found
