@@ -21,6 +21,8 @@ from moewright.audit.reading.wordings import (
     FORMAT,
     MEASURES,
     PER_GPU,
+    ROMANCE,
+    ROMANCE_TEXT,
     TEXT,
     WORK,
 )
@@ -330,7 +332,7 @@ def _phrases(s: Statement) -> Iterator[Premise]:
     nodes = gpus_of_nodes(s.text)
     if nodes is not None:
         yield Premise("cluster.gpus", nodes[0], s.line_of(nodes[1], in_text=True), s.text)
-    for pattern, field in TEXT:
+    for pattern, field in (*TEXT, *ROMANCE_TEXT) if ROMANCE.search(text) else TEXT:
         if nodes is not None and field in ("cluster.gpus", "nodes"):
             continue
         for m in pattern.finditer(text):

@@ -4,6 +4,7 @@ phrases of running text with one number each, and words around figures of hardwa
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from moewright.audit.reading.word_lists import LANGUAGES, word_list, wording
@@ -32,12 +33,28 @@ def _dims(entry: dict[str, list[str]]) -> tuple[Dim, ...]:
 COMPILED: Final[tuple[tuple[re.Pattern[str], str, tuple[Dim, ...]], ...]] = tuple(
     (wording(entry), entry["field"], _dims(entry)) for entry in _LIST["keys"]
 )
+_ROMANCE_LANGUAGES: Final = ("fr", "es")
+
+
+def _phrases(languages: Iterable[str]) -> tuple[tuple[re.Pattern[str], str], ...]:
+    """The phrases of ``languages`` with their fields."""
+    some = tuple(languages)
+    return tuple(
+        (_plain(rf"(?<![\w.])(?:{phrase})" if phrase.startswith(r"(\d") else phrase), entry["field"])
+        for entry in _LIST["phrases"]
+        for lang in some
+        for phrase in entry.get(lang, ())
+    )
+
+
 #: (phrase with one number, field)
-TEXT: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
-    (_plain(rf"(?<![\w.])(?:{phrase})" if phrase.startswith(r"(\d") else phrase), entry["field"])
-    for entry in _LIST["phrases"]
-    for lang in LANGUAGES
-    for phrase in entry.get(lang, ())
+TEXT: Final[tuple[tuple[re.Pattern[str], str], ...]] = _phrases(x for x in LANGUAGES if x not in _ROMANCE_LANGUAGES)
+#: those of French and Spanish, of which a text has a word that ROMANCE finds
+ROMANCE_TEXT: Final[tuple[tuple[re.Pattern[str], str], ...]] = _phrases(_ROMANCE_LANGUAGES)
+ROMANCE: Final = re.compile(
+    r"\b(?:couches?|capas?|jetons?|têtes?|cabezas?|expertos?|experts? (?:routés|par|de)|vocabul\w+|cachée?|oculta|soit|"
+    r"requêtes|séquences|largeur|ancho|en total|es decir)\b",
+    re.IGNORECASE,
 )
 #: (what stands before a figure of hardware, what behind it, field, dimensions)
 MEASURES: Final[tuple[tuple[re.Pattern[str], re.Pattern[str], str, tuple[Dim, ...]], ...]] = tuple(

@@ -43,9 +43,10 @@ def judge_memory_reads(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     fastest = max(every, default=0.0)
     for entries in ledger.entries:
         s = entries[0].statement if entries else None
-        if s is None or s.kind == "heading" or standing_of(s) or not (values or len(every) == 1):
+        if s is None or s.kind == "heading" or not (values or len(every) == 1):
             continue
-        if any(x.number.dim == BYTE_RATE for x in entries):
+        dims = {x.number.dim for x in entries}
+        if not {BYTES, SECONDS} <= dims or BYTE_RATE in dims or standing_of(s):
             continue
         for a, e in pairwise(entries):
             if a.number.dim != BYTES or e.number.dim != SECONDS or not is_amount(a.number) or a.number.at < 0:
@@ -77,14 +78,14 @@ def judge_runs(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     speeds = [x for x in ledger.alike(PER_SECOND) if x.number.value > LONG / 36]
     for entries in ledger.entries:
         s = entries[0].statement if entries else None
-        if s is None or s.kind == "heading" or standing_of(s):
+        if s is None or s.kind == "heading":
             continue
         runs = [e for e in entries if e.number.dim == SECONDS and e.number.value >= LONG and not e.figure.formula]
         counts = [
             x for x in entries if x.number.dim == COUNT and _STEPS.match(_after(x)) and x.figure.role != "operand"
         ]
         tokens = [x for x in entries if x.number.dim == COUNT and _TOKENS.match(_after(x)) and x.number.value >= 1e9]
-        if len(runs) != 1 or len(counts) > 1 or not (counts or tokens) or runs[0].number.approx:
+        if len(runs) != 1 or len(counts) > 1 or not (counts or tokens) or runs[0].number.approx or standing_of(s):
             continue
         e = runs[0]
         if digits(e.number) < 2:

@@ -54,14 +54,12 @@ def judge_formula_scopes(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[En
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
         worked = [e for e in entries if e.figure.role == "result" and len(e.figure.formula) > 1]
-        if not worked or s.kind == "heading" or standing_of(s):
-            continue
-        facts = facts_at(index, _NEEDS)
+        facts = facts_at(index, _NEEDS) if worked and s.kind != "heading" else None
         if facts is None or facts.case.model.moe is None:
             continue
         for e in worked:
             claim = _of_one_layer(e, facts) or _of_every_expert(e, facts, ledger)
-            if claim is not None:
+            if claim is not None and not standing_of(s):
                 yield e, claim
 
 

@@ -50,13 +50,13 @@ def judge_sequence_bytes(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     gpus = [float(c) for c in ledger.counts if 1 < c <= 4096]
     for entries in ledger.entries:
         s = entries[0].statement if entries else None
-        if s is None or s.kind == "heading" or standing_of(s):
+        if s is None or s.kind == "heading" or not any(e.number.dim == BYTES for e in entries):
             continue
         text = s.text
         held = list(_HELD.finditer(text)) or list(_ONE.finditer(text))
         amounts = [e for e in entries if e.number.dim == BYTES and e.figure.role != "operand" and is_amount(e.number)]
         amounts = [e for e in amounts if not _is_token(e) and not e.figure.formula]
-        if len(held) != 1 or not amounts or len(text) > 400:
+        if len(held) != 1 or not amounts or len(text) > 400 or standing_of(s):
             continue
         m, e = held[0], amounts[0]
         fields = m.groupdict()

@@ -70,7 +70,7 @@ def judge_state_formats(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
         amounts = [e for e in entries if e.number.dim == BYTES and e.figure.role != "operand" and e.number.at >= 0]
-        if s.kind in ("heading", "cell") or standing_of(s) or not amounts:
+        if s.kind in ("heading", "cell") or not amounts or not FORMAT.search(s.text) or standing_of(s):
             continue
         for e in amounts:
             tail = re.match(r"\s*\(([^()]{0,40})\)", e.behind)

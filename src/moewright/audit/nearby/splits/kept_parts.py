@@ -34,9 +34,10 @@ def judge_kept_parts(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on the heads or experts that a GPU is said to keep of so many, beside the size of their division."""
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
-        if s.kind == "heading" or standing_of(s) or not _OF_GPU.search(s.text):
+        found = list(_KEPT.finditer(s.value)) if entries and s.kind != "heading" else []
+        if not found or not _OF_GPU.search(s.text) or standing_of(s):
             continue
-        for m in _KEPT.finditer(s.value):
+        for m in found:
             heads = not re.search(r"expert", m["what"], re.IGNORECASE)
             sizes = {int(x["n"]) for x in _SIZE.finditer(s.text) if (x["name"] == "EP") != heads}
             e = next((x for x in entries if x.number.at == m.start("part")), None)

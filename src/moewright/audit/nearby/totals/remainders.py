@@ -31,6 +31,7 @@ _ANOTHER: Final = re.compile(
     r"\b(?:another|a further|additional|weitere|noch einmal|encore|otros?)\s*[~≈]?\s*$|(?:再加|另加|另有)\s*$",
     re.IGNORECASE,
 )
+_MORE: Final = re.compile(r"another|further|additional|weitere|noch einmal|encore|otros?\b|再加|另", re.IGNORECASE)
 _MAKES: Final = re.compile(
     r"[^\d;.]{0,30}\b(?:makes?|making|brings?|gives?|for a total of|total(?:s|ling)?|together|zusammen|insgesamt|macht|"
     r"ergibt|en tout|au total)\b[^\d;.]{0,30}|[^\d;。]{0,12}(?:共|合计|总计)[^\d;。]{0,8}",
@@ -97,7 +98,7 @@ def judge_additions(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     last of them."""
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
-        if s.kind not in ("prose", "item") or standing_of(s):
+        if s.kind not in ("prose", "item") or not _MORE.search(s.value) or standing_of(s):
             continue
         for more, e in pairwise(entries):
             n = e.number
@@ -138,12 +139,15 @@ _IN_ALL: Final = re.compile(
 )
 
 
+_ALL_OF: Final = re.compile(r"\ball\b|total|altogether|all told|zusammen|insgesamt|en tout|合计|总计", re.IGNORECASE)
+
+
 def judge_totals_behind(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on a figure that is called that of all, in a sentence that tells its parts: their sum, or of the last
     of them."""
     for entries in ledger.entries:
         s = entries[0].statement if entries else None
-        if s is None or s.kind not in ("prose", "item") or standing_of(s):
+        if s is None or s.kind not in ("prose", "item") or not _ALL_OF.search(s.value) or standing_of(s):
             continue
         for i, e in enumerate(entries):
             n = e.number
