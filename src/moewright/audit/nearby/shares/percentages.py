@@ -62,8 +62,8 @@ def judge_shares(ledger: Ledger, capacity: float | None) -> Iterator[tuple[Entry
             if not e.number.percent or not told or ends_range(e.statement.value, e.number):
                 continue
             part = _part(entries, i)
-            if part is not None and part.number.dim == SECONDS:
-                continue  # a time stands in many relations to others
+            if part is not None and (part.number.dim == SECONDS or ends_range(e.statement.value, part.number)):
+                continue  # a time stands in many relations to others, and a range is no part
             if part is None:
                 claim = _of_previous(e, entries, i, ledger)
                 if claim is not None:
