@@ -27,7 +27,9 @@ def test_every_error_stands_on_its_line():
     for folder in sorted(x for x in FOLDER.iterdir() if x.is_dir()):
         versions = [(x, errors) for x in folder.glob("*.md") for errors in errors_of(x)]
         early = folder.name in EARLY
-        assert [len(errors) for _, errors in versions] == ([3] * 10 if early else [5] * (20 if folder.name in SHORT else 12))
+        assert [len(errors) for _, errors in versions] == (
+            [3] * 10 if early else [5] * (20 if folder.name in SHORT else 12)
+        )
         kinds = sorted(e.kind for _, errors in versions for e in errors)
         assert kinds == sorted([*range(1, 16)] * 2) or not early
         for x, errors in versions:
