@@ -16,6 +16,7 @@ _WORD: Final = re.compile(r"[^\W\d_]+")
 #: words that a quotation must have beside its numbers, and lines of quotations that are looked up
 FEWEST: Final = 3
 MOST: Final = 500
+MOST_NUMBERS: Final = 12
 
 
 def judge_quotations(lines: Sequence[str]) -> list[Claim]:
@@ -36,7 +37,9 @@ def judge_quotations(lines: Sequence[str]) -> list[Claim]:
         numbers = list(_NUMBER.finditer(text))
         if len(_WORD.findall(text)) < FEWEST or text in whole:
             continue
-        for m in numbers:
+        for m in numbers[:MOST_NUMBERS]:
+            if max(text[: m.start()], text[m.end() :], key=len) not in whole:
+                continue  # the rest of it is quoted from nowhere
             before, behind = re.escape(text[: m.start()]), re.escape(text[m.end() :])
             match = re.search(rf"{before}({_NUMBER.pattern}){behind}", whole)
             if match is not None:
