@@ -151,3 +151,9 @@ def test_sizes_of_a_table_with_one_row():
 
 def test_a_model_that_is_like_another_is_not_that_one():
     assert not any("DeepSeek" in c.why for c in audited("It is our DeepSeek-V3 lookalike.\n\nIt has 56 layers."))
+
+
+def test_experts_of_a_layer_over_another_size():
+    """Of a layer, as its formula says, and of an EP that is not the plan's."""
+    text = "Because 256 routed experts / EP=8 = 32 experts per GPU, we take EP=64."
+    assert failing(text, "DeepSeek-V3 on 64 H100 GPUs, EP64") == []

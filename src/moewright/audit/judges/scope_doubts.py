@@ -97,12 +97,26 @@ _ROMANCE: Final = re.compile(
 FEWEST_WORDS: Final = 2
 
 
+_OVER_EP: Final = re.compile(r"(\d+)\s*(?:\w+ )?experts?\s*[/÷]\s*EP\s*=?\s*(\d+)\s*=\s*$", re.IGNORECASE)
+
+
+def _is_of_layer(part: Part, c: Context) -> bool:
+    """Whether a number of experts is worked out as those of a layer over so many ranks: 256 / 8 = 32."""
+    told, moe = [n.value for n in part.figure.formula], c.facts.case.model.moe
+    if m := _OVER_EP.search(part.statement.value[: part.figure.number.at]):
+        told = [float(m[1]), float(m[2])]
+    divided = moe is not None and len(told) == 2 and told[0] == moe.experts and told[1] > 0
+    return divided and told[0] / told[1] == part.figure.number.value
+
+
 def of_what(part: Part, meaning: Meaning, claim: Claim, c: Context) -> str:
     """What is not told of the quantity itself: what it is of, and sizes that it stands on."""
     if reason := _of_one(part, meaning, claim, c.facts.setting.given):
         return reason
     if len(_ROMANCE.findall(" | ".join((claim.text, *part.statement.path)))) >= FEWEST_WORDS:
         return "the words of its language are read in part"
+    if meaning.name == "count.experts" and _is_of_layer(part, c):
+        return "its own formula gives it for a layer, over so many ranks"
     of_gpu = "gpu" in meaning.explicit or ("all" not in meaning.explicit and "gpu" in scopes_named(claim.text))
     if of_gpu and c.facts.plan is None and claim.verdict is Verdict.WRONG:
         return f"what a GPU has is not known without a strategy: {c.facts.reason}"
