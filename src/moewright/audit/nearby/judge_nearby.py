@@ -179,11 +179,16 @@ _WITH_GPUS: Final = (
 )
 
 
+#: bytes that no GPU has
+LARGEST_CARD: Final = 1e12
+
+
 def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
     """``claims`` with the verdicts on figures that must follow from others of the document."""
     ledger = Ledger.of((x.statement, x.clauses) for x in said)
     device = said[0].place.facts.setting if said else None
     capacity = device.case.cluster.device.memory if device and "cluster.device.memory" not in device.missing else None
+    capacity = capacity if capacity and capacity < LARGEST_CARD else None  # else it was read of all of them
     found: dict[tuple[int, float | None, str], Claim] = {}
     facts_at, gpus_at = partial(_facts_at, said), partial(_counted, said)
     together = chain(
