@@ -4,7 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moewright.audit.nearby.ledger import ABOUT, Ledger, among, exactly, is_amount, meet, over, ranges, slip, times
+from moewright.audit.nearby.ledger import (
+    ABOUT,
+    Ledger,
+    among,
+    exactly,
+    is_amount,
+    meet,
+    over,
+    ranges,
+    slip,
+    sum_of,
+    times,
+)
 from moewright.audit.text.clauses import clauses_of
 from moewright.audit.text.document import parse
 from moewright.audit.text.numbers import BYTES, Number, tokens_of
@@ -148,3 +160,12 @@ def test_what_stands_elsewhere_is_what_another_statement_has(texts, own):
     n = ledger.entries[0][0].number
     others = [x for x in ledger.alike(n.dim) if x.index != 0]
     assert ledger.stands_elsewhere(n, 0) == any(meet(ranges(n), ranges(x.number), 1e-3) for x in others)
+
+
+@given(st.lists(st.integers(1, 10**6), min_size=1, max_size=6))
+def test_the_sum_of_numbers_by_whole_ones(values):
+    """In tenths, against integers."""
+    numbers = [t.number for x in values for t in tokens_of(f"{x / 10:.1f} GB") if t.number is not None]
+    (low, high), _ = sum_of(numbers)
+    assert low <= sum(values) * 1e8 <= high
+    assert high - low <= len(values) * 1.0001e8

@@ -354,7 +354,7 @@ def _judged(total: Part, rows: list[list[Part]], f: Facts) -> Claim:
     for together in product(*options):
         chosen = [x for some in together for x in some]
         for binary in (False, True):
-            value = sum(_value(x, binary) * t for x, t in chosen)
+            value = sum(x.of_powers(binary) * t for x, t in chosen)
             room = sum(x.half * t for x, t in chosen if not x.whole)
             for said in (n.value, n.binary):
                 slack = n.half + room + (0.1 * said if n.approx else 0.0)
@@ -377,7 +377,3 @@ def _judged(total: Part, rows: list[list[Part]], f: Facts) -> Claim:
     nearest = f"{best[2]} = {format_quantity(best[0], unit)} at the nearest"
     why = f"its own parts, {lines}, do not add up to it: {nearest}"
     return Claim(s.line, s.text, "sum", Verdict.CONTRADICTED, why, n.value, best[0], unit=unit)
-
-
-def _value(n: Number, binary: bool) -> float:
-    return n.binary if binary else n.value

@@ -9,7 +9,18 @@ from itertools import combinations
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, digits, is_amount, is_part, meet, ranges, slip, times
+from moewright.audit.nearby.ledger import (
+    Entry,
+    Ledger,
+    digits,
+    is_amount,
+    is_part,
+    meet,
+    ranges,
+    slip,
+    span_between,
+    times,
+)
 from moewright.audit.text.clauses import ends_range
 from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP_RATE, NAMES, PER_SECOND
 from moewright.units import format_quantity
@@ -183,7 +194,7 @@ def _no_sum(e: Entry, entries: list[Entry]) -> Claim | None:
     parts = [x for x in parts if x.figure.role != "operand"]
     if len(parts) < 2 or s.kind == "cell":
         return None
-    between = s.value[parts[-1].number.at + len(parts[-1].number.text) : n.at]
+    between = span_between(s, parts[-1].number, n)
     if not _SUM.search(between) or re.search(r"\d|[;.]|\b(?:beide[nr]?|both|two|zwei)\b", between):
         return None
     whole = sum(x.number.value for x in parts[-2:])

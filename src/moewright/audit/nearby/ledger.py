@@ -6,6 +6,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from itertools import chain, islice
 from typing import Final
 
@@ -90,6 +91,11 @@ def exactly(value: float) -> tuple[Range, ...]:
 def plus(a: Iterable[Range], b: Iterable[Range]) -> tuple[Range, ...]:
     """Sums of ranges that are read alike: of 1000 with of 1000, of 1024 with of 1024."""
     return tuple((x[0] + y[0], x[1] + y[1]) for x, y in zip(a, b, strict=False))
+
+
+def sum_of(numbers: Sequence[Number]) -> tuple[Range, ...]:
+    """What the sum of one number or more may be."""
+    return reduce(plus, map(ranges, numbers))
 
 
 def over(a: Iterable[Range], b: Iterable[Range]) -> tuple[Range, ...]:

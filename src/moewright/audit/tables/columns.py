@@ -87,8 +87,9 @@ def _of_grid(grid: Grid, written: list[Number]) -> Iterator[Claim]:
     relations = [*_products(grid), *_sums(grid), *_ratios(grid, written), *sweep_relations(grid)]
     broken: dict[int, list[Relation]] = {}
     for r in relations:
-        excepted = r.odd is not None and (_is_excepted(grid, r) or _has_more(grid, r))
-        if r.odd is not None and not excepted and (r.titled or not _is_set_apart(grid, r)):
+        if r.odd is None or _is_excepted(grid, r) or _has_more(grid, r):
+            continue
+        if r.titled or not _is_set_apart(grid, r):
             broken.setdefault(r.odd, []).append(r)
     for row, failing in broken.items():
         right = {t for r in relations if row in r.holds for t in (r.result, *r.others)}

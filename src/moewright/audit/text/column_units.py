@@ -41,7 +41,7 @@ _MANY: Final = re.compile(r"(?:in )?(millions|billions|Millionen|Milliarden|Mrd|
 
 #: a row of tokens a second, and titles that are no unit
 _RATES: Final = re.compile(r"\W*(?:tokens?|tok)/s\b", re.I)
-PLAIN_OR_NAME: Final = re.compile(r"[^/%()]*")
+_NO_UNIT: Final = re.compile(r"[^/%()]*")
 
 
 def in_unit(cell: str, title: str, name: str, above: str) -> str:
@@ -59,7 +59,7 @@ def in_unit(cell: str, title: str, name: str, above: str) -> str:
         return f"{cell} {many[1]}"
     if _COUNTED.search(above) and (counted := _COUNT_UNIT.search(title)):
         return f"{cell} {counted[1] or counted[2]} parameters"
-    if _RATES.match(name) and PLAIN_OR_NAME.fullmatch(title.strip()):
+    if _RATES.match(name) and _NO_UNIT.fullmatch(title.strip()):
         return f"{cell} tokens/s"
     unit = _TITLE_UNIT.search(title) or _TITLE_UNIT.search(name)
     return f"{cell} {unit[1] or unit[2] or unit[3]}" if unit else cell

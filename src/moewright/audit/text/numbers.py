@@ -63,6 +63,10 @@ class Number:
         """Half of the last place relative to the value."""
         return self.half / abs(self.value) if self.value else 0.0
 
+    def of_powers(self, binary: bool) -> float:
+        """The value where K, M, G before bytes are powers of 1024, if ``binary``, else of 1000."""
+        return self.binary if binary else self.value
+
 
 @dataclass(frozen=True, slots=True)
 class Token:

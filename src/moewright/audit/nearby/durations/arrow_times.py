@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, is_amount, meet, over, ranges, span_between
+from moewright.audit.nearby.durations.moved_amounts import moved
+from moewright.audit.nearby.ledger import Entry, Ledger, is_amount, span_between
 from moewright.audit.text.numbers import BYTE_RATE, BYTES, SECONDS
-from moewright.units import format_quantity
 
 #: between an amount and its time
 _ARROW: Final = re.compile(r"\s*(?:/ ?\w+|(?:per|a|je|pro) \w+)?\s*(?:→|->|=>|⇒)\s*[~≈]?\s*")
@@ -28,9 +28,7 @@ def judge_arrow_times(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         if len(rates) != 1:
             continue
         (amount, e), rate = pair, rates[0]
-        right = amount.number.value / rate.number.value
-        exact = meet(ranges(e.number), over(ranges(amount.number), ranges(rate.number)), 5e-3)
-        why = f"{amount.number.text.strip()} at {rate.number.text.strip()} take {format_quantity(right, 'seconds')}"
+        exact, right, why = moved(e, amount, rate, 5e-3)
         if exact or 0.05 < e.number.value / right < 20:
             yield e, e.claim("time", Verdict.HOLDS if exact else Verdict.WRONG, why, right)
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, is_amount, meet, over, ranges, span_between
+from moewright.audit.nearby.durations.moved_amounts import moved
+from moewright.audit.nearby.ledger import Entry, Ledger, is_amount, span_between
 from moewright.audit.text.clauses import Figure
 from moewright.audit.text.document import Statement
 from moewright.audit.text.numbers import BYTE_RATE, BYTES, FLOP, FLOP_RATE, SECONDS, tokens_of
-from moewright.units import format_quantity
 
 #: between an amount and the rate it is moved at, where that ends a cell
 _AT: Final = re.compile(r"\s*(?:\([^()]*\)\s*)?(?:at|over|bei|über|@|/|÷|à|以|按)\s*(?:the |a )?", re.IGNORECASE)
@@ -30,10 +30,7 @@ def judge_cell_times(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         pair = _pair(ledger.entries[before[-1]]) if before else _titled(s.row)
         if pair is None:
             continue
-        amount, rate = pair
-        right = amount.number.value / rate.number.value
-        exact = meet(ranges(e.number), over(ranges(amount.number), ranges(rate.number)))
-        why = f"{amount.number.text.strip()} at {rate.number.text.strip()} take {format_quantity(right, 'seconds')}"
+        exact, right, why = moved(e, *pair)
         yield e, e.claim("time", Verdict.HOLDS if exact else Verdict.WRONG, why, right)
 
 

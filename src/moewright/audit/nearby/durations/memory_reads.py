@@ -9,7 +9,8 @@ from itertools import pairwise
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, digits, is_amount, meet, over, ranges, times
+from moewright.audit.nearby.durations.moved_amounts import moved
+from moewright.audit.nearby.ledger import Entry, Ledger, digits, is_amount, meet, over, ranges, span_between, times
 from moewright.audit.reading.standing import standing_of
 from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, NAMES, PER_SECOND, SECONDS
 from moewright.units import format_quantity
@@ -40,10 +41,10 @@ def judge_memory_reads(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     rates = [x for x in ledger.alike(BYTE_RATE) if x.number.value >= SLOWEST and x.figure.role != "result"]
     values = {x.number.value for x in rates if not re.search(r"NVLink|NVSwitch|xGMI|PCIe", x.statement.text[:400])}
     every = {x.number.value for x in rates}
-    fastest = max(every, default=0.0)
+    rate = max(rates, key=lambda x: x.number.value, default=None)
     for entries in ledger.entries:
         s = entries[0].statement if entries else None
-        if s is None or s.kind == "heading" or not (values or len(every) == 1):
+        if s is None or s.kind == "heading" or rate is None or not (values or len(every) == 1):
             continue
         dims = {x.number.dim for x in entries}
         if not {BYTES, SECONDS} <= dims or BYTE_RATE in dims or standing_of(s):
@@ -51,18 +52,13 @@ def judge_memory_reads(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         for a, e in pairwise(entries):
             if a.number.dim != BYTES or e.number.dim != SECONDS or not is_amount(a.number) or a.number.at < 0:
                 continue
-            between = s.value[a.number.at + len(a.number.text) : e.number.at]
+            between = span_between(s, a.number, e.number)
             if e.figure.formula or e.number.approx or not _DELIVERS.fullmatch(between):
                 continue
             plain = re.search(r"HBM|memory|Speicher|VRAM", between, re.IGNORECASE)
-            if (len(every) != 1 and not (plain and fastest)) or not (plain or _READS.search(s.text)):
+            if not plain and (len(every) != 1 or not _READS.search(s.text)):
                 continue
-            rate = next(x for x in rates if x.number.value == fastest)
-            right = a.number.value / fastest
-            got = over(ranges(a.number), ranges(rate.number))
-            why = f"{a.number.text.strip()} at {rate.number.text.strip()} (line {rate.line}) take "
-            why += format_quantity(right, "seconds")
-            exact = meet(ranges(e.number), got, 5e-3)
+            exact, right, why = moved(e, a, rate, 5e-3, f" (line {rate.line})")
             if exact or 0.1 < e.number.value / right < 11:
                 yield e, e.claim("time", Verdict.HOLDS if exact else Verdict.WRONG, why, right)
 

@@ -8,9 +8,22 @@ from itertools import pairwise
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import TELLING, Entry, Ledger, Range, digits, exactly, meet, over, ranges, rounded
+from moewright.audit.nearby.ledger import (
+    TELLING,
+    Entry,
+    Ledger,
+    Range,
+    digits,
+    exactly,
+    meet,
+    over,
+    ranges,
+    rounded,
+    span_between,
+)
 from moewright.audit.nearby.model_slips import FactsAt
-from moewright.audit.text.numbers import BYTES, COUNT, PER_SECOND
+from moewright.audit.text.numbers import BYTES, COUNT, NAMES, PER_SECOND
+from moewright.case.cluster import Cluster
 from moewright.units import format_quantity
 
 _ONE: Final = re.compile(
@@ -65,20 +78,34 @@ def _per_gpu(one: Entry, whole: Entry, gpus_at: FactsAt, many: list[Range]) -> C
     if facts is None:
         return None
     cluster = facts.case.cluster
-    gpus, got = cluster.gpus, over(ranges(whole.number), rounded(n))
+    gpus = cluster.gpus
     of_part = _OF_PART.search(told) and not (gpus == cluster.gpus_per_node and _NODE.search(told))
     if not _CLUSTER.search(told) and (of_part or _ONE.search(told)):
         return None
-    right = whole.number.value / gpus
+    got, right, why = _over(one, whole, gpus)
     if meet(got, exactly(float(gpus))):
         return one.claim("throughput", Verdict.HOLDS, f"over {gpus} GPUs", right)
-    nodes = (cluster.gpus_per_node, gpus // cluster.gpus_per_node)
-    others = [x for k in _SLIPS for x in (gpus * k, gpus / k)] + [float(x) for x in nodes if x > 1]
+    others = [x for k in _SLIPS for x in (gpus * k, gpus / k)] + _of_nodes(cluster)
     sure = bool(_CLUSTER.search(told)) or got[0][1] < gpus  # else the cluster may be larger than was read
     if sure and any(meet(got, exactly(x)) for x in others) and not meet(got, many):
-        why = f"{whole.number.text.strip()} over {gpus} GPUs are {format_quantity(right, 'per second')}"
         return one.claim("throughput", Verdict.WRONG, why, right)
     return None
+
+
+def _over(one: Entry, whole: Entry, gpus: int) -> tuple[tuple[Range, ...], float, str]:
+    """(How many times ``one`` the ``whole`` is, what it is over ``gpus``, and that in words)."""
+    right = whole.number.value / gpus
+    told = format_quantity(right, NAMES[whole.number.dim])
+    return (
+        over(ranges(whole.number), rounded(one.number)),
+        right,
+        f"{whole.number.text.strip()} over {gpus} GPUs are {told}",
+    )
+
+
+def _of_nodes(cluster: Cluster) -> list[float]:
+    """The GPUs of a node, and the nodes, where they are several."""
+    return [float(x) for x in (cluster.gpus_per_node, cluster.gpus // cluster.gpus_per_node) if x > 1]
 
 
 #: extents of a rate between a GPU and the cluster
@@ -99,7 +126,7 @@ def _is_rate(e: Entry, entries: list[Entry]) -> bool:
     before = entries[i - 1] if i else None
     if e.number.dim != COUNT or before is None or before.number.dim != PER_SECOND:
         return False
-    between = e.statement.value[before.number.at + len(before.number.text) : e.number.at]
+    between = span_between(e.statement, before.number, e.number)
     if not _ONE.match(e.behind.lstrip()):
         return bool(_ONE.fullmatch(between.strip(" ,，约~≈(")))
     return bool(_OR.fullmatch(re.sub(r"tok(?:ens?)?/s", "", between)))
@@ -201,14 +228,11 @@ def _amount_of_gpu(one: Entry, whole: Entry, gpus_at: FactsAt, many: list[Range]
     if facts is None or _OF_PART.search(told):
         return None
     cluster, given = facts.case.cluster, facts.setting.given
-    gpus, got = cluster.gpus, over(ranges(whole.number), rounded(one.number))
-    right = whole.number.value / gpus
-    why = f"{whole.number.text.strip()} over {gpus} GPUs are {format_quantity(right, 'bytes')}"
-    if meet(got, exactly(float(gpus))):
+    got, right, why = _over(one, whole, cluster.gpus)
+    if meet(got, exactly(float(cluster.gpus))):
         return one.claim("memory", Verdict.HOLDS, why, right)
-    nodes = {float(cluster.gpus_per_node), float(gpus // cluster.gpus_per_node)} - {1.0}
     sizes = {float(p.value) for f, p in given.items() if f.startswith("strategy.") and isinstance(p.value, int)}
     sizes = set() if _CLUSTER.search(told) else sizes
-    if any(meet(got, exactly(x)) for x in nodes - sizes) and not meet(got, many):
+    if any(meet(got, exactly(x)) for x in _of_nodes(cluster) if x not in sizes) and not meet(got, many):
         return one.claim("memory", Verdict.WRONG, why, right)
     return None

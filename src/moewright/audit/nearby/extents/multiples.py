@@ -298,7 +298,7 @@ def _is_each(x: Entry, e: Entry) -> bool:
     s = e.statement
     if x.index != e.index or x.number.at > e.number.at or e.number.slack > 0.02 or _BOTH.search(s.text):
         return False
-    front = s.key if x is next((y for y in (x,) if not re.search(r"\d", s.value[: y.number.at])), None) else ""
+    front = "" if re.search(r"\d", s.value[: x.number.at]) else s.key
     own = re.split(r"[;,](?!\d)", s.value[: x.number.at])[-1] + " # " + re.split(r"[\d;,]", x.behind)[0]
     names = re.split(r"[;,](?!\d)|\d", s.value[: e.number.at])[-1]
     named = re.search(r"attention|expert|router|dense|embed|combine|dispatch|专家|注意力", names, re.IGNORECASE)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, exactly, is_amount, meet, plus, ranges, slip, times
+from moewright.audit.nearby.ledger import Entry, Ledger, exactly, is_amount, meet, ranges, slip, sum_of, times
 from moewright.audit.nearby.model_slips import FactsAt
 from moewright.audit.reading.standing import standing_of
 from moewright.audit.reading.wordings import formats_in
@@ -155,12 +155,8 @@ def _of_one(e: Entry, parts: list[Entry], facts_at: FactsAt) -> Claim | None:
             return e.claim("multiple", Verdict.HOLDS, why, right)
         if usual and facts is not None and layers == len(facts.case.model.moe_layers()):
             return e.claim("multiple", Verdict.WRONG, f"{why}: {usual}", right)
-    if len(alike) > 1 and len(alike) == len(parts):
-        one = ranges(alike[0].number)
-        for x in alike[1:]:
-            one = plus(one, ranges(x.number))
-        if (claim := _of_sum(e, alike, one, layers)) is not None:
-            return claim
+    if len(alike) > 1 and len(alike) == len(parts) and (claim := _of_sum(e, alike, layers)) is not None:
+        return claim
     counted = [x for x in parts if x.number.dim == COUNT and x.index == e.index]
     named = formats_in(f"{e.statement.key} {e.statement.value}")
     if e.number.dim == BYTES and len(counted) == 1 == len(named):
@@ -176,9 +172,9 @@ def _of_one(e: Entry, parts: list[Entry], facts_at: FactsAt) -> Claim | None:
     return None
 
 
-def _of_sum(e: Entry, alike: list[Entry], one: tuple[tuple[float, float], ...], layers: int) -> Claim | None:
-    """The verdict on a figure of all layers by the sum of what one has, ``one``."""
-    said = ranges(e.number)
+def _of_sum(e: Entry, alike: list[Entry], layers: int) -> Claim | None:
+    """The verdict on a figure of all layers by the sum of what one has."""
+    said, one = ranges(e.number), sum_of([x.number for x in alike])
     right = sum(x.number.value for x in alike) * layers
     text = " + ".join(x.number.text.strip() for x in alike)
     why = f"({text}) × {layers} is {format_quantity(right, NAMES.get(e.number.dim, ''))}"

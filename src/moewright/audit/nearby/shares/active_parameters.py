@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, meet, over, ranges, rounded
+from moewright.audit.nearby.ledger import Entry, Ledger, meet, over, ranges, rounded, span_between
 from moewright.audit.nearby.model_slips import FactsAt
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.restated import is_model, models_named
@@ -80,7 +80,7 @@ def judge_active_percent(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             n = a.number
             if not p.number.percent or n.dim != COUNT or n.percent or n.value < LEAST / 10 or not _says_active(a):
                 continue
-            between = p.statement.value[n.at + len(n.text) : p.number.at]
+            between = span_between(p.statement, n, p.number)
             if p.figure.formula or not _HENCE.fullmatch(_SHORT.sub("", between)) or not _OF_WHOLE.match(p.behind):
                 continue
             said = rounded(p.number)

@@ -9,17 +9,7 @@ from itertools import pairwise
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import (
-    Entry,
-    Ledger,
-    is_amount,
-    meet,
-    over,
-    ranges,
-    rounded,
-    span_between,
-    times,
-)
+from moewright.audit.nearby.ledger import Entry, Ledger, is_amount, meet, over, ranges, rounded, span_between, times
 from moewright.audit.nearby.sizes.element_sizes import ELEMENT_BYTES
 from moewright.audit.reading.wordings import FORMAT
 from moewright.audit.text.numbers import BYTES, COUNT, SECONDS
@@ -108,7 +98,7 @@ def judge_efficiency(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         s = ledger.statements[index]
         for a, p, b in zip(entries, entries[1:], entries[2:], strict=False):
             same = a.number.dim == b.number.dim == SECONDS and p.number.percent and 0 < p.number.value < 1
-            between = s.value[a.number.at + len(a.number.text) : b.number.at] if same else ""
+            between = span_between(s, a.number, b.number) if same else ""
             if not same or not _EFFICIENCY.search(between) or b.figure.role == "operand":
                 continue
             share = rounded(p.number)

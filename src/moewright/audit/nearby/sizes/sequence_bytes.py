@@ -9,7 +9,7 @@ from typing import Final
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.ledger import Entry, Ledger, digits, exactly, is_amount, meet, ranges, times
 from moewright.audit.reading.standing import standing_of
-from moewright.audit.text.numbers import BYTES, COUNT
+from moewright.audit.text.numbers import BYTES
 from moewright.units import format_quantity
 
 _MANY: Final = (
@@ -72,7 +72,7 @@ def judge_sequence_bytes(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             continue
         said = ranges(e.number)
         every = [times(ranges(x.number), exactly(n * c)) for x in ones]
-        if any(meet(said, times(w, exactly(1 / p))) for w in every for p in (*_PARTS, *gpus) if w is not None):
+        if any(meet(said, times(w, exactly(1 / p))) for w in every for p in (*_PARTS, *gpus)):
             continue
         for x in whole:
             right = x.number.value * n * c
@@ -93,7 +93,7 @@ def _tokens(text: str) -> float:
 def _is_token(x: Entry) -> bool:
     s = x.statement
     near = f"{s.key} | {s.value[max(0, x.number.at - 60) : max(0, x.number.at)]} | {x.behind[:24]}"
-    return bool(_TOKEN.search(near)) and x.number.dim != COUNT
+    return bool(_TOKEN.search(near))
 
 
 def _clause(x: Entry) -> str:

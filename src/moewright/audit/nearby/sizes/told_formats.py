@@ -9,7 +9,19 @@ from itertools import pairwise
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import LARGE, Entry, Ledger, exactly, is_amount, meet, of_bytes, plus, ranges, times
+from moewright.audit.nearby.ledger import (
+    LARGE,
+    Entry,
+    Ledger,
+    exactly,
+    is_amount,
+    meet,
+    of_bytes,
+    ranges,
+    span_between,
+    sum_of,
+    times,
+)
 from moewright.audit.nearby.sizes.element_sizes import ELEMENT_BYTES
 from moewright.audit.reading.standing import standing_of
 from moewright.audit.reading.wordings import FORMAT, formats_in
@@ -52,7 +64,7 @@ def judge_told_formats(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             n = e.number
             if count.number.dim != COUNT or count.number.value < LARGE or n.dim != BYTES or not is_amount(n):
                 continue
-            between = s.value[count.number.at + len(count.number.text) : n.at]
+            between = span_between(s, count.number, n)
             led = "→" in between or "->" in between
             if (count.figure.role == "operand" and not led) or count.number.at < 0 or not _LINK.fullmatch(between):
                 continue
@@ -95,7 +107,7 @@ def _of_two(e: Entry, counts: list[Entry], named: set[str]) -> Claim | None:
     size = ELEMENT_BYTES.get(next(iter(named)))
     if len(last) != 2 or size is None or e.number.half > ROOM * e.number.value:
         return None
-    many = plus(ranges(last[0].number), ranges(last[1].number))
+    many = sum_of([x.number for x in last])
     if meet(ranges(e.number), times(many, exactly(size)), ROOM):
         return None
     if not any(meet(ranges(e.number), times(many, exactly(x)), 3e-3) for x in _SIZES if x != size):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, exactly, meet, ranges, times
+from moewright.audit.nearby.ledger import Entry, Ledger, exactly, meet, ranges, span_between, times
 from moewright.audit.nearby.model_slips import FactsAt
 from moewright.audit.text.numbers import COUNT
 
@@ -25,8 +25,9 @@ _INSTEAD: Final = re.compile(
     r"[^.;\d]{0,40}(?:instead of|rather than|and not|statt|anstelle von|au lieu de|而不是|而非)\s*(?:the )?[~≈]?$",
     re.IGNORECASE,
 )
+#: the sequences of a step, where they are the first number of a statement
 _GLOBAL: Final = re.compile(
-    r"(?:\bGBS|global[- ]batch(?:[- ]size)?(?: of)?|(?P<s>))\s*[:=]?\s*(?P<n>\d[\d,]*)(?: sequences)?", re.IGNORECASE
+    r"^\D*?(?:\bGBS|global[- ]batch(?:[- ]size)?(?: of)?)\s*[:=]?\s*(?P<n>\d[\d,]*)", re.IGNORECASE
 )
 _MICRO: Final = re.compile(
     r"(?:\bMBS|micro[- ]?batch(?:[- ]size)?(?: of)?)\s*[:=]?\s*(?P<n>\d{1,3})\b(?!\s*micro)", re.IGNORECASE
@@ -46,7 +47,7 @@ def judge_load_factors(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         f = factors[0]
         for i, mean in enumerate(entries[1:], 1):
             e = entries[i - 1]
-            between = s.value[e.number.at + len(e.number.text) : mean.number.at]
+            between = span_between(s, e.number, mean.number)
             if f in (e, mean) or e.number.dim != COUNT or mean.number.dim != COUNT or not _INSTEAD.fullmatch(between):
                 continue
             right = mean.number.value * f.number.value
@@ -63,7 +64,7 @@ def judge_micro_batches(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Ent
         s = ledger.statements[index]
         counts = [x for x in entries if x.number.dim == COUNT and x.number.whole and _COUNTED.match(x.behind)]
         whole, micro = _GLOBAL.search(s.text), _MICRO.search(s.text)
-        if len(counts) != 1 or whole is None or micro is None or whole["s"] is not None or s.kind == "heading":
+        if len(counts) != 1 or whole is None or micro is None or s.kind == "heading":
             continue
         e, facts = counts[0], facts_at(index, ("strategy.dp",))
         dp = facts.setting.given.get("strategy.dp") if facts is not None else None

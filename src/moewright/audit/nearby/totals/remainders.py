@@ -9,9 +9,8 @@ from itertools import combinations, pairwise
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, digits, is_amount, meet, plus, ranges
+from moewright.audit.nearby.ledger import Entry, Ledger, digits, is_amount, meet, ranges, span_between, sum_of
 from moewright.audit.reading.standing import standing_of
-from moewright.audit.text.document import Statement
 from moewright.audit.text.numbers import COUNT, NAMES
 from moewright.units import format_quantity
 
@@ -57,7 +56,7 @@ def judge_remainders(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             if rest is None or rest.number.dim != first.number.dim or rest.figure.formula or rest.number.approx:
                 continue
             last = terms[-1]
-            if not _LEAVES.fullmatch(_between(s, last, rest)):
+            if not _LEAVES.fullmatch(span_between(s, last.number, rest.number)):
                 continue
             unit = first.number.factor
             values = [t.number.value if t.number.dim == first.number.dim else t.number.value * unit for t in terms]
@@ -89,10 +88,6 @@ def _terms(entries: list[Entry], i: int) -> list[Entry]:
     return found
 
 
-def _between(s: Statement, first: Entry, second: Entry) -> str:
-    return s.value[first.number.at + len(first.number.text) : second.number.at]
-
-
 def judge_additions(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on the whole that another amount makes of those that were told before it: their sum, or that of the
     last of them."""
@@ -110,25 +105,25 @@ def judge_additions(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 or more.number.at < 0
             ):
                 continue
-            if not _ANOTHER.search(s.value[: more.number.at]) or not _MAKES.fullmatch(_between(s, more, e)):
+            if not _ANOTHER.search(s.value[: more.number.at]) or not _MAKES.fullmatch(
+                span_between(s, more.number, e.number)
+            ):
                 continue
             near = [x for x in reversed(ledger.around(index, BACK)) if x.number.dim == n.dim and is_amount(x.number)]
             near = [x for x in near if (x.index, x.number.at) < (more.index, more.number.at)][:MOST]
             if not near or digits(n) < 3:
                 continue
-            said, one = ranges(n), ranges(more.number)
-            if any(meet(said, _sum(one, some)) for k in (1, 2, 3) for some in combinations(near, k)):
+            said = ranges(n)
+            if any(
+                meet(said, sum_of([more.number, *(x.number for x in some)]))
+                for k in (1, 2, 3)
+                for some in combinations(near, k)
+            ):
                 continue
             right = near[0].number.value + more.number.value
             if 0.5 < n.value / right < 2:
                 why = f"{near[0].number.text.strip()} + {more.number.text.strip()} is "
                 yield e, e.claim("sum", Verdict.WRONG, why + format_quantity(right, NAMES.get(n.dim, "")), right)
-
-
-def _sum(one: tuple[tuple[float, float], ...], some: tuple[Entry, ...]) -> tuple[tuple[float, float], ...]:
-    for x in some:
-        one = plus(one, ranges(x.number))
-    return one
 
 
 #: behind a figure, what makes it the sum of those before it
@@ -166,7 +161,7 @@ def judge_totals_behind(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 continue
             said = ranges(n)
             sums = [some for k in range(2, len(parts) + 1) for some in combinations(parts, k)]
-            if any(meet(said, _sum(ranges(some[0].number), some[1:])) for some in sums):
+            if any(meet(said, sum_of([x.number for x in some])) for some in sums):
                 continue
             right = sum(x.number.value for x in parts)
             if any(meet(said, ranges(x.number)) for x in parts) or not 0.5 < n.value / right < 2:

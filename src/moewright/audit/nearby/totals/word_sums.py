@@ -11,7 +11,7 @@ from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.ledger import Entry, Ledger, is_amount, span_between
 from moewright.audit.reading.standing import standing_of
 from moewright.audit.text.clauses import ends_range
-from moewright.audit.text.numbers import BYTE_RATE, COUNT, FLOP_RATE, NAMES, Number
+from moewright.audit.text.numbers import BYTE_RATE, COUNT, FLOP_RATE, NAMES
 from moewright.units import format_quantity
 
 #: between two terms: one sign of addition and names
@@ -63,11 +63,9 @@ def _terms(amounts: list[Entry], i: int) -> list[Entry]:
         if not _PLUS.fullmatch(_between(x, found[0])):
             break
         found.insert(0, x)
-    before = s.value[: found[0].number.at]
-    alike = all(_is_like(x, e) for x in (*found, e)) and " - " not in s.value[found[0].number.at : e.number.at]
-    clean = not re.search(r"[+×*·/÷−-]\s*(?:\w+\s)?$", before) and not _is_open(
-        s.value[found[0].number.at : e.number.at]
-    )
+    before, row = s.value[: found[0].number.at], s.value[found[0].number.at : e.number.at]
+    alike = all(_is_like(x, e) for x in (*found, e)) and " - " not in row
+    clean = not re.search(r"[+×*·/÷−-]\s*(?:\w+\s)?$", before) and not _is_open(row)
     return found if alike and clean and len(found) <= MOST else []
 
 
@@ -111,14 +109,10 @@ def _judged(e: Entry, terms: list[Entry], entries: list[Entry]) -> Claim | None:
     right = sum(x.number.value for x in terms)
     for often in product(*(_counts_before(x, entries)[:3] for x in terms)):
         for binary in (False, True):
-            value = sum(_value(x.number, binary) * k for x, k in zip(terms, often, strict=True))
+            value = sum(x.number.of_powers(binary) * k for x, k in zip(terms, often, strict=True))
             room = sum(x.number.half * k for x, k in zip(terms, often, strict=True)) + n.half
-            if abs(value - _value(n, binary)) <= (room + (0.05 * n.value if n.approx else 0.0)) * (1 + 1e-9):
+            if abs(value - n.of_powers(binary)) <= (room + (0.05 * n.value if n.approx else 0.0)) * (1 + 1e-9):
                 return e.claim("sum", Verdict.HOLDS, told, value)
     if not 0.1 < n.value / right < 10 and not any(abs(n.value / right * k - 1) < 0.02 for k in (1e3, 1e-3)):
         return None
     return e.claim("sum", Verdict.WRONG, f"{told} is {format_quantity(right, NAMES.get(n.dim, ''))}", right)
-
-
-def _value(n: Number, binary: bool) -> float:
-    return n.binary if binary else n.value
