@@ -29,7 +29,7 @@ from moewright.audit.setting_facts import accepted_setting, facts_of_setting
 from moewright.audit.tables.columns import judge_columns
 from moewright.audit.tables.row_references import judge_references
 from moewright.audit.text.clauses import Clauses, clauses_of
-from moewright.audit.text.document import MOST_STATEMENTS, Document, Statement, parse, read_text
+from moewright.audit.text.document import MOST_PAIRS, MOST_STATEMENTS, Document, Statement, parse, read_text
 from moewright.audit.typed.typed_reading import TypedReading
 from moewright.errors import SpecError
 
@@ -132,7 +132,8 @@ def audit_document(
     places = configurations_of(document, keyed + told) if spec is None else Places({}, {}, {})
     setting, premises, unread = accepted_setting(premises, assumed, spec, document.file)
     if document.unread is not None:
-        reason = f"it and what follows are beyond the first {MOST_STATEMENTS:,} statements, which are read"
+        most = f"{MOST_STATEMENTS:,} statements, or {MOST_PAIRS:,} pairs of numbers that stand together,"
+        reason = f"it and what follows are beyond the first {most} which are read"
         unread = (*unread, Unread(document.unread.line, document.unread.text, reason))
     facts = facts_of_setting(setting)
     better, best = better_of(facts)

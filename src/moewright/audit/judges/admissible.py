@@ -137,6 +137,9 @@ def doubts_of(premises: list[Premise], setting: Setting) -> Doubts:
         for field, right in known.items():
             if right in values.get(field, {}):
                 values[field] = {right: None}
+    gpus = values.get("cluster.gpus", {})
+    if len(gpus) > 1 and (whole := _whole_cluster(premises)):
+        values["cluster.gpus"] = {v: None for v in gpus if not (isinstance(v, int) and v < whole and whole % v == 0)}
     for field, mentioned in _mentions(premises).items():
         defined = {v: None for v in values.get(field, {}) if v not in mentioned}
         if defined:
@@ -145,6 +148,27 @@ def doubts_of(premises: list[Premise], setting: Setting) -> Doubts:
     return Doubts(contested)
 
 
+#: a document tells its cluster up to this line
+_OPENING: Final = 12
+
+
+def _whole_cluster(premises: list[Premise]) -> int:
+    """The GPUs of the cluster, which a document's opening tells; fewer of them are a part's. 0 where it tells none, or
+    two numbers there."""
+    told = {
+        p.value
+        for p in premises
+        if p.field == "cluster.gpus" and p.line <= _OPENING and isinstance(p.value, int) and not _OF_UNIT.search(p.text)
+    }
+    return told.pop() if len(told) == 1 else 0
+
+
+#: what makes GPUs those of one of several units
+_OF_UNIT: Final = re.compile(
+    r"\b(?:per|each|every|one|a|an|je|pro|two|several|\d+) (?:\w+ )?(?:replicas?|instances?|units?|pools?|copies|copy|"
+    r"Instanz(?:en)?|Replik\w*)\b|实例|副本|prefill|decode|预填充|解码",
+    re.IGNORECASE,
+)
 #: sizes of the one model that a document gives, by which it is that model that its figures are of
 _TOLD: Final = 4
 #: sizes of a model that a statement gives together, where it tells what the model is

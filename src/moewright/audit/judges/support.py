@@ -3,6 +3,7 @@ by the same factor again and again is a convention."""
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -32,7 +33,7 @@ def supported(claims: Sequence[Claim]) -> tuple[Claim, ...]:
     holding = {c.claimed for c in claims if c.verdict is Verdict.HOLDS and not c.quantity.startswith(_AS_WRITTEN)}
     understood = len(claims) < MANY or len(holding) >= AGREEING
     out = list(claims) if understood else [_unless_written(c) for c in claims]
-    factors = [c.ratio for c in out if c.quantity == "arithmetic" and c.verdict is Verdict.WRONG and c.ratio]
+    factors = sorted(c.ratio for c in out if c.quantity == "arithmetic" and c.verdict is Verdict.WRONG and c.ratio)
     return tuple(_unless_usual(c, factors) for c in out)
 
 
@@ -45,10 +46,12 @@ def _unless_written(c: Claim) -> Claim:
 
 
 def _unless_usual(c: Claim, factors: Sequence[float]) -> Claim:
-    """``c`` without its verdict, where its result is off by the factor that others are off by too."""
+    """``c`` without its verdict, where its result is off by a factor that others are off by too, of ``factors`` in
+    their order."""
     if c.quantity != "arithmetic" or c.verdict is not Verdict.WRONG or not c.ratio:
         return c
-    same = sum(abs(c.ratio / f - 1) <= ALIKE for f in factors)
+    low, high = sorted((c.ratio / (1 + ALIKE), c.ratio / (1 - ALIKE)))
+    same = bisect_right(factors, high) - bisect_left(factors, low)
     if same < AGAIN:
         return c
     why = f"{same} calculations are off by the same factor, which is rather a convention: {c.why}"

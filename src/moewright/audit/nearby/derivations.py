@@ -64,7 +64,7 @@ def judge_derivations(ledger: Ledger, known_at: Callable[[Entry], bool]) -> Iter
             if n.dim == COUNT and _ACTIVE.search(f"{e.figure.words} {s.key}"):
                 continue  # what a token passes is no multiple of what there is
             near = _near(e, entries, ledger)
-            if not near or _stated(e, ledger) or _explained(e, entries, near, ledger) or known_at(e):
+            if not near or ledger.stands_as_result(n, e.index) or _explained(e, entries, near, ledger) or known_at(e):
                 continue
             claim = _astray(e, entries, near, ledger)
             if claim is not None:
@@ -77,16 +77,6 @@ def _near(e: Entry, entries: list[Entry], ledger: Ledger) -> list[Entry]:
     row = [x for x in ledger.row(e) if x.statement is not e.statement]
     found = [x for x in (*same, *row, *ledger.before(e.index, 3)) if is_amount(x.number) or x.number.dim == PER_SECOND]
     return [x for x in found if x.number.dim not in (BYTE_RATE, FLOP_RATE) and not x.number.either][:MOST_NEAR]
-
-
-def _stated(e: Entry, ledger: Ledger) -> bool:
-    """Whether the figure stands elsewhere too, as a result or by itself."""
-    mine = ranges(e.number)
-    return any(
-        x.index != e.index and 0.8 < x.number.value / e.number.value < 1.25 and meet(mine, ranges(x.number), 1e-3)
-        for x in ledger.alike(e.number.dim)
-        if x.figure.role != "operand"
-    )
 
 
 def _explained(e: Entry, entries: list[Entry], near: list[Entry], ledger: Ledger) -> bool:
@@ -248,7 +238,7 @@ def judge_token_bytes(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 continue
             least = (tokens[0], tokens[0])
             ways = [times(ranges(x.number), (least,)) for x in ones if x.index != index]
-            if not ways or any(meet(ranges(n), way) for way in ways) or _stated(e, ledger):
+            if not ways or any(meet(ranges(n), way) for way in ways) or ledger.stands_as_result(n, e.index):
                 continue
             for x in ones:
                 whole = x.number.value * tokens[0]

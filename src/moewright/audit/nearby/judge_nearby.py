@@ -41,6 +41,7 @@ from moewright.audit.nearby.shares.active_parameters import (
     judge_active_total,
     judge_active_whole,
 )
+from moewright.audit.nearby.shares.active_parts import judge_active_parts
 from moewright.audit.nearby.shares.changed_amounts import judge_changed_amounts, judge_gains
 from moewright.audit.nearby.shares.explicit_shares import judge_explicit_shares, judge_shares_above
 from moewright.audit.nearby.shares.fractions import judge_fractions
@@ -161,6 +162,7 @@ _WITH_FACTS: Final = (
     judge_wholes,
     judge_sum_terms,
     judge_active_whole,
+    judge_active_parts,
     judge_expert_tokens,
     judge_split_counts,
     judge_micro_batches,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
@@ -29,6 +29,8 @@ TELLING: Final = 3
 MOST_ACROSS: Final = (12, 11)
 #: how near figures must be to be the same
 CLOSE: Final = 1e-3
+#: how far the values of two figures that may be the same are off
+LOOSE: Final = 0.2
 #: of the least that a figure may be, the least of another that may still be it: "about 1" may be 0.5 to 1.5
 WIDEST: Final = 0.3
 #: figures of one dimension that are looked at
@@ -161,6 +163,7 @@ class Ledger:
     by_dim: dict[Dim, list[Entry]] = field(default_factory=dict)
     counts: dict[int, None] = field(default_factory=dict)
     _spans: dict[Dim, list[tuple[float, float, int]]] = field(default_factory=dict)
+    _results: dict[Dim, list[tuple[float, int, tuple[Range, ...]]]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, said: Iterable[tuple[Statement, Clauses]]) -> Ledger:
@@ -241,6 +244,16 @@ class Ledger:
                 if i != index and meet(((low, high),), ((a, b),), CLOSE):
                     return True
         return False
+
+    def stands_as_result(self, n: Number, index: int) -> bool:
+        """Whether a statement other than number ``index`` has a figure that may be ``n``, as a result or by itself."""
+        if n.dim not in self._results:
+            found = [x for x in self.alike(n.dim) if x.figure.role != "operand"]
+            self._results[n.dim] = sorted((x.number.value, x.index, ranges(x.number)) for x in found)
+        results, mine = self._results[n.dim], ranges(n)
+        at = bisect_right(results, (n.value * (1 - LOOSE),))
+        near = takewhile(lambda x: x[0] < n.value * (1 + LOOSE), islice(results, at, None))
+        return any(i != index and meet(mine, other, CLOSE) for _, i, other in near)
 
     def alike(self, dim: Dim) -> list[Entry]:
         """Figures of dimension ``dim``; of a count only those that are as large as figures are."""

@@ -42,6 +42,21 @@ _KEYED: Final = re.compile(
     rf"(?: (?:per|je|pro) {_NODE})?[^:\d]{{0,24}}:\s*(?P<n2>\d{{1,4}})\s*[×x*]\s*(?P<e2>\d{{1,3}})(?!\d)",
     re.IGNORECASE,
 )
+#: nodes x GPUs of each, with the GPUs or what they are in all behind: 8 台 × 8 卡 = 64 卡, 3 boxes × 8 = 24 A100
+_PRODUCT: Final = re.compile(
+    rf"(?<![\w.×*/])(?P<nodes>\d{{1,4}})\s*(?:(?:HGX|DGX|NVIDIA)[ -]?(?:[ABH]\d{{2,3}} )?)?"
+    rf"(?:{_NODE}|台(?:服务器|机器)?|机|个?节点)\s*[×x*·]\s*(?P<each>\d{{1,2}})(?![\d.,]*\d)\s*"
+    rf"(?:{_GPU}|张|卡|块|\)|=\s*\d{{1,5}}\s*(?:{_GPU}|ranks\b|张|卡|块)|$)",
+    re.IGNORECASE,
+)
+#: so many nodes of so many, behind the GPUs that they have: 32 H100s as four nodes of eight
+_BEHIND: Final = re.compile(
+    rf"{_GPU}[^.;]{{0,60}}?[(,]?\s*(?:as |auf |in |on |sur |, )?(?<![\w.])(?P<nodes>{_MANY})\s+(?:HGX |DGX )?{_NODE}\s+"
+    rf"(?:of|à|zu|de|mit|with)\s+(?P<each>{_MANY})\b(?!\s*[×x*%])",
+    re.IGNORECASE,
+)
+#: 4 机 32 卡: the second is of all
+_IN_ALL: Final = re.compile(r"(?<![\d.])(?P<nodes>\d{1,4})\s*机\s*(?P<all>\d{1,5})\s*卡")
 #: nodes that there might be, or that are part of the plan's
 _UNREAL: Final = re.compile(
     r"\b(?:would|could|instead|rather than|pilot|earlier|previous|supersede[sd]?|würden?|statt|früher)\b|每组|对比|旧",
@@ -56,9 +71,13 @@ MOST_OF_RACK: Final = 144
 
 def gpus_of_nodes(text: str) -> tuple[int, int] | None:
     """(GPUs in all, the place in ``text``) where it tells how many nodes there are and how many GPUs each has."""
-    m = _NODES_OF_GPUS.search(text) or _CHINESE.search(text) or _KEYED.search(text)
+    patterns = (_NODES_OF_GPUS, _CHINESE, _KEYED, _PRODUCT, _BEHIND, _IN_ALL)
+    m = next((m for m in (p.search(text) for p in patterns) if m is not None), None)
     if m is None or _UNREAL.search(text):
         return None
+    if m.re is _IN_ALL:
+        every, several = int(m["all"]), int(m["nodes"])
+        return (every, m.start("all")) if several and every > several and every % several == 0 else None
     groups = {k: v for k, v in m.groupdict().items() if v}
     nodes, each = (_number(groups.get(a) or groups[b]) for a, b in (("nodes", "n2"), ("each", "e2")))
     most = MOST_OF_RACK if re.search(r"NVL|rack|pod", text, re.IGNORECASE) else MOST_OF_NODE

@@ -178,7 +178,13 @@ _OF_NODES: Final = re.compile(
 _OF_PRODUCT: Final = re.compile(r"\b(?:E?[TD]P|[EPC]P)\s*[×x*·]\s*$")
 #: what stands around a number of GPUs that is of a part of the system
 _GROUP: Final = r"(?:groups?|stages?|replicas?|pipelines?|instances?|islands?|domains?|pools?|Gruppen?|Stufen?)"
-_BEFORE_PART: Final = re.compile(rf"\b{_GROUP}\s*(?:of|with|has|have|takes?|holds?|spans?|mit|von)\s*(?:\d+ )?$", re.I)
+_BEFORE_PART: Final = re.compile(
+    rf"\b{_GROUP}\s*(?:of|with|has|have|takes?|holds?|spans?|mit|von)\s*(?:\d+ )?$|"
+    r"\b(?:each|every|per|one|an?|the|je|jeder|pro) (?:\w+ )?"
+    r"(?:node|server|box|machine|host|tray|rack|Knoten|Server)\s*"
+    r"(?:has|with|of|holds|contains|carries|packs|houses|is|hat|mit|trägt|:|=)\s*(?:\w+ )?$",
+    re.IGNORECASE,
+)
 _BEHIND_PART: Final = re.compile(
     rf"^\s*(?:per|each|in (?:each|a|one)|for (?:each|one|a)|a|je|pro)\b.{{0,24}}{_GROUP}", re.I
 )
@@ -187,7 +193,8 @@ _BEHIND_PART: Final = re.compile(
 #: what stands behind layers, heads or experts of a part of the model
 _PER_PART: Final = re.compile(
     r"\s*(?:/|(?:per|each|in each|on each|in every|pro|je)\b)\s*(?:[\w-]+ )?"
-    r"(?:stage|gpu|group|rank|node|device|card|Stufe)",
+    r"(?:stage|gpu|group|rank|node|device|card|Stufe)|"
+    r"\s*(?:(?:and|,|und) \d+ (?:KV|key/value|KV-)[ -]?(?:heads?|Kopf|Köpfe))?\s*(?:each|apiece|jeweils)\b(?! (?:layer|block))",
     re.IGNORECASE,
 )
 
@@ -324,6 +331,13 @@ _UNREAL: Final = re.compile(
 )
 
 
+#: two strategies, of which one is to be chosen
+_EITHER: Final = re.compile(
+    r"\b[TEDP]P\s?=?\s?\d+\b[^.;]{0,30}\b(?:or|vs\.?|versus|oder|gegen|against)\b[^.;]{0,30}\b[TEDP]P\s?=?\s?\d|"
+    r"[TEDP]P\s?=?\s?\d+[^。;]{0,12}(?:还是|或)[^。;]{0,12}[TEDP]P\s?=?\s?\d",
+)
+
+
 def _phrases(s: Statement) -> Iterator[Premise]:
     """Premises inside running text, such as "128 GPUs"; none inside what is worked out."""
     text, shift = _without_symbols(_in_digits(s.text))
@@ -350,10 +364,16 @@ def _phrases(s: Statement) -> Iterator[Premise]:
                 and re.search(r"\d\s*[×x*·]\s*$", text[: m.start()])
             ):
                 worked = False  # DP8 × TP4 = 32
+            if (
+                m.start() == m.start(1)
+                and _NAMES_FIRST.match(text[m.end() :])
+                and text[: m.start()].rstrip()[-1:].isalpha()
+            ):
+                continue  # hidden 2560 q-heads 32
             clause = re.split(r"[;.](?:\s|$)", text[: m.start(1)])[-1]
             if field.endswith("intermediate_size") and _ELSEWHERE.search(clause) and not _EXPERTS.search(clause):
                 continue
-            if field.startswith("strategy.") and _UNREAL.search(text):
+            if field.startswith("strategy.") and (_UNREAL.search(text) or _EITHER.search(text)):
                 continue
             if field.startswith("strategy.") and "=" in m[0] and _OF_PRODUCT.search(text[: m.start()]):
                 continue  # TP × DP = 40
@@ -371,6 +391,8 @@ def _phrases(s: Statement) -> Iterator[Premise]:
                 break
 
 
+#: what stands behind a name in a list of names with their numbers behind them
+_NAMES_FIRST: Final = re.compile(r"\s*[=:]?\s*\d+(?!\s*[×x*/]|[.,]?\d)")
 #: what stands behind the last factor of a product of parallel sizes
 _LAST_FACTOR: Final = re.compile(r"\s*=\s*\d")
 #: what makes GPUs those of a stage or a group
@@ -387,7 +409,7 @@ _BETWEEN: Final = re.compile(r"[;()]|,(?!\d{3})|[.:](?=\s|$)|\b(?:and|with|und|m
 #: a size behind its name, or before it
 _NAME_FIRST: Final = re.compile(
     r"^\W*(?:(?:an?|the|its|each|of|one|ein\w*|der|die|das|de[mnr]|je|its|is|are) )*"
-    r"(?P<name>[^\W\d][^\d=:×÷*+]{1,40}?)\s*(?:\b(?:of|is|are|von|ist|beträgt)\b|[=:为是])?\s*(?P<value>\d[\d,]*)(?P<k>k\b)?\W*$",
+    r"(?P<name>[^\W\d][^\d=:×÷*+]{1,40}?)\s*(?:\b(?:of|is|are|von|ist|beträgt)\b|[=:为是])?\s*(?<![A-Za-z])(?P<value>\d[\d,]*)(?P<k>k\b)?\W*$",
     re.IGNORECASE,
 )
 #: what makes a width that of another part than the experts

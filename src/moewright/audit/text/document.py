@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 #: a document larger than this is none that a person reads
 MOST_BYTES: Final = 1 << 20
 #: statements that are read; what stands behind them is told to be unread
-MOST_STATEMENTS: Final = 6_000
+MOST_STATEMENTS: Final = 5_000
+#: numbers of one statement that are read together: a longer one is read in pieces; and pairs of numbers that stand
+#: together, in all
+MOST_TOGETHER: Final = 40
+MOST_PAIRS: Final = 60_000
 #: a line is read up to here
 MOST_LINE: Final = 4000
 _KEY: Final = re.compile(
@@ -106,7 +110,8 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """``lines`` as the file has them; ``unread``: the first statement of those that are too many to be read."""
+    """``lines`` as the file has them; ``unread``: the first statement of those that are too many, or have too many
+    numbers, to be read."""
 
     file: str
     lines: tuple[str, ...]
@@ -133,9 +138,37 @@ def parse(text: str, file: str) -> Document:
     text_ = _WIKI.sub(lambda m: "#" * len(m[1]) + " " + m[2], text.replace("{,}", ","))
     plain = _without_rules(with_points(_joined(_without_latex(_UNDERSCORES.sub("", text_)))))
     tokens = MarkdownIt("commonmark").enable("table").parse(plain)
-    found = tuple(islice(_statements(tokens), MOST_STATEMENTS + 1))
-    unread = found[MOST_STATEMENTS] if len(found) > MOST_STATEMENTS else None
-    return Document(file, tuple(text.splitlines()), found[:MOST_STATEMENTS], unread)
+    found: list[Statement] = []
+    unread, pairs = None, 0
+    for s in chain.from_iterable(map(_pieces, _statements(tokens))):
+        pairs += len(_DIGITS.findall(s.value)) ** 2
+        if len(found) == MOST_STATEMENTS or pairs > MOST_PAIRS:
+            unread = s
+            break
+        found.append(s)
+    return Document(file, tuple(text.splitlines()), tuple(found), unread)
+
+
+_DIGITS: Final = re.compile(r"\d[\d.,]*")
+
+
+def _pieces(s: Statement) -> Iterator[Statement]:
+    """``s``, cut into several where it has more numbers than a person writes in one sentence."""
+    found = list(_DIGITS.finditer(s.value))
+    if len(found) <= MOST_TOGETHER:
+        yield s
+        return
+    before = len(s.text) - len(s.value)
+    at = 0
+    for first in (*found[MOST_TOGETHER::MOST_TOGETHER], None):
+        space = s.value.rfind(" ", at, first.start()) if first else len(s.value)
+        end = space if space > at else first.start() if first else len(s.value)
+        piece = s.value[at:end].strip()
+        skipped = before + at + len(s.value[at:end]) - len(s.value[at:end].lstrip())
+        breaks = tuple(b - skipped for b in s.breaks if b > skipped)
+        if piece:
+            yield replace(s, line=s.line_of(skipped, in_text=True), text=piece, key="", value=piece, breaks=breaks)
+        at = end
 
 
 #: between the digits of a number: 2_126_685_184

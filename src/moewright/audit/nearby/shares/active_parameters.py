@@ -149,6 +149,8 @@ _NEEDS: Final = (
 )
 #: how many times what a token passes a figure may be, however it is counted
 MOST: Final = 1.6
+#: how many times as large gated experts are
+GATED: Final = 1.5
 
 
 def judge_active_whole(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
@@ -176,7 +178,9 @@ def judge_active_whole(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
         if facts is None or facts.case.model.moe is None or not _of_model(" | ".join((s.text, *s.path[-1:])), facts):
             continue
         right = active_parameters(facts.case.model)
-        if not 1 / MOST < e.number.value / right < MOST:
+        told = {"model.experts.gated", "model.name"} & set(facts.setting.given)
+        most = MOST if told else MOST * GATED  # three matrices of an expert or two
+        if not 1 / most < e.number.value / right < most:
             why = f"a token passes {format_quantity(right, '')} of the model's, however they are counted"
             yield e, e.claim(_QUANTITY, Verdict.WRONG, why, right)
 

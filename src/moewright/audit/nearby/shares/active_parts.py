@@ -1,0 +1,171 @@
+"""Parameters that a token passes, from the document's own totals: of the experts top_k of so many, and all else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.nearby.ledger import Entry, Ledger, meet, ranges
+from moewright.audit.nearby.model_slips import FactsAt
+from moewright.audit.quantities.readings import Facts
+from moewright.audit.reading.restated import is_model, models_named
+from moewright.audit.reading.standing import standing_of
+from moewright.audit.text.numbers import COUNT
+from moewright.case.attention_kinds import SoftmaxAttention
+from moewright.units import format_quantity
+
+_NEEDS: Final = (
+    "model.layers",
+    "model.hidden_size",
+    "model.experts.count",
+    "model.experts.top_k",
+    "model.experts.intermediate_size",
+)
+#: parameters of a model that has experts, at least
+LEAST: Final = 1e9
+#: first layers without experts that a model may have
+MOST_DENSE: Final = 8
+#: of the parameters of all experts, the most that all others may be
+MOST_OTHERS: Final = 0.35
+#: how far off a figure may be beside rounding
+ROOM: Final = 0.02
+
+_SAYS: Final = re.compile(
+    r"\bactiv(?!ations?\b)|\baktiv(?!ierung)|\bactifs?\b|激活|\bat work\b|\bin use\b|\blive\b|\bengaged?\b|"
+    r"\b(?:works?|used|touched|read|run|visited|exercised|passed) (?:on|by|for|per|through by) (?:a|an|any|each|every|"
+    r"one)?|\btoken (?:\w+ )?(?:touches|uses|passes|needs|runs|goes|sees|meets|engages|exercises|activates|works)|"
+    r"\b(?:per|pro|je|par|por|for (?:a|each|every|any|one)) [Tt]oken|\bToken (?:nutzt|durchläuft|braucht|berührt)|"
+    r"arbeiten|每(?:个)?\s?token",
+    re.IGNORECASE,
+)
+#: what a figure beside such words may be of instead
+_OTHER: Final = re.compile(
+    r"\b(?:bytes?|cache|KV|FLOPs?|routed|experts? (?:alone|only)|sparsity|dense model|instead|compar\w*|versus|vs|"
+    r"inactive|idle|if|would|training tokens|trained|statt|ohne Experten|dataset|corpus|"
+    r"per (?:layer|second|GPU|card))\b|"
+    r"稠密|对比|数据|路由专家|专家参数|每层|每卡|单卡|若",
+    re.IGNORECASE,
+)
+_PART: Final = re.compile(
+    r"attention|experts?\b|embedd|router|norms?\b|vocab|head|dense|shared|layer|MLP|FFN|注意力|专家|词表|每层|Experten|Schicht",
+    re.IGNORECASE,
+)
+_TOKENS: Final = re.compile(
+    r"^\s*(?:[kKMBT]\b\s*)?(?:个\s?)?(?:output |training |input )?(?:tokens?|Token|steps?|GPU|rows)", re.I
+)
+
+
+def judge_active_parts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on a number of active parameters that is less than its experts and attention, or more than all but the
+    experts that a token does not visit, by the total and the experts' number of parameters that the document tells."""
+    counts = [e for e in ledger.alike(COUNT) if e.number.value >= LEAST / 10 and not _TOKENS.match(e.behind)]
+    for e in counts:
+        s = e.statement
+        if e.figure.role == "operand" or e.figure.formula or s.kind == "heading" or not _says_active(e):
+            continue
+        if standing_of(replace(s, text=_UNTIED.sub(" ", _beside(e)), path=s.path[-1:])):
+            continue
+        facts = facts_at(e.index, _NEEDS)
+        if facts is None or facts.case.model.moe is None or not _of_model(" | ".join((s.text, *s.path[-1:])), facts):
+            continue
+        bounds = _bounds(facts, [x for x in counts if x is not e], e.index)
+        if bounds is None:
+            continue
+        low, high, total = bounds
+        least, most = (f(x for r in ranges(e.number) for x in r) for f in (min, max))
+        if most < low * (1 - ROOM) or least > high * (1 + ROOM):
+            told = f"{format_quantity(low, '')} to {format_quantity(high, '')}"
+            why = f"of {format_quantity(total, '')} a token passes {told}: top_k of the experts, and all else"
+            yield e, e.claim("count.parameters active", Verdict.WRONG, why, high)
+
+
+def _bounds(facts: Facts, counts: list[Entry], index: int) -> tuple[float, float, float] | None:
+    """(Least, most, total): what a token passes by the document's total, also one in statement number ``index``, and
+    by its experts' number of parameters; None where it does not tell the total, or several of a kind."""
+    model = facts.case.model
+    moe = model.moe
+    assert moe is not None
+    expert = moe.width * model.hidden_size
+    own = [e for e in counts if e.figure.role != "operand" or not e.figure.formula]
+    found: dict[float, float] = {}
+    for matrices in (2, 3):
+        for dense in range(MOST_DENSE + 1):
+            size = float(matrices * expert * moe.experts * (len(model.layers) - dense))
+            exact = (x for x in own if not x.number.approx and x.number.slack < ROOM)
+            x = next((x for x in exact if meet(ranges(x.number), ((size, size),))), None)
+            if x is not None and size >= LEAST:
+                found.setdefault(x.number.value, size)
+    if not found:
+        two = "model.experts.gated" in facts.setting.given and not moe.gated
+        found[0.0] = float((2 if two else 3) * expert * moe.experts * len(model.moe_layers()))
+    if len(found) != 1:
+        return None
+    experts = next(iter(found.values()))
+    totals = [e for e in own if experts < e.number.value <= experts * (1 + MOST_OTHERS)]
+    said = [e for e in totals if _TOTAL.search(f"{_label(e)} | {_clause(e)}{e.behind[:30]}")]
+    totals = said or [e for e in totals if e.index == index]
+    if not totals or max(t.number.value for t in totals) > min(t.number.value for t in totals) * 1.06:
+        return None
+    total = max(t.number.value for t in totals)
+    share = moe.top_k / moe.experts
+    attention = model.layers[0].attention
+    heads = 0.0
+    if isinstance(attention, SoftmaxAttention) and "model.attention.heads" in facts.setting.given:
+        heads = 2.0 * model.hidden_size * attention.heads * attention.head_dim * len(model.layers)
+    heads = min(heads, total - experts)
+    return experts * share + heads * (1 - ROOM), total - experts * (1 - share), total
+
+
+_TOTAL: Final = re.compile(
+    r"\btotal|\bsum\b|Summe|\ball\b|\bin all|gesamt|insgesamt|whole|altogether|overall|bottom line|arrive at|"
+    r"counting up|parameters?\b|params\b|Parameter\b|weighs in|somme|suma\b|总|合计|共",
+    re.IGNORECASE,
+)
+
+
+#: what a number of parameters is told without, no other configuration
+_UNTIED: Final = re.compile(
+    r"\b(?:without|excluding|not counting|leaving out|less|ohne|sans|sin) (?:the |die |both |les )?(?:\w+ )?"
+    r"(?:embeddings?|vocabulary|tables|head|Einbettung\w*|vocabulaire)",
+    re.IGNORECASE,
+)
+
+
+def _beside(e: Entry) -> str:
+    """The figure's own clause."""
+    behind = re.split(r"[.;,。；，](?!\d)", e.behind)[0]
+    return f"{_clause(e)}{e.number.text}{behind}"
+
+
+def _label(e: Entry) -> str:
+    s = e.statement
+    return f"{s.row} | {s.column}" if s.kind == "cell" else f"{s.key} {e.figure.words}"
+
+
+def _clause(e: Entry) -> str:
+    """The words right before a figure."""
+    return re.split(r"[.;,。；，]", e.statement.value[: max(0, e.number.at)])[-1]
+
+
+def _says_active(e: Entry) -> bool:
+    """Whether words beside a figure, and beside no other, make it what a token passes."""
+    s = e.statement
+    before = re.split(r"\d", _clause(e))[-1]
+    behind = re.split(r"[.;,。；，(（](?!\d)", e.behind)[0]
+    behind = "" if re.search(r"\d", behind) else behind  # else it may be of the next figure
+    if _PART.search(_label(e)):
+        return False
+    if s.kind == "cell":
+        before = f"{s.row} {s.column} {before}" if " / " not in s.row and " / " not in s.column else before
+    elif not re.search(r"\d", s.value[: max(0, e.number.at)]):
+        before = f"{s.key} {before}"
+    return bool(_SAYS.search(before) or _SAYS.search(behind)) and not _OTHER.search(f"{before} {behind}")
+
+
+def _of_model(text: str, facts: Facts) -> bool:
+    """Whether the text speaks of no model but that of ``facts``."""
+    given = facts.setting.given.get("model.name")
+    return all(given is not None and is_model(m, str(given.value)) for m in models_named(text))
