@@ -304,6 +304,11 @@ _REST: Final = re.compile(
     r"\b(?:other|remaining|rest of the|übrigen|restlichen|autres)\s*[~≈]?$|其余的?\s*$", re.IGNORECASE
 )
 _SO_MANY_GPUS: Final = re.compile(r"\(\d+ (?:\w+ )?(?:GPUs|cards|Karten|NPUs|卡)\)|\d\s?卡|\bbox\b|整机", re.IGNORECASE)
+_ALL_COPIES: Final = re.compile(
+    r"\b(?:all|both|every|alle[nr]?|sämtliche[nr]?|beide[nr]?|toutes les|the \w+) (?:\w+ )?"
+    r"(?:copies|replicas|instances|Kopien|Repliken|Instanzen|copies)\b|(?:所有|全部|各)(?:个)?(?:副本|实例)",
+    re.IGNORECASE,
+)
 _SYMBOL: Final = re.compile(r"(?<![\w.])([A-Za-z])\s?=\s?(\d+)\b(?![.,]\d)")
 
 
@@ -343,6 +348,8 @@ def _in_text(part: Part, claim: Claim, c: Context) -> str:
         return "it is what another figure is a part of"
     if part.meaning is not None and "gpu" not in part.meaning.explicit and _SO_MANY_GPUS.search(s.column or s.key):
         return "it is of so many GPUs"
+    if _ALL_COPIES.search(s.text):
+        return "it may be of all copies"
     if n.dim == BYTES and _ROOM.search(before):
         return "it is the room that something is said to fit in"
     if before.rstrip()[-1:] in tuple("<>≤≥"):

@@ -34,6 +34,10 @@ from moewright.audit.nearby.labelled_options import judge_labelled_options
 from moewright.audit.nearby.ledger import Entry, Ledger
 from moewright.audit.nearby.misprints import judge_misprints, judge_prefixes
 from moewright.audit.nearby.model_slips import ONE_LAYER, WIDE, judge_model_slips
+from moewright.audit.nearby.pairs.link_units import judge_link_units
+from moewright.audit.nearby.pairs.state_rows import judge_state_rows
+from moewright.audit.nearby.pairs.word_fractions import judge_word_fractions
+from moewright.audit.nearby.pairs.work_times import judge_work_times
 from moewright.audit.nearby.sequences import judge_changes, judge_more, judge_sequences
 from moewright.audit.nearby.shares.active_parameters import (
     judge_active_percent,
@@ -75,6 +79,7 @@ from moewright.audit.nearby.sizes.state_sizes import judge_state_sizes
 from moewright.audit.nearby.sizes.told_formats import judge_state_formats, judge_told_formats
 from moewright.audit.nearby.splits.expert_tokens import judge_expert_tokens
 from moewright.audit.nearby.splits.group_counts import judge_group_counts, judge_node_counts
+from moewright.audit.nearby.splits.head_pairs import judge_head_pairs, judge_layer_shares
 from moewright.audit.nearby.splits.kept_parts import judge_divided_rows, judge_kept_parts
 from moewright.audit.nearby.splits.load_factors import judge_load_factors, judge_micro_batches
 from moewright.audit.nearby.splits.split_counts import (
@@ -83,16 +88,20 @@ from moewright.audit.nearby.splits.split_counts import (
     judge_groups_of,
     judge_split_counts,
 )
+from moewright.audit.nearby.splits.stage_parts import judge_layer_totals, judge_stage_parts
+from moewright.audit.nearby.splits.word_totals import judge_node_totals, judge_size_products
 from moewright.audit.nearby.totals.remainders import judge_additions, judge_remainders, judge_totals_behind
 from moewright.audit.nearby.totals.sum_terms import judge_sum_terms
 from moewright.audit.nearby.totals.word_sums import judge_word_sums
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.meaning import meaning_of, topics_named
 from moewright.audit.reading.standing import LIMIT, standing_of
+from moewright.audit.reading.wordings import formats_in
 from moewright.audit.tables.derivation_cells import judge_derivation_cells, judge_named_products
 from moewright.audit.tables.option_tables import judge_meshes, judge_option_tables
 from moewright.audit.tables.per_node_rows import judge_per_node
 from moewright.audit.tables.total_rows import judge_parameter_totals, judge_sum_rows
+from moewright.audit.text.numbers import BYTES, COUNT, NAMES
 from moewright.case.tensors.layer_tensors import active_parameters, parameters_by_kind
 
 #: judges of figures that stand together, whatever plan they are of: by the document alone, with the facts of the place,
@@ -108,6 +117,12 @@ _ALONE: Final = (
     judge_transfers,
     judge_groups,
     judge_groups_of,
+    judge_node_totals,
+    judge_link_units,
+    judge_work_times,
+    judge_word_fractions,
+    judge_state_rows,
+    judge_size_products,
     judge_sequences,
     judge_changes,
     judge_more,
@@ -165,6 +180,10 @@ _WITH_FACTS: Final = (
     judge_active_parts,
     judge_expert_tokens,
     judge_split_counts,
+    judge_stage_parts,
+    judge_layer_totals,
+    judge_head_pairs,
+    judge_layer_shares,
     judge_micro_batches,
     judge_token_work,
     judge_parameter_totals,
@@ -191,7 +210,7 @@ def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
     device = said[0].place.facts.setting if said else None
     capacity = device.case.cluster.device.memory if device and "cluster.device.memory" not in device.missing else None
     capacity = capacity if capacity and capacity < LARGEST_CARD else None  # else it was read of all of them
-    found: dict[tuple[int, float | None, str], Claim] = {}
+    found: dict[Key, Claim] = {}
     facts_at, gpus_at = partial(_facts_at, said), partial(_counted, said)
     together = chain(
         (x for judge in _ALONE for x in judge(ledger)),
@@ -215,14 +234,14 @@ def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
     own |= dict(_located(said, judge_part_parameters(ledger, facts_at)))
     told = {c.line for c in claims if c.quantity == "strategy" and c.verdict is not Verdict.HOLDS}
     own = {key: c for key, c in own.items() if c.quantity != "strategy" or c.line not in told}
-    claims = [c for c in claims if (c.line, c.claimed, c.text) not in own]
+    claims = [c for c in claims if key_of(c) not in own]
     marked = chain(((e, c, False) for e, c in together), ((e, c, True) for js in of_plan for e, c in js))
     for e, claim, plan in marked:
         place = said[e.index].place
         standing = standing_of(e.statement, place.view.name) if plan and claim.verdict is Verdict.WRONG else ""
         if standing and not (e.figure.formula and claim.quantity == "slip" and standing == LIMIT):
             continue
-        key = (claim.line, claim.claimed, claim.text)
+        key = key_of(claim)
         before = found.get(key)
         guessed = claim.quantity == "derivation" and before is not None and before.quantity == "sum"  # is told plainly
         if not guessed and (before is None or not (before.verdict is Verdict.WRONG and _says_little(claim))):
@@ -231,29 +250,46 @@ def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
     return _kept(claims, found)
 
 
+#: a figure: its line, value, text and, where it has one, its unit, without which 302 MB are 302 M parameters
+Key = tuple[int, float | None, str, str]
+_UNITS: Final = frozenset(unit for dim, unit in NAMES.items() if dim != COUNT)
+
+
+def key_of(c: Claim) -> Key:
+    """The figure that a claim is on."""
+    return (c.line, c.claimed, c.text, c.unit if c.unit in _UNITS else "")
+
+
 def _says_little(claim: Claim) -> bool:
     """Whether a verdict is on arithmetic alone, which holds also with operands that are wrong."""
     return claim.quantity == "arithmetic" and claim.verdict is Verdict.HOLDS
 
 
-def _kept(claims: list[Claim], found: dict[tuple[int, float | None, str], Claim]) -> list[Claim]:
+def _kept(claims: list[Claim], found: dict[Key, Claim]) -> list[Claim]:
     """``claims`` and those ``found`` beside others, each figure judged once."""
-    kept = [c for c in claims if not (c.verdict is Verdict.NOT_CHECKED and (c.line, c.claimed, c.text) in found)]
+    kept = [c for c in claims if not (c.verdict is Verdict.NOT_CHECKED and key_of(c) in found)]
     one_layer = {k for k, c in found.items() if c.quantity == "slip" and c.why.startswith(ONE_LAYER)}
-    kept = [c for c in kept if not ((c.line, c.claimed, c.text) in one_layer and c.quantity.endswith("per layer"))]
+    kept = [c for c in kept if not (key_of(c) in one_layer and c.quantity.endswith("per layer"))]
     wide = {(c.line, c.claimed) for c in found.values() if c.quantity == "slip" and c.why.startswith(WIDE)}
     kept = [c for c in kept if not ((c.line, c.claimed) in wide and c.quantity.startswith("memory.kv_cache"))]
     #: the share of an amount of the document, which is judged where that stands
     shares = {k for k, c in found.items() if c.quantity == "share" and c.verdict is Verdict.HOLDS}
     used = [c for c in kept if c.quantity.startswith("memory.utilization") and c.verdict is Verdict.WRONG]
-    kept = [c for c in kept if not (c in used and (c.line, c.claimed, c.text) in shares)]
+    kept = [c for c in kept if not (c in used and key_of(c) in shares)]
     wrong = {key for key, c in found.items() if c.verdict is Verdict.WRONG}
-    kept = [c for c in kept if not (_bounds(c) and (c.line, c.claimed, c.text) in wrong)]
+    kept = [c for c in kept if not (_bounds(c) and key_of(c) in wrong)]
+    kept = [c for c in kept if not (_in_other_format(c) and key_of(c) in wrong)]
     #: arithmetic that holds says nothing of its operands
-    sums = {(c.line, c.claimed, c.text) for c in kept if c.quantity == "arithmetic" and c.verdict is Verdict.HOLDS}
-    decided = {(c.line, c.claimed, c.text) for c in kept if c.verdict is not Verdict.NOT_CHECKED}
+    sums = {key_of(c) for c in kept if c.quantity == "arithmetic" and c.verdict is Verdict.HOLDS}
+    decided = {key_of(c) for c in kept if c.verdict is not Verdict.NOT_CHECKED}
     decided -= sums & wrong
     return kept + [c for key, c in found.items() if key not in decided]
+
+
+def _in_other_format(c: Claim) -> bool:
+    """Whether bytes hold in another format than those that their own text names."""
+    told = formats_in(c.text)
+    return c.verdict is Verdict.HOLDS and c.unit == NAMES[BYTES] and bool(told) and not told & formats_in(c.why)
 
 
 def _bounds(c: Claim) -> bool:
@@ -261,12 +297,10 @@ def _bounds(c: Claim) -> bool:
     return c.verdict is Verdict.HOLDS and IS_SAID in c.why
 
 
-def _located(
-    said: Sequence[Said], judged: Iterable[tuple[Entry, Claim]]
-) -> Iterator[tuple[tuple[int, float | None, str], Claim]]:
+def _located(said: Sequence[Said], judged: Iterable[tuple[Entry, Claim]]) -> Iterator[tuple[Key, Claim]]:
     """Verdicts by the line, the value and the text that they are on."""
     for e, c in judged:
-        yield (c.line, c.claimed, c.text), replace(c, configuration=said[e.index].place.view.name)
+        yield key_of(c), replace(c, configuration=said[e.index].place.view.name)
 
 
 def _is_known(said: Sequence[Said], contexts: dict[int, Context], e: Entry) -> bool:

@@ -458,6 +458,10 @@ def _with_units(header: list[str], row: list[tuple[str, int]]) -> tuple[list[str
     return [header[i] for i in keep if i < len(header)], [joined[i] for i in keep]
 
 
+#: a share of a number, in a cell that is a formula
+_PERCENT_OF: Final = re.compile(r"(\d\s?%)\s+(?:of|von|de|der)\s+(?=\d)")
+
+
 def _row(header: list[str], row: list[tuple[str, int]], path: tuple[str, ...], group: int) -> Iterator[Statement]:
     """Cells of a table row; the first names what the others are of."""
     if len(row) > 2 and _NUMBERED.fullmatch(row[0][0]) and not row[1][0][:1].isdigit():  # a number of the row
@@ -481,6 +485,7 @@ def _row(header: list[str], row: list[tuple[str, int]], path: tuple[str, ...], g
         cell = in_unit(cell, title, name, path[-1] if path else "")
         if header and UNIT_ALONE.fullmatch(header[0].strip()) and _NUMBER.fullmatch(cell):
             cell = f"{cell} {header[0].strip()}"  # a table of GB
+        formula = _PERCENT_OF.sub(r"\1 × ", formula)  # 92% of 80
         cell, formula = (f"{formula} = {cell}", "") if formula else (cell, "")
         plain = PLAIN.fullmatch(title)
         if _BASIS.fullmatch(title.strip()):

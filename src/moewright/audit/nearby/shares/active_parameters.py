@@ -20,7 +20,8 @@ from moewright.units import format_quantity
 
 _ACTIVE: Final = re.compile(r"\bactiv(?!ations?\b)|aktiv(?!ierungen)|激活", re.IGNORECASE)
 _TOTAL: Final = re.compile(
-    r"\btotal|\bsum\b|Summe|\ball\b|in all|gesamt|insgesamt|whole model|somme|suma\b|总|合计", re.IGNORECASE
+    r"\btotal|\bsum\b|Summe|\ball\b|in all|altogether|all told|overall|gesamt|insgesamt|whole model|somme|suma\b|总|合计",
+    re.IGNORECASE,
 )
 _SHARE: Final = re.compile(
     r"\b(?:share|fraction|part|proportion|percent(?:age)?|ratio)\b[^|:]*activ|activ\w*[^|:]*\b(?:share|fraction|ratio|%)|"

@@ -1,0 +1,45 @@
+"""Rates of a link that are told in bits and in bytes: 400 Gb/s, which is 50 GB/s."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Final
+
+from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.nearby.ledger import Entry, Ledger, meet, ranges, span_between
+from moewright.audit.text.numbers import BYTE_RATE
+from moewright.units import format_quantity
+
+_BITS: Final = re.compile(r"[KMGT]\s?(?:b/s|bps|bit/s|bits/s|Bit/s|bit)", re.ASCII)
+#: what makes the second the first in another unit
+_SAME: Final = re.compile(
+    r"[\s,(]*(?:=|≈|~|即|也就是|合|折合|i\.?\s?e\.?,?|that is,?|that's|which is|or|also|d\.\s?h\.|soit|c'est-à-dire|"
+    r"equals?|entspricht|bzw\.)[\s(]*(?:about |rund |约)?|\s*[(（]\s*(?:=|≈|~)?\s*"
+)
+#: ways in which the one may be the other: in each direction, both together
+_USUAL: Final = (1.0, 2.0, 0.5)
+_SLIPS: Final = ((8.0, "bits are taken for bytes"), (1 / 8, "8 times too small"), (1e3, ""), (1e-3, ""), (10.0, ""))
+
+
+def judge_link_units(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on a rate in bytes right behind one in bits: an eighth of it."""
+    for index, entries in enumerate(ledger.entries):
+        s = ledger.statements[index]
+        for bits, e in pairwise(entries):
+            if bits.number.dim != BYTE_RATE or e.number.dim != BYTE_RATE or s.kind == "heading":
+                continue
+            if not _BITS.search(bits.number.text) or _BITS.search(e.number.text):
+                continue
+            if e.figure.formula or not _SAME.fullmatch(span_between(s, bits.number, e.number)):
+                continue
+            right = bits.number.value
+            said, told = ranges(e.number), f"{bits.number.text.strip()} are {format_quantity(right, 'bytes/s')}"
+            if meet(said, ranges(bits.number), 5e-3):
+                yield e, e.claim("bandwidth", Verdict.HOLDS, told, right)
+                continue
+            ratio = e.number.value / right
+            slip = next((why for k, why in _SLIPS if abs(ratio / k - 1) < 1e-2), None)
+            if slip is not None and not any(abs(ratio / k - 1) < 1e-2 for k in _USUAL):
+                yield e, e.claim("bandwidth", Verdict.WRONG, f"{told}{': ' if slip else ''}{slip}", right)

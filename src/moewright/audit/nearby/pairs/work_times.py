@@ -1,0 +1,77 @@
+"""Times of so much work at a rate of it, that stand together: 241 TFLOP at 1,248 TFLOPS take 193 ms."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.nearby.durations.moved_amounts import moved
+from moewright.audit.nearby.ledger import Entry, Ledger, meet, over, ranges, slip, times
+from moewright.audit.reading.standing import standing_of
+from moewright.audit.text.clauses import ends_range
+from moewright.audit.text.numbers import COUNT, FLOP, FLOP_RATE, SECONDS
+
+#: a rate of work, also where its unit does not tell it from an amount
+_RATE: Final = re.compile(r"FLOPS|FLOP/s|FLOPs/s|FLOPs? (?:per|a|each) second", re.ASCII)
+#: what makes a time another one than that of the work
+_OTHER: Final = re.compile(
+    r"\b(?:link|network|NIC|NVLink|HBM|memory|wire|reads?|bandwidth|launch|start-?up|overlap\w*|bubble|target|budget|SLO|"
+    r"measured|observed|plus|Speicher\w*|gemessen)\b|访存|带宽|网络|气泡|目标|实测",
+    re.IGNORECASE,
+)
+#: letters between the rate and the time
+MOST: Final = 90
+
+
+def judge_work_times(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on the time right behind a rate of work, of the work just before: the one over the other."""
+    for index, entries in enumerate(ledger.entries):
+        s = ledger.statements[index]
+        times_ = [e for e in entries if e.number.dim == SECONDS and not e.figure.formula and e.figure.role == "lone"]
+        if len(times_) != 1 or s.kind in ("heading", "cell") or standing_of(s) or ends_range(s.value, times_[0].number):
+            continue
+        e = times_[0]
+        rates = [x for x in entries if _is_rate(x) and x.number.at < e.number.at and x.figure.role != "operand"]
+        if len(rates) != 1:
+            continue
+        between = s.value[rates[0].number.at + len(rates[0].number.text) : e.number.at]
+        if len(between) > MOST or _OTHER.search(between) or e.number.approx or re.search(r"\d", between):
+            continue
+        here = [x for x in entries if _is_work(x) and x.number.at < e.number.at]
+        last = [x for x in ledger.entries[index - 1] if _is_work(x)] if index and not here else []
+        near = [x for x in (here or last) if x.figure.role != "operand"]
+        if len(near) != 1:
+            continue
+        yield from _judged(e, near[0], rates[0], ledger)
+
+
+def _is_rate(x: Entry) -> bool:
+    return x.number.dim == FLOP_RATE or (x.number.dim == FLOP and x.number.either and bool(_RATE.search(x.number.text)))
+
+
+def _is_work(x: Entry) -> bool:
+    return x.number.dim == FLOP and not _RATE.search(x.number.text)
+
+
+def _judged(e: Entry, work: Entry, rate: Entry, ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    exact, right, why = moved(e, work, rate, 5e-3)
+    if exact:
+        yield e, e.claim("time", Verdict.HOLDS, why, right)
+        return
+    #: the share of the peak that is reached, and numbers of GPUs, that the statement names
+    factors = [x.number.value for x in ledger.around(e.index, 1) if x.number.dim == COUNT and x.number.value > 0]
+    ways = over(ranges(work.number), ranges(rate.number))
+    exact_ones = (((f, f),) for f in factors)
+    if any(meet(ranges(e.number), w, 5e-3) for f in exact_ones for w in (times(ways, f), over(ways, f))):
+        formula = bool(rate.figure.formula)
+        if not formula:  # what the rate is worked out with is not taken twice
+            return
+    found = slip(
+        e.number.value / right,
+        e.number.slack + work.number.slack + rate.number.slack + 5e-3,
+        tuple((1 / f, f"{f:g} is forgotten") for f in factors if f < 1),
+    )
+    if found:
+        yield e, e.claim("time", Verdict.WRONG, f"{why}: {found}", right)
