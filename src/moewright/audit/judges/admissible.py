@@ -153,20 +153,21 @@ _OPENING: Final = 12
 
 
 def _whole_cluster(premises: list[Premise]) -> int:
-    """The GPUs of the cluster, which a document's opening tells; fewer of them are a part's. 0 where it tells none, or
-    two numbers there."""
+    """The GPUs of the cluster, which a document's opening tells; fewer of them, of which they are so many times as
+    many, are a part's. 0 where it tells none, or two numbers there."""
     told = {
         p.value
         for p in premises
         if p.field == "cluster.gpus" and p.line <= _OPENING and isinstance(p.value, int) and not _OF_UNIT.search(p.text)
     }
-    return told.pop() if len(told) == 1 else 0
+    whole = max(told, default=0)
+    return whole if all(x and whole % x == 0 for x in told) else 0
 
 
 #: what makes GPUs those of one of several units
 _OF_UNIT: Final = re.compile(
     r"\b(?:per|each|every|one|a|an|je|pro|two|several|\d+) (?:\w+ )?(?:replicas?|instances?|units?|pools?|copies|copy|"
-    r"Instanz(?:en)?|Replik\w*)\b|实例|副本|prefill|decode|预填充|解码",
+    r"Instanz(?:en)?|Replik\w*)\b|实例|副本|(?:prefill|decode) (?:pools?|units?|sides?|instances?|nodes?)\b",
     re.IGNORECASE,
 )
 #: sizes of the one model that a document gives, by which it is that model that its figures are of

@@ -36,6 +36,7 @@ from moewright.audit.nearby.misprints import judge_misprints, judge_prefixes
 from moewright.audit.nearby.model_slips import ONE_LAYER, WIDE, judge_model_slips
 from moewright.audit.nearby.pairs.link_units import judge_link_units
 from moewright.audit.nearby.pairs.state_rows import judge_state_rows
+from moewright.audit.nearby.pairs.told_wholes import judge_told_wholes
 from moewright.audit.nearby.pairs.word_fractions import judge_word_fractions
 from moewright.audit.nearby.pairs.work_times import judge_work_times
 from moewright.audit.nearby.sequences import judge_changes, judge_more, judge_sequences
@@ -175,6 +176,7 @@ _WITH_FACTS: Final = (
     judge_formula_scopes,
     judge_extents,
     judge_wholes,
+    judge_told_wholes,
     judge_sum_terms,
     judge_active_whole,
     judge_active_parts,

@@ -331,6 +331,12 @@ _UNREAL: Final = re.compile(
 )
 
 
+#: GPUs that there may be later
+_GROWTH: Final = re.compile(
+    r"\b(?:expan\w+|upgrad\w+|later|next (?:year|quarter|phase)|future|grow\w* to|scal\w+ (?:up|out) to|planned for|"
+    r"Ausbau\w*|erweiter\w+|aufgestockt|künftig|später|extension|agrandir)\b|扩容|扩展到|未来|后续",
+    re.IGNORECASE,
+)
 #: two strategies, of which one is to be chosen
 _EITHER: Final = re.compile(
     r"\b[TEDP]P\s?=?\s?\d+\b[^.;]{0,30}\b(?:or|vs\.?|versus|oder|gegen|against)\b[^.;]{0,30}\b[TEDP]P\s?=?\s?\d|"
@@ -377,7 +383,7 @@ def _phrases(s: Statement) -> Iterator[Premise]:
                 continue
             if field.startswith("strategy.") and "=" in m[0] and _OF_PRODUCT.search(text[: m.start()]):
                 continue  # TP × DP = 40
-            if field == "cluster.gpus" and _of_part(text[: m.start(1)], text[m.end() :]):
+            if field == "cluster.gpus" and (_of_part(text[: m.start(1)], text[m.end() :]) or _GROWTH.search(text)):
                 continue
             if field == "cluster.gpus" and (_EACH.match(text[m.end(1) :]) or _OF_STAGE.match(text[m.end() :])):
                 continue

@@ -22,13 +22,15 @@ from moewright.audit.nearby.ledger import (
     span_between,
 )
 from moewright.audit.nearby.model_slips import FactsAt
+from moewright.audit.quantities.readings import Facts
 from moewright.audit.text.numbers import BYTES, COUNT, NAMES, PER_SECOND
 from moewright.case.cluster import Cluster
 from moewright.units import format_quantity
 
 _ONE: Final = re.compile(
-    r"\b(?:per|each|every|a|one|je|pro|par|por)\s+(?:GPU|card|device|rank|NPU|Karte|carte)\b|/\s?GPU|"
-    r"每\s?(?:张)?(?:卡|GPU)|单卡",
+    r"\b(?:per|each|every|a|one|single|on a|je|pro|jede[rs]?|einer|par|por)\s+(?:(?:prefill|decode|single) )?"
+    r"(?:GPU|card|device|rank|NPU|chip|accelerator|H\d00|B\d00|A100|Karte|carte)\b|/\s?(?:GPU|card)|"
+    r"(?:每|单|一)\s?(?:张|块)?\s?(?:卡|GPU)",
     re.IGNORECASE,
 )
 _CLUSTER: Final = re.compile(
@@ -37,6 +39,8 @@ _CLUSTER: Final = re.compile(
 _GPUS: Final = re.compile(r"\b(?:\w+ )?(?:GPUs|cards|NPUs|Karten)\b|(?:张|块)?卡", re.IGNORECASE)
 #: slips of a number of GPUs
 _SLIPS: Final = (2, 4, 8)
+#: numbers of things below this stand between amounts of bytes
+FEW: Final = 1e5
 #: letters around a rate that say what it is of
 AROUND: Final = 60
 
@@ -79,7 +83,7 @@ def _per_gpu(one: Entry, whole: Entry, gpus_at: FactsAt, many: list[Range]) -> C
         return None
     cluster = facts.case.cluster
     gpus = cluster.gpus
-    of_part = _OF_PART.search(told) and not (gpus == cluster.gpus_per_node and _NODE.search(told))
+    of_part = _OF_PART.search(told) and not (_is_one_node(facts) and _NODE.search(told))
     if not _CLUSTER.search(told) and (of_part or _ONE.search(told)):
         return None
     got, right, why = _over(one, whole, gpus)
@@ -90,6 +94,10 @@ def _per_gpu(one: Entry, whole: Entry, gpus_at: FactsAt, many: list[Range]) -> C
     if sure and any(meet(got, exactly(x)) for x in others) and not meet(got, many):
         return one.claim("throughput", Verdict.WRONG, why, right)
     return None
+
+
+def _is_one_node(facts: Facts) -> bool:
+    return facts.case.cluster.gpus == facts.case.cluster.gpus_per_node
 
 
 def _over(one: Entry, whole: Entry, gpus: int) -> tuple[tuple[Range, ...], float, str]:
@@ -110,7 +118,7 @@ def _of_nodes(cluster: Cluster) -> list[float]:
 
 #: extents of a rate between a GPU and the cluster
 _OF_PART: Final = re.compile(
-    r"\b(?:per|each|every|a|one|je|pro|par|por|chaque)\s+\w|\b(?:replicas?|instances?|groups?|pools?|prompts?|"
+    r"\b(?:per|each|every|a|one|je|pro|par|por|chaque)\s+\w|\b(?:replicas?|instances?|groups?|(?:prefill|decode) pools?|pools|prompts?|"
     r"units?|users?|stages?|servers?|nodes?|box|Knoten|Gruppe|serveurs?|nœuds?|input)\b|副本|实例|组|每|单|节点|用户",
     re.IGNORECASE,
 )
@@ -129,21 +137,23 @@ def _is_rate(e: Entry, entries: list[Entry]) -> bool:
     between = span_between(e.statement, before.number, e.number)
     if not _ONE.match(e.behind.lstrip()):
         return bool(_ONE.fullmatch(between.strip(" ,，约~≈(")))
-    return bool(_OR.fullmatch(re.sub(r"tok(?:ens?)?/s", "", between)))
+    return bool(_OR.fullmatch(re.sub(r"(?:tok(?:ens?)?|Token)/s", "", between)))
 
 
-_OR: Final = re.compile(
-    r"(?: for the (?:whole |entire )?[^\W\d]{2,12}| overall| in total| in all| altogether|"
-    r" together)?[\s,(]*(?:or|which (?:is|"
-    r"makes)|i\.?\s?e\.?|that is|=|oder|also|soit|即)?[\s,]*[~≈]?"
-)
+#: between a rate and what of it a GPU has, without its unit
+_OR: Final = re.compile(r"[^.;\d]{0,32}")
+
+
+#: before GPUs that share something
+_SHARED: Final = re.compile(r"\b(?:over|across|among|between|auf|über|sur)\s*(?:the |all )?$|在\s*$", re.IGNORECASE)
 
 
 def _told(ledger: Ledger) -> list[Range]:
     """The numbers of GPUs, other than of a node, that the document speaks of."""
     found: list[Range] = []
     for e in (e for entries in ledger.entries for e in entries):
-        named = _GPUS.match(e.number.noun) and not re.search(r"\bper|each|node|je|每", e.behind[:20], re.IGNORECASE)
+        named = _GPUS.match(e.number.noun) and not re.search(r"\bper|each|node|je|每|间", e.behind[:20], re.IGNORECASE)
+        named = named and not _SHARED.search(_front(e))
         if named and not re.search(r"[×x*]\s*$", _front(e)):
             found += exactly(e.number.value)
     return found
@@ -183,8 +193,8 @@ def judge_cluster_memory(ledger: Ledger, gpus_at: FactsAt) -> Iterator[tuple[Ent
 
 
 _SUM: Final = re.compile(
-    r"cluster|grappe|fleet|in total|in all|altogether|together|overall|insgesamt|gesamt|zusammen|集群|共|总|合计|"
-    r"that's|that is",
+    r"cluster|grappe|fleet|pod\b|rack|in total|in all\b|altogether|together|overall|whole|entire|every|\ball\b|the batch|"
+    r"the cache|\bbox\b|\bnode\b|server|machine|Knoten|insgesamt|gesamt|zusammen|alle\b|集群|共|总|合计|全部|that's|that is",
     re.I,
 )
 
@@ -197,6 +207,7 @@ def judge_cluster_amounts(ledger: Ledger, gpus_at: FactsAt) -> Iterator[tuple[En
         s = ledger.statements[index]
         previous = ledger.entries[index - 1] if index and ledger.statements[index - 1].kind == s.kind == "prose" else []
         row = [*previous[-1:], *entries]
+        row = [x for x in row if not (x.number.dim == COUNT and x.number.whole and x.number.value < FEW)]
         for whole, one in pairwise(row):
             n = one.number
             if n.dim != BYTES or whole.number.dim != BYTES or "operand" in (one.figure.role, whole.figure.role):
@@ -219,13 +230,13 @@ def judge_cluster_amounts(ledger: Ledger, gpus_at: FactsAt) -> Iterator[tuple[En
 def _clause(e: Entry) -> str:
     """The words of a figure's own clause."""
     front = re.split(r"[;,，。、:](?!\d)|[.](?=\s)|\bthus\b|\band\b", e.statement.value[: max(0, e.number.at)])[-1]
-    behind = re.split(r"[;,，。、]|[.](?=\s|$)", e.behind)[0]
+    behind = re.split(r"[;,，。、]|[.](?=\s|$)|\d|\b(?:or|oder|ou|i\.?e)\b", e.behind)[0]
     return f"{front[-AROUND:]} {behind[:AROUND]}"
 
 
 def _amount_of_gpu(one: Entry, whole: Entry, gpus_at: FactsAt, many: list[Range], told: str) -> Claim | None:
     facts = gpus_at(one.index, ("cluster.gpus",))
-    if facts is None or _OF_PART.search(told):
+    if facts is None or (_OF_PART.search(told) and not (_is_one_node(facts) and _NODE.search(told))):
         return None
     cluster, given = facts.case.cluster, facts.setting.given
     got, right, why = _over(one, whole, cluster.gpus)

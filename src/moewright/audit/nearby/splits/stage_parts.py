@@ -16,7 +16,9 @@ _STAGE: Final = re.compile(
     r"\s?(?:级|段|阶段)|/\s?stage",
     re.IGNORECASE,
 )
-_LAYERS: Final = re.compile(r"\s*(?:\w+ ){0,2}?(?:layers?|blocks?|Schichten|Lagen)\b|\s*层", re.IGNORECASE)
+_LAYERS: Final = re.compile(
+    r"\s*(?:\w+ ){0,2}?(?:layers?|(?:decoder|transformer) blocks?|Schichten|Lagen)\b|\s*层", re.IGNORECASE
+)
 _RANKS: Final = re.compile(r"\s*(?:\w+ )?(?:GPUs?|ranks?|cards?|devices?|Karten)\b|\s*(?:张|块)?卡", re.IGNORECASE)
 #: layers or GPUs, and right behind them that they are a stage's
 _NEXT: Final = re.compile(r"\s*\w+ (?:per|a|in each|in every|je|pro) (?:\w+ )?(?:stage|Stufe)\b", re.IGNORECASE)

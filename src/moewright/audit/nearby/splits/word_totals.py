@@ -84,6 +84,8 @@ def judge_size_products(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         m = _SIZES.search(s.value) if entries and s.kind != "heading" else None
         if m is None or not _MAKES.search(m["leads"]) or _PART.search(f"{m['leads']} {m['what']}"):
             continue
+        if "=" in m["leads"].strip(" =") or (m["leads"].count("=") and m["leads"].strip(" =")):
+            continue  # the next of the sizes
         if not (_GPUS.match(m["what"]) or re.match(r"\s*(?:$|[).,;])", m["what"] or s.value[m.end() :])):
             continue
         sizes = {k.upper(): int(v) for k, v in re.findall(r"([A-Za-z]+)\s?=?\s?(\d+)", m["sizes"])}
