@@ -305,6 +305,14 @@ _REST: Final = re.compile(
     r"\b(?:other|remaining|rest of the|übrigen|restlichen|autres)\s*[~≈]?$|其余的?\s*$", re.IGNORECASE
 )
 _SO_MANY_GPUS: Final = re.compile(r"\(\d+ (?:\w+ )?(?:GPUs|cards|Karten|NPUs|卡)\)|\d\s?卡|\bbox\b|整机", re.IGNORECASE)
+_PARTS: Final = ("memory.attention", "memory.experts", "memory.vocabulary", "memory.router", "memory.shared")
+#: names that are added
+_JOINED: Final = re.compile(r"[^\W\d]\)?\s*\+\s*[^\W\d]")
+_OTHER_HEADS: Final = re.compile(
+    r"\bMHA\b|(?:full|plain|ordinary|classic|standard) (?:multi-head )?attention|without MLA|ohne MLA|普通多头|"
+    r"不用 ?MLA",
+    re.IGNORECASE,
+)
 _ALL_COPIES: Final = re.compile(
     r"\b(?:all|both|every|alle[nr]?|sämtliche[nr]?|beide[nr]?|toutes les|the \w+) (?:\w+ )?"
     r"(?:copies|replicas|instances|Kopien|Repliken|Instanzen|copies)\b|(?:所有|全部|各)(?:个)?(?:副本|实例)",
@@ -351,6 +359,10 @@ def _in_text(part: Part, claim: Claim, c: Context) -> str:
         return "it is of so many GPUs"
     if _ALL_COPIES.search(s.text):
         return "it may be of all copies"
+    if part.meaning is not None and part.meaning.name in _PARTS and _JOINED.search(s.key):
+        return f"it is of {s.key[:40]!r}, several parts"
+    if part.meaning is not None and part.meaning.name == "memory.kv_cache" and _OTHER_HEADS.search(s.text):
+        return "it may be of another attention"
     if n.dim == BYTES and _ROOM.search(before):
         return "it is the room that something is said to fit in"
     if before.rstrip()[-1:] in tuple("<>≤≥"):

@@ -255,6 +255,8 @@ def _splits(s: Statement, found: Clauses, facts: Facts) -> list[Claim]:
     claims = []
     for split in found.splits:
         plan = facts.plan
+        if s.value[: split.before.at].rstrip().endswith(("→", "->")):
+            continue  # 4096 → 14336 → 4096
         if plan is None:
             why = f"no strategy tells by what it is divided: {facts.reason}"
             claims.append(

@@ -55,6 +55,16 @@ class Outcome:
     unit: str
 
 
+#: how far off bytes of so many parameters may be by rounding
+ROUGH: Final = 0.02
+_WEIGHTS: Final = re.compile(r"(?:weights|parameters?|params?|model)\b|参数|权重", re.IGNORECASE)
+
+
+def _of_parameters(e: Equality) -> bool:
+    """Whether the left side has a number of parameters in billions, told with the letter B."""
+    return any(n.text.rstrip().endswith("B") and n.factor == 1e9 and _WEIGHTS.match(n.noun) for n in numbers_in(e.left))
+
+
 _ROUNDED: Final = re.compile(r"[lr]?(?:ceil|floor)|[⌈⌉⌊⌋]")
 _ARROW: Final = re.compile(r"→|->|=>")
 
@@ -74,6 +84,12 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
         return None  # FLOPs a byte
     if "dimension" in outcome.why and isinstance(e.left, Number):
         return None  # 1.1 TFLOP; a peak of about 312 TFLOPS
+    if (
+        outcome.computed
+        and _of_parameters(e)
+        and any(abs(outcome.claimed / outcome.computed / size - 1) < ROUGH for size in (0.5, 2.0, 4.0))
+    ):
+        return None  # 70B weights / 8 GPUs = 17.5 GB: at two bytes each
     last = next(numbers_in(e.right)) if isinstance(e.right, Number) else None
     if "dimension" in outcome.why and last is not None and last.dim == SECONDS and "≈" in e.text:
         return None  # so much work, which takes about 5 s
@@ -545,5 +561,7 @@ def judge_split(s: Split, divisors: dict[str, int], words: str) -> Outcome | Non
         return None
     key = named[0]
     expected = s.before.value / divisors[key]
+    if s.after.approx and abs(s.after.value - expected) < 1:
+        return None  # 61 layers → ~16
     why = f"{s.before.text} / {key} {divisors[key]} is {format_quantity(expected, unit)}"
     return Outcome(Verdict.WRONG, why, s.after.value, expected, unit)

@@ -264,11 +264,15 @@ def judge_exactly(s: Statement, claims: list[Claim]) -> Iterator[Claim]:
             return
 
 
+_STEPS: Final = re.compile(r"→|->|⇒|=>")
+
+
 def judge_correct(statements: tuple[Statement, ...], claims: list[Claim]) -> Iterator[Claim]:
     """ "All calculations are correct", by how many do not hold."""
     failing = [c for c in claims if c.verdict not in (Verdict.HOLDS, Verdict.NOT_CHECKED)]
     for s in statements:
-        said = _CORRECT.search(s.text) if s.kind != "heading" else None
+        steps = len(_STEPS.findall(s.text)) > 1  # of what is to be checked, one after another
+        said = _CORRECT.search(s.text) if s.kind != "heading" and not steps else None
         if said is not None and not _NOT.search(s.text[: said.start()]):
             verdict = Verdict.CONTRADICTED if failing else Verdict.HOLDS
             why = (

@@ -172,14 +172,14 @@ _ALONE: Final = (
     judge_named_products,
 )
 _WITH_FACTS: Final = (
+    judge_told_wholes,
     judge_multiples,
     judge_formula_scopes,
     judge_extents,
     judge_wholes,
-    judge_told_wholes,
     judge_sum_terms,
-    judge_active_whole,
     judge_active_parts,
+    judge_active_whole,
     judge_expert_tokens,
     judge_split_counts,
     judge_stage_parts,

@@ -194,7 +194,8 @@ _BEHIND_PART: Final = re.compile(
 _PER_PART: Final = re.compile(
     r"\s*(?:/|(?:per|each|in each|on each|in every|pro|je)\b)\s*(?:[\w-]+ )?"
     r"(?:stage|gpu|group|rank|node|device|card|Stufe)|"
-    r"\s*(?:(?:and|,|und) \d+ (?:KV|key/value|KV-)[ -]?(?:heads?|Kopf|Köpfe))?\s*(?:each|apiece|jeweils)\b(?! (?:layer|block))",
+    r"\s*(?:(?:and|,|und) \d+ (?:KV|key/value|KV-)[ -]?(?:heads?|Kopf|Köpfe))?\s*(?:each|apiece|"
+    r"jeweils)\b(?! (?:layer|block))",
     re.IGNORECASE,
 )
 
@@ -398,7 +399,7 @@ def _phrases(s: Statement) -> Iterator[Premise]:
 
 
 #: what stands behind a name in a list of names with their numbers behind them
-_NAMES_FIRST: Final = re.compile(r"\s*[=:]?\s*\d+(?!\s*[×x*/]|[.,]?\d)")
+_NAMES_FIRST: Final = re.compile(r"\s*=?\s*\d+(?!\s*[×x*/]|[.,]?\d)")
 #: what stands behind the last factor of a product of parallel sizes
 _LAST_FACTOR: Final = re.compile(r"\s*=\s*\d")
 #: what makes GPUs those of a stage or a group
@@ -486,14 +487,29 @@ def _measures(s: Statement) -> Iterator[Premise]:
                 break
 
 
+_FORMATS: Final = r"fp8|fp4|bf16|bfloat16|fp16|int8|int4|mxfp4|nvfp4"
+#: the format of a model's weights, in two words
+_WEIGHTS_IN: Final = re.compile(
+    rf"\b({_FORMATS}) (?:weights|checkpoint|Gewichte)\b(?! (?:and|plus|of|for) )|"
+    rf"(?<!expert )\b(?:weights|Gewichte)(?: are| stay| kept| sind)?(?: in|:|,)? ({_FORMATS})\b|权重(?:用|为|采用|"
+    rf"以)?\s?({_FORMATS})\b",
+    re.IGNORECASE,
+)
+#: what makes a format another one than the plan's
+_SUPPOSED: Final = re.compile(
+    r"\b(?:would|could|if|instead|versus|vs|compared|master|grads?|gradients?|optimi[sz]er|wären?|würden?|statt)\b|若|如果|对比"
+)
+
+
 def _words(s: Statement) -> Iterator[Premise]:
     """Premises that are words: names, precision, kinds."""
     low = s.text.lower()
     key = s.key.lower()
     told = re.search(r"precision|dtype|data type|quanti[sz]|präzision|datentyp|精度|数据类型", key or low)
     told = told or re.search(r"(?:weights|runs?|stored?|served?|deploy)\b[^.;()]{0,60}\bin (?:fp|bf|int|mx|nv)\d", low)
-    if told and (m := FORMAT.search(s.text)):
-        name = m[1].lower()
+    m = FORMAT.search(s.text) if told else _WEIGHTS_IN.search(s.text) if not _SUPPOSED.search(low) else None
+    if m is not None:
+        name = next(g for g in m.groups() if g).lower()
         yield Premise("model.precision", DENSE_FORMATS.get(name, name), s.line, s.text)
     gated = re.search(r"swiglu|geglu|\bglu\b|gate[d_ ]|three matri|3 matri|gate_proj|门控线性|三个矩阵", low)
     if "gate, up" in low or (

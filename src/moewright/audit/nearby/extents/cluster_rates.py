@@ -118,7 +118,8 @@ def _of_nodes(cluster: Cluster) -> list[float]:
 
 #: extents of a rate between a GPU and the cluster
 _OF_PART: Final = re.compile(
-    r"\b(?:per|each|every|a|one|je|pro|par|por|chaque)\s+\w|\b(?:replicas?|instances?|groups?|(?:prefill|decode) pools?|pools|prompts?|"
+    r"\b(?:per|each|every|a|one|je|pro|par|por|chaque)\s+\w|\b(?:replicas?|instances?|groups?|(?:prefill|"
+    r"decode) pools?|pools|prompts?|"
     r"units?|users?|stages?|servers?|nodes?|box|Knoten|Gruppe|serveurs?|nœuds?|input)\b|副本|实例|组|每|单|节点|用户",
     re.IGNORECASE,
 )
@@ -193,8 +194,10 @@ def judge_cluster_memory(ledger: Ledger, gpus_at: FactsAt) -> Iterator[tuple[Ent
 
 
 _SUM: Final = re.compile(
-    r"cluster|grappe|fleet|pod\b|rack|in total|in all\b|altogether|together|overall|whole|entire|every|\ball\b|the batch|"
-    r"the cache|\bbox\b|\bnode\b|server|machine|Knoten|insgesamt|gesamt|zusammen|alle\b|集群|共|总|合计|全部|that's|that is",
+    r"cluster|grappe|fleet|pod\b|rack|in total|in all\b|altogether|together|overall|whole|entire|every|\ball\b|"
+    r"the batch|"
+    r"the cache|\bbox\b|\bnode\b|server|machine|Knoten|insgesamt|gesamt|zusammen|alle\b|集群|共|总|合计|全部|that's|"
+    r"that is",
     re.I,
 )
 

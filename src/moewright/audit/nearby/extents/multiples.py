@@ -80,7 +80,8 @@ _COMMON: Final = frozenset(
 )
 #: two, or more, of what is told nearby: both directions, keys and values, four exchanges
 _BOTH: Final = re.compile(
-    r"\bboth\b|\bcombin|as much|same again|likewise|dispatch and|K and V|twice|each way|round trip|there and back|back and forth|to and fro|"
+    r"\bboth\b|\bcombin|as much|same again|likewise|dispatch and|K and V|twice|each way|round trip|"
+    r"there and back|back and forth|to and fro|"
     r"forward and|beide|hin und|aller et|ida y|双向|两者|来回|doppelt|\btwo\b",
     re.IGNORECASE,
 )

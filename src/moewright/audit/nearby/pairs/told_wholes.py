@@ -1,4 +1,4 @@
-"""An amount of one layer, or one GPU, and right behind it that of all of them: 11.27 GB a layer, 653.7 GB for all 58."""
+"""An amount of one layer, or one GPU, and behind it that of all of them: 11.27 GB a layer, 653.7 GB for all 58."""
 
 from __future__ import annotations
 

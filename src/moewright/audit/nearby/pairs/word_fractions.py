@@ -27,7 +27,8 @@ _FRACTION: Final = re.compile(
 )
 #: what makes the second no such part of the first
 _OTHER: Final = re.compile(
-    r"\b(?:more|less|plus|and a|other|rest|remaining|about|roughly|almost|nearly|over|under|than|if|would|instead|of which|"
+    r"\b(?:more|less|plus|and a|other|rest|remaining|about|roughly|almost|nearly|over|under|than|if|would|"
+    r"instead|of which|"
     r"of the \w+|per (?:second|token)|precision|duplex|rack|million|billion)\b|另|其余|约|若",
     re.IGNORECASE,
 )

@@ -20,7 +20,8 @@ from moewright.units import format_quantity
 
 _ACTIVE: Final = re.compile(r"\bactiv(?!ations?\b)|aktiv(?!ierungen)|激活", re.IGNORECASE)
 _TOTAL: Final = re.compile(
-    r"\btotal|\bsum\b|Summe|\ball\b|in all|altogether|all told|overall|gesamt|insgesamt|whole model|somme|suma\b|总|合计",
+    r"\btotal|\bsum\b|Summe|\ball\b|in all|altogether|all told|overall|gesamt|insgesamt|whole model|somme|"
+    r"suma\b|总|合计",
     re.IGNORECASE,
 )
 _SHARE: Final = re.compile(

@@ -305,7 +305,9 @@ def judge_cell_products(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         ]
         if not amounts:
             amounts = [x for x in ledger.row(entries[0]) if x.number.dim == COUNT and x.figure.role == "lone"]
-            plain = COUNT in product.dims and product.low >= 2 and not re.search(r"[^\W\d]", s.value.replace("x", ""))
+            plain = (
+                COUNT in product.dims and product.low >= 2 and not re.search(r"[^\W\d]|\+", s.value.replace("x", ""))
+            )
             amounts = amounts if plain else []
         if len(amounts) != 1 or not 0 < product.low < float("inf"):
             continue

@@ -12,9 +12,11 @@ from moewright.audit.nearby.model_slips import FactsAt
 from moewright.case.attention_kinds import SoftmaxAttention
 
 _PAIR: Final = re.compile(
-    r"(?<![\w.,/])(?P<q>\d{1,3})\s*(?:(?:query|Q|attention|Query|Abfrage)(?:[- ]?(?:heads?|K(?:ö|oe)pfe?))?|个?\s?(?:查询|Q|query)\s?头)"
+    r"(?<![\w.,/])(?P<q>\d{1,3})\s*(?:(?:query|Q|attention|Query|Abfrage)(?:[- ]?(?:heads?|K(?:ö|oe)pfe?))?|"
+    r"个?\s?(?:查询|Q|query)\s?头)"
     r"\s*(?:,|and|und|plus|\+|/|、|和|sowie|,?\s?with)?\s*(?:only |just |nur |bzw\. )?(?P<k>\d{1,3})\s*"
-    r"(?:of (?:the|its) )?(?:(?:KV|key/value|K/V|key-value)(?:[- ]?(?:heads?|groups?|K(?:ö|oe)pfe?|Kopf))?\b|个?\s?KV\s?头)",
+    r"(?:of (?:the|its) )?(?:(?:KV|key/value|K/V|key-value)(?:[- ]?(?:heads?|groups?|K(?:ö|oe)pfe?|Kopf))?\b|"
+    r"个?\s?KV\s?头)",
     re.IGNORECASE,
 )
 _NEEDS: Final = ("model.attention.heads", "model.attention.kv_heads")
@@ -56,13 +58,14 @@ def judge_head_pairs(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry,
 
 _SOME: Final = re.compile(
     r"(?<![\w.,/])(?P<some>\d{1,3}(?:\.\d)?) (?:of (?:each|every|a|the) (?:MoE )?layer['’]s (?P<every>\d{1,4})\b|"
-    r"(?:routed )?experts? of (?:each|every) (?:MoE )?layer (?:on|per|in) (?:each|every|a|one) (?:GPU|card|rank|device))",
+    r"(?:routed )?experts? of (?:each|every) (?:MoE )?layer (?:on|per|in) (?:each|every|a|one) (?:GPU|card|rank|"
+    r"device))",
     re.IGNORECASE,
 )
 
 
 def judge_layer_shares(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
-    """A verdict on the experts of a layer that a GPU has, of all that the layer has: 16 of each layer's 128, at EP 8."""
+    """A verdict on the experts of a layer that a GPU has, of all that it has: 16 of each layer's 128, at EP 8."""
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
         m = _SOME.search(s.value) if entries and s.kind != "heading" else None

@@ -12,7 +12,8 @@ from moewright.audit.nearby.ledger import Entry, Ledger
 from moewright.audit.nearby.model_slips import FactsAt
 
 _STAGE: Final = re.compile(
-    r"\b(?:per|each|every|a|an|one|the) (?:\w+ )?stages?\b|\b(?:je|pro|jede) (?:Pipeline-?)?Stufe|每(?:个)?(?:流水线?|PP)?"
+    r"\b(?:per|each|every|a|an|one|the) (?:\w+ )?stages?\b|\b(?:je|pro|jede) (?:Pipeline-?)?Stufe|"
+    r"每(?:个)?(?:流水线?|PP)?"
     r"\s?(?:级|段|阶段)|/\s?stage",
     re.IGNORECASE,
 )
@@ -24,7 +25,8 @@ _RANKS: Final = re.compile(r"\s*(?:\w+ )?(?:GPUs?|ranks?|cards?|devices?|Karten)
 _NEXT: Final = re.compile(r"\s*\w+ (?:per|a|in each|in every|je|pro) (?:\w+ )?(?:stage|Stufe)\b", re.IGNORECASE)
 #: stages that are not like the others, or counted otherwise
 _UNLIKE: Final = re.compile(
-    r"\b(?:first|last|uneven|virtual|chunks?|interleav\w*|embedding|middle|inner|if|would|could|instead|vs|except|at most|"
+    r"\b(?:first|last|uneven|virtual|chunks?|interleav\w*|embedding|middle|inner|if|would|could|instead|vs|"
+    r"except|at most|"
     r"up to|erste|letzte|ungleich|virtuell\w*)\b|首|末|虚拟|不均|若",
     re.IGNORECASE,
 )
@@ -80,7 +82,8 @@ _EVERY: Final = re.compile(
 )
 _EXPERT: Final = re.compile(r"expert|Experte|专家", re.IGNORECASE)
 _OF_EACH: Final = re.compile(
-    r"\b(?:per|each|every|a|of the|of each|on a|on every|je|pro) (?:\w+ )?(?:card|GPU|rank|device|layer|MoE|Karte|Schicht)|"
+    r"\b(?:per|each|every|a|of the|of each|on a|on every|je|pro) (?:\w+ )?(?:card|GPU|rank|device|layer|MoE|"
+    r"Karte|Schicht)|"
     r"/\s?GPU|每(?:张)?卡|每层|单卡",
     re.IGNORECASE,
 )

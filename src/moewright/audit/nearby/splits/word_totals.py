@@ -8,7 +8,7 @@ from math import prod
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger
+from moewright.audit.nearby.ledger import Entry, Ledger, span_between
 from moewright.audit.reading.cluster_sizes import gpus_of_nodes
 
 _GPUS: Final = re.compile(
@@ -19,9 +19,14 @@ _GPUS: Final = re.compile(
 _IN_ALL: Final = re.compile(
     r"\s*(?:\w+ )?(?:in all|in total|altogether|all told|together|overall|insgesamt|zusammen)\b", re.IGNORECASE
 )
+#: the name of a GPU, with its digits
+_DEVICE: Final = re.compile(
+    r"^\s*(?:[x×]\s*)?(?:NVIDIA |AMD )?[A-Z]\w*\d\w*(?:[- ]\d+ ?GB)?(?: (?:SXM\d?|PCIe|GPUs?|cards?))*"
+)
 #: what leads to all of them, from how many each has
 _LEADS: Final = re.compile(
-    r"[^.;\d]{0,40}?(?:[,;:(=→]|\b(?:so|hence|thus|i\.?e\.?|that is|makes?|giving|gives|for|are|also|zusammen|macht)\b|共)"
+    r"[^.;\d]{0,40}?(?:[,;:(=→]|\b(?:so|hence|thus|i\.?e\.?|that is|makes?|giving|gives|for|are|also|zusammen|"
+    r"macht)\b|共)"
     r"[^.;\d]{0,24}",
     re.IGNORECASE,
 )
@@ -45,23 +50,19 @@ def judge_node_totals(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             continue
         gpus, start = told
         counts = [e for e in entries if e.number.whole and e.number.at >= start and not e.number.percent]
-        each = [e for e in counts if gpus % int(e.number.value or 1) == 0 and e.number.value < gpus]
-        for before, e in zip(counts, counts[1:], strict=False):
-            n = e.number
-            between = s.value[before.number.at + len(before.number.text) : n.at]
-            if before not in each or e.figure.formula or n.value <= max(x.number.value for x in each[:2]):
-                continue
-            named = _GPUS.match(e.behind) or _IN_ALL.match(e.behind)
-            behind = re.split(r"[,;.]", e.behind)[0][:24]
-            around = f"{between} {behind}"
-            if not named or not _LEADS.fullmatch(between) or _PART.search(around):
-                continue
-            found = int(n.value)
-            if found == gpus:
-                yield e, e.claim("split", Verdict.HOLDS, f"{gpus} by the nodes and GPUs of each", gpus)
-            elif found % gpus == 0 or gpus % found == 0:
-                yield e, e.claim("split", Verdict.WRONG, f"the nodes have {gpus:,} GPUs", gpus)
-            break
+        if len(counts) < 3 or counts[0].number.value * counts[1].number.value != gpus:
+            continue
+        each, e = counts[1:3]
+        between = _DEVICE.sub("", span_between(s, each.number, e.number))
+        named = _GPUS.match(e.behind) or _IN_ALL.match(e.behind)
+        behind = re.split(r"[,;.]", e.behind)[0][:24]
+        if e.figure.formula or not named or not _LEADS.fullmatch(between) or _PART.search(f"{between} {behind}"):
+            continue
+        found = int(e.number.value)
+        if found == gpus:
+            yield e, e.claim("split", Verdict.HOLDS, f"{gpus} by the nodes and GPUs of each", gpus)
+        elif found % gpus == 0 or gpus % found == 0:
+            yield e, e.claim("split", Verdict.WRONG, f"the nodes have {gpus:,} GPUs", gpus)
 
 
 _SIZE: Final = r"(?:TP|PP|DP|CP|EP|ETP|EDP)\s?=?\s?\d{1,4}"
@@ -84,7 +85,11 @@ def judge_size_products(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         m = _SIZES.search(s.value) if entries and s.kind != "heading" else None
         if m is None or not _MAKES.search(m["leads"]) or _PART.search(f"{m['leads']} {m['what']}"):
             continue
-        if "=" in m["leads"].strip(" =") or (m["leads"].count("=") and m["leads"].strip(" =")):
+        if (
+            m["leads"].strip() == "="
+            or "=" in m["leads"].strip(" =")
+            or (m["leads"].count("=") and m["leads"].strip(" ="))
+        ):
             continue  # the next of the sizes
         if not (_GPUS.match(m["what"]) or re.match(r"\s*(?:$|[).,;])", m["what"] or s.value[m.end() :])):
             continue
@@ -97,7 +102,8 @@ def judge_size_products(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             continue
         found = int(m["all"])
         possible = {dense, every} if experts else {dense}
-        if found in possible or (found % dense == 0 and experts):
+        listed = not re.search(r"[×x*·]|mal|times", m["sizes"])  # others may go unnamed
+        if found in possible or (found % dense == 0 and (experts or listed)):
             continue
         if max(found, dense) % min(found, dense) == 0:
             why = f"{m['sizes']} make {dense:,}"
