@@ -16,6 +16,7 @@ from moewright.audit.nearby.durations.arrow_times import judge_arrow_times
 from moewright.audit.nearby.durations.cell_times import judge_cell_times
 from moewright.audit.nearby.durations.memory_reads import judge_memory_reads, judge_runs
 from moewright.audit.nearby.durations.named_links import judge_named_links
+from moewright.audit.nearby.durations.read_times import judge_implied_rates, judge_read_times
 from moewright.audit.nearby.durations.sibling_times import judge_sibling_times
 from moewright.audit.nearby.durations.step_rates import judge_step_rates
 from moewright.audit.nearby.durations.transfers import judge_transfers
@@ -35,6 +36,7 @@ from moewright.audit.nearby.ledger import Entry, Ledger
 from moewright.audit.nearby.misprints import judge_misprints, judge_prefixes
 from moewright.audit.nearby.model_slips import ONE_LAYER, WIDE, judge_model_slips
 from moewright.audit.nearby.pairs.link_units import judge_link_units
+from moewright.audit.nearby.pairs.over_layers import judge_over_layers
 from moewright.audit.nearby.pairs.state_rows import judge_state_rows
 from moewright.audit.nearby.pairs.told_wholes import judge_told_wholes
 from moewright.audit.nearby.pairs.word_fractions import judge_word_fractions
@@ -78,6 +80,7 @@ from moewright.audit.nearby.sizes.part_bytes import judge_part_bytes, judge_part
 from moewright.audit.nearby.sizes.sequence_bytes import judge_sequence_bytes
 from moewright.audit.nearby.sizes.state_sizes import judge_state_sizes
 from moewright.audit.nearby.sizes.told_formats import judge_state_formats, judge_told_formats
+from moewright.audit.nearby.splits.expert_spread import judge_layer_kinds, judge_layer_sets, judge_spread
 from moewright.audit.nearby.splits.expert_tokens import judge_expert_tokens
 from moewright.audit.nearby.splits.group_counts import judge_group_counts, judge_node_counts
 from moewright.audit.nearby.splits.head_pairs import judge_head_pairs, judge_layer_shares
@@ -119,6 +122,10 @@ _ALONE: Final = (
     judge_groups,
     judge_groups_of,
     judge_node_totals,
+    judge_over_layers,
+    judge_read_times,
+    judge_implied_rates,
+    judge_spread,
     judge_link_units,
     judge_work_times,
     judge_word_fractions,
@@ -178,6 +185,8 @@ _WITH_FACTS: Final = (
     judge_extents,
     judge_wholes,
     judge_sum_terms,
+    judge_layer_sets,
+    judge_layer_kinds,
     judge_active_parts,
     judge_active_whole,
     judge_expert_tokens,

@@ -12,9 +12,10 @@ from moewright.audit.text.numbers import BYTES, COUNT
 from moewright.units import format_quantity
 
 _EACH: Final = re.compile(
-    r"(?<![\d.,])(?P<size>\d{1,2})\s?(?:B|bytes?|Bytes?|字节)\s?(?:each|per param\w*|a param\w*|/\s?param\w*|apiece|"
-    r"je Parameter|pro Parameter|(?:每|/)\s?参数)?(?:, (?:over|across|split over|sharded (?:over|across)) "
-    r"(?P<over>\d{1,4}) (?:replicas|ranks|ways|GPUs))?$",
+    r"(?:(?:每|单)(?:个)?参数|je Parameter|per param\w*|a parameter)?\s*(?<![\d.,])(?P<size>\d{1,2})\s?(?:B|bytes?|"
+    r"Bytes?|字节)\s?(?:each|per param\w*|a param\w*|/\s?param\w*|apiece|"
+    r"je Parameter|pro Parameter|(?:每|/)\s?参数)?(?:, (?:over|across|split over|sharded (?:over|across)|在) "
+    r"?(?P<over>\d{1,4}) ?(?:replicas|ranks|ways|GPUs|卡间切分|卡))?$",
     re.IGNORECASE,
 )
 _STATE: Final = re.compile(

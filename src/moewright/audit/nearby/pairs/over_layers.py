@@ -1,0 +1,96 @@
+"""Amounts of so many layers, by what the sentence before says of one: over the 58 MoE layers that makes 19.2 ms."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Final
+
+from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.nearby.ledger import Entry, Ledger, Range, exactly, meet, ranges, sum_of, times
+from moewright.audit.reading.standing import standing_of
+from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP, NAMES, SECONDS
+from moewright.units import format_quantity
+
+_LAYERS: Final = re.compile(
+    r"\b(?:over|across|through|for|in|with|times|über|auf|bei|sur)\s+(?:all |the |all the |these |its |our |"
+    r"die |den |alle |"
+    r"allen |les )?(?P<n>\d{1,3}) (?:MoE[- ]|sparse |decoder |expert )?(?:layers|Schichten|couches|blocks)\b|"
+    r"(?P<zh>\d{1,3})\s*(?:个\s?)?(?:MoE\s?)?层",
+    re.IGNORECASE,
+)
+#: what leads from the layers to their amount
+_MAKES: Final = re.compile(
+    r"[^.;\d]{0,12}\b(?:that|this|it|they|these|which|we|das|dies|es)?\s*(?:makes?|is|are|adds? up to|comes? to|gives?|"
+    r"amounts? to|sums? to|totals?|takes?|means|reach(?:es)?|get|have|ergibt|ergeben|sind|macht|beträgt|"
+    r"kommen)\b[^.;\d]{0,16}|"
+    r"\s*(?:共|合计|总计|累计|总共|一共)\D{0,6}|[\s:,]*[=→≈]\s*|[^.;\d]{0,10}: ",
+    re.IGNORECASE,
+)
+_DIMS: Final = (BYTES, SECONDS, FLOP)
+#: slips of the unit, and of both directions
+_SLIPS: Final = (1e3, 1e-3, 1e6, 1e-6, 10.0, 0.1)
+#: numbers of things are below this
+MOST_THINGS: Final = 1e4
+#: statements before that may give what a layer has
+BACK: Final = 2
+
+
+def judge_over_layers(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on an amount that is said to be of so many layers: that of one which stands just before, the sum of
+    two, or twice it, times the layers."""
+    for index, entries in enumerate(ledger.entries):
+        s = ledger.statements[index]
+        m = _LAYERS.search(s.value) if entries and s.kind not in ("heading", "cell") else None
+        if m is None or standing_of(s):
+            continue
+        e = next((x for x in entries if x.number.at >= m.end() and x.number.dim in _DIMS), None)
+        if e is None or e.figure.formula or e.figure.role == "operand" or e.number.approx:
+            continue
+        if not _MAKES.fullmatch(s.value[m.end() : e.number.at]):
+            continue
+        layers = float(m["n"] or m["zh"])
+        near = _near(ledger, index, e, m.start())
+        if layers < 2 or not near:
+            continue
+        claim = _judged(e, near, layers, ledger)
+        if claim is not None:
+            yield e, claim
+
+
+def _near(ledger: Ledger, index: int, e: Entry, before: int) -> list[Entry]:
+    """Amounts of the dimension of ``e`` that stand just before the layers, the nearest first."""
+    found = [x for x in reversed(ledger.entries[index]) if x.number.at < before]
+    for i in range(index - 1, max(-1, index - 1 - BACK), -1):
+        if ledger.statements[i].path != ledger.statements[index].path or ledger.statements[i].kind == "heading":
+            break
+        found += reversed(ledger.entries[i])
+    return [x for x in found if x.number.dim == e.number.dim and x.figure.role != "operand"][:4]
+
+
+def _judged(e: Entry, near: list[Entry], layers: float, ledger: Ledger) -> Claim | None:
+    said = ranges(e.number)
+    bases: list[tuple[Range, ...]] = [ranges(x.number) for x in near]
+    bases += [sum_of([x.number for x in some]) for k in (2, 3) for some in combinations(near, k)]
+    counts = [
+        x.number.value for x in ledger.around(e.index, BACK) if x.number.dim == COUNT and 1 < x.number.value < 1e4
+    ]
+    factors = dict.fromkeys((layers, 2 * layers, 3 * layers, 1.0, *(layers * c for c in counts), *counts))
+    if any(meet(said, times(b, exactly(f)), 4e-3) for b in bases for f in factors):
+        return None
+    rates = [x for x in ledger.entries[e.index] if x.number.dim == BYTE_RATE]
+    if rates:
+        return None
+    for base, told in (
+        (bases[0], near[:1]),
+        *([(sum_of([x.number for x in near[:2]]), near[:2])] if len(near) > 1 else []),
+    ):
+        whole = times(base, exactly(layers))
+        right = sum(x.number.value for x in told) * layers
+        slips = any(meet(said, times(whole, exactly(k)), 4e-3) for k in _SLIPS)
+        if slips or meet(said, base, 4e-3):
+            names = " + ".join(x.number.text.strip() for x in reversed(told))
+            why = f"{names} × {layers:g} layers are {format_quantity(right, NAMES[e.number.dim])}"
+            return e.claim("multiple", Verdict.WRONG, why, right)
+    return None
