@@ -48,7 +48,7 @@ from moewright.audit.nearby.shares.active_parameters import (
     judge_active_total,
     judge_active_whole,
 )
-from moewright.audit.nearby.shares.active_parts import judge_active_parts
+from moewright.audit.nearby.shares.active_parts import judge_active_parts, judge_swapped
 from moewright.audit.nearby.shares.changed_amounts import judge_changed_amounts, judge_gains
 from moewright.audit.nearby.shares.explicit_shares import judge_explicit_shares, judge_shares_above
 from moewright.audit.nearby.shares.fractions import judge_fractions
@@ -122,6 +122,7 @@ _ALONE: Final = (
     judge_groups,
     judge_groups_of,
     judge_node_totals,
+    judge_swapped,
     judge_over_layers,
     judge_read_times,
     judge_implied_rates,

@@ -135,8 +135,42 @@ def _listed(key: str, value: str) -> tuple[list[str], list[str]]:
     return key.split(" / "), values
 
 
+#: several values in braces, as YAML writes them in one line
+_MAPPING: Final = re.compile(r"\{([^{}]{1,200})\}")
+#: what a short name in such a mapping stands for, by that of the mapping
+_OF_MAPPING: Final = {
+    **{("moe", x): "expert width" for x in ("ffn", "width", "dim", "size", "hidden", "intermediate", "d_ff")},
+    **{("experts", x): "expert width" for x in ("ffn", "width", "dim", "size", "hidden", "intermediate", "d_ff")},
+    **{("experts", x): "experts" for x in ("count", "num", "n", "total", "routed")},
+    **{("moe", x): "experts" for x in ("count", "num", "n", "routed")},
+    **{(x, y): "top-k" for x in ("moe", "experts") for y in ("k", "topk", "top_k", "active")},
+    **{("model", x): "hidden size" for x in ("hidden", "dim", "width", "d_model", "h")},
+    **{("model", x): "query heads" for x in ("heads", "q_heads", "n_heads")},
+    **{("attention", x): "query heads" for x in ("heads", "q_heads", "n_heads", "q")},
+    **{(x, y): "kv heads" for x in ("model", "attention") for y in ("kv", "kv_heads", "kv_groups", "groups", "n_kv")},
+    **{
+        (x, y): "head dim"
+        for x in ("model", "attention")
+        for y in ("head_dim", "dim", "d_head")
+        if (x, y) != ("model", "dim")
+    },
+    **{("batch", x): "batch size" for x in ("global", "gbs", "sequences", "size")},
+    **{
+        (x, y): "sequence length"
+        for x in ("batch", "workload", "data")
+        for y in ("seq", "sequence", "context", "length")
+    },
+}
+
+
 def _parts(s: Statement) -> Iterator[Statement]:
     """A statement, and where it gives several (``batch: 8, context: 4096``), each by itself."""
+    mapping = _MAPPING.fullmatch(s.value.split(" #")[0].strip()) if s.key else None
+    if mapping:  # moe: {experts: 64, top_k: 4}
+        for piece in mapping[1].split(","):
+            key, value = keyed(piece)
+            yield replace(s, key=_OF_MAPPING.get((s.key.lower(), key.lower()), key), value=value)
+        return
     keys, values = _listed(s.key, s.value)
     if len(keys) > 1 and len(keys) == len(values) and not PER_GPU.search(s.key):  # heads / KV heads: 32 / 4
         yield from (replace(s, key=key, value=value) for key, value in zip(keys, values, strict=True))

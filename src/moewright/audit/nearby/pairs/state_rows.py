@@ -56,7 +56,7 @@ def judge_state_rows(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 value = (right[0][0] + right[0][1]) / 2 * size / ways
                 why = f"{of_bytes(size)} for each of the parameters of the table"
                 why += f", over {ways}" if ways > 1 else ""
-                yield e, e.claim("memory", Verdict.WRONG, f"{why} are {format_quantity(value, 'bytes')}", value)
+                yield e, e.claim("multiple", Verdict.WRONG, f"{why} are {format_quantity(value, 'bytes')}", value)
 
 
 def _slips(ways: int) -> tuple[float, ...]:

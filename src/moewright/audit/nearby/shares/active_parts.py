@@ -30,6 +30,8 @@ LEAST: Final = 1e9
 MOST_DENSE: Final = 8
 #: of the parameters of all experts, the most that all others may be
 MOST_OTHERS: Final = 0.35
+#: words of a key, at most
+SHORT: Final = 4
 #: how far off a figure may be beside rounding
 ROOM: Final = 0.02
 
@@ -79,7 +81,9 @@ def judge_active_parts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
         if most < low * (1 - ROOM) or least > high * (1 + ROOM):
             told = f"{format_quantity(low, '')} to {format_quantity(high, '')}"
             why = f"of {format_quantity(total, '')} a token passes {told}: top_k of the experts, and all else"
-            yield e, e.claim("count.parameters active", Verdict.WRONG, why, high)
+            claim = e.claim("count.parameters active", Verdict.WRONG, why, high)
+            # the total may have the same value, and a verdict of its own
+            yield e, replace(claim, text=f"{_clause(e).strip()} {e.number.text}".strip())
 
 
 def _bounds(facts: Facts, counts: list[Entry], index: int) -> tuple[float, float, float] | None:
@@ -145,6 +149,46 @@ def _label(e: Entry) -> str:
     return f"{s.row} | {s.column}" if s.kind == "cell" else f"{s.key} {e.figure.words}"
 
 
+#: names of several figures, one after another: total / active
+_LISTED: Final = re.compile(r"\s/\s|(?<=[\u4e00-\u9fff])/|/(?=[\u4e00-\u9fff])")
+
+
+def judge_swapped(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on a model's total that stands beside fewer, or as many, parameters than are active, where one key or
+    one sentence names both: parameters, total / active: 37 B / 671 B."""
+    for index, entries in enumerate(ledger.entries):
+        s = ledger.statements[index]
+        counts = [e for e in entries if e.number.dim == COUNT and e.number.value >= LEAST / 10 and not e.number.percent]
+        names = _LISTED.split(s.row if s.kind == "cell" else s.key)
+        operands = any(e.figure.role == "operand" for e in counts) and len(names) != 2  # 37B / 671B divides nothing
+        if len(counts) != 2 or s.kind == "heading" or operands:
+            continue
+        if len(names) == 2:
+            said = [bool(_ACTIVE.search(x)) for x in names]
+            plain = not any(_PART.search(x) for x in names)
+        else:
+            said = [False, bool(_NEXT.match(counts[1].behind))]
+            plain = bool(_TOLD_TOTAL.match(counts[0].behind)) and not _PART.search(s.text)
+        if not plain or said.count(True) != 1:
+            continue
+        active, total = (counts[0], counts[1]) if said[0] else (counts[1], counts[0])
+        if total.number.value <= active.number.value * 1.001:
+            why = f"that is no more than the {active.number.text.strip()} that are active"
+            yield (
+                total,
+                replace(
+                    total.claim("count.parameters", Verdict.WRONG, why, None), text=f"{s.text[:60]} {total.number.text}"
+                ),
+            )
+
+
+_ACTIVE: Final = re.compile(r"activ|aktiv|激活|per token|每\s?token", re.IGNORECASE)
+_NEXT: Final = re.compile(
+    r"\s*(?:of them |parameters |params )?(?:are |is )?(?:activ|aktiv|actif|at work|live\b)", re.IGNORECASE
+)
+_TOLD_TOTAL: Final = re.compile(r"\s*(?:parameters|params|Parameter|weights|in total|total|in all)\b", re.IGNORECASE)
+
+
 def _clause(e: Entry) -> str:
     """The words right before a figure."""
     return re.split(r"[.;,。；，]", e.statement.value[: max(0, e.number.at)])[-1]
@@ -154,9 +198,10 @@ def _says_active(e: Entry) -> bool:
     """Whether words beside a figure, and beside no other, make it what a token passes."""
     s = e.statement
     before = re.split(r"\d", _clause(e))[-1]
-    behind = re.split(r"[.;,。；，(（](?!\d)", e.behind)[0]
+    behind = re.split(r"[.:;,。；，(（](?!\d)", e.behind)[0]
     behind = "" if re.search(r"\d", behind) else behind  # else it may be of the next figure
-    if _PART.search(_label(e)):
+    short = s.key if len(s.key.split()) <= SHORT else ""  # else it is a sentence
+    if _PART.search(f"{s.row} {s.column}" if s.kind == "cell" else short):
         return False
     if s.kind == "cell":
         before = f"{s.row} {s.column} {before}" if " / " not in s.row and " / " not in s.column else before
