@@ -35,6 +35,7 @@ from moewright.audit.nearby.labelled_options import judge_labelled_options
 from moewright.audit.nearby.ledger import Entry, Ledger
 from moewright.audit.nearby.misprints import judge_misprints, judge_prefixes
 from moewright.audit.nearby.model_slips import ONE_LAYER, WIDE, judge_model_slips
+from moewright.audit.nearby.pairs.batch_tokens import judge_batch_tokens
 from moewright.audit.nearby.pairs.link_units import judge_link_units
 from moewright.audit.nearby.pairs.over_layers import judge_over_layers
 from moewright.audit.nearby.pairs.state_rows import judge_state_rows
@@ -122,6 +123,7 @@ _ALONE: Final = (
     judge_groups,
     judge_groups_of,
     judge_node_totals,
+    judge_batch_tokens,
     judge_swapped,
     judge_over_layers,
     judge_read_times,

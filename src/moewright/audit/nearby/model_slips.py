@@ -112,6 +112,8 @@ def cache_slips(facts: Facts) -> Slips | None:
     return None
 
 
+#: before the tokens of each of several sequences
+_TIMES: Final = re.compile(r"\d\s*[^\W\d]*\s*[×x*·]\s*$")
 _BLOCK: Final = re.compile(r"\bblocks?\b|\bpages?\b|\bchunks?\b|分块|块大小", re.IGNORECASE)
 
 
@@ -131,6 +133,7 @@ def _cache(e: Entry, facts: Facts, ledger: Ledger) -> Claim | None:
         return None
     beside = [*ledger.entries[e.index], *ledger.titles(e)]
     named = [x for x in beside if x.number.noun.lower().startswith("token") or "token" in x.figure.words.lower()]
+    named = [x for x in named if not _TIMES.search(x.statement.value[: max(0, x.number.at)])]
     many = [x.number.value for x in named if x.number.dim == COUNT and x.number.whole and 128 <= x.number.value < 1e6]
     shared = [x * slips.layers * tokens / p for tokens in many for x in slips.right for p in (1, 2, 4, 8)]
     if any(meet(said, exactly(x)) for x in shared):

@@ -68,7 +68,7 @@ def judge_premises(premises: list[Premise], setting: Setting) -> Iterator[Claim]
                 sure = not several and (
                     _is_of_named(p, setting) if p.keyed else _says_of_named(p, setting.case.model.name, right)
                 )
-                sure |= not several and _has_query_heads(p, known)
+                sure |= not several and (_has_query_heads(p, known) or _among_right(p, premises, known))
                 verdict = Verdict.WRONG if sure else Verdict.NOT_CHECKED
                 why += "" if verdict is Verdict.WRONG else "; this may be of a part, or of another model"
                 yield Claim(p.line, p.text, f"premise {p.field}", verdict, why, p.value, right, unit=unit)
@@ -82,6 +82,32 @@ def judge_premises(premises: list[Premise], setting: Setting) -> Iterator[Claim]
             yield Claim(p.line, p.text, f"premise {p.field}", verdict, why, p.value, first.value, unit=unit)
 
 
+#: sizes that a part of a model does not have otherwise than the whole
+_OF_WHOLE: Final = (
+    "model.experts.top_k",
+    "model.experts.count",
+    "model.hidden_size",
+    "model.experts.intermediate_size",
+)
+#: other sizes of the model that a text must give right
+FEWEST: Final = 2
+
+
+def _among_right(p: Premise, premises: list[Premise], known: dict[str, Any]) -> bool:
+    """Whether a size stands among others of the named model that are right, in one text that speaks of no other."""
+    if p.field not in _OF_WHOLE or (_PARTLY.search(p.text) and p.field != "model.experts.top_k"):
+        return False
+    if _CHANGED.search(p.text) or (p.where is not None and models_named(" | ".join(p.path[1:]))):
+        return False
+    beside = {q.field for q in premises if q.text == p.text and q.line == p.line and known.get(q.field) == q.value}
+    same = any(q.text == p.text and q.field == p.field and q.value == known[p.field] for q in premises)
+    return not same and len(beside - {p.field}) >= (1 if p.field == "model.experts.top_k" else FEWEST)
+
+
+_CHANGED: Final = re.compile(
+    r"\b(?:instead|reduced|pruned|variant|modified|would|could|if|than|vs|versus|compared|like|draft|MTP|statt)\b|剪枝|对比|改为",
+    re.IGNORECASE,
+)
 _CACHE_PRODUCT: Final = re.compile(
     r"\b2\s*(?:\([^)]*\)\s*)?[×x*·]\s*(\d+)\s*(?:kv|key[/-]value)[ -_]?(?:heads?|h)\b\s*[×x*·]", re.IGNORECASE
 )

@@ -458,6 +458,8 @@ def _with_units(header: list[str], row: list[tuple[str, int]]) -> tuple[list[str
     return [header[i] for i in keep if i < len(header)], [joined[i] for i in keep]
 
 
+#: what a cell has that works something out
+_RECKONED: Final = re.compile(r"[×x*·/÷+−^]\s*[\d(]|\d\s*-\s*\d|\d\s*%|[\d)]\s*[×*·/÷+−^]")
 #: a share of a number, in a cell that is a formula
 _PERCENT_OF: Final = re.compile(r"(\d\s?%)\s+(?:of|von|de|der)\s+(?=\d)")
 
@@ -470,16 +472,18 @@ def _row(header: list[str], row: list[tuple[str, int]], path: tuple[str, ...], g
         row, header = row[1:], header[1:]
     header, row = _with_units(header, row)
     half = len(header) // 2
-    if half > 1 and header[:half] == header[half:] and len(row) == 2 * half:  # two tables side by side
+    gap = len(header) % 2 if not header[half : half + len(header) % 2] or not header[half] else 0  # an empty column
+    if half > 1 and header[:half] == header[half + gap :] and len(row) == len(header):  # two tables side by side
         yield from _row(header[:half], row[:half], path, group)
-        header, row = header[half:], row[half:]
+        header, row = header[half + gap :], row[half + gap :]
     if len(row) < 2:
         return
     name = row[0][0]
     formula = ""
     for column, (cell, line) in enumerate(row[1:], 1):
         title = header[column] if column < len(header) else ""
-        if _FORMULA.search(title) and column + 1 < len(row) and "=" not in cell:
+        reckoned = _RECKONED.search(cell) or not re.search(r"\d", cell)
+        if _FORMULA.search(title) and column + 1 < len(row) and "=" not in cell and reckoned:
             formula = cell  # what the next column is the value of
             continue
         cell = in_unit(cell, title, name, path[-1] if path else "")

@@ -237,6 +237,15 @@ def _clause(e: Entry) -> str:
     return f"{front[-AROUND:]} {behind[:AROUND]}"
 
 
+#: what is the load of all GPUs
+_ALL_LOAD: Final = re.compile(
+    r"\b(?:all|the whole|every|alle|sämtliche) (?:\w+ )?(?:requests?|sequences|sessions|users|batch|prompts|"
+    r"chats|Anfragen|"
+    r"Sequenzen|Sitzungen)\b|全部请求|所有请求",
+    re.IGNORECASE,
+)
+
+
 def _amount_of_gpu(one: Entry, whole: Entry, gpus_at: FactsAt, many: list[Range], told: str) -> Claim | None:
     facts = gpus_at(one.index, ("cluster.gpus",))
     if facts is None or (_OF_PART.search(told) and not (_is_one_node(facts) and _NODE.search(told))):
@@ -246,7 +255,9 @@ def _amount_of_gpu(one: Entry, whole: Entry, gpus_at: FactsAt, many: list[Range]
     if meet(got, exactly(float(cluster.gpus))):
         return one.claim("memory", Verdict.HOLDS, why, right)
     sizes = {float(p.value) for f, p in given.items() if f.startswith("strategy.") and isinstance(p.value, int)}
-    sizes = set() if _CLUSTER.search(told) else sizes
-    if any(meet(got, exactly(x)) for x in _of_nodes(cluster) if x not in sizes) and not meet(got, many):
+    every = bool(_CLUSTER.search(told) or _ALL_LOAD.search(told))
+    parts = [*_of_nodes(cluster), *(sizes if every else ())]
+    sizes = set() if every else sizes
+    if any(meet(got, exactly(x)) for x in parts if x not in sizes and x > 1) and not meet(got, many):
         return one.claim("memory", Verdict.WRONG, why, right)
     return None

@@ -15,7 +15,8 @@ from moewright.units import format_quantity
 _BITS: Final = re.compile(r"[KMGT]\s?(?:b/s|bps|bit/s|bits/s|Bit/s|bit)", re.ASCII)
 #: what makes the second the first in another unit
 _SAME: Final = re.compile(
-    r"[\s,(]*(?:=|≈|~|即|也就是|合|折合|i\.?\s?e\.?,?|that is,?|that's|which is|or|also|d\.\s?h\.|soit|c'est-à-dire|"
+    r"[\s,(]*(?:=|≈|~|即|也就是|合|折合|i\.?\s?e\.?,?|that is,?|that's|which is|or|also|d\.\s?h\.|das sind|das ist|"
+    r"macht|makes|giving|soit|c'est-à-dire|"
     r"equals?|entspricht|bzw\.)[\s(]*(?:about |rund |约)?|\s*[(（]\s*(?:=|≈|~)?\s*"
 )
 #: ways in which the one may be the other: in each direction, both together

@@ -14,7 +14,8 @@ from moewright.units import format_quantity
 _EACH: Final = re.compile(
     r"(?:(?:每|单)(?:个)?参数|je Parameter|per param\w*|a parameter)?\s*(?<![\d.,])(?P<size>\d{1,2})\s?(?:B|bytes?|"
     r"Bytes?|字节)\s?(?:each|per param\w*|a param\w*|/\s?param\w*|apiece|"
-    r"je Parameter|pro Parameter|(?:每|/)\s?参数)?(?:, (?:over|across|split over|sharded (?:over|across)|在) "
+    r"je Parameter|pro Parameter|(?:每|/)\s?参数)?(?:, (?:ZeRO-?\d )?(?:over|across|split over|sharded (?:over|"
+    r"across)|在) "
     r"?(?P<over>\d{1,4}) ?(?:replicas|ranks|ways|GPUs|卡间切分|卡))?$",
     re.IGNORECASE,
 )

@@ -82,8 +82,8 @@ def judge_active_parts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
             told = f"{format_quantity(low, '')} to {format_quantity(high, '')}"
             why = f"of {format_quantity(total, '')} a token passes {told}: top_k of the experts, and all else"
             claim = e.claim("count.parameters active", Verdict.WRONG, why, high)
-            # the total may have the same value, and a verdict of its own
-            yield e, replace(claim, text=f"{_clause(e).strip()} {e.number.text}".strip())
+            twice = any(x is not e and x.number.value == e.number.value for x in ledger.entries[e.index])
+            yield e, replace(claim, text=_told(e)) if twice else claim  # the total has a verdict of its own
 
 
 def _bounds(facts: Facts, counts: list[Entry], index: int) -> tuple[float, float, float] | None:
@@ -174,12 +174,12 @@ def judge_swapped(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         active, total = (counts[0], counts[1]) if said[0] else (counts[1], counts[0])
         if total.number.value <= active.number.value * 1.001:
             why = f"that is no more than the {active.number.text.strip()} that are active"
-            yield (
-                total,
-                replace(
-                    total.claim("count.parameters", Verdict.WRONG, why, None), text=f"{s.text[:60]} {total.number.text}"
-                ),
-            )
+            yield total, replace(total.claim("count.parameters", Verdict.WRONG, why, None), text=_told(total))
+
+
+def _told(e: Entry) -> str:
+    """The words of a figure, which another of the same value in its statement has otherwise."""
+    return f"{_clause(e).strip()} {e.number.text}".strip()
 
 
 _ACTIVE: Final = re.compile(r"activ|aktiv|激活|per token|每\s?token", re.IGNORECASE)

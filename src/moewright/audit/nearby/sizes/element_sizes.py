@@ -294,6 +294,8 @@ def judge_cell_products(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         s = ledger.statements[index]
         if s.kind != "cell" or len(entries) < 2 or any(e.figure.role != "operand" for e in entries):
             continue
+        if " / " in s.value and any(" / " in x for x in (s.row, s.column, s.key)):
+            continue  # experts / top-k: 64 / 4
         node = whole(fold(tokens_of(_unit_inside(s.value))))
         if node is None:
             continue

@@ -80,6 +80,29 @@ _EVERY: Final = re.compile(
     r"(?:MoE-)?Schichten",
     re.IGNORECASE,
 )
+#: behind the experts of a layer
+_EXPERTS: Final = re.compile(
+    r"\s*(?:个)?\s*(?:(?:routed|local|geroutete|whole) )?(?:experts?|Experten|(?:路由)?专家)\b|"
+    r"\s*个(?:路由)?专家",
+    re.IGNORECASE,
+)
+
+
+def _of_one(entries: list[Entry], e: Entry, facts_at: FactsAt) -> int:
+    """The experts of a layer that a GPU has: what the same statement gives, or what the plan leaves; else 0."""
+    before = [x for x in entries if x.number.whole and x.number.at < e.number.at and x.figure.role != "operand"]
+    named = [x for x in before if _EXPERTS.match(x.behind)]
+    if named and named[-1].figure.role == "result":
+        return int(named[-1].number.value)
+    facts = facts_at(e.index, ("model.experts.count", "strategy.ep"))
+    moe = facts.case.model.moe if facts is not None else None
+    if facts is None or moe is None or "strategy.ep" not in facts.setting.given:
+        return 0
+    ep = int(facts.setting.given["strategy.ep"].value)
+    per = moe.experts // ep if moe.experts % ep == 0 else 0
+    return per if per in {int(x.number.value) for x in before} else 0
+
+
 _EXPERT: Final = re.compile(r"expert|Experte|专家", re.IGNORECASE)
 _OF_EACH: Final = re.compile(
     r"\b(?:per|each|every|a|of the|of each|on a|on every|je|pro) (?:\w+ )?(?:card|GPU|rank|device|layer|MoE|"
@@ -100,21 +123,16 @@ def judge_layer_totals(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
         k = next(k for k in "123" if m[f"a{k}"])
         e = next((x for x in entries if x.number.at == m.start(f"a{k}")), None)
         layers = int(m[f"n{k}"])
-        facts = facts_at(index, ("model.experts.count", "strategy.ep"))
-        given = facts.setting.given if facts is not None else {}
-        moe = facts.case.model.moe if facts is not None else None
-        if e is None or moe is None or "strategy.ep" not in given or e.figure.formula or e.figure.role == "operand":
+        if e is None or e.figure.formula or e.figure.role == "operand" or layers < 2:
             continue
         around = re.split(r"[;.](?!\d)", s.value[: m.start()])[-1] + re.split(r"[;,.](?!\d)", s.value[m.start() :])[0]
-        ep = int(given["strategy.ep"].value)
-        if _COPIES.search(around) or moe.experts % ep or layers < 2:
+        if _COPIES.search(around):
             continue
-        per, found = moe.experts // ep, int(e.number.value)
-        own = [int(x.number.value) for x in entries if x.number.whole and x.number.at < e.number.at]
-        if per not in own or found in (per, layers):
+        per, found = _of_one(entries, e, facts_at), int(e.number.value)
+        if not per or found in (per, layers):
             continue
         right = per * layers
         if found == right:
             yield e, e.claim("count.experts per GPU", Verdict.HOLDS, f"{per} × {layers}", right)
-        elif found % per == 0 and right / 4 < found < right * 4 and found != moe.experts:
+        elif found % per == 0 and right / 4 < found < right * 4:
             yield e, e.claim("count.experts per GPU", Verdict.WRONG, f"{per} × {layers} are {right:,}", right)
