@@ -418,7 +418,8 @@ def _phrases(s: Statement) -> Iterator[Premise]:
                 continue
             if field.startswith("strategy.") and "=" in m[0] and _OF_PRODUCT.search(text[: m.start()]):
                 continue  # TP × DP = 40
-            if field == "cluster.gpus" and (_of_part(text[: m.start(1)], text[m.end() :]) or _GROWTH.search(text)):
+            grown = re.split(r"[;.](?:\s|$)", text[: m.start(1)])[-1] + re.split(r"[;.](?:\s|$)", text[m.start(1) :])[0]
+            if field == "cluster.gpus" and (_of_part(text[: m.start(1)], text[m.end() :]) or _GROWTH.search(grown)):
                 continue
             if field == "cluster.gpus" and (_EACH.match(text[m.end(1) :]) or _OF_STAGE.match(text[m.end() :])):
                 continue
