@@ -313,6 +313,14 @@ _OTHER_HEADS: Final = re.compile(
     r"不用 ?MLA",
     re.IGNORECASE,
 )
+_POOLS: Final = re.compile(
+    r"\b(?:both|either|each|two|the other|(?:prefill|decode)) pools?\b|两个池|(?:预填充|解码)池", re.IGNORECASE
+)
+_APIECE: Final = re.compile(
+    r"\b(?:Stück|copies|pieces|instances|of them|experts|Experten|slots|blocks) (?:zu|of|at|à|je|with|"
+    r"mit)(?: je)?\s*[~≈]?$",
+    re.IGNORECASE,
+)
 _ALL_COPIES: Final = re.compile(
     r"\b(?:all|both|every|alle[nr]?|sämtliche[nr]?|beide[nr]?|toutes les|the \w+) (?:\w+ )?"
     r"(?:copies|replicas|instances|Kopien|Repliken|Instanzen|copies)\b|(?:所有|全部|各)(?:个)?(?:副本|实例)",
@@ -342,9 +350,9 @@ def _in_text(part: Part, claim: Claim, c: Context) -> str:
     halves = [x for x in part.figure.formula if x.value in _HALF and x.dim in (COUNT, BYTES)]
     if halves and claim.quantity.startswith("memory"):
         return f"its formula has elements of {halves[0].value:g} bytes"
+    before, after = s.value[: n.at], s.value[n.at + len(n.text) :]
     if several := _several_values(s.text):
         return f"the text tells it for several values of {several}"
-    before, after = s.value[: n.at], s.value[n.at + len(n.text) :]
     if ends_range(s.value, n):
         return "it is an end of a range"
     if after.startswith("+") and not after[1:2].strip().isdigit():
@@ -357,6 +365,10 @@ def _in_text(part: Part, claim: Claim, c: Context) -> str:
         return "it is what another figure is a part of"
     if part.meaning is not None and "gpu" not in part.meaning.explicit and _SO_MANY_GPUS.search(s.column or s.key):
         return "it is of so many GPUs"
+    if _POOLS.search(s.text):
+        return "it may be of one of several pools"
+    if n.dim == BYTES and _APIECE.search(before[-40:]):
+        return "it is of one of several"
     if _ALL_COPIES.search(s.text):
         return "it may be of all copies"
     if part.meaning is not None and part.meaning.name in _PARTS and _JOINED.search(s.key):

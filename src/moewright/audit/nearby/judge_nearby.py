@@ -93,7 +93,7 @@ from moewright.audit.nearby.splits.split_counts import (
     judge_groups_of,
     judge_split_counts,
 )
-from moewright.audit.nearby.splits.stage_parts import judge_layer_totals, judge_stage_parts
+from moewright.audit.nearby.splits.stage_parts import judge_depth_totals, judge_layer_totals, judge_stage_parts
 from moewright.audit.nearby.splits.word_totals import judge_node_totals, judge_size_products
 from moewright.audit.nearby.totals.remainders import judge_additions, judge_remainders, judge_totals_behind
 from moewright.audit.nearby.totals.sum_terms import judge_sum_terms
@@ -196,6 +196,7 @@ _WITH_FACTS: Final = (
     judge_split_counts,
     judge_stage_parts,
     judge_layer_totals,
+    judge_depth_totals,
     judge_head_pairs,
     judge_layer_shares,
     judge_micro_batches,

@@ -49,7 +49,7 @@ _PLAIN: Final = (
 _FRACTION: Final = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _NUMBER: Final = r"\d[\d,]*(?:\.\d+)?(?:\s*×\s*10\s*\^\s*\{?-?\d{1,2}\}?)?"
 _TOKEN: Final = re.compile(
-    rf"\s*(?:(?P<number>{_NUMBER})\s*(?P<unit>⟨\s*[^⟩(]{{1,12}}⟩|%)?|(?P<symbol>⟨[A-Za-z]{{1,8}}⟩|[A-Za-zα-ωΑ-Ω])"
+    rf"\s*(?:(?P<number>{_NUMBER})\s*(?P<unit>⟨\s*[^⟩(]{{1,12}}⟩|%)?|(?P<symbol>⟨[A-Za-z]{{1,8}}⟩|E?[TDPEC]P|[A-Za-zα-ωΑ-Ω])"
     r"(?P<sub>_(?:\{[^{}]{1,16}\}|\w))?|(?P<sign>[-+×/^(){}]))"
 )
 _TEN: Final = re.compile(r"\s*×\s*10\s*\^\s*\{?(-?\d{1,2})\}?")

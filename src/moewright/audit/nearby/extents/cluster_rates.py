@@ -149,12 +149,16 @@ _OR: Final = re.compile(r"[^.;\d]{0,32}")
 _SHARED: Final = re.compile(r"\b(?:over|across|among|between|auf|über|sur)\s*(?:the |all )?$|在\s*$", re.IGNORECASE)
 
 
+#: GPUs of a part that has no rate of its own
+_STAGE: Final = re.compile(r"\bstages?\b|\b(?:EP|TP|DP) groups?\b|Stufe|流水|级|段|组", re.IGNORECASE)
+
+
 def _told(ledger: Ledger) -> list[Range]:
     """The numbers of GPUs, other than of a node, that the document speaks of."""
     found: list[Range] = []
     for e in (e for entries in ledger.entries for e in entries):
         named = _GPUS.match(e.number.noun) and not re.search(r"\bper|each|node|je|每|间", e.behind[:20], re.IGNORECASE)
-        named = named and not _SHARED.search(_front(e))
+        named = named and not _SHARED.search(_front(e)) and not _STAGE.search(f"{_front(e)[-24:]} {e.behind[:24]}")
         if named and not re.search(r"[×x*]\s*$", _front(e)):
             found += exactly(e.number.value)
     return found

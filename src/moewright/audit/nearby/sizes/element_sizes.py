@@ -243,7 +243,8 @@ def judge_formats_of_elements(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             text = f"{s.row} {s.value}" if s.kind == "cell" else s.text
             named = {m.lower() for m in FORMAT.findall(text)}
             size = ELEMENT_BYTES.get(next(iter(named))) if len(named) == 1 else None
-            if size is None or _MIXED.search(text) or len(entries) > 8:
+            apart = s.kind != "cell" and ";" in e.behind and not FORMAT.search(s.text.removesuffix(e.behind))
+            if size is None or _MIXED.search(text) or len(entries) > 8 or apart:  # another clause names it
                 continue
             told = [n.value for n in e.figure.formula if n.dim == BYTES and n.value in (1.0, 2.0, 4.0)]
             told += [x.number.value for x in beside] if s.kind == "cell" and not e.figure.formula else []

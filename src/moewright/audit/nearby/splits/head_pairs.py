@@ -32,14 +32,17 @@ def judge_head_pairs(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry,
         attention = facts.case.model.layers[0].attention if facts is not None else None
         if m is None or facts is None or not isinstance(attention, SoftmaxAttention):
             continue
+        given = facts.setting.given
+        if not {"model.attention.kv_heads", "model.name"} & set(given):
+            continue  # as many as query heads, by default
         heads, kv = attention.heads, attention.kv_heads
         q, k = int(m["q"]), int(m["k"])
         sizes = [t for t in range(1, heads + 1) if heads % t == 0]
         if not q or not k or (q, k) == (heads, kv) or any((heads // t, max(1, kv // t)) == (q, k) for t in sizes):
             continue
-        given = facts.setting.given.get("strategy.tp")
+        size = given.get("strategy.tp")
         own = {int(x) for x in re.findall(r"(?<![A-Za-z])TP\s?=?\s?(\d{1,3})\b", s.text)}
-        tp = own.pop() if len(own) == 1 else int(given.value) if given is not None and not own else 0
+        tp = own.pop() if len(own) == 1 else int(size.value) if size is not None and not own else 0
         if tp < 2 or heads % tp:
             continue
         right = (heads // tp, max(1, kv // tp))

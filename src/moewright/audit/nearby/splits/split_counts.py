@@ -258,7 +258,7 @@ def _experts(entries: list[Entry], facts: Facts, before: str) -> Iterator[tuple[
 
 
 _APART_EXPERTS: Final = re.compile(
-    r"\bmov(?:e|es|ed|ing)\b|up to|rebalanc|redundan|"
+    r"\bmov(?:e|es|ed|ing)\b|up to|rebalanc|redundan|\bpools?\b|"
     r"replicated experts|replicas|冗余|shared experts?|slots?|EPLB|TP\s*[=:]?\s*\d+ (?:inside|within|in) ",
     re.IGNORECASE,
 )

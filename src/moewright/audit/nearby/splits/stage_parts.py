@@ -80,6 +80,44 @@ _EVERY: Final = re.compile(
     r"(?:MoE-)?Schichten",
     re.IGNORECASE,
 )
+#: experts of all layers, told without their number
+_DEPTH: Final = re.compile(
+    r"[,;(]?\s*(?:or |and |so |hence |thus |which makes |that is |"
+    r"i\.?e\.? )?(?P<all>\d[\d,]*)(?: (?:routed )?(?:experts|instances|"
+    r"expert instances|of them))?,? (?:over|across|in|through|counting) (?:the |all |its )*(?:whole |entire |full )?"
+    r"(?:depth|network|stack|model|layers)\b|"
+    r"(?P<zh>\d[\d,]*)\s*个(?:专家)?[,，]?\s*(?:全部层|整网|全网)",
+    re.IGNORECASE,
+)
+
+
+def judge_depth_totals(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on the experts that a GPU has over the depth of a model, right behind those of a layer."""
+    for index, entries in enumerate(ledger.entries):
+        s = ledger.statements[index]
+        m = _DEPTH.search(s.value) if len(entries) > 1 and s.kind != "heading" else None
+        facts = facts_at(index, ("model.layers",)) if m is not None and _EXPERT.search(s.text) else None
+        if m is None or facts is None or _COPIES.search(s.text) or not _OF_EACH.search(s.text):
+            continue
+        at = m.start("all" if m["all"] else "zh")
+        e = next((x for x in entries if x.number.at == at), None)
+        if e is None or not e.number.whole or e.figure.formula or e.figure.role == "operand":
+            continue
+        per, found = _of_one(entries, e, facts_at), int(e.number.value)
+        layers, sparse = len(facts.case.model.layers), len(facts.case.model.moe_layers())
+        fewer = next((layers - d for d in range(1, MOST_DENSE + 1) if layers - d in ledger.counts), 0)
+        right = per * (sparse if sparse < layers else fewer or layers)
+        stages = facts.setting.given.get("strategy.pp")
+        if not per or found == per or (stages is not None and stages.value > 1):
+            continue
+        if found == right:
+            yield e, e.claim("count.experts per GPU", Verdict.HOLDS, f"{per} × {right // per}", right)
+        elif found % per == 0 and right / 4 < found < right * 4:
+            yield e, e.claim("count.experts per GPU", Verdict.WRONG, f"{per} × {right // per} are {right:,}", right)
+
+
+#: first layers without experts that a model may have
+MOST_DENSE: Final = 4
 #: behind the experts of a layer
 _EXPERTS: Final = re.compile(
     r"\s*(?:个)?\s*(?:(?:routed|local|geroutete|whole) )?(?:experts?|Experten|(?:路由)?专家)\b|"
