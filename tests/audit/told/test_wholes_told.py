@@ -22,6 +22,13 @@ BIG = "Plan for 256 H100 GPUs"
         ("Each GPU has 400 Gb/s, that is {} GB/s.", "50", "400"),
         ("- 机间网络：每卡 400 Gb/s，即 {} GB/s", "50", "400"),
         ("It takes 241 TFLOP. One server has 8 × 312 × 0.5 = 1,248 TFLOPS, so the prompt takes {} ms.", "193", "97"),
+        (
+            "Eine GPU hat 80,5 GB. Ein Prompt verlangt 241 TFLOP. Ein Server schafft bei 50 % Auslastung 8 × 312 × 0,5 = 1.248 TFLOPS, der Prompt "
+            "ist nach {} ms verarbeitet.",
+            "193",
+            "97",
+        ),
+        ("1. Decode liest höchstens 40,2 GB; bei 864 GB/s dauert das {} ms. Zugesagt sind 60 ms.", "46,5", "39,9"),
         ("- weights: 61.1 GB, a quarter per GPU -> {} GB", "15.3", "30.5"),
         (
             "Each layer dispatches 110.1 µs and combines 220.2 µs.\nOver the 58 MoE layers that makes {}.",
@@ -103,6 +110,35 @@ def test_rows_of_states_are_of_the_same_parameters():
     one_wrong(text.replace("4.53 GB", "{}").replace("| {} |\n| Adam", "| 7.05 GB |\n| Adam"), "4.53 GB", "18.1 GB")
 
 
+def test_rows_of_states_without_a_name_for_them():
+    text = (
+        "| Item | Reckoning | Value |\n|---|---|---|\n| bf16 params | 2 B each | 3.52 GB |\n| master params | 4 B each | {} |\n"
+        "| moments of Adam | 8 B each | 14.1 GB |\n| Params of a rank | 48 × 36.7 M | 1.760 B |"
+    )
+    one_wrong(text, "7.05 GB", "3.52 GB")
+
+
+def test_experts_over_the_depth():
+    text = "Each card owns 256 / 16 = 16 routed experts in each MoE layer, {} over the depth of the network."
+    title = "DeepSeek-V3 on 16 B200: 61 layers, 3 dense, leaving 58 with MoE"
+    one_wrong(text, "928", "976", title)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1. **48 P + 48 D.** 8 experts per layer on each GPU in both pools.",
+        "EP 16: 64 / 16 = 4 experts per layer and GPU, in all layers 192 pieces of 31.5 MB.",
+        "- Dispatch: 128 × 8 × 7168 × 1 B = 7.34 MB a layer; combine comes back in BF16, 14.68 MB",
+        "There and back over 24 layers, at 21.0 µs each, the cable is busy for 1.01 ms.",
+        "In all replicas 844 GB of weights are loaded.",
+        "Ein Prompt verlangt 241 TFLOP. Ein Server schafft 1.248 TFLOPS, der Prompt ist nach 193 ms fertig.",
+    ],
+)
+def test_figures_of_a_part_or_of_all_copies(text):
+    assert failing(MODEL + text, BIG) == []
+
+
 def test_bytes_are_not_taken_for_as_many_parameters():
     one_wrong("Ein Experte hat 3 × 6144 × 16384 = 302,0 Mio. Parameter, in BF16 also {} MB", "604,0", "302,0")
 
@@ -138,7 +174,8 @@ def test_a_long_statement_is_read_in_pieces():
     numbers = ", ".join(f"{i}.5 GB" for i in range(1, 200))
     document = parse(f"# Plan\n\nAll of {numbers}.\n\nlast line 7 GB\n", "x")
     counts = [sum(c.isdigit() for c in s.value.replace(".5", "")) for s in document.statements]
-    assert max(counts) < 200 and document.unread is None
+    assert max(counts) < 200
+    assert document.unread is None
     assert {s.line for s in document.statements} == {1, 3, 5}
     assert sum("GB" in s.value for s in document.statements) > 3
 

@@ -39,7 +39,7 @@ def judge_read_times(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on the time that stands right behind a rate, which stands right behind an amount."""
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
-        if s.kind == "heading" or standing_of(s):
+        if s.kind == "heading":
             continue
         for amount, rate, e in zip(entries, entries[1:], entries[2:], strict=False):
             if (amount.number.dim, rate.number.dim, e.number.dim) != (BYTES, BYTE_RATE, SECONDS):
@@ -50,7 +50,7 @@ def judge_read_times(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 continue
             first = s.value[amount.number.at + len(amount.number.text) : rate.number.at]
             then = s.value[rate.number.at + len(rate.number.text) : e.number.at]
-            if not _AT.fullmatch(first) or not _TAKES.fullmatch(then) or _OTHER.search(first + then):
+            if not _AT.fullmatch(first) or not _TAKES.fullmatch(then) or _OTHER.search(first + then) or standing_of(s):
                 continue
             exact, right, why = moved(e, amount, rate, 5e-3)
             if exact:
@@ -74,6 +74,8 @@ _NEEDS: Final = re.compile(
     r"in)\b[^.;\d]{0,16}|[^.;\d]{0,8}(?:需要?|耗时|用时)\D{0,6}|\s*(?:→|->|=>)\s*",
     re.IGNORECASE,
 )
+#: a figure of so few digits fits any rate
+ROUGH: Final = 0.03
 _THOUSANDS: Final = (1e3, 1e-3)
 
 
@@ -83,7 +85,7 @@ def judge_implied_rates(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     rates = {x.number.value: x for x in ledger.alike(BYTE_RATE)}
     for index, entries in enumerate(ledger.entries if rates else ()):
         s = ledger.statements[index]
-        if s.kind == "heading" or standing_of(s) or any(x.number.dim == BYTE_RATE for x in entries):
+        if s.kind == "heading" or any(x.number.dim == BYTE_RATE for x in entries):
             continue
         for amount, e in pairwise(entries):
             if amount.number.dim != BYTES or e.number.dim != SECONDS or e.figure.formula or e.number.approx:
@@ -91,7 +93,8 @@ def judge_implied_rates(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             if not is_amount(amount.number) or "operand" in (amount.figure.role, e.figure.role):
                 continue
             between = s.value[amount.number.at + len(amount.number.text) : e.number.at]
-            if not _NEEDS.fullmatch(between) or e.number.slack > 0.03 or amount.number.slack > 0.03:
+            rough = e.number.slack > ROUGH or amount.number.slack > ROUGH
+            if rough or not _NEEDS.fullmatch(between) or standing_of(s):
                 continue
             implied = over(ranges(amount.number), ranges(e.number))
             near = {x.number.value for x in ledger.around(index, 1) if x.number.dim == COUNT and x.number.value > 0}

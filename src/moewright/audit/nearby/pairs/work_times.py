@@ -21,6 +21,8 @@ _OTHER: Final = re.compile(
     r"measured|observed|plus|Speicher\w*|gemessen)\b|访存|带宽|网络|气泡|目标|实测",
     re.IGNORECASE,
 )
+#: a number that may be grouped by thousands: 1.248 TFLOPS
+_GROUPED: Final = re.compile(r"(?<![\d.])\d{1,3}\.\d{3}(?!\d)")
 #: letters between the rate and the time
 MOST: Final = 90
 
@@ -30,11 +32,11 @@ def judge_work_times(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
         times_ = [e for e in entries if e.number.dim == SECONDS and not e.figure.formula and e.figure.role == "lone"]
-        if len(times_) != 1 or s.kind in ("heading", "cell") or standing_of(s) or ends_range(s.value, times_[0].number):
+        if len(times_) != 1 or s.kind in ("heading", "cell"):
             continue
         e = times_[0]
         rates = [x for x in entries if _is_rate(x) and x.number.at < e.number.at and x.figure.role != "operand"]
-        if len(rates) != 1:
+        if len(rates) != 1 or standing_of(s) or ends_range(s.value, e.number):
             continue
         between = s.value[rates[0].number.at + len(rates[0].number.text) : e.number.at]
         if len(between) > MOST or _OTHER.search(between) or e.number.approx or re.search(r"\d", between):
@@ -73,5 +75,6 @@ def _judged(e: Entry, work: Entry, rate: Entry, ledger: Ledger) -> Iterator[tupl
         e.number.slack + work.number.slack + rate.number.slack + 5e-3,
         tuple((1 / f, f"{f:g} is forgotten") for f in factors if f < 1),
     )
-    if found:
+    grouped = any(_GROUPED.search(x.number.text) for x in (e, work, rate))
+    if found and not (grouped and found.startswith("1000")):
         yield e, e.claim("time", Verdict.WRONG, f"{why}: {found}", right)

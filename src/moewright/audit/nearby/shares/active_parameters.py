@@ -43,11 +43,11 @@ ASTRAY: Final = 11.0
 def judge_active_share(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on the share of the parameters that are active, by the two numbers of them that the document tells."""
     counts = [e for e in ledger.alike(COUNT) if e.number.value >= LEAST / 10]
-    active = [e for e in counts if _ACTIVE.search(_label(e)) and e.figure.role != "operand"]
-    totals = [e for e in counts if e.number.value >= LEAST and _TOTAL.search(_label(e)) and e not in active]
+    active = [e for e in counts if _ACTIVE.search(label_of(e)) and e.figure.role != "operand"]
+    totals = [e for e in counts if e.number.value >= LEAST and _TOTAL.search(label_of(e)) and e not in active]
     for entries in ledger.entries:
         for e in entries:
-            label = _label(e)
+            label = label_of(e)
             if not e.number.percent or not _SHARE.search(label) or _OTHER.search(label) or len(entries) > 1:
                 continue
             said = rounded(e.number)
@@ -105,8 +105,10 @@ _LEFT_OUT: Final = re.compile(
 
 def _is_total(e: Entry) -> bool:
     """Whether a number of parameters is said to be that of the whole model."""
-    said = f"{_label(e)} | {_clause(e)} {e.behind[:24]}"
-    return bool(_TOTAL.search(said) or _WHOLE.match(e.behind.strip())) and not _PART.search(f"{_label(e)} {_clause(e)}")
+    said = f"{label_of(e)} | {clause_of(e)} {e.behind[:24]}"
+    return bool(_TOTAL.search(said) or _WHOLE.match(e.behind.strip())) and not _PART.search(
+        f"{label_of(e)} {clause_of(e)}"
+    )
 
 
 def judge_active_total(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
@@ -165,19 +167,19 @@ def judge_active_whole(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
             continue
         same = [x for x in counts if x.number.at != e.number.at or x.index != e.index]
         same = [x for x in same if _is_same(x, e) and not _says_active(x)]
-        total = next((x for x in same if _TOTAL.search(f"{_label(x)} | {_clause(x)}")), None)
+        total = next((x for x in same if _TOTAL.search(f"{label_of(x)} | {clause_of(x)}")), None)
         if total is not None and e.number.value * MOST > max(x.number.value for x in counts):
             why = f"that is the total of line {total.line}; a token passes fewer"
             # the total has a verdict of its own, by the same value
-            yield e, replace(e.claim(_QUANTITY, Verdict.WRONG, why, None), text=_told(e))
+            yield e, replace(e.claim(_QUANTITY, Verdict.WRONG, why, None), text=told_of(e))
             continue
         less = next((x for x in _totals_beside(e, counts) if x.number.value * MOST < e.number.value), None)
         if less is not None:
             why = f"that is less than the {e.number.text.strip()} that are active"
-            yield less, replace(less.claim("count.parameters", Verdict.WRONG, why, None), text=_told(less))
+            yield less, replace(less.claim("count.parameters", Verdict.WRONG, why, None), text=told_of(less))
             continue
         facts = facts_at(e.index, _NEEDS)
-        if facts is None or facts.case.model.moe is None or not _of_model(" | ".join((s.text, *s.path[-1:])), facts):
+        if facts is None or facts.case.model.moe is None or not of_its_model(" | ".join((s.text, *s.path[-1:])), facts):
             continue
         right = active_parameters(facts.case.model)
         told = {"model.experts.gated", "model.name"} & set(facts.setting.given)
@@ -202,12 +204,13 @@ _PART: Final = re.compile(
 def _totals_beside(e: Entry, counts: list[Entry]) -> list[Entry]:
     """The numbers of parameters that a statement gives its model beside ``e``, which are active."""
     alike = [x for x in counts if x.index == e.index and x.number.at != e.number.at and not _says_active(x)]
-    named = [x for x in alike if _WHOLE.match(x.behind.strip()) or _TOTAL.search(_clause(x))]
-    return [x for x in named if not _PART.search(f"{x.statement.key} {_clause(x)} {x.behind[:24]}")]
+    named = [x for x in alike if _WHOLE.match(x.behind.strip()) or _TOTAL.search(clause_of(x))]
+    return [x for x in named if not _PART.search(f"{x.statement.key} {clause_of(x)} {x.behind[:24]}")]
 
 
-def _told(e: Entry) -> str:
-    return f"{_clause(e).strip()} {e.number.text}".strip()
+def told_of(e: Entry) -> str:
+    """The words of a figure, which another of the same value in its statement has otherwise."""
+    return f"{clause_of(e).strip()} {e.number.text}".strip()
 
 
 _QUANTITY: Final = "count.parameters active"
@@ -218,15 +221,15 @@ def _says_active(e: Entry) -> bool:
     named = e.statement.kind == "cell" or not re.search(r"\d", before)
     keyed = named and bool(_ACTIVE.search(f"{e.statement.key} {e.statement.row}"))
     named = keyed or bool(_BEFORE.search(before)) or bool(_BEHIND.match(e.behind))
-    return named and not _TOTAL.search(_clause(e))
+    return named and not _TOTAL.search(clause_of(e))
 
 
-def _clause(e: Entry) -> str:
+def clause_of(e: Entry) -> str:
     """The words right before a figure."""
     return re.split(r"[.;,。；，]", e.statement.value[: max(0, e.number.at)])[-1]
 
 
-def _of_model(text: str, facts: Facts) -> bool:
+def of_its_model(text: str, facts: Facts) -> bool:
     """Whether the text speaks of no model but that of ``facts``."""
     given = facts.setting.given.get("model.name")
     return all(given is not None and is_model(m, str(given.value)) for m in models_named(text))
@@ -240,6 +243,7 @@ def _alone(e: Entry, ledger: Ledger) -> bool:
     )
 
 
-def _label(e: Entry) -> str:
+def label_of(e: Entry) -> str:
+    """What names a figure: its row and column, or its key and the words before it."""
     s = e.statement
     return f"{s.row} | {s.column}" if s.kind == "cell" else f"{s.key} {e.figure.words}"

@@ -10,8 +10,8 @@ from typing import Final
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.ledger import Entry, Ledger, meet, ranges
 from moewright.audit.nearby.model_slips import FactsAt
+from moewright.audit.nearby.shares.active_parameters import clause_of, label_of, of_its_model, told_of
 from moewright.audit.quantities.readings import Facts
-from moewright.audit.reading.restated import is_model, models_named
 from moewright.audit.reading.standing import standing_of
 from moewright.audit.text.numbers import COUNT
 from moewright.case.attention_kinds import SoftmaxAttention
@@ -71,7 +71,7 @@ def judge_active_parts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
         if standing_of(replace(s, text=_UNTIED.sub(" ", _beside(e)), path=s.path[-1:])):
             continue
         facts = facts_at(e.index, _NEEDS)
-        if facts is None or facts.case.model.moe is None or not _of_model(" | ".join((s.text, *s.path[-1:])), facts):
+        if facts is None or facts.case.model.moe is None or not of_its_model(" | ".join((s.text, *s.path[-1:])), facts):
             continue
         bounds = _bounds(facts, [x for x in counts if x is not e], e.index)
         if bounds is None:
@@ -83,7 +83,7 @@ def judge_active_parts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
             why = f"of {format_quantity(total, '')} a token passes {told}: top_k of the experts, and all else"
             claim = e.claim("count.parameters active", Verdict.WRONG, why, high)
             twice = any(x is not e and x.number.value == e.number.value for x in ledger.entries[e.index])
-            yield e, replace(claim, text=_told(e)) if twice else claim  # the total has a verdict of its own
+            yield e, replace(claim, text=told_of(e)) if twice else claim  # the total has a verdict of its own
 
 
 def _bounds(facts: Facts, counts: list[Entry], index: int) -> tuple[float, float, float] | None:
@@ -109,7 +109,7 @@ def _bounds(facts: Facts, counts: list[Entry], index: int) -> tuple[float, float
         return None
     experts = next(iter(found.values()))
     totals = [e for e in own if experts < e.number.value <= experts * (1 + MOST_OTHERS)]
-    said = [e for e in totals if _TOTAL.search(f"{_label(e)} | {_clause(e)}{e.behind[:30]}")]
+    said = [e for e in totals if _TOTAL.search(f"{label_of(e)} | {clause_of(e)}{e.behind[:30]}")]
     totals = said or [e for e in totals if e.index == index]
     if not totals or max(t.number.value for t in totals) > min(t.number.value for t in totals) * 1.06:
         return None
@@ -141,12 +141,7 @@ _UNTIED: Final = re.compile(
 def _beside(e: Entry) -> str:
     """The figure's own clause."""
     behind = re.split(r"[.;,。；，](?!\d)", e.behind)[0]
-    return f"{_clause(e)}{e.number.text}{behind}"
-
-
-def _label(e: Entry) -> str:
-    s = e.statement
-    return f"{s.row} | {s.column}" if s.kind == "cell" else f"{s.key} {e.figure.words}"
+    return f"{clause_of(e)}{e.number.text}{behind}"
 
 
 #: names of several figures, one after another: total / active
@@ -174,12 +169,7 @@ def judge_swapped(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         active, total = (counts[0], counts[1]) if said[0] else (counts[1], counts[0])
         if total.number.value <= active.number.value * 1.001:
             why = f"that is no more than the {active.number.text.strip()} that are active"
-            yield total, replace(total.claim("count.parameters", Verdict.WRONG, why, None), text=_told(total))
-
-
-def _told(e: Entry) -> str:
-    """The words of a figure, which another of the same value in its statement has otherwise."""
-    return f"{_clause(e).strip()} {e.number.text}".strip()
+            yield total, replace(total.claim("count.parameters", Verdict.WRONG, why, None), text=told_of(total))
 
 
 _ACTIVE: Final = re.compile(r"activ|aktiv|激活|per token|每\s?token", re.IGNORECASE)
@@ -189,15 +179,10 @@ _NEXT: Final = re.compile(
 _TOLD_TOTAL: Final = re.compile(r"\s*(?:parameters|params|Parameter|weights|in total|total|in all)\b", re.IGNORECASE)
 
 
-def _clause(e: Entry) -> str:
-    """The words right before a figure."""
-    return re.split(r"[.;,。；，]", e.statement.value[: max(0, e.number.at)])[-1]
-
-
 def _says_active(e: Entry) -> bool:
     """Whether words beside a figure, and beside no other, make it what a token passes."""
     s = e.statement
-    before = re.split(r"\d", _clause(e))[-1]
+    before = re.split(r"\d", clause_of(e))[-1]
     behind = re.split(r"[.:;,。；，(（](?!\d)", e.behind)[0]
     behind = "" if re.search(r"\d", behind) else behind  # else it may be of the next figure
     short = s.key if len(s.key.split()) <= SHORT else ""  # else it is a sentence
@@ -208,9 +193,3 @@ def _says_active(e: Entry) -> bool:
     elif not re.search(r"\d", s.value[: max(0, e.number.at)]):
         before = f"{s.key} {before}"
     return bool(_SAYS.search(before) or _SAYS.search(behind)) and not _OTHER.search(f"{before} {behind}")
-
-
-def _of_model(text: str, facts: Facts) -> bool:
-    """Whether the text speaks of no model but that of ``facts``."""
-    given = facts.setting.given.get("model.name")
-    return all(given is not None and is_model(m, str(given.value)) for m in models_named(text))

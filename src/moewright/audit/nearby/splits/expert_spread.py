@@ -22,6 +22,10 @@ _SPREAD: Final = re.compile(
     r"[^\d;]{0,40}?(?P<each>\d[\d,]*(?:\.\d+)?)(?!\d|,\d|\s?%)(?P<unit>[^\d;]{0,24})",
     re.IGNORECASE,
 )
+#: what every such sentence has
+_OVER: Final = re.compile(
+    r"spread|distribut|divided|shared|split|\bland|\bfall|\bgo(?:es)?\b|verteil|均摊|平均|分摊|分配|摊", re.IGNORECASE
+)
 _EACH: Final = re.compile(
     r"\b(?:each|per|apiece|every|a piece|one|average|mean|je|pro|jede\w*|im Mittel)\b|每|平均|单", re.IGNORECASE
 )
@@ -31,7 +35,7 @@ def judge_spread(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on what each of so many gets of a number that is spread over them: the one over the other."""
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
-        m = _SPREAD.search(s.value) if len(entries) > 2 and s.kind != "heading" else None
+        m = _SPREAD.search(s.value) if len(entries) > 2 and s.kind != "heading" and _OVER.search(s.value) else None
         if m is None or not _EACH.search(s.value[m.end("what") : m.end()]) or standing_of(s):
             continue
         whole, many = (int(m[g].replace(",", "")) for g in ("all", "over"))
