@@ -29,7 +29,8 @@ from moewright.units import format_quantity
 
 _ONE: Final = re.compile(
     r"\b(?:per|each|every|a|one|single|on a|je|pro|jede[rs]?|einer|par|por)\s+(?:(?:prefill|decode|single) )?"
-    r"(?:GPU|card|device|rank|NPU|chip|accelerator|H\d00|B\d00|A100|Karte|carte)\b|/\s?(?:GPU|card)|"
+    r"(?:GPU|card|device|rank|NPU|chip|accelerator|H\d00|B\d00|A100|Karte|carte)\b|/\s?(?:GPU|card)|\b(?:and|"
+    r"und) (?:GPU|card|Karte)\b|"
     r"(?:每|单|一)\s?(?:张|块)?\s?(?:卡|GPU)",
     re.IGNORECASE,
 )
@@ -158,7 +159,7 @@ def _told(ledger: Ledger) -> list[Range]:
     found: list[Range] = []
     for e in (e for entries in ledger.entries for e in entries):
         named = _GPUS.match(e.number.noun) and not re.search(r"\bper|each|node|je|每|间", e.behind[:20], re.IGNORECASE)
-        named = named and not _SHARED.search(_front(e)) and not _STAGE.search(f"{_front(e)[-24:]} {e.behind[:24]}")
+        named = named and not _SHARED.search(_front(e)) and not _STAGE.search(e.statement.text)
         if named and not re.search(r"[×x*]\s*$", _front(e)):
             found += exactly(e.number.value)
     return found
