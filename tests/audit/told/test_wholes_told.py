@@ -132,6 +132,13 @@ def test_experts_over_the_depth():
         "- Dispatch: 128 × 8 × 7168 × 1 B = 7.34 MB a layer; combine comes back in BF16, 14.68 MB",
         "There and back over 24 layers, at 21.0 µs each, the cable is busy for 1.01 ms.",
         "In all replicas 844 GB of weights are loaded.",
+        "121 B BF16 / 8 GPUs = 28.2 GiB/GPU of weights.",
+        "70B weights / 8 GPUs = 17.5 GB weights per GPU",
+        "The expert FFN is [4096 → 14336 → 4096].",
+        "- 48 layers → ~12 a stage",
+        "| target | cp | tokens/rank |\n|---|---|---|\n| 8k | 1 | 8,192 |\n| 16k | 2 | 8,192 |\n| 32k | 8 | 4,096 |",
+        "- gradients in FP32: 3.19 GB\n- Adam, 12 bytes: experts split over 2 ranks 4.15 GB, attention over 16 ranks 78.6 MB",
+        "- Alle Experten einer Schicht: 2,013 Mrd.\n- Experten insgesamt: 96,6 Mrd.",
         "Ein Prompt verlangt 241 TFLOP. Ein Server schafft 1.248 TFLOPS, der Prompt ist nach 193 ms fertig.",
     ],
 )

@@ -60,9 +60,16 @@ ROUGH: Final = 0.02
 _WEIGHTS: Final = re.compile(r"(?:weights|parameters?|params?|model)\b|参数|权重", re.IGNORECASE)
 
 
-def _of_parameters(e: Equality) -> bool:
-    """Whether the left side has a number of parameters in billions, told with the letter B."""
-    return any(n.text.rstrip().endswith("B") and n.factor == 1e9 and _WEIGHTS.match(n.noun) for n in numbers_in(e.left))
+_IN_FORMAT: Final = re.compile(r"\W*\d[\d.]*\s?B\s+(?:BF16|FP16|FP8|FP4|INT8)\b")
+
+
+def _in_elements(e: Equality, outcome: Outcome) -> bool:
+    """Whether the left side has a number of parameters in billions, told with the letter B, and the right side their
+    bytes."""
+    told = any(n.text.rstrip().endswith("B") and _WEIGHTS.match(n.noun) for n in numbers_in(e.left))
+    if not outcome.computed or not (told or _IN_FORMAT.match(e.text)):
+        return False
+    return any(abs(outcome.claimed / outcome.computed / size - 1) < ROUGH for size in (0.5, 2.0, 4.0))
 
 
 _ROUNDED: Final = re.compile(r"[lr]?(?:ceil|floor)|[⌈⌉⌊⌋]")
@@ -84,11 +91,7 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
         return None  # FLOPs a byte
     if "dimension" in outcome.why and isinstance(e.left, Number):
         return None  # 1.1 TFLOP; a peak of about 312 TFLOPS
-    if (
-        outcome.computed
-        and _of_parameters(e)
-        and any(abs(outcome.claimed / outcome.computed / size - 1) < ROUGH for size in (0.5, 2.0, 4.0))
-    ):
+    if _in_elements(e, outcome):
         return None  # 70B weights / 8 GPUs = 17.5 GB: at two bytes each
     last = next(numbers_in(e.right)) if isinstance(e.right, Number) else None
     if "dimension" in outcome.why and last is not None and last.dim == SECONDS and "≈" in e.text:
@@ -109,6 +112,8 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
         nearer = "dimension" in outcome.why or _distance(again) < _distance(outcome)
         if "dimension" not in again.why and nearer:
             outcome = again
+    if _in_elements(e, outcome):
+        return None
     if (other := _counts_in_binary(e)) is not None:
         again = _evaluated(other, dim_of, exact)
         if again is not None and again.verdict is Verdict.HOLDS:

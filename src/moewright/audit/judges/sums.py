@@ -232,6 +232,14 @@ def _collapsed(rows: list[list[Part]]) -> Iterator[list[list[Part]]]:
                 yield rows[:start] + rows[i:]
 
 
+_DEVICE: Final = re.compile(r"(?:[ABHL]\d{2,3}\w*|GB?[23]00|MI\d{3}\w*)(?: (?:SXM\d?|PCIe))?[ -]*$")
+_ONE_LAYER: Final = re.compile(
+    r"\b(?:a|an|one|each|every|per|single|einer|je|pro) (?:\w+ )?(?:layer|Schicht|expert)\b|"
+    r"\bein(?:er|es)? Experten?\b|/\s?layer|每层|一层|单层|[单每]个?专家",
+    re.IGNORECASE,
+)
+
+
 def _slipped(total: Part, rows: list[list[Part]], f: Facts) -> list[tuple[Part, str, float]]:
     """The parts that a usual factor, each, would make the total right with."""
     n = total.figure.number
@@ -251,11 +259,16 @@ def _slipped(total: Part, rows: list[list[Part]], f: Facts) -> list[tuple[Part, 
         for part in parts:
             x = part.figure.number
             rest = [p.figure.number for p in parts if p is not part]
+            one = bool(_ONE_LAYER.search(part.statement.text))
+            if _DEVICE.search(part.statement.value[: max(0, x.at)]):
+                continue  # H100 80GB: the name of a GPU
             for name, k in factors.items():
                 for sign, factor in (("×", k), ("/", 1 / k)):
                     value = sum(y.value for y in rest) + x.value * factor
                     room = n.half + sum(y.half for y in rest) + x.half * factor
                     if k > 1 and abs(value - n.value) <= room * (1 + 1e-9) and room <= _SURE * n.value:
+                        if one and "layers" in name:
+                            return []  # it says that it is of one
                         found.setdefault(id(part), (part, f"{x.text} {sign} {name}", x.value * factor))
     return list(found.values())
 

@@ -46,7 +46,7 @@ _KEYED: Final = re.compile(
 _PRODUCT: Final = re.compile(
     rf"(?<![\w.×*/])(?P<nodes>\d{{1,4}})\s*(?:(?:HGX|DGX|NVIDIA)[ -]?(?:[ABH]\d{{2,3}} )?)?"
     rf"(?:{_NODE}|台(?:服务器|机器)?|机|个?节点)\s*[×x*·]\s*(?P<each>\d{{1,2}})(?![\d.,]*\d)\s*"
-    rf"(?:{_GPU}|张|卡|块|\)|=\s*\d{{1,5}}\s*(?:{_GPU}|ranks\b|张|卡|块)|$)",
+    rf"(?:{_GPU}|张|卡|块|\)|=\s*\d{{1,5}}\s*(?:{_GPU}|ranks\b|张|卡|块|$|[,;.)])|$)",
     re.IGNORECASE,
 )
 #: so many nodes of so many, behind the GPUs that they have: 32 H100s as four nodes of eight

@@ -72,6 +72,9 @@ def _by_factor(
         counts = all(numbers[i].whole and numbers[i].dim == COUNT for i in rows)
         if not counts or len(best) < USUAL:
             return None
+    sizes = all(numbers[i].dim == COUNT and numbers[i].value.is_integer() for i in rows)
+    if len(best) < USUAL and sizes and all(not int(numbers[i].value) & (int(numbers[i].value) - 1) for i in rows):
+        return None  # two powers of two are easily so many times each other
     k = sum(exact[i] for i in best) / len(best)
     astray = exact[odd[0]] / k
     if not _slipped(max(astray, 1 / astray), room[odd[0]] / exact[odd[0]]):

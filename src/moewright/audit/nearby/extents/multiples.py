@@ -216,6 +216,14 @@ def _one_again(e: Entry, near: list[Entry]) -> str:
 _LAYERS: Final = re.compile(r"layers|Schichten|couches|capas|层", re.IGNORECASE)
 
 
+#: before a number of things that share an amount
+_SPLIT: Final = re.compile(
+    r"\b(?:split|shared|sharded|divided|spread|verteilt|aufgeteilt|geteilt)\s*"
+    r"(?:(?:over|across|among|between|auf|unter)\s*(?:the |all )?)?$",
+    re.IGNORECASE,
+)
+
+
 def _told(m: re.Match[str], entries: list[Entry], text: str) -> Entry | None:
     """The figure that is of what ``m`` counts: right before it (128 KiB across the whole model), or behind it."""
     for e in entries:
@@ -227,7 +235,7 @@ def _told(m: re.Match[str], entries: list[Entry], text: str) -> Entry | None:
     if behind is None:
         return None
     between = text[m.end() : behind.number.at]
-    if _EACH.match(between) or len(between) > 60 or re.search(r"\d|[;.|]", between):
+    if _EACH.match(between) or len(between) > 60 or re.search(r"\d|[;.|]", between) or _SPLIT.search(text[: m.start()]):
         return None
     if not _TOGETHER.search(m[0] + between) and not (_LAYERS.search(m[0]) and not between.strip(" ,:~≈")):
         return None

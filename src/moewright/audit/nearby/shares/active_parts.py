@@ -30,6 +30,8 @@ LEAST: Final = 1e9
 MOST_DENSE: Final = 8
 #: of the parameters of all experts, the most that all others may be
 MOST_OTHERS: Final = 0.35
+#: of the parameters of all experts, what the model has at least
+LARGER: Final = 1.002
 #: words of a key, at most
 SHORT: Final = 4
 #: how far off a figure may be beside rounding
@@ -108,7 +110,7 @@ def _bounds(facts: Facts, counts: list[Entry], index: int) -> tuple[float, float
     if len(found) != 1:
         return None
     experts = next(iter(found.values()))
-    totals = [e for e in own if experts < e.number.value <= experts * (1 + MOST_OTHERS)]
+    totals = [e for e in own if experts * LARGER < e.number.value <= experts * (1 + MOST_OTHERS)]
     said = [e for e in totals if _TOTAL.search(f"{label_of(e)} | {clause_of(e)}{e.behind[:30]}")]
     totals = said or [e for e in totals if e.index == index]
     if not totals or max(t.number.value for t in totals) > min(t.number.value for t in totals) * 1.06:
