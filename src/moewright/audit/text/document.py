@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 #: a document larger than this is none that a person reads
 MOST_BYTES: Final = 1 << 20
 #: statements that are read; what stands behind them is told to be unread
-MOST_STATEMENTS: Final = 5_000
+MOST_STATEMENTS: Final = 4_000
 #: numbers of one statement that are read together: a longer one is read in pieces; and pairs of numbers that stand
 #: together, in all
 MOST_TOGETHER: Final = 40
-MOST_PAIRS: Final = 60_000
+MOST_PAIRS: Final = 48_000
 #: a line is read up to here
 MOST_LINE: Final = 4000
 _KEY: Final = re.compile(
