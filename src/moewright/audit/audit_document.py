@@ -17,7 +17,6 @@ from moewright.audit.judges.document_claims import judge_arithmetic, judge_docum
 from moewright.audit.judges.places import Given, Place, Said
 from moewright.audit.judges.support import supported
 from moewright.audit.judges.words import View
-from moewright.audit.nearby.judge_nearby import key_of
 from moewright.audit.nearby.quotations import judge_quotations
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.configurations import MOST_CONFIGURATIONS, Configuration, Places, configurations_of
@@ -175,8 +174,8 @@ def _with_tables(
     said: list[tuple[Statement, Clauses]], claims: tuple[Claim, ...], lines: Sequence[str]
 ) -> tuple[Claim, ...]:
     """``claims`` and those of tables, whose rows and columns may be of several configurations, by their lines."""
-    named = {key_of(c): c for c in judge_references(said, lines)}
-    others = [c for c in claims if key_of(c) not in named]
+    named = {c.key: c for c in judge_references(said, lines)}
+    others = [c for c in claims if c.key not in named]
     claims = (*others, *named.values())
     return supported(sorted((*claims, *judge_columns(said, claims)), key=lambda c: c.line))
 

@@ -10,6 +10,7 @@ from typing import Any
 from moewright.audit.reading.document_case import Assumption
 from moewright.audit.reading.premises import Premise
 from moewright.audit.spans import span_of
+from moewright.audit.text.numbers import COUNT, NAMES
 from moewright.errors import SpecError
 
 
@@ -35,6 +36,11 @@ WORST_FIRST = (
 FAILING = (Verdict.WRONG, Verdict.IMPOSSIBLE, Verdict.UNSUPPORTED, Verdict.CONTRADICTED)
 
 
+#: a figure: its line, value, text and, where it has one, its unit, without which 302 MB are 302 M parameters
+Key = tuple[int, float | None, str, str]
+_UNITS = frozenset(unit for dim, unit in NAMES.items() if dim != COUNT)
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """One claim and its verdict. ``claimed`` and ``computed`` in SI, ``ratio`` the one over the other; ``assumes``:
@@ -50,6 +56,11 @@ class Claim:
     assumes: tuple[str, ...] = ()
     unit: str = ""
     configuration: str = ""
+
+    @property
+    def key(self) -> Key:
+        """The figure that it is on."""
+        return (self.line, self.claimed, self.text, self.unit if self.unit in _UNITS else "")
 
     @property
     def ratio(self) -> float | None:

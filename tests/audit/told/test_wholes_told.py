@@ -147,7 +147,9 @@ def test_figures_of_a_part_or_of_all_copies(text):
 
 
 def test_bytes_are_not_taken_for_as_many_parameters():
-    one_wrong("Ein Experte hat 3 × 6144 × 16384 = 302,0 Mio. Parameter, in BF16 also {} MB", "604,0", "302,0")
+    text = "- Ein Experte hat 3 × 6144 × 16384 = 302,0 Mio. Parameter, in BF16 also {} MB"
+    one_wrong(text, "604,0", "302,0")
+    one_wrong(text, "604,0", "302,0", "Mixtral-8x22B auf 16 A100, 48 Query-Köpfe")
 
 
 def test_top_k_among_right_sizes_of_a_named_model():

@@ -323,7 +323,7 @@ _APIECE: Final = re.compile(
 )
 _ALL_COPIES: Final = re.compile(
     r"\b(?:all|both|every|alle[nr]?|sämtliche[nr]?|beide[nr]?|toutes les|the \w+) (?:\w+ )?"
-    r"(?:copies|replicas|instances|Kopien|Repliken|Instanzen|copies)\b|(?:所有|全部|各)(?:个)?(?:副本|实例)",
+    r"(?:copies|replicas|instances|Kopien|Repliken|Instanzen)\b|(?:所有|全部|各)(?:个)?(?:副本|实例)",
     re.IGNORECASE,
 )
 _SYMBOL: Final = re.compile(r"(?<![\w.])([A-Za-z])\s?=\s?(\d+)\b(?![.,]\d)")

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import chain, combinations
 from typing import Final
 
-from moewright.audit.audit_record import Claim, Verdict
+from moewright.audit.audit_record import Claim, Key, Verdict
 from moewright.audit.judges.figures import IS_SAID, Context, matches
 from moewright.audit.judges.places import Said
 from moewright.audit.nearby.derivations import judge_derivations, judge_token_bytes
@@ -106,7 +106,7 @@ from moewright.audit.tables.derivation_cells import judge_derivation_cells, judg
 from moewright.audit.tables.option_tables import judge_meshes, judge_option_tables
 from moewright.audit.tables.per_node_rows import judge_per_node
 from moewright.audit.tables.total_rows import judge_parameter_totals, judge_sum_rows
-from moewright.audit.text.numbers import BYTES, COUNT, NAMES
+from moewright.audit.text.numbers import BYTES, NAMES
 from moewright.case.tensors.layer_tensors import active_parameters, parameters_by_kind
 
 #: judges of figures that stand together, whatever plan they are of: by the document alone, with the facts of the place,
@@ -249,30 +249,20 @@ def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
     own |= dict(_located(said, judge_part_parameters(ledger, facts_at)))
     told = {c.line for c in claims if c.quantity == "strategy" and c.verdict is not Verdict.HOLDS}
     own = {key: c for key, c in own.items() if c.quantity != "strategy" or c.line not in told}
-    claims = [c for c in claims if key_of(c) not in own]
+    claims = [c for c in claims if c.key not in own]
     marked = chain(((e, c, False) for e, c in together), ((e, c, True) for js in of_plan for e, c in js))
     for e, claim, plan in marked:
         place = said[e.index].place
         standing = standing_of(e.statement, place.view.name) if plan and claim.verdict is Verdict.WRONG else ""
         if standing and not (e.figure.formula and claim.quantity == "slip" and standing == LIMIT):
             continue
-        key = key_of(claim)
+        key = claim.key
         before = found.get(key)
         guessed = claim.quantity == "derivation" and before is not None and before.quantity == "sum"  # is told plainly
         if not guessed and (before is None or not (before.verdict is Verdict.WRONG and _says_little(claim))):
             found[key] = replace(claim, configuration=place.view.name)
     found |= own
     return _kept(claims, found)
-
-
-#: a figure: its line, value, text and, where it has one, its unit, without which 302 MB are 302 M parameters
-Key = tuple[int, float | None, str, str]
-_UNITS: Final = frozenset(unit for dim, unit in NAMES.items() if dim != COUNT)
-
-
-def key_of(c: Claim) -> Key:
-    """The figure that a claim is on."""
-    return (c.line, c.claimed, c.text, c.unit if c.unit in _UNITS else "")
 
 
 def _says_little(claim: Claim) -> bool:
@@ -282,21 +272,21 @@ def _says_little(claim: Claim) -> bool:
 
 def _kept(claims: list[Claim], found: dict[Key, Claim]) -> list[Claim]:
     """``claims`` and those ``found`` beside others, each figure judged once."""
-    kept = [c for c in claims if not (c.verdict is Verdict.NOT_CHECKED and key_of(c) in found)]
+    kept = [c for c in claims if not (c.verdict is Verdict.NOT_CHECKED and c.key in found)]
     one_layer = {k for k, c in found.items() if c.quantity == "slip" and c.why.startswith(ONE_LAYER)}
-    kept = [c for c in kept if not (key_of(c) in one_layer and c.quantity.endswith("per layer"))]
+    kept = [c for c in kept if not (c.key in one_layer and c.quantity.endswith("per layer"))]
     wide = {(c.line, c.claimed) for c in found.values() if c.quantity == "slip" and c.why.startswith(WIDE)}
     kept = [c for c in kept if not ((c.line, c.claimed) in wide and c.quantity.startswith("memory.kv_cache"))]
     #: the share of an amount of the document, which is judged where that stands
     shares = {k for k, c in found.items() if c.quantity == "share" and c.verdict is Verdict.HOLDS}
     used = [c for c in kept if c.quantity.startswith("memory.utilization") and c.verdict is Verdict.WRONG]
-    kept = [c for c in kept if not (c in used and key_of(c) in shares)]
+    kept = [c for c in kept if not (c in used and c.key in shares)]
     wrong = {key for key, c in found.items() if c.verdict is Verdict.WRONG}
-    kept = [c for c in kept if not (_bounds(c) and key_of(c) in wrong)]
-    kept = [c for c in kept if not (_in_other_format(c) and key_of(c) in wrong)]
+    kept = [c for c in kept if not (_bounds(c) and c.key in wrong)]
+    kept = [c for c in kept if not (_in_other_format(c) and c.key in wrong)]
     #: arithmetic that holds says nothing of its operands
-    sums = {key_of(c) for c in kept if c.quantity == "arithmetic" and c.verdict is Verdict.HOLDS}
-    decided = {key_of(c) for c in kept if c.verdict is not Verdict.NOT_CHECKED}
+    sums = {c.key for c in kept if c.quantity == "arithmetic" and c.verdict is Verdict.HOLDS}
+    decided = {c.key for c in kept if c.verdict is not Verdict.NOT_CHECKED}
     decided -= sums & wrong
     return kept + [c for key, c in found.items() if key not in decided]
 
@@ -315,7 +305,7 @@ def _bounds(c: Claim) -> bool:
 def _located(said: Sequence[Said], judged: Iterable[tuple[Entry, Claim]]) -> Iterator[tuple[Key, Claim]]:
     """Verdicts by the line, the value and the text that they are on."""
     for e, c in judged:
-        yield key_of(c), replace(c, configuration=said[e.index].place.view.name)
+        yield c.key, replace(c, configuration=said[e.index].place.view.name)
 
 
 def _is_known(said: Sequence[Said], contexts: dict[int, Context], e: Entry) -> bool:

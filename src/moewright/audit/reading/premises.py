@@ -19,6 +19,7 @@ from moewright.audit.reading.wordings import (
     DERIVED,
     FLAGS,
     FORMAT,
+    MAPPINGS,
     MEASURES,
     PER_GPU,
     ROMANCE,
@@ -137,30 +138,6 @@ def _listed(key: str, value: str) -> tuple[list[str], list[str]]:
 
 #: several values in braces, as YAML writes them in one line
 _MAPPING: Final = re.compile(r"\{([^{}]{1,200})\}")
-#: what a short name in such a mapping stands for, by that of the mapping
-_OF_MAPPING: Final = {
-    **{("moe", x): "expert width" for x in ("ffn", "width", "dim", "size", "hidden", "intermediate", "d_ff")},
-    **{("experts", x): "expert width" for x in ("ffn", "width", "dim", "size", "hidden", "intermediate", "d_ff")},
-    **{("experts", x): "experts" for x in ("count", "num", "n", "total", "routed")},
-    **{("moe", x): "experts" for x in ("count", "num", "n", "routed")},
-    **{(x, y): "top-k" for x in ("moe", "experts") for y in ("k", "topk", "top_k", "active")},
-    **{("model", x): "hidden size" for x in ("hidden", "dim", "width", "d_model", "h")},
-    **{("model", x): "query heads" for x in ("heads", "q_heads", "n_heads")},
-    **{("attention", x): "query heads" for x in ("heads", "q_heads", "n_heads", "q")},
-    **{(x, y): "kv heads" for x in ("model", "attention") for y in ("kv", "kv_heads", "kv_groups", "groups", "n_kv")},
-    **{
-        (x, y): "head dim"
-        for x in ("model", "attention")
-        for y in ("head_dim", "dim", "d_head")
-        if (x, y) != ("model", "dim")
-    },
-    **{("batch", x): "batch size" for x in ("global", "gbs", "sequences", "size")},
-    **{
-        (x, y): "sequence length"
-        for x in ("batch", "workload", "data")
-        for y in ("seq", "sequence", "context", "length")
-    },
-}
 
 
 def _parts(s: Statement) -> Iterator[Statement]:
@@ -169,7 +146,7 @@ def _parts(s: Statement) -> Iterator[Statement]:
     if mapping:  # moe: {experts: 64, top_k: 4}
         for piece in mapping[1].split(","):
             key, value = keyed(piece)
-            yield replace(s, key=_OF_MAPPING.get((s.key.lower(), key.lower()), key), value=value)
+            yield replace(s, key=MAPPINGS.get(s.key.lower(), {}).get(key.lower(), key), value=value)
         return
     keys, values = _listed(s.key, s.value)
     if len(keys) > 1 and len(keys) == len(values) and not PER_GPU.search(s.key):  # heads / KV heads: 32 / 4
@@ -372,6 +349,14 @@ _GROWTH: Final = re.compile(
     r"Ausbau\w*|erweiter\w+|aufgestockt|künftig|später|extension|agrandir)\b|扩容|扩展到|未来|后续",
     re.IGNORECASE,
 )
+_ENDS: Final = re.compile(r"[;.](?:\s|$)")
+
+
+def _is_later(text: str, at: int) -> bool:
+    """Whether the clause that stands around character ``at`` is of what there may be later."""
+    return bool(_GROWTH.search(_ENDS.split(text[:at])[-1] + _ENDS.split(text[at:])[0]))
+
+
 #: two strategies, of which one is to be chosen
 _EITHER: Final = re.compile(
     r"\b[TEDP]P\s?=?\s?\d+\b[^.;]{0,30}\b(?:or|vs\.?|versus|oder|gegen|against)\b[^.;]{0,30}\b[TEDP]P\s?=?\s?\d|"
@@ -418,8 +403,9 @@ def _phrases(s: Statement) -> Iterator[Premise]:
                 continue
             if field.startswith("strategy.") and "=" in m[0] and _OF_PRODUCT.search(text[: m.start()]):
                 continue  # TP × DP = 40
-            grown = re.split(r"[;.](?:\s|$)", text[: m.start(1)])[-1] + re.split(r"[;.](?:\s|$)", text[m.start(1) :])[0]
-            if field == "cluster.gpus" and (_of_part(text[: m.start(1)], text[m.end() :]) or _GROWTH.search(grown)):
+            if field == "cluster.gpus" and (
+                _of_part(text[: m.start(1)], text[m.end() :]) or _is_later(text, m.start(1))
+            ):
                 continue
             if field == "cluster.gpus" and (_EACH.match(text[m.end(1) :]) or _OF_STAGE.match(text[m.end() :])):
                 continue

@@ -62,6 +62,8 @@ MEASURES: Final[tuple[tuple[re.Pattern[str], re.Pattern[str], str, tuple[Dim, ..
 )
 #: option of a command → field
 FLAGS: Final[dict[str, str]] = dict(_LIST["flags"])
+#: name of a mapping in one line of YAML → short name in it → what that stands for
+MAPPINGS: Final[dict[str, dict[str, str]]] = _LIST["mappings"]
 #: what speaks of something derived or of a part, so that the figure is a claim and no premise
 DERIVED: Final = wording(_LIST["marks"]["derived"], ascii_only=False)
 #: what makes FLOPs those of a part of the work, and no rate of a device

@@ -22,6 +22,7 @@ from moewright.audit.tables.grids import (
     digits_of,
     grids_of,
     half_of,
+    is_power_of_two,
     kind_of,
     name_of,
     quotient,
@@ -175,10 +176,6 @@ def _blamed(grid: Grid, r: Relation, row: int, title: str) -> Claim:
     return Claim(s.line, s.text, "table", Verdict.WRONG, why, n.value, None, unit=unit_of(n))
 
 
-def _power_of_two(n: Number) -> bool:
-    return n.whole and n.value == int(n.value) and (int(n.value) & (int(n.value) - 1)) == 0
-
-
 def _small(numbers: Iterable[Number]) -> bool:
     return all(n.whole and n.dim == COUNT and n.value < SMALL for n in numbers)
 
@@ -237,7 +234,9 @@ def _product(grid: Grid, rows: list[int], product: str, a: str, b: str, result: 
             row = grid.cells[i]
             numbers = [row[t].number for t in (a, b, product)]
             verdict = verdict_of(row[result].number, *bounds(row))
-            trivial = any(n.value in (0.0, 1.0) for n in numbers) or all(_power_of_two(n) for n in numbers)
+            trivial = any(n.value in (0.0, 1.0) for n in numbers) or all(
+                n.whole and is_power_of_two(n.value) for n in numbers
+            )
             trivial |= min(digits_of(numbers[2]), digits_of(row[result].number)) < 2
             trivial |= digits_of(numbers[0]) + digits_of(numbers[1]) < 3
             if verdict == "odd":

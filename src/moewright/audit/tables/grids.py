@@ -161,3 +161,8 @@ def verdict_of(said: Number, low: float, high: float) -> str:
 def quotient(a: Number, b: Number, scale: float) -> tuple[float, float]:
     ha, hb = half_of(a), min(half_of(b), 0.5 * b.value)
     return (a.value - ha) / (b.value + hb) / scale, (a.value + ha) / (b.value - hb) / scale
+
+
+def is_power_of_two(value: float) -> bool:
+    """Whether ``value`` is a whole power of two."""
+    return value.is_integer() and not int(value) & (int(value) - 1)

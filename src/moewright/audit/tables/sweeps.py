@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from moewright.audit.tables.grids import Cell, Grid, Relation, digits_of, half_of, name_of, verdict_of
+from moewright.audit.tables.grids import Cell, Grid, Relation, digits_of, half_of, is_power_of_two, name_of, verdict_of
 from moewright.audit.text.numbers import COUNT, SECONDS
 
 _POINT: Final = re.compile(r"([\d,.]+)\s?([kKM]?)")
@@ -72,8 +72,8 @@ def _by_factor(
         counts = all(numbers[i].whole and numbers[i].dim == COUNT for i in rows)
         if not counts or len(best) < USUAL:
             return None
-    sizes = all(numbers[i].dim == COUNT and numbers[i].value.is_integer() for i in rows)
-    if len(best) < USUAL and sizes and all(not int(numbers[i].value) & (int(numbers[i].value) - 1) for i in rows):
+    sizes = all(n.dim == COUNT and is_power_of_two(n.value) for n in numbers.values())
+    if len(best) < USUAL and sizes:
         return None  # two powers of two are easily so many times each other
     k = sum(exact[i] for i in best) / len(best)
     astray = exact[odd[0]] / k

@@ -472,7 +472,7 @@ def _row(header: list[str], row: list[tuple[str, int]], path: tuple[str, ...], g
         row, header = row[1:], header[1:]
     header, row = _with_units(header, row)
     half = len(header) // 2
-    gap = len(header) % 2 if not header[half : half + len(header) % 2] or not header[half] else 0  # an empty column
+    gap = int(len(header) % 2 == 1 and not header[half])  # an empty column between them
     if half > 1 and header[:half] == header[half + gap :] and len(row) == len(header):  # two tables side by side
         yield from _row(header[:half], row[:half], path, group)
         header, row = header[half + gap :], row[half + gap :]

@@ -73,19 +73,15 @@ def _judged(e: Entry, near: list[Entry], layers: float, ledger: Ledger) -> Claim
     said = ranges(e.number)
     bases: list[tuple[Range, ...]] = [ranges(x.number) for x in near]
     bases += [sum_of([x.number for x in some]) for k in (2, 3) for some in combinations(near, k)]
-    counts = [
-        x.number.value for x in ledger.around(e.index, BACK) if x.number.dim == COUNT and 1 < x.number.value < 1e4
-    ]
+    things = (x.number.value for x in ledger.around(e.index, BACK) if x.number.dim == COUNT)
+    counts = [x for x in things if 1 < x < MOST_THINGS]
     factors = dict.fromkeys((layers, 2 * layers, 3 * layers, 1.0, *(layers * c for c in counts), *counts))
     if any(meet(said, times(b, exactly(f)), 4e-3) for b in bases for f in factors):
         return None
-    rates = [x for x in ledger.entries[e.index] if x.number.dim == BYTE_RATE]
-    if rates:
+    if any(x.number.dim == BYTE_RATE for x in ledger.entries[e.index]):
         return None
-    for base, told in (
-        (bases[0], near[:1]),
-        *([(sum_of([x.number for x in near[:2]]), near[:2])] if len(near) > 1 else []),
-    ):
+    for told in (near[:1], near[:2]):
+        base = sum_of([x.number for x in told])
         whole = times(base, exactly(layers))
         right = sum(x.number.value for x in told) * layers
         slips = any(meet(said, times(whole, exactly(k)), 4e-3) for k in _SLIPS)

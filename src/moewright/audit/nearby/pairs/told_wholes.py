@@ -10,6 +10,7 @@ from typing import Final
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.ledger import Entry, Ledger, exactly, is_amount, meet, ranges, span_between, sum_of, times
 from moewright.audit.nearby.model_slips import FactsAt
+from moewright.audit.reading.word_lists import word_list
 from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP, NAMES
 from moewright.units import format_quantity
 
@@ -38,125 +39,14 @@ _BOX: Final = re.compile(
     r"\b(?:for|on|in|across|over) (?:the|a|one|each) (?:\w+ )?(?:box|node|server|machine)\b|整机|单机"
 )
 #: words that may stand between the two, and name nothing else
-_WORDS: Final = frozenset(
-    [
-        "a",
-        "all",
-        "alle",
-        "also",
-        "altogether",
-        "amounts",
-        "an",
-        "and",
-        "apiece",
-        "are",
-        "as",
-        "at",
-        "b",
-        "be",
-        "block",
-        "both",
-        "by",
-        "card",
-        "cards",
-        "chip",
-        "cluster",
-        "come",
-        "comes",
-        "couche",
-        "decoder",
-        "depth",
-        "device",
-        "die",
-        "entire",
-        "estate",
-        "for",
-        "full",
-        "fleet",
-        "from",
-        "ganze",
-        "ganzen",
-        "gives",
-        "gpu",
-        "gpus",
-        "hence",
-        "i",
-        "e",
-        "im",
-        "in",
-        "ist",
-        "insgesamt",
-        "is",
-        "it",
-        "its",
-        "je",
-        "jede",
-        "karte",
-        "layer",
-        "layers",
-        "machine",
-        "make",
-        "makes",
-        "model",
-        "modell",
-        "moe",
-        "net",
-        "network",
-        "node",
-        "of",
-        "on",
-        "one",
-        "or",
-        "other",
-        "over",
-        "overall",
-        "per",
-        "pro",
-        "rank",
-        "ranks",
-        "rack",
-        "s",
-        "schicht",
-        "schichten",
-        "single",
-        "so",
-        "somit",
-        "sparse",
-        "stack",
-        "sum",
-        "sums",
-        "that",
-        "the",
-        "their",
-        "them",
-        "these",
-        "thus",
-        "times",
-        "together",
-        "total",
-        "up",
-        "us",
-        "which",
-        "whole",
-        "words",
-        "with",
-        "zusammen",
-        "box",
-        "server",
-        "und",
-        "über",
-        "das",
-        "sind",
-        "across",
-        "each",
-        "every",
-    ]
-)
+_WORDS: Final = frozenset(word_list("extents")["between"])
 _NAMED: Final = re.compile(r"[^\W\d_]+")
 _ZH: Final = re.compile(r"[\u4e00-\u9fff]")
 _ZH_PLAIN: Final = re.compile(
     r"一层|每层|单层|全部|所有|合计|总计|总共|累计|层|共|即|则|约|的|整网|全网|每卡|单卡|全集群|集群|卡|张|个"
 )
+#: what makes an amount that of something else than a GPU
+_NO_GPU: Final = re.compile(r"layer|层|Schicht|token|stage|group", re.IGNORECASE)
 #: letters between the two, and behind the second
 MOST: Final = 60
 BEHIND: Final = 32
@@ -164,6 +54,10 @@ BEHIND: Final = 32
 MOST_DENSE: Final = 4
 #: what is left open beside rounding
 ROOM: Final = 1.5e-3
+#: how near the whole is to one of them that is told as all
+SAME: Final = 0.01
+#: slips of a number of GPUs, and of the unit
+_SLIPS: Final = (1e3, 1e-3, 2.0, 0.5, 10.0, 0.1)
 #: how many times the whole may be off
 ASTRAY: Final = 12.0
 _PART: Final = re.compile(
@@ -189,11 +83,10 @@ def judge_told_wholes(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry
             if _explained(e, one, entries):
                 continue
             front = re.split(r"[.;](?!\d)", s.value[: one.number.at])[-1][-MOST:]
-            for judged in (_of_layers, _of_gpus):
-                claim = judged(e, one, (front, between, behind), facts_at, ledger)
-                if claim is not None:
-                    yield e, claim
-                    break
+            around = (front, between, behind)
+            claim = _of_layers(e, one, around, facts_at, ledger) or _of_gpus(e, one, around, facts_at)
+            if claim is not None:
+                yield e, claim
 
 
 def _explained(e: Entry, one: Entry, entries: list[Entry]) -> bool:
@@ -240,16 +133,14 @@ def _of_layers(e: Entry, one: Entry, around: Around, facts_at: FactsAt, ledger: 
     return _verdict(e, one, [c for c in counts if c > 1], "layers")
 
 
-def _of_gpus(e: Entry, one: Entry, around: Around, facts_at: FactsAt, ledger: Ledger) -> Claim | None:
+def _of_gpus(e: Entry, one: Entry, around: Around, facts_at: FactsAt) -> Claim | None:
     """The verdict on what all GPUs, or those of a node, have."""
     front, between, behind = around
     clause = f"{front}|{between}"
     boxed = bool(_BOX.search(f"{between}|{behind}"))
     if not _ONE_GPU.search(clause) or not (boxed or _ALL_GPUS.search(f"{between}|{behind}")):
         return None
-    if _ONE_GPU.search(behind) or re.search(
-        r"layer|层|Schicht|token|stage|group", f"{front[-30:]}{between}{behind}", re.I
-    ):
+    if _ONE_GPU.search(behind) or _NO_GPU.search(f"{front[-30:]}{between}{behind}"):
         return None
     facts = facts_at(e.index, ("cluster.gpus",))
     if facts is None or "cluster.gpus" not in facts.setting.given:
@@ -264,24 +155,15 @@ def _verdict(e: Entry, one: Entry, counts: list[int], name: str, part: int = 0) 
     if not counts:
         return None
     said, mine = ranges(e.number), ranges(one.number)
+    for c in counts:
+        if meet(said, times(mine, exactly(float(c))), ROOM):
+            why = f"{one.number.text.strip()} × {c} {name}"
+            return e.claim("multiple", Verdict.HOLDS, why, one.number.value * c)
     right = one.number.value * counts[0]
-    told = f"{one.number.text.strip()} × {counts[0]} {name} are {format_quantity(right, NAMES.get(e.number.dim, ''))}"
-    fitting = next((c for c in counts if meet(said, times(mine, exactly(float(c))), ROOM)), 0)
-    if fitting:
-        why = f"{one.number.text.strip()} × {fitting} {name}"
-        return e.claim("multiple", Verdict.HOLDS, why, one.number.value * fitting)
-    ratio = e.number.value / right
     if name == "layers":
-        return (
-            e.claim("multiple", Verdict.WRONG, told, right) if 1 / ASTRAY < ratio < ASTRAY or _is_one(e, one) else None
-        )
-    slips = [float(part), *(c * k for c in (float(counts[0]),) for k in (1e3, 1e-3, 2.0, 0.5, 10.0, 0.1))]
-    if any(x and meet(said, times(mine, exactly(x)), ROOM) for x in slips):
-        return e.claim("multiple", Verdict.WRONG, told, right)
-    return None
-
-
-def _is_one(e: Entry, one: Entry) -> bool:
-    """Whether the whole is what one of them has, or a thousand times more or less than it should be."""
-    ratio = e.number.value / one.number.value
-    return abs(ratio - 1) < 0.01
+        astray = 1 / ASTRAY < e.number.value / right < ASTRAY or abs(e.number.value / one.number.value - 1) < SAME
+    else:
+        slips = (float(part), *(counts[0] * k for k in _SLIPS))
+        astray = any(x and meet(said, times(mine, exactly(x)), ROOM) for x in slips)
+    told = f"{one.number.text.strip()} × {counts[0]} {name} are {format_quantity(right, NAMES.get(e.number.dim, ''))}"
+    return e.claim("multiple", Verdict.WRONG, told, right) if astray else None

@@ -144,7 +144,7 @@ _BEHIND: Final = re.compile(
 )
 _ASIDE: Final = re.compile(r"dense|instead|compar|\bvs\b|versus|without|statt|稠密|对比", re.IGNORECASE)
 #: fields that what a token passes follows from
-_NEEDS: Final = (
+NEEDS: Final = (
     "model.layers",
     "model.hidden_size",
     "model.experts.count",
@@ -178,8 +178,8 @@ def judge_active_whole(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
             why = f"that is less than the {e.number.text.strip()} that are active"
             yield less, replace(less.claim("count.parameters", Verdict.WRONG, why, None), text=told_of(less))
             continue
-        facts = facts_at(e.index, _NEEDS)
-        if facts is None or facts.case.model.moe is None or not of_its_model(" | ".join((s.text, *s.path[-1:])), facts):
+        facts = facts_of_moe(e, facts_at)
+        if facts is None:
             continue
         right = active_parameters(facts.case.model)
         told = {"model.experts.gated", "model.name"} & set(facts.setting.given)
@@ -229,10 +229,14 @@ def clause_of(e: Entry) -> str:
     return re.split(r"[.;,。；，]", e.statement.value[: max(0, e.number.at)])[-1]
 
 
-def of_its_model(text: str, facts: Facts) -> bool:
-    """Whether the text speaks of no model but that of ``facts``."""
+def facts_of_moe(e: Entry, facts_at: FactsAt) -> Facts | None:
+    """The facts of a model with experts that a figure is of, where its text speaks of no other model."""
+    s, facts = e.statement, facts_at(e.index, NEEDS)
+    if facts is None or facts.case.model.moe is None:
+        return None
     given = facts.setting.given.get("model.name")
-    return all(given is not None and is_model(m, str(given.value)) for m in models_named(text))
+    named = models_named(" | ".join((s.text, *s.path[-1:])))
+    return facts if all(given is not None and is_model(m, str(given.value)) for m in named) else None
 
 
 def _alone(e: Entry, ledger: Ledger) -> bool:

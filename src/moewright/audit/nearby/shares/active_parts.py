@@ -10,22 +10,13 @@ from typing import Final
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.ledger import Entry, Ledger, meet, ranges
 from moewright.audit.nearby.model_slips import FactsAt
-from moewright.audit.nearby.shares.active_parameters import clause_of, label_of, of_its_model, told_of
+from moewright.audit.nearby.shares.active_parameters import LEAST, clause_of, facts_of_moe, label_of, told_of
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.standing import standing_of
 from moewright.audit.text.numbers import COUNT
 from moewright.case.attention_kinds import SoftmaxAttention
 from moewright.units import format_quantity
 
-_NEEDS: Final = (
-    "model.layers",
-    "model.hidden_size",
-    "model.experts.count",
-    "model.experts.top_k",
-    "model.experts.intermediate_size",
-)
-#: parameters of a model that has experts, at least
-LEAST: Final = 1e9
 #: first layers without experts that a model may have
 MOST_DENSE: Final = 8
 #: of the parameters of all experts, the most that all others may be
@@ -72,8 +63,8 @@ def judge_active_parts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
             continue
         if standing_of(replace(s, text=_UNTIED.sub(" ", _beside(e)), path=s.path[-1:])):
             continue
-        facts = facts_at(e.index, _NEEDS)
-        if facts is None or facts.case.model.moe is None or not of_its_model(" | ".join((s.text, *s.path[-1:])), facts):
+        facts = facts_of_moe(e, facts_at)
+        if facts is None:
             continue
         bounds = _bounds(facts, [x for x in counts if x is not e], e.index)
         if bounds is None:

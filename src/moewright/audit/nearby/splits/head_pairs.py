@@ -9,6 +9,7 @@ from typing import Final
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.ledger import Entry, Ledger
 from moewright.audit.nearby.model_slips import FactsAt
+from moewright.audit.nearby.splits.split_counts import sizes_told
 from moewright.case.attention_kinds import SoftmaxAttention
 
 _PAIR: Final = re.compile(
@@ -41,7 +42,7 @@ def judge_head_pairs(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry,
         if not q or not k or (q, k) == (heads, kv) or any((heads // t, max(1, kv // t)) == (q, k) for t in sizes):
             continue
         size = given.get("strategy.tp")
-        own = {int(x) for x in re.findall(r"(?<![A-Za-z])TP\s?=?\s?(\d{1,3})\b", s.text)}
+        own = sizes_told(s.text, "TP")
         tp = own.pop() if len(own) == 1 else int(size.value) if size is not None and not own else 0
         if tp < 2 or heads % tp:
             continue
@@ -76,7 +77,7 @@ def judge_layer_shares(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
         moe = facts.case.model.moe if facts is not None else None
         if m is None or facts is None or moe is None or "strategy.ep" not in facts.setting.given:
             continue
-        own = {int(x) for x in re.findall(r"(?<![A-Za-z])EP\s?=?\s?(\d{1,3})\b", s.text)}
+        own = sizes_told(s.text, "EP")
         ep = own.pop() if len(own) == 1 else int(facts.setting.given["strategy.ep"].value)
         e = next((x for x in entries if x.number.at == m.start("some")), None)
         every = int(m["every"] or moe.experts)

@@ -188,8 +188,13 @@ def judge_groups_of(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
 
 def _local(text: str, name: str) -> int:
     """The size ``name`` that a text gives, 0 where it gives none or several."""
-    found = {int(m[1]) for m in re.finditer(rf"(?<![\w/-]){name}\s*[=: ]?\s*(\d{{1,4}})\b", text)}
+    found = sizes_told(text, name)
     return found.pop() if len(found) == 1 else 0
+
+
+def sizes_told(text: str, name: str) -> set[int]:
+    """The sizes ``name`` that a text gives."""
+    return {int(m[1]) for m in re.finditer(rf"(?<![\w/-]){name}\s*[=: ]?\s*(\d{{1,4}})\b", text)}
 
 
 _OF_LAYER: Final = re.compile(

@@ -10,6 +10,7 @@ from typing import Final
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.ledger import Entry, Ledger
 from moewright.audit.nearby.model_slips import FactsAt
+from moewright.audit.nearby.splits.split_counts import sizes_told
 
 _STAGE: Final = re.compile(
     r"\b(?:per|each|every|a|an|one|the) (?:\w+ )?stages?\b|\b(?:je|pro|jede) (?:Pipeline-?)?Stufe|"
@@ -42,7 +43,7 @@ def judge_stage_parts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry
         facts = facts_at(index, ("strategy.pp",))
         given = facts.setting.given if facts is not None else {}
         pp = int(given["strategy.pp"].value) if "strategy.pp" in given else 0
-        own = {int(x) for x in re.findall(r"(?<![A-Za-z])PP\s?=?\s?(\d{1,3})\b", s.text)}
+        own = sizes_told(s.text, "PP")
         if pp < 2 or facts is None or (own and own != {pp}):
             continue
         layers = len(facts.case.model.layers) if facts_at(index, ("model.layers",)) is not None else 0
@@ -110,10 +111,7 @@ def judge_depth_totals(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
         stages = facts.setting.given.get("strategy.pp")
         if not per or found == per or (stages is not None and stages.value > 1):
             continue
-        if found == right:
-            yield e, e.claim("count.experts per GPU", Verdict.HOLDS, f"{per} × {right // per}", right)
-        elif found % per == 0 and right / 4 < found < right * 4:
-            yield e, e.claim("count.experts per GPU", Verdict.WRONG, f"{per} × {right // per} are {right:,}", right)
+        yield from _of_all(e, per, right // per)
 
 
 #: first layers without experts that a model may have
@@ -124,6 +122,15 @@ _EXPERTS: Final = re.compile(
     r"\s*个(?:路由)?专家",
     re.IGNORECASE,
 )
+
+
+def _of_all(e: Entry, per: int, layers: int) -> Iterator[tuple[Entry, Claim]]:
+    """The verdict on the experts of so many layers that have ``per`` each."""
+    found, right = int(e.number.value), per * layers
+    if found == right:
+        yield e, e.claim("count.experts per GPU", Verdict.HOLDS, f"{per} × {layers}", right)
+    elif found % per == 0 and right / 4 < found < right * 4:
+        yield e, e.claim("count.experts per GPU", Verdict.WRONG, f"{per} × {layers} are {right:,}", right)
 
 
 def _of_one(entries: list[Entry], e: Entry, facts_at: FactsAt) -> int:
@@ -169,8 +176,4 @@ def judge_layer_totals(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
         per, found = _of_one(entries, e, facts_at), int(e.number.value)
         if not per or found in (per, layers):
             continue
-        right = per * layers
-        if found == right:
-            yield e, e.claim("count.experts per GPU", Verdict.HOLDS, f"{per} × {layers}", right)
-        elif found % per == 0 and right / 4 < found < right * 4:
-            yield e, e.claim("count.experts per GPU", Verdict.WRONG, f"{per} × {layers} are {right:,}", right)
+        yield from _of_all(e, per, layers)

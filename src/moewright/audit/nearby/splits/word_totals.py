@@ -72,7 +72,7 @@ _SIZES: Final = re.compile(
 )
 #: what says that the sizes make a number of ranks
 _MAKES: Final = re.compile(
-    r"=|→|->|\b(?:makes?|gives?|fills?|covers?|occup\w+|yields?|spans?|uses?|comes? to|for a total of|on|over|across|"
+    r"→|->|\b(?:makes?|gives?|fills?|covers?|occup\w+|yields?|spans?|uses?|comes? to|for a total of|on|over|across|"
     r"in all|together|zusammen|ergibt|ergeben|macht|insgesamt|belegt|füllt|soit)\b|相乘|乘积|共|合计|总共|占满",
     re.IGNORECASE,
 )
@@ -85,12 +85,8 @@ def judge_size_products(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         m = _SIZES.search(s.value) if entries and s.kind != "heading" else None
         if m is None or not _MAKES.search(m["leads"]) or _PART.search(f"{m['leads']} {m['what']}"):
             continue
-        if (
-            m["leads"].strip() == "="
-            or "=" in m["leads"].strip(" =")
-            or (m["leads"].count("=") and m["leads"].strip(" ="))
-        ):
-            continue  # the next of the sizes
+        if "=" in m["leads"]:
+            continue  # an equality, or the next of the sizes
         if not (_GPUS.match(m["what"]) or re.match(r"\s*(?:$|[).,;])", m["what"] or s.value[m.end() :])):
             continue
         sizes = {k.upper(): int(v) for k, v in re.findall(r"([A-Za-z]+)\s?=?\s?(\d+)", m["sizes"])}
