@@ -13,6 +13,7 @@ from moewright.audit.judges.admissible import Doubts, doubts_of
 from moewright.audit.judges.better import better_of
 from moewright.audit.judges.calculations.assignments import judge_assignments
 from moewright.audit.judges.calculations.formulas import judge_formulas
+from moewright.audit.judges.culprits import blamed
 from moewright.audit.judges.document_claims import judge_arithmetic, judge_document
 from moewright.audit.judges.places import Given, Place, Said
 from moewright.audit.judges.support import supported
@@ -116,6 +117,19 @@ def audit_document(
     document: Document, assumed: dict[str, object], spec: str | None, own: list[Premise] | None = None
 ) -> Audit:
     """The audit of a document that was read; ``own``: premises in place of its own."""
+    first = _judged(document, assumed, spec, own)
+    claims = blamed(document, first.claims, lambda d: _judged(d, assumed, spec, own, alone=True).claims)
+    return replace(first, claims=claims)
+
+
+def _judged(
+    document: Document,
+    assumed: dict[str, object],
+    spec: str | None,
+    own: list[Premise] | None = None,
+    alone: bool = False,
+) -> Audit:
+    """The audit of a document with each figure judged by itself; ``alone``: no better plan is looked for."""
     said = [(s, clauses_of(s.value, _counts_parameters(s))) for s in document.statements]
     keyed, told = ([], []) if own is not None else (keyed_premises(document), told_premises(document))
     premises = premises_of(keyed, told) if own is None else list(own)
@@ -136,7 +150,7 @@ def audit_document(
         reason = f"it and what follows are beyond the first {most} which are read"
         unread = (*unread, Unread(document.unread.line, document.unread.text, reason))
     facts = facts_of_setting(setting)
-    better, best = better_of(facts)
+    better, best = (None, None) if alone else better_of(facts)
     every = (*premises, *keyed, *told, *(p for c in places.all() for p in c.premises))
     given: Given = frozenset((p.line, p.value, p.where.column if p.where else None) for p in every)
     here = [p for p in premises if places.at(p.where) is None]
