@@ -447,3 +447,19 @@ def test_a_reading_of_a_document_without_claims_is_an_audit():
     document = parse("Nothing here.\n", "d.md")
     assert audit_document(document, {}, None).claims == ()
     assert audit_by_reading(document, typed_reading({"reader": "me", "claims": []}, "r"), {}, "r").claims == ()
+
+
+def test_two_figures_of_one_value_on_one_line_are_put_right_apart():
+    text = "# Plan\n\nWeights 2.45 GB, gradients 2.45 GB of 1.225e9 parameters, together 7.35 GB.\n"
+    claims = [
+        {"line": 3, "value": "2.45 GB", "expression": "1.225e9 * 2 B", "id": "weights"},
+        {"line": 3, "value": "2.45 GB", "expression": "1.225e9 * 4 B", "id": "gradients"},
+        {"line": 3, "value": "7.35 GB", "expression": "{weights} + {gradients}"},
+    ]
+    assert [str(c.verdict) for c in judged(*claims, text=text)] == ["holds", "wrong", "holds"]
+
+
+def test_a_rate_of_one_digit_is_what_it_says():
+    text = "# Plan\n\nReading 94.8 GB at 6 TB/s takes 17.9 ms.\n"
+    (claim,) = judged({"line": 3, "value": "17.9 ms", "expression": "94.8 GB / (6 TB/s)"}, text=text)
+    assert str(claim.verdict) == "wrong"

@@ -219,6 +219,8 @@ class Expressions:
             o = now.get(other.index)
             if o is None or o.verdict is not Verdict.WRONG or o.computed is None or other.relation not in ("=", "~"):
                 continue
+            if c.id and other.id and c.id != other.id:
+                continue  # weights and gradients of one line, alike by an error
             sure = self._supported(asking, c, now) if sure is None else sure
             if sure or not self._leans_on(other, asking):
                 return o.computed

@@ -11,9 +11,11 @@ from moewright.audit.judges.equalities import COARSE, FINE, name
 from moewright.audit.judges.figures import unit_of
 from moewright.audit.text.expressions import Node, Value, evaluate, has_sign, numbers_in, with_numbers
 from moewright.audit.text.numbers import (
+    BYTE_RATE,
     BYTES,
     COUNT,
     FLOP,
+    FLOP_RATE,
     MOST_BILLIONS,
     Dim,
     Number,
@@ -28,6 +30,8 @@ LOOSE: Final = 0.02
 #: what rounding may leave of an operand, and of what comes of several
 ROUNDED: Final = 0.015
 WIDEST: Final = 0.03
+#: what a rate of one digit is off the exact one that it stands for
+NOMINAL: Final = 0.02
 _POWERS: Final = tuple(base**k for base in (1000.0, 1024.0) for k in (-3, -2, -1, 1, 2, 3))
 
 
@@ -125,6 +129,8 @@ def _spread(n: Number) -> float:
     a point and a unit no more than ``ROUNDED``."""
     exact = n.whole or (n.factor == 1 and n.half >= 0.5) or (n.percent and n.half >= 0.005)
     few = plain_digits(n) < 2 and n.factor >= 1e3  # 0.05 B
+    if few and n.dim in (BYTE_RATE, FLOP_RATE) and "." not in n.text:
+        return min(n.half, NOMINAL * abs(n.value))  # 6 TB/s is what a card has, 2 TB/s what 2.039 are called
     return 0.0 if exact else n.half if few else min(n.half, ROUNDED * abs(n.value))
 
 
