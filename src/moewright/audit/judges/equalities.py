@@ -89,6 +89,8 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
         return None  # 1/16 of the weights → 7 ms: what follows, and no equality
     if "dimension" in outcome.why and re.match(r"(?:a|per|je|pro|/) ?byte", list(numbers_in(e.right))[-1].noun, re.I):
         return None  # FLOPs a byte
+    if _ARROW.search(e.text) and has_sign(e.left, "÷") and _leads_elsewhere(e):
+        return None  # 1561 GB / 96 shards → 195 GB per GPU
     if "dimension" in outcome.why and isinstance(e.left, Number):
         return None  # 1.1 TFLOP; a peak of about 312 TFLOPS
     if _in_elements(e, outcome):
@@ -133,6 +135,20 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
     return None if "dimension" not in outcome.why and _implied(e, outcome) else outcome
 
 
+#: what the bytes of a GPU are a part by
+_SHARING: Final = re.compile(
+    r"(?:GPUs?|cards?|ranks?|devices?|ways?|nodes?|stages?|Karten|replicas?|chips?)\b|卡|张", re.IGNORECASE
+)
+
+
+def _leads_elsewhere(e: Equality) -> bool:
+    """Whether a quotient by a number of other things leads to what each GPU has."""
+    parts, last = list(numbers_in(e.left)), next(numbers_in(e.right))
+    divisor = parts[-1]
+    things = divisor.dim == COUNT and bool(divisor.noun) and not _SHARING.match(divisor.noun)
+    return things and bool(re.match(r"(?:per|each|a|/|je|pro) ?(?:GPU|card|rank|device)", last.noun, re.IGNORECASE))
+
+
 _POINTED: Final = re.compile(r"[~≈\s]*\d{1,3}\.\d{3}(?!\d)")
 
 
@@ -170,8 +186,13 @@ def _reads_otherwise(e: Equality, o: Outcome) -> bool:
     if any(bits.search(n.text) for n in numbers) and is_times((1 / 8, 8.0)):
         return True  # GB/s × 8 = Gbit/s
     bare = all(n.dim == COUNT and n.factor == 1 and not n.percent for n in numbers)
-    arrow = bool(_ARROW.search(e.text))
-    return arrow and bare and has_sign(e.left, "÷") and 0 < o.computed < 1 <= o.claimed
+    if not bare or not _ARROW.search(e.text):
+        return False
+    if has_sign(e.left, "÷"):
+        return 0 < o.computed < 1 <= o.claimed
+    slips = {2.0**k for k in range(1, 11)} | {10.0**k for k in range(1, 7)}
+    near = 2 / 3 < ratio < 3 / 2
+    return not near and not any(is_times((x, 1 / x)) for x in slips)  # 12*128 -> 7168: the shape of a matrix
 
 
 def _is_name(e: Equality, o: Outcome) -> bool:
@@ -414,7 +435,7 @@ def _evaluated(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) -> O
         return Outcome(Verdict.WRONG, wrong, claimed, middle, unit)
     for a in (False, True):
         for b in (False, True):
-            if _agree(evaluate(e.left, a, spread, dim_of), evaluate(e.right, b, spread, dim_of), e):
+            if _agree(evaluate(e.left, a, spread, dim_of), evaluate(e.right, b, spread, dim_of), e, b):
                 return Outcome(
                     Verdict.HOLDS, f"{format_quantity(middle, unit)} by the numbers written", claimed, middle, unit
                 )
@@ -478,13 +499,14 @@ def _unit(left: frozenset[Dim], right: frozenset[Dim]) -> str:
     return NAMES[COUNT]
 
 
-def _agree(left: Value, right: Value, e: Equality) -> bool:
-    """Whether the ranges of both sides meet, the right in the left's unit where it is written bare."""
+def _agree(left: Value, right: Value, e: Equality, binary: bool) -> bool:
+    """Whether the ranges of both sides meet, the right, ``binary`` where its prefixes are powers of 1024, in the left's
+    unit where that is written bare."""
     last = list(numbers_in(e.right))[-1]
     scales = [1.0]
     decimal = any(not n.whole for n in numbers_in(e.left))
     if left.dims == {COUNT} and (right.dims != {COUNT} or last.factor >= (1e3 if decimal else 1e6)):
-        scales.append(1 / last.factor)
+        scales.append((last.value / last.binary if binary and last.binary else 1.0) / last.factor)
         if e.loose or last.approx:  # 524 × 4096 / 1024 ≈ 2.1 GB, of KB
             scales += [1e3 / last.factor, 1024 / last.factor]
         if right.dims & {FLOP, FLOP_RATE}:  # 1024 × 989 × 0.38 = 385 PFLOPS, of TFLOPS

@@ -36,13 +36,21 @@ _COMPARED: Final = (
 
 
 def is_of_another_model(premises: list[Premise], setting: Setting) -> bool:
-    """Whether the model that is named is only mentioned: two sizes that the document gives are not its."""
+    """Whether the model that is named is only mentioned: two sizes that the document gives by their names, or
+    all those told in the line that names it, are not its."""
     if "model.name" not in setting.given or setting.from_spec:
         return False
     known = known_sizes(setting)
     told = {p.field: p.value for p in reversed(premises) if p.keyed and p.field in known}
     other = [f for f, value in told.items() if value != known[f]]
-    return len(other) >= 2
+    line = setting.given["model.name"].line  # follows DeepSeek-V2: 50 layers, 144 experts of width 1408
+    sizes = {p.field: p.value for p in premises if p.line == line and p.field in _OWN and p.field in known}
+    return len(other) >= 2 or (len(sizes) >= MANY and all(value != known[f] for f, value in sizes.items()))
+
+
+#: sizes by which a model that follows another is told from it, and how many of them must be
+_OWN: Final = ("model.layers", "model.hidden_size", "model.experts.count", "model.experts.intermediate_size")
+MANY: Final = 3
 
 
 def judge_premises(premises: list[Premise], setting: Setting) -> Iterator[Claim]:

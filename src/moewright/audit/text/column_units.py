@@ -23,7 +23,8 @@ _PARAMETERS_TITLE: Final = re.compile(
     re.I,
 )
 UNIT_ALONE: Final = re.compile(
-    r"(?:[KMGTP]i?B|[mμuµn]s|[KMGT]o)(?:/s)?|(?:milli)?seconds|minutes|Sekunden|Minuten|Stunden|hours|秒|毫秒|分钟|小时"
+    r"(?:[KMGTP]i?B|[mμuµn]s|[KMGT]o|[MGTPE]FLOPS?)(?:/s)?|(?:tokens?|tok)/s|(?:milli)?seconds|minutes|"
+    r"Sekunden|Minuten|Stunden|hours|秒|毫秒|分钟|小时"
 )
 #: a row that names what is counted in bytes
 _ROW_OF_BYTES: Final = re.compile(r"\W*(?:bytes|octets|字节数?)\b(?! per (?:param|element|weight))", re.I)
