@@ -64,7 +64,7 @@ def test_over_the_gpus_of_a_part(text):
             "- Expert params: 32 × 18.87 M = 603.8 M; attention: 4 × 41.94 M = 167.8 M\n- Weights bf16: {} GB",
             "1.54",
             "0.772",
-            "mem",
+            "multiple",
         ),
     ],
 )

@@ -11,12 +11,15 @@ from typing import Final
 from moewright.audit.audit_record import Claim, Key, Verdict
 from moewright.audit.judges.figures import IS_SAID, Context, matches
 from moewright.audit.judges.places import Said
+from moewright.audit.nearby.costs import judge_costs
 from moewright.audit.nearby.derivations import judge_derivations, judge_token_bytes
 from moewright.audit.nearby.durations.arrow_times import judge_arrow_times
 from moewright.audit.nearby.durations.cell_times import judge_cell_times
+from moewright.audit.nearby.durations.efficiency_times import judge_efficiency_times
 from moewright.audit.nearby.durations.memory_reads import judge_memory_reads, judge_runs
 from moewright.audit.nearby.durations.named_links import judge_named_links
 from moewright.audit.nearby.durations.read_times import judge_implied_rates, judge_read_times
+from moewright.audit.nearby.durations.request_rates import judge_request_rates
 from moewright.audit.nearby.durations.sibling_times import judge_sibling_times
 from moewright.audit.nearby.durations.step_rates import judge_step_rates
 from moewright.audit.nearby.durations.transfers import judge_transfers
@@ -37,7 +40,7 @@ from moewright.audit.nearby.misprints import judge_misprints, judge_prefixes
 from moewright.audit.nearby.model_slips import ONE_LAYER, WIDE, judge_model_slips
 from moewright.audit.nearby.pairs.batch_tokens import judge_batch_tokens
 from moewright.audit.nearby.pairs.link_units import judge_link_units
-from moewright.audit.nearby.pairs.over_layers import judge_over_layers
+from moewright.audit.nearby.pairs.over_layers import judge_both_ways, judge_over_layers
 from moewright.audit.nearby.pairs.state_rows import judge_state_rows
 from moewright.audit.nearby.pairs.told_wholes import judge_told_wholes
 from moewright.audit.nearby.pairs.word_fractions import judge_word_fractions
@@ -61,14 +64,15 @@ from moewright.audit.nearby.shares.percentages import (
     judge_shares,
     judge_subjects,
 )
+from moewright.audit.nearby.shares.plain_shares import judge_loads, judge_plain_shares, judge_signed_changes
 from moewright.audit.nearby.shares.ratios_told import (
     judge_above_need,
-    judge_efficiency,
     judge_format_pairs,
     judge_gpu_hours,
     judge_times_mean,
 )
 from moewright.audit.nearby.shares.told_ratios import judge_times_more, judge_told_fractions, judge_told_ratios
+from moewright.audit.nearby.sizes.bare_units import judge_bare_units
 from moewright.audit.nearby.sizes.element_sizes import (
     judge_cell_products,
     judge_element_sizes,
@@ -79,14 +83,15 @@ from moewright.audit.nearby.sizes.element_sizes import (
 )
 from moewright.audit.nearby.sizes.part_bytes import judge_part_bytes, judge_part_parameters
 from moewright.audit.nearby.sizes.sequence_bytes import judge_sequence_bytes
-from moewright.audit.nearby.sizes.state_sizes import judge_state_sizes
 from moewright.audit.nearby.sizes.told_formats import judge_state_formats, judge_told_formats
+from moewright.audit.nearby.sizes.training_states import judge_training_states
 from moewright.audit.nearby.splits.expert_spread import judge_layer_kinds, judge_layer_sets, judge_spread
 from moewright.audit.nearby.splits.expert_tokens import judge_expert_tokens
+from moewright.audit.nearby.splits.experts_each import judge_experts_each, judge_slots
 from moewright.audit.nearby.splits.group_counts import judge_group_counts, judge_node_counts
 from moewright.audit.nearby.splits.head_pairs import judge_head_pairs, judge_layer_shares
 from moewright.audit.nearby.splits.kept_parts import judge_divided_rows, judge_kept_parts
-from moewright.audit.nearby.splits.load_factors import judge_load_factors, judge_micro_batches
+from moewright.audit.nearby.splits.load_factors import judge_imbalances, judge_load_factors, judge_micro_batches
 from moewright.audit.nearby.splits.split_counts import (
     judge_expert_grids,
     judge_groups,
@@ -170,17 +175,27 @@ _ALONE: Final = (
     judge_active_share,
     judge_active_percent,
     judge_active_total,
-    judge_state_sizes,
+    judge_training_states,
     judge_step_rates,
     judge_sibling_times,
     judge_fractions,
     judge_times_mean,
     judge_above_need,
-    judge_efficiency,
+    judge_efficiency_times,
     judge_format_pairs,
     judge_gpu_hours,
     judge_named_products,
+    judge_plain_shares,
+    judge_signed_changes,
+    judge_loads,
+    judge_request_rates,
+    judge_bare_units,
+    judge_slots,
+    judge_imbalances,
+    judge_costs,
 )
+#: those whose verdict counts more than one on the figure as that of one alone
+_LAST: Final = (judge_both_ways,)
 _WITH_FACTS: Final = (
     judge_told_wholes,
     judge_multiples,
@@ -194,6 +209,7 @@ _WITH_FACTS: Final = (
     judge_active_whole,
     judge_expert_tokens,
     judge_split_counts,
+    judge_experts_each,
     judge_stage_parts,
     judge_layer_totals,
     judge_depth_totals,
@@ -234,6 +250,7 @@ def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
         judge_shares_above(ledger, capacity),
         (x for judge in _WITH_FACTS for x in judge(ledger, facts_at)),
         (x for judge in _WITH_GPUS for x in judge(ledger, gpus_at)),
+        (x for judge in _LAST for x in judge(ledger)),
     )
     of_plan = (
         judge_token_bytes(ledger),

@@ -113,7 +113,7 @@ def cache_slips(facts: Facts) -> Slips | None:
 
 
 #: before the tokens of each of several sequences
-_TIMES: Final = re.compile(r"\d\s*[^\W\d]*\s*[×x*·]\s*$")
+_TIMES: Final = re.compile(r"\d\s*[^\W\d]*\s*(?:[×x*·]|\b(?:at|of|with|bei|mit|à|zu))\s*$")
 _BLOCK: Final = re.compile(r"\bblocks?\b|\bpages?\b|\bchunks?\b|分块|块大小", re.IGNORECASE)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, is_amount, meet, ranges, slip
+from moewright.audit.nearby.ledger import Entry, Ledger, exactly, is_amount, meet, ranges, slip
 from moewright.audit.text.expressions import Operation, evaluate, fold, numbers_in, whole
 from moewright.audit.text.numbers import COUNT, NAMES, tokens_of
 from moewright.units import format_quantity
@@ -46,14 +46,17 @@ def judge_derivation_cells(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
 
 
 #: the end of a row's name that may be what its amount is worked out by
-_TAIL: Final = re.compile(r"(?:[,:]\s|\()(?P<tail>[^,:()]*\d[^,:()]*[×x*·/÷][^,:()]*\d[^()]*?)\)?$")
+_TAIL: Final = re.compile(
+    r"(?:[,:]\s|\()(?P<tail>(?:[^,:()]|,(?=\d{3}))*\d(?:[^,:()]|,(?=\d{3}))*[×x*·/÷](?:[^,:()]|,(?=\d{3}))*\d[^()]*?)\)?$"
+)
 #: how many times a product may be off, other than by the unit
 FAR: Final = 10.0
 
 
 def judge_named_products(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on the one amount of a row whose name ends with the product that it is worked out by: payload,
-    96 x 2560 x 2 B."""
+    96 x 2560 x 2 B; a product of plain numbers only where another of the column holds."""
+    plain: dict[tuple[int, str], list[tuple[Entry, Claim]]] = {}
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
         m = _TAIL.search(s.row) if s.kind == "cell" and len(entries) == 1 else None
@@ -61,15 +64,26 @@ def judge_named_products(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         if node is None or not isinstance(node, Operation) or not is_amount(entries[0].number):
             continue
         e, product = entries[0], evaluate(node)
-        if e.number.dim not in product.dims or not 0 < product.low < float("inf") or e.number.approx:
+        bare = product.dims == {COUNT} and e.number.dim != COUNT
+        if not (bare or e.number.dim in product.dims) or not 0 < product.low < float("inf") or e.number.approx:
             continue
         loose = sum(n.slack for n in numbers_in(node) if not n.whole)
+        if bare and meet(ranges(e.number), exactly(product.low * e.number.factor), 0.01 + loose):
+            continue  # 192 × 0.92, in the unit of its column
         told = m["tail"].strip() if m is not None else ""
         why = f"{told[:80]} is {format_quantity(product.low, NAMES[e.number.dim])}"
+        verdict = None
         if meet(ranges(e.number), ((product.low * (1 - loose), product.high * (1 + loose)),)):
-            yield e, e.claim("arithmetic", Verdict.HOLDS, why, product.low)
+            verdict = Verdict.HOLDS
         elif 1 / FAR < e.number.value / product.low < FAR or slip(e.number.value / product.low, 0.01 + loose):
-            yield e, e.claim("arithmetic", Verdict.WRONG, why, product.low)
+            verdict = Verdict.WRONG
+        if verdict is not None and bare:
+            plain.setdefault((s.group, s.column), []).append((e, e.claim("arithmetic", verdict, why, product.low)))
+        elif verdict is not None:
+            yield e, e.claim("arithmetic", verdict, why, product.low)
+    for claims in plain.values():
+        if any(c.verdict is Verdict.HOLDS for _, c in claims):
+            yield from claims
 
 
 def _worked_out(text: str) -> int | None:

@@ -82,7 +82,7 @@ _COMMON: Final = frozenset(
 _BOTH: Final = re.compile(
     r"\bboth\b|\bcombin|as much|same again|likewise|dispatch and|K and V|twice|each way|round trip|"
     r"there and back|back and forth|to and fro|"
-    r"forward and|beide|hin und|aller et|ida y|双向|两者|来回|doppelt|\btwo\b",
+    r"forward and|beide|hin und|aller et|ida y|双向|两者|来回|两趟|两次|同样|往返|doppelt|\btwo\b",
     re.IGNORECASE,
 )
 _SPELLED: Final = {

@@ -17,7 +17,7 @@ _LAYERS: Final = re.compile(
     r"\b(?:over|across|through|for|in|with|times|über|auf|bei|sur)\s+(?:all |the |all the |these |its |our |"
     r"die |den |alle |"
     r"allen |les )?(?P<n>\d{1,3}) (?:MoE[- ]|sparse |decoder |expert )?(?:layers|Schichten|couches|blocks)\b|"
-    r"(?P<zh>\d{1,3})\s*(?:个\s?)?(?:MoE\s?)?层",
+    r"(?P<zh>\d{1,3})\s*(?:个\s?)?(?:MoE\s?|全局|局部|专家|稠密)?层",
     re.IGNORECASE,
 )
 #: what leads from the layers to their amount
@@ -25,7 +25,7 @@ _MAKES: Final = re.compile(
     r"[^.;\d]{0,12}\b(?:that|this|it|they|these|which|we|das|dies|es)?\s*(?:makes?|is|are|adds? up to|comes? to|gives?|"
     r"amounts? to|sums? to|totals?|takes?|means|reach(?:es)?|get|have|ergibt|ergeben|sind|macht|beträgt|"
     r"kommen)\b[^.;\d]{0,16}|"
-    r"\s*(?:共|合计|总计|累计|总共|一共)\D{0,6}|[\s:,]*[=→≈]\s*|[^.;\d]{0,10}: ",
+    r"[,，]?\s*(?:共|合计|总计|累计|总共|一共|即)\D{0,6}|[\s:,]*[=→≈]\s*|[^.;\d]{0,10}: ",
     re.IGNORECASE,
 )
 _DIMS: Final = (BYTES, SECONDS, FLOP)
@@ -57,6 +57,38 @@ def judge_over_layers(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         claim = _judged(e, near, layers, ledger)
         if claim is not None:
             yield e, claim
+
+
+#: two directions of which the second is told to be as long as the first
+_BOTH: Final = re.compile(r"\b(?:both|together|the two|beide|zusammen|les deux)\b|两者|合计|一共", re.IGNORECASE)
+_SAME: Final = re.compile(
+    r"\b(?:costs?|takes?|is|needs?|moves?|lasts?) (?:exactly |just )?(?:the same|as (?:much|long|many)|equal\w*)\b|"
+    r"\bthe same again\b|\b(?:ebenso|gleich) (?:viel|lange)\b|\bautant\b|相同|同样|一样",
+    re.IGNORECASE,
+)
+
+
+def judge_both_ways(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on what both directions are said to take over so many layers, where it is what one of them takes."""
+    for index, entries in enumerate(ledger.entries):
+        s = ledger.statements[index]
+        m = _LAYERS.search(s.value) if entries and s.kind not in ("heading", "cell") else None
+        if m is None or not _BOTH.search(s.value[m.start() :]) or standing_of(s):
+            continue
+        last = ledger.statements[index - 1] if index else s
+        if not _SAME.search(f"{last.text if last.path == s.path else ''} {s.value}"):
+            continue
+        e = next((x for x in entries if x.number.at >= m.end() and x.number.dim in _DIMS), None)
+        near = _near(ledger, index, e, m.start()) if e is not None else []
+        layers = float(m["n"] or m["zh"])
+        if e is None or not near or e.figure.formula or not _BOTH.search(s.value[m.start() : e.number.at + 60]):
+            continue
+        one = times(ranges(near[0].number), exactly(layers))
+        if meet(ranges(e.number), one, 4e-3) and layers > 1:
+            right = 2 * near[0].number.value * layers
+            why = f"{near[0].number.text.strip()} × {layers:g} layers, twice, are "
+            why += format_quantity(right, NAMES[e.number.dim])
+            yield e, e.claim("multiple", Verdict.WRONG, why, right)
 
 
 def _near(ledger: Ledger, index: int, e: Entry, before: int) -> list[Entry]:

@@ -139,7 +139,7 @@ _BEFORE: Final = re.compile(
 )
 _BEHIND: Final = re.compile(
     r"^\s*(?:B\b)?\s*(?:parameters |params |weights )?(?:are |is )?"
-    r"(?:activ|aktiv|actif|激活|at work\b|work on (?:a|any|each|one)|used (?:per|by|for) (?:a|each|one|any)?)",
+    r"(?:activ|aktiv|actifs?\b|激活|at work\b|work on (?:a|any|each|one)|used (?:per|by|for) (?:a|each|one|any)?)",
     re.IGNORECASE,
 )
 _ASIDE: Final = re.compile(r"dense|instead|compar|\bvs\b|versus|without|statt|稠密|对比", re.IGNORECASE)
@@ -220,6 +220,8 @@ def _says_active(e: Entry) -> bool:
     before = e.statement.value[: max(0, e.number.at)]
     named = e.statement.kind == "cell" or not re.search(r"\d", before)
     keyed = named and bool(_ACTIVE.search(f"{e.statement.key} {e.statement.row}"))
+    if _BEHIND.match(e.behind) and re.search(r"\d[^\d]*$", clause_of(e)):
+        return True  # of 46.7 B in total 12.9 B active
     named = keyed or bool(_BEFORE.search(before)) or bool(_BEHIND.match(e.behind))
     return named and not _TOTAL.search(clause_of(e))
 

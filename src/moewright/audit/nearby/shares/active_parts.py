@@ -15,6 +15,7 @@ from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.standing import standing_of
 from moewright.audit.text.numbers import COUNT
 from moewright.case.attention_kinds import SoftmaxAttention
+from moewright.case.tensors.layer_tensors import parameters_by_kind
 from moewright.units import format_quantity
 
 #: first layers without experts that a model may have
@@ -59,7 +60,10 @@ def judge_active_parts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
     counts = [e for e in ledger.alike(COUNT) if e.number.value >= LEAST / 10 and not _TOKENS.match(e.behind)]
     for e in counts:
         s = e.statement
-        if e.figure.role == "operand" or e.figure.formula or s.kind == "heading" or not _says_active(e):
+        listed = len(_LISTED.split(s.row if s.kind == "cell" else s.key)) == 2  # 26.6 B / 2.82 B divides nothing
+        if (e.figure.role == "operand" and not listed) or e.figure.formula or s.kind == "heading":
+            continue
+        if not _says_active(e):
             continue
         if standing_of(replace(s, text=_UNTIED.sub(" ", _beside(e)), path=s.path[-1:])):
             continue
@@ -113,7 +117,13 @@ def _bounds(facts: Facts, counts: list[Entry], index: int) -> tuple[float, float
     if isinstance(attention, SoftmaxAttention) and "model.attention.heads" in facts.setting.given:
         heads = 2.0 * model.hidden_size * attention.heads * attention.head_dim * len(model.layers)
     heads = min(heads, total - experts)
-    return experts * share + heads * (1 - ROOM), total - experts * (1 - share), total
+    most = total - experts * (1 - share)
+    least = experts * share + heads * (1 - ROOM)
+    if "model.vocab_size" in facts.setting.given or "model.name" in facts.setting.given:
+        may = parameters_by_kind(model)  # the embeddings may be left out, and shared experts
+        shared = may["shared_experts"] if moe.shared_width else moe.width * model.hidden_size * 3.0 * len(model.layers)
+        least = max(least, most - (may["vocabulary"] + shared) * (1 + ROOM) - ROOM * most)
+    return least, most, total
 
 
 _TOTAL: Final = re.compile(
@@ -125,7 +135,7 @@ _TOTAL: Final = re.compile(
 
 #: what a number of parameters is told without, no other configuration
 _UNTIED: Final = re.compile(
-    r"\b(?:without|excluding|not counting|leaving out|less|ohne|sans|sin) (?:the |die |both |les )?(?:\w+ )?"
+    r"\b(?:without|excluding|not counting|leaving out|less|ohne|sans|sin) (?:the |die |both |les )?(?:\w+[ -])?"
     r"(?:embeddings?|vocabulary|tables|head|Einbettung\w*|vocabulaire)",
     re.IGNORECASE,
 )
@@ -179,10 +189,14 @@ def _says_active(e: Entry) -> bool:
     behind = re.split(r"[.:;,。；，(（](?!\d)", e.behind)[0]
     behind = "" if re.search(r"\d", behind) else behind  # else it may be of the next figure
     short = s.key if len(s.key.split()) <= SHORT else ""  # else it is a sentence
-    if _PART.search(f"{s.row} {s.column}" if s.kind == "cell" else short):
+    if _PART.search(_UNTIED.sub(" ", f"{s.row} {s.column}" if s.kind == "cell" else short)):
         return False
+    names = _LISTED.split(s.row if s.kind == "cell" else s.key)
+    if len(names) == 2:
+        first = not re.search(r"\d", s.value[: max(0, e.number.at)])
+        return bool(_SAYS.search(names[0 if first else 1])) and not _OTHER.search(" ".join(names))
     if s.kind == "cell":
-        before = f"{s.row} {s.column} {before}" if " / " not in s.row and " / " not in s.column else before
+        before = f"{s.row} {s.column} {before}" if " / " not in s.column else before
     elif not re.search(r"\d", s.value[: max(0, e.number.at)]):
         before = f"{s.key} {before}"
     return bool(_SAYS.search(before) or _SAYS.search(behind)) and not _OTHER.search(f"{before} {behind}")

@@ -42,6 +42,8 @@ _CARD: Final = re.compile(
     r"der Karte|des Speichers|de la carte)",
     re.IGNORECASE,
 )
+#: what a bracket says of the part
+_ASIDE: Final = re.compile(r"\s*\([^()%]{0,60}\)")
 #: what makes a percentage that of the rest
 _REST: Final = re.compile(
     r"\bfree|\bleft\b|\bleav|remain|spare|headroom|room|frei|bleib|übrig|libre|reste|剩|余|空闲", re.IGNORECASE
@@ -93,7 +95,8 @@ def _told(
         if of or (_TAKES.fullmatch(first) and _ITS.fullmatch(second)):
             return part, ranges(last.number), last.number.text.strip()
     of_card = _CARD.match(p.behind) and last.number.dim == BYTES and last.number.at >= 0
-    if capacity and of_card and _OR.fullmatch(span_between(s, last.number, p.number)):
+    between = _ASIDE.sub("", span_between(s, last.number, p.number))
+    if capacity and of_card and _OR.fullmatch(between):
         usable = [r for x in sizes for r in ranges(x.number)]
         told = sizes[0].number.text.strip() if sizes else format_quantity(capacity, "bytes")
         return last, (*usable, (capacity, capacity)), told

@@ -9,10 +9,10 @@ from itertools import pairwise
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, is_amount, meet, over, ranges, rounded, span_between, times
+from moewright.audit.nearby.ledger import Entry, Ledger, is_amount, meet, over, ranges, rounded, span_between
 from moewright.audit.nearby.sizes.element_sizes import ELEMENT_BYTES
 from moewright.audit.reading.wordings import FORMAT
-from moewright.audit.text.numbers import BYTES, COUNT, SECONDS
+from moewright.audit.text.numbers import BYTES, COUNT
 from moewright.units import format_quantity
 
 _TIMES_MEAN: Final = re.compile(
@@ -84,29 +84,6 @@ def judge_above_need(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                     told = f"{y.number.text.strip()} is {right + 1:.1%} of {x.number.text.strip()}"
                     yield p, p.claim("share", Verdict.WRONG, f"{told}, and {right:.1%} above it", right)
                     break
-
-
-_EFFICIENCY: Final = re.compile(
-    r"efficien|effizien|rendement|utili[sz]|\bMBU\b|\bMFU\b|we (?:really )?get|really|erreich|利用率|效率|实际",
-    re.IGNORECASE,
-)
-
-
-def judge_efficiency(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
-    """A verdict on a time at so many per cent of a rate, behind the time at all of it: longer, and not shorter."""
-    for index, entries in enumerate(ledger.entries):
-        s = ledger.statements[index]
-        for a, p, b in zip(entries, entries[1:], entries[2:], strict=False):
-            same = a.number.dim == b.number.dim == SECONDS and p.number.percent and 0 < p.number.value < 1
-            between = span_between(s, a.number, b.number) if same else ""
-            if not same or not _EFFICIENCY.search(between) or b.figure.role == "operand":
-                continue
-            share = rounded(p.number)
-            if meet(ranges(b.number), times(ranges(a.number), share)):
-                right = a.number.value / p.number.value
-                told = format_quantity(right, "seconds")
-                why = f"{a.number.text.strip()} at {p.number.text.strip()} of the rate is {told}"
-                yield b, b.claim("time", Verdict.WRONG, why, right)
 
 
 _SAME: Final = re.compile(

@@ -57,6 +57,33 @@ def judge_load_factors(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             yield e, e.claim("count.tokens per expert", Verdict.HOLDS if exact else Verdict.WRONG, why, right)
 
 
+_AGAINST: Final = re.compile(
+    r"(?P<most>\d[\d,]*(?:\.\d+)?)[^\d.;]{0,24}\b(?:against|versus|vs\.?|over|to|gegen|bei|contre|"
+    r"instead of) (?:the |an? |den |"
+    r"average |mean )*(?P<mean>\d[\d,]*(?:\.\d+)?)[^\d.;]{0,24}"
+    r"\b(?:imbalance|imbalance factor|max/mean|load factor|Ungleichgewicht|"
+    r"déséquilibre)\b[^\d.;]{0,12}(?P<ratio>\d+(?:\.\d+)?)(?!\s?%|[\d.]*\d)",
+    re.IGNORECASE,
+)
+
+
+def judge_imbalances(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on an imbalance that stands behind the most tokens and their mean: the one over the other."""
+    for index, entries in enumerate(ledger.entries):
+        s = ledger.statements[index]
+        m = _AGAINST.search(s.value) if len(entries) > 2 and s.kind != "heading" else None
+        e = next((x for x in entries if m is not None and x.number.at == m.start("ratio")), None)
+        if m is None or e is None or e.figure.formula:
+            continue
+        most, mean = (float(m[g].replace(",", "")) for g in ("most", "mean"))
+        if not 0 < mean < most:
+            continue
+        right = most / mean
+        holds = meet(ranges(e.number), exactly(right), 5e-3)
+        why = f"{m['most']} over {m['mean']}" + ("" if holds else f" is {right:.3g}")
+        yield e, e.claim("ratio", Verdict.HOLDS if holds else Verdict.WRONG, why, right)
+
+
 def judge_micro_batches(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on the micro-batches of a replica and step in a statement that gives the sequences of both: one over
     the other and the data-parallel size."""

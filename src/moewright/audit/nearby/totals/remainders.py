@@ -36,6 +36,17 @@ _MAKES: Final = re.compile(
     r"ergibt|en tout|au total)\b[^\d;.]{0,30}|[^\d;。]{0,12}(?:共|合计|总计)[^\d;。]{0,8}",
     re.IGNORECASE,
 )
+#: a sentence that adds its first amount to what was told before it, and what leads to the whole there
+_ADDS: Final = re.compile(
+    r"^\W*(?:(?:hinzu|dazu) (?:kommen|kommt)|plus\b|add(?:ing)?\b|on top (?:of (?:that|this|it))?|in addition|"
+    r"to (?:that|this|it) (?:we |you )?add|s['’]y ajoute\w*|再加|另加|加上|此外)",
+    re.IGNORECASE,
+)
+_HENCE: Final = re.compile(
+    r"[^\d;.]{0,20}\b(?:also|so|thus|hence|for|i\.e\.|that is|soit|donc)\b[^\d;.]{0,20}|"
+    r"[^\d;。]{0,12}(?:即|故)[^\d;。]{0,8}",
+    re.IGNORECASE,
+)
 #: statements before another amount in which those that it is added to may stand
 BACK: Final = 4
 MOST: Final = 8
@@ -93,7 +104,8 @@ def judge_additions(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     last of them."""
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
-        if s.kind not in ("prose", "item") or not _MORE.search(s.value) or standing_of(s):
+        adds = bool(_ADDS.match(s.text))
+        if s.kind not in ("prose", "item") or not (adds or _MORE.search(s.value)) or standing_of(s):
             continue
         for more, e in pairwise(entries):
             n = e.number
@@ -105,20 +117,19 @@ def judge_additions(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 or more.number.at < 0
             ):
                 continue
-            if not _ANOTHER.search(s.value[: more.number.at]) or not _MAKES.fullmatch(
-                span_between(s, more.number, e.number)
-            ):
+            between = span_between(s, more.number, e.number)
+            first = adds and more is entries[0] and _HENCE.fullmatch(between)
+            if not first and not (_ANOTHER.search(s.value[: more.number.at]) and _MAKES.fullmatch(between)):
                 continue
             near = [x for x in reversed(ledger.around(index, BACK)) if x.number.dim == n.dim and is_amount(x.number)]
             near = [x for x in near if (x.index, x.number.at) < (more.index, more.number.at)][:MOST]
             if not near or digits(n) < 3:
                 continue
             said = ranges(n)
-            if any(
-                meet(said, sum_of([more.number, *(x.number for x in some)]))
-                for k in (1, 2, 3)
-                for some in combinations(near, k)
-            ):
+            sums = (
+                sum_of([more.number, *(x.number for x in some)]) for k in (1, 2, 3) for some in combinations(near, k)
+            )
+            if any(meet((a,), (b,)) for whole in sums for a, b in zip(said, whole, strict=False)):
                 continue
             right = near[0].number.value + more.number.value
             if 0.5 < n.value / right < 2:
