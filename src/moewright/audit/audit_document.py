@@ -110,7 +110,7 @@ def audit_by_reading(document: Document, reading: TypedReading, assumed: dict[st
 
 def _figure_lines(document: Document) -> list[int]:
     """The lines of the figures that the grammar finds."""
-    return [c.line for c in audit_document(document, {}, None).claims]
+    return [c.line for c in _judged(document, {}, None, alone=True).claims]
 
 
 def audit_document(

@@ -12,7 +12,7 @@ from typing import Final
 from moewright.audit.audit_record import FAILING, Claim, Key, Verdict
 from moewright.audit.judges.figures import unit_of
 from moewright.audit.text.document import Document
-from moewright.audit.text.numbers import BYTES, COUNT, Number, tokens_of
+from moewright.audit.text.numbers import BYTES, COUNT, DIGITS, Number, digits_of, tokens_of
 from moewright.errors import InfeasibleError, SpecError
 from moewright.units import format_quantity
 
@@ -35,7 +35,6 @@ _PREFIXES: Final = (100.0, 1e3, 1e6, 1024.0)
 #: a whole number above this is no number of layers or ranks that a figure may be off by
 MOST_SLIP: Final = 64
 _LINE: Final = re.compile(r"\(line (\d+)\)")
-_DIGITS: Final = re.compile(r"\d[\d,]*(?:\.\d+)?")
 
 Judge = Callable[[Document], Sequence[Claim]]
 
@@ -178,6 +177,7 @@ def _terms(c: Claim, figures: list[Figure], failing: dict[tuple[int, float | Non
     assert c.claimed is not None
     assert c.computed is not None
     lines = {int(x) for x in _LINE.findall(c.why)}
+    here = next((f[0] for f in figures if f[2] == c.line), 0)
     for t in tokens_of(_LINE.sub(" ", c.why)):
         n = t.number
         if n is None or n.percent or n.value <= 0 or abs(n.value / c.claimed - 1) < SAME:
@@ -191,14 +191,9 @@ def _terms(c: Claim, figures: list[Figure], failing: dict[tuple[int, float | Non
             continue
         index, x, line = max(same, key=lambda f: f[2])
         own = failing.get((line, x.value))
-        for right in [own.computed] if own is not None and own.computed else _solved(c, x, index < _at(c, figures)):
+        for right in [own.computed] if own is not None and own.computed else _solved(c, x, index < here):
             if right > 0 and abs(right / x.value - 1) > FEWEST and 1 / ASTRAY < right / x.value < ASTRAY:
                 yield _Mending(index, x, line, right)
-
-
-def _at(c: Claim, figures: list[Figure]) -> int:
-    """The statement that a claim stands in."""
-    return next((f[0] for f in figures if f[2] == c.line), 0)
 
 
 def _solved(c: Claim, x: Number, part: bool) -> Iterator[float]:
@@ -229,7 +224,7 @@ def _snapped(right: float, n: Number) -> float:
 def _mended(document: Document, m: _Mending) -> Document:
     """``document`` with the right figure in its place."""
     s = document.statements[m.index]
-    text = _DIGITS.sub(lambda _: _written(m), m.number.text, count=1)
+    text = DIGITS.sub(lambda _: _written(m), m.number.text, count=1)
     end = m.number.at + len(m.number.text)
     value = s.value[: m.number.at] + text + s.value[end:]
     new = replace(s, value=value, text=s.text[: len(s.text) - len(s.value)] + value)
@@ -239,10 +234,8 @@ def _mended(document: Document, m: _Mending) -> Document:
 
 def _written(m: _Mending) -> str:
     """The digits of what a figure should be, with as many decimals as it has, or as are needed to tell it."""
-    found = _DIGITS.search(m.number.text)
-    digits = found[0].replace(",", "") if found else "1"
-    scale = m.number.value / float(digits) if float(digits) else 1.0
-    value = m.right / scale
+    digits, scale = digits_of(m.number)
+    value = m.right / (scale or 1.0)
     places = len(digits.partition(".")[2])
     if value < 100 and (m.number.dim == BYTES or places):
         places = max(places, 2 if value >= 10 else 3)

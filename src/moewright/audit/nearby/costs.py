@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from math import prod
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.ledger import Entry, Ledger
 from moewright.audit.reading.standing import standing_of
 from moewright.audit.text.clauses import Figure
-from moewright.audit.text.numbers import COUNT, Number
+from moewright.audit.text.expressions import Operation, evaluate, fold, whole
+from moewright.audit.text.numbers import COUNT, Number, tokens_of
 
 _MONEY: Final = r"(?:€|\$|£|EUR|USD|Euro|dollars?|元|美元|k€)"
 _PLAIN: Final = r"\d[\d,]*(?: \d{3})*(?:\.\d+)?"
@@ -28,7 +29,9 @@ _OF_TIME: Final = re.compile(
     rf"[^.;\d]{{0,24}}(?P<whole>{_PLAIN})\s?{_MONEY}",
     re.IGNORECASE,
 )
-_SIGN: Final = re.compile(r"[×x*·/÷]")
+#: what a factor is of, which its number is worked out without, and a space between thousands
+_NAME: Final = re.compile(rf"{_MONEY}(?:\s?/\s?[\w-]+)?|(?!x\b)[A-Za-z][\w-]*(?:/\w+)?", re.IGNORECASE)
+_SPACE: Final = re.compile(r"(?<=\d) (?=\d{3}(?!\d))")
 #: what is left open for rounding, of a sum of so many digits
 ROOM: Final = 6e-3
 #: a sum of money is off by no more
@@ -69,9 +72,7 @@ def _number(text: str) -> float:
 
 
 def _value(text: str) -> float:
-    """What numbers with signs of multiplication and division between them make."""
-    numbers = [_number(x) for x in re.findall(rf"{_PLAIN}", re.sub(r"(?<=[A-Za-z])\d+", "", text))]
-    signs = _SIGN.findall(re.sub(rf"{_MONEY}\s?/\s?[\w-]+|[A-Za-z][\w-]*/\w+|[A-Za-z]{{2,}}", " ", text))
-    if len(signs) != len(numbers) - 1 or not all(numbers):
-        return 0.0
-    return prod([numbers[0], *(1 / n if sign in "/÷" else n for sign, n in zip(signs, numbers[1:], strict=True))])
+    """What numbers with signs of multiplication and division between them make; 0.0 for what cannot be read."""
+    node = whole(fold(tokens_of(_NAME.sub(" ", _SPACE.sub("", text)))))
+    value = evaluate(node).low if isinstance(node, Operation) else 0.0
+    return value if math.isfinite(value) else 0.0

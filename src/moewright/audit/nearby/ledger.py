@@ -15,7 +15,7 @@ from moewright.audit.judges.figures import unit_of
 from moewright.audit.text.clauses import Clauses, Figure
 from moewright.audit.text.document import Statement
 from moewright.audit.text.expressions import numbers_in
-from moewright.audit.text.numbers import BYTES, COUNT, Dim, Number, tokens_of
+from moewright.audit.text.numbers import BYTES, COUNT, Dim, Number, digits_of, tokens_of
 
 #: what an approximate figure may be off
 ABOUT: Final = 0.05
@@ -285,12 +285,10 @@ def digits(n: Number) -> int:
 def misprint(n: Number, right: float) -> bool:
     """Whether ``n`` is what ``right`` is, rounded alike, with two of its digits in each other's place: neighbours, or,
     where there are more than three digits, any two."""
-    found = re.search(r"\d[\d,]*(?:\.\d+)?", n.text)
-    if found is None or not n.factor:
+    text, scale = digits_of(n)
+    if not text or not n.factor:
         return False
-    text = found[0].replace(",", "")
     places = len(text.partition(".")[2])
-    scale = n.value / float(text) if float(text) else 0.0
     meant = f"{right / scale:.{places}f}" if scale else ""
     if len(text.replace(".", "").lstrip("0")) < TELLING or len(meant) != len(text):
         return False

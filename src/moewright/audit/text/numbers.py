@@ -355,6 +355,18 @@ def _is_byte(unit: str, n: Number, text: str, end: int) -> bool:
 MOST_BILLIONS: Final = 1e4
 
 
+#: the digits of a number, as it is written
+DIGITS: Final = re.compile(r"\d[\d,]*(?:\.\d+)?")
+
+
+def digits_of(n: Number) -> tuple[str, float]:
+    """The digits of a number as written, without commas, and what one of them is worth (SI); nothing where it has
+    none."""
+    found = DIGITS.search(n.text)
+    text = found[0].replace(",", "") if found else ""
+    return text, n.value / float(text) if text and float(text) else 0.0
+
+
 def plain_digits(n: Number) -> int:
     """Digits as written, without zeros at either end."""
     return len(re.sub(r"\D", "", n.text).strip("0"))

@@ -40,23 +40,32 @@ BACK: Final = 2
 def judge_over_layers(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on an amount that is said to be of so many layers: that of one which stands just before, the sum of
     two, or twice it, times the layers."""
+    for e, near, m in _amounts(ledger):
+        led = _MAKES.fullmatch(e.statement.value[m.end() : e.number.at])
+        if not led or e.figure.role == "operand" or e.number.approx:
+            continue
+        claim = _judged(e, near, _number(m), ledger)
+        if claim is not None:
+            yield e, claim
+
+
+def _amounts(ledger: Ledger) -> Iterator[tuple[Entry, list[Entry], re.Match[str]]]:
+    """(Amount, what may be of one layer, the layers) of every sentence that tells an amount behind a number of layers,
+    and works it out nowhere."""
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
         m = _LAYERS.search(s.value) if entries and s.kind not in ("heading", "cell") else None
-        if m is None or standing_of(s):
+        if m is None or _number(m) < 2 or standing_of(s):
             continue
         e = next((x for x in entries if x.number.at >= m.end() and x.number.dim in _DIMS), None)
-        if e is None or e.figure.formula or e.figure.role == "operand" or e.number.approx:
-            continue
-        if not _MAKES.fullmatch(s.value[m.end() : e.number.at]):
-            continue
-        layers = float(m["n"] or m["zh"])
-        near = _near(ledger, index, e, m.start())
-        if layers < 2 or not near:
-            continue
-        claim = _judged(e, near, layers, ledger)
-        if claim is not None:
-            yield e, claim
+        near = _near(ledger, index, e, m.start()) if e is not None and not e.figure.formula else []
+        if e is not None and near:
+            yield e, near, m
+
+
+def _number(m: re.Match[str]) -> float:
+    """How many layers there are."""
+    return float(m["n"] or m["zh"])
 
 
 #: two directions of which the second is told to be as long as the first
@@ -70,21 +79,14 @@ _SAME: Final = re.compile(
 
 def judge_both_ways(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on what both directions are said to take over so many layers, where it is what one of them takes."""
-    for index, entries in enumerate(ledger.entries):
-        s = ledger.statements[index]
-        m = _LAYERS.search(s.value) if entries and s.kind not in ("heading", "cell") else None
-        if m is None or not _BOTH.search(s.value[m.start() :]) or standing_of(s):
-            continue
-        last = ledger.statements[index - 1] if index else s
+    for e, near, m in _amounts(ledger):
+        s, layers = e.statement, _number(m)
+        last = ledger.statements[e.index - 1] if e.index else s
         if not _SAME.search(f"{last.text if last.path == s.path else ''} {s.value}"):
             continue
-        e = next((x for x in entries if x.number.at >= m.end() and x.number.dim in _DIMS), None)
-        near = _near(ledger, index, e, m.start()) if e is not None else []
-        layers = float(m["n"] or m["zh"])
-        if e is None or not near or e.figure.formula or not _BOTH.search(s.value[m.start() : e.number.at + 60]):
+        if not _BOTH.search(s.value[m.start() : e.number.at + 60]):
             continue
-        one = times(ranges(near[0].number), exactly(layers))
-        if meet(ranges(e.number), one, 4e-3) and layers > 1:
+        if meet(ranges(e.number), times(ranges(near[0].number), exactly(layers)), 4e-3):
             right = 2 * near[0].number.value * layers
             why = f"{near[0].number.text.strip()} × {layers:g} layers, twice, are "
             why += format_quantity(right, NAMES[e.number.dim])

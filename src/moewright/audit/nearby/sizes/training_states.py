@@ -4,8 +4,10 @@ that each parameter is said to have and the ranks that they are shared out over.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Final
 
@@ -38,7 +40,7 @@ _WEIGHTS: Final = re.compile(
     r"\b(?:weights|parameters|params|Gewichte|Parameter|poids)\b|\b(?:working|BF16|FP16) copy\b|权重|参数",
     re.IGNORECASE,
 )
-_MASTER: Final = re.compile(r"\bmasters?\b|主权重|Master", re.IGNORECASE)
+_MASTER: Final = re.compile(r"\bmaster (?:weights|copy|parameters)|\bmasters?\b|主权重|Master", re.IGNORECASE)
 #: parts of a model by which a number of parameters and its bytes are of the same ones
 _EXPERTS: Final = re.compile(r"expert|routed|专家", re.IGNORECASE)
 _OTHERS: Final = re.compile(
@@ -83,15 +85,39 @@ class _State:
         return times(over(ranges(self.entry.number), exactly(self.size)), exactly(float(self.ranks)))
 
 
+@dataclass
+class _Sizes:
+    """What the whole document tells of states: looked up once, and only where a state needs it."""
+
+    ledger: Ledger
+
+    @cached_property
+    def of_optimizer(self) -> set[int]:
+        """The bytes of a parameter that the document says its optimizer keeps."""
+        told = (s.text for s in self.ledger.statements if _OPTIMIZER.search(s.text))
+        return {int(m["size"]) for text in told for m in _EACH.finditer(text) if int(m["size"]) in _OF_OPTIMIZER}
+
+    @cached_property
+    def of_ranks(self) -> list[tuple[re.Pattern[str], set[int]]]:
+        """The numbers of ranks that the document gives the groups which share states."""
+        sized = [(name, re.compile(rf"(?:{name.pattern})\s?[=:×]?\s?(\d{{1,4}})\b")) for name in _NAMES]
+        texts = [s.text for s in self.ledger.statements]
+        return [(name, {int(m[1]) for text in texts for m in size.finditer(text)}) for name, size in sized]
+
+
 def judge_training_states(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on bytes of a state of training that no parameters told before them have, where parameters of the same
     part do but for a slip in the bytes of each, in the ranks or in the unit."""
-    states = [x for index in range(len(ledger.entries)) for x in _states(index, ledger)]
-    for x in states:
-        counts = _counts(x.entry.index, ledger)
-        same = any(meet(x.parameters, c, CLOSE) for c in _sums(counts))
+    sizes = _Sizes(ledger)
+    states = [x for index in range(len(ledger.entries)) for x in _states(index, ledger, sizes)]
+    indices = [x.entry.index for x in states]
+    for x, index in zip(states, indices, strict=True):
+        counts = _counts(index, ledger)
+        sums = list(_sums(counts))
+        same = any(meet(x.parameters, c, CLOSE) for c in sums)
         verdict = Verdict.HOLDS if same else Verdict.WRONG
-        for told, many in _bases(x, counts, states):
+        near = states[bisect_left(indices, index - NEAR) : bisect_right(indices, index + NEAR)]
+        for told, many in _bases(x, counts, sums, near):
             if meet(x.parameters, many, CLOSE) if same else _slipped(x, many):
                 value = (many[0][0] + many[0][1]) / 2 * x.size / x.ranks
                 why = f"{told} × {x.size:g} B" + (f" / {x.ranks}" if x.ranks > 1 else "") + f" is {format_bytes(value)}"
@@ -126,9 +152,11 @@ def _sums(counts: list[Entry]) -> Iterator[tuple[Range, ...]]:
                 yield sum_of([x.number for x in some])
 
 
-def _bases(x: _State, counts: list[Entry], states: list[_State]) -> Iterator[tuple[str, tuple[Range, ...]]]:
+def _bases(
+    x: _State, counts: list[Entry], sums: list[tuple[Range, ...]], near: list[_State]
+) -> Iterator[tuple[str, tuple[Range, ...]]]:
     """Parameters that the state must be of: those of its part just above, or, of all, the sum of those of the parts, or
-    those of another state that a count or a sum confirms."""
+    those of another state ``near`` it that one of the ``sums`` of ``counts`` confirms."""
     mine = [c for c in reversed(counts) if c.figure.role != "operand" and _is_beside(c, x.entry)]
     if x.part is not None:
         yield from ((c.number.text.strip(), ranges(c.number)) for c in mine if _part_of(_told(c)) is x.part)
@@ -137,11 +165,10 @@ def _bases(x: _State, counts: list[Entry], states: list[_State]) -> Iterator[tup
     both = [c for c in parts if c is not None]
     if len(both) == 2:
         yield " + ".join(c.number.text.strip() for c in both), sum_of([c.number for c in both])
-    for other in states:
-        if other.entry is not x.entry and other.part is None and abs(other.entry.index - x.entry.index) <= NEAR:
-            many = other.parameters
-            if any(meet(many, c, CLOSE) for c in _sums(counts)):
-                yield f"the parameters of {other.entry.number.text.strip()}", many
+    for other in near:
+        many = other.parameters
+        if other.entry is not x.entry and other.part is None and any(meet(many, c, CLOSE) for c in sums):
+            yield f"the parameters of {other.entry.number.text.strip()}", many
 
 
 def _is_beside(c: Entry, e: Entry) -> bool:
@@ -165,7 +192,7 @@ def _told(e: Entry) -> str:
     return f"{front} {behind} {'' if _part_of(front) else s.key}"
 
 
-def _states(index: int, ledger: Ledger) -> Iterator[_State]:
+def _states(index: int, ledger: Ledger, sizes: _Sizes) -> Iterator[_State]:
     """The states of training that a statement tells the bytes of."""
     s = ledger.statements[index]
     amounts = [e for e in ledger.entries[index] if _is_amount(e)]
@@ -173,10 +200,9 @@ def _states(index: int, ledger: Ledger) -> Iterator[_State]:
         return
     for place, e in enumerate(amounts):
         own, scope = _texts(e, amounts[place - 1] if place else None, ledger)
-        size = _size(own, scope, ledger)
-        ranks = _ranks(own, scope, ledger)
+        size, ranks = _size(own, scope, sizes), _ranks(own, scope, sizes)
         if size and ranks and e.number.slack <= ROOM:
-            yield _State(e, size, ranks, _part_of(own) or (None if _part_of(own) else _part_of(scope)))
+            yield _State(e, size, ranks, _part_of(own) or _part_of(scope))
 
 
 def _is_amount(e: Entry) -> bool:
@@ -201,7 +227,7 @@ def _texts(e: Entry, before: Entry | None, ledger: Ledger) -> tuple[str, str]:
     return re.split(r"[;；。]", s.value[start : n.at])[-1], f"{s.key} {head}"
 
 
-def _size(own: str, scope: str, ledger: Ledger) -> float:
+def _size(own: str, scope: str, sizes: _Sizes) -> float:
     """The bytes that each parameter of a state has by its words, 0.0 where they are not told."""
     text = own if _kinds(own) else f"{own} {scope}"
     kinds, formats = _kinds(text), formats_in(own) or formats_in(scope)
@@ -209,7 +235,7 @@ def _size(own: str, scope: str, ledger: Ledger) -> float:
         return 0.0
     told = {int(m["size"]) for m in _EACH.finditer(text if _EACH.search(text) else scope)}
     if kinds == {"optimizer"}:
-        told = told or _of_optimizer(ledger)
+        told = told or sizes.of_optimizer
     elif not told and len(formats) == 1:
         return ELEMENT_BYTES.get(next(iter(formats)), 0.0)
     return float(next(iter(told))) if len(told) == 1 and told <= set(_SIZES) else 0.0
@@ -217,38 +243,20 @@ def _size(own: str, scope: str, ledger: Ledger) -> float:
 
 def _kinds(text: str) -> set[str]:
     """The kinds of states that ``text`` names."""
-    if _OPTIMIZER.search(text) or _MASTER.search(text):
-        text = _MASTER.sub(" ", re.sub(r"\bmaster (?:weights|copy|parameters)", " ", text))
-        kinds = {"optimizer"}
-    else:
-        kinds = set()
+    kinds = {"optimizer"} if _OPTIMIZER.search(text) or _MASTER.search(text) else set()
+    text = _MASTER.sub(" ", text)  # of the optimizer
     text = re.sub(r"(?:per|each|a|je|pro|每个?) ?(?:param\w*|参数)|parameter each", " ", text, flags=re.IGNORECASE)
     kinds |= {"gradients"} if _GRADIENTS.search(text) else set()
     return kinds | ({"weights"} if _WEIGHTS.search(text) else set())
 
 
-def _of_optimizer(ledger: Ledger) -> set[int]:
-    """The bytes of a parameter that the document says its optimizer keeps."""
-    told = (s.text for s in ledger.statements if _OPTIMIZER.search(s.text))
-    return {int(m["size"]) for text in told for m in _EACH.finditer(text) if int(m["size"]) in _OF_OPTIMIZER}
-
-
-def _ranks(own: str, scope: str, ledger: Ledger) -> int:
+def _ranks(own: str, scope: str, sizes: _Sizes) -> int:
     """The ranks that share a state by its words, 1 where it is not shared, 0 where their number is not told."""
     for text in (own, scope):
         found = {int(next(filter(None, m.groups()))) for m in _RANKS.finditer(text)}
         if found:
             return next(iter(found)) if len(found) == 1 else 0
         if _SHARED.search(text):
-            named = [sizes for name, sizes in _sizes_of_ranks(ledger) if name.search(text)]
-            return named[0].pop() if len(named) == 1 and len(named[0]) == 1 else 0
+            named = [told for name, told in sizes.of_ranks if name.search(text)]
+            return next(iter(named[0])) if len(named) == 1 and len(named[0]) == 1 else 0
     return 1
-
-
-def _sizes_of_ranks(ledger: Ledger) -> list[tuple[re.Pattern[str], set[int]]]:
-    """The numbers of ranks that the document gives the groups which share states."""
-    texts = [s.text for s in ledger.statements]
-    return [
-        (name, {int(m[1]) for t in texts for m in re.finditer(rf"(?:{name.pattern})\s?[=:×]?\s?(\d{{1,4}})\b", t)})
-        for name in _NAMES
-    ]
