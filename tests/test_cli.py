@@ -75,6 +75,7 @@ def test_the_best_for_the_paper():
     assert best["latency"]["seconds"] < 2.4e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.yaml")), ids=lambda f: f.stem)
 def test_every_example_is_planned(file):
     done = run("plan", file)

@@ -22,6 +22,7 @@ def run(*arguments):
     return CliRunner().invoke(app, ["audit", *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_json_has_what_it_promises():
     done = run(SEED, "--json")
     found = json.loads(done.stdout)
@@ -36,6 +37,7 @@ def test_json_has_what_it_promises():
         assert any(word in lines[c["line"] - 1] for word in c["text"].split()), c
 
 
+@pytest.mark.slow
 def test_exit_statuses():
     assert run(CORRECT).exit_code == 0
     assert run(SEED).exit_code == 1
@@ -53,6 +55,7 @@ def test_markdown_and_terminal_tell_the_same_verdicts():
     assert markdown.stdout.startswith("# Audit of")
 
 
+@pytest.mark.slow
 def test_annotation_keeps_every_line(tmp_path):
     file = tmp_path / "copy.md"
     assert run(SEED, "--annotate", file).exit_code == 1
@@ -94,6 +97,7 @@ def test_what_is_no_file(path):
         audit(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
@@ -132,6 +136,7 @@ def test_bad_options(arguments, says):
     assert says in str(done.exception)
 
 
+@pytest.mark.slow
 def test_a_spec_file_gives_what_the_document_lacks():
     found = json.loads(run(SEED, "--json", "--spec", ROOT / "examples" / "paper-ep64-tp2.yaml").stdout)
     assert found["missing"] == []

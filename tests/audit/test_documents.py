@@ -90,6 +90,7 @@ def test_what_is_missing_is_named_and_taken_from_the_user():
     }
 
 
+@pytest.mark.slow
 def test_an_assumption_changes_what_leans_on_it():
     default = audit(DOCUMENTS.parents[2] / "examples" / "strategy-ep64-tp2.md")
     other = audit(DOCUMENTS.parents[2] / "examples" / "strategy-ep64-tp2.md", ["network.fabric.bandwidth=400 GB/s"])

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from moewright.audit.audit_record import FAILING
 
+pytestmark = pytest.mark.slow
+
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in correct_documents()}
 
 

@@ -256,6 +256,7 @@ def test_which_documents_have_decimal_commas():
     assert not source_lines(("1.5 GB are 3.2 % of 1,024 GB", "a list: 3,4")).commas
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [-1, 1])
 def test_figures_that_lean_on_hundreds_of_others_are_one_answer_each(step):
     """None of them is three times another one; each claim names the one before, or the one behind."""
@@ -391,6 +392,7 @@ def test_a_name_that_nothing_has_is_told_with_those_known():
         judged({"line": 7, "value": "46.7 GB", "id": "both", "expression": "{both}"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["d1", "d2", "d3"])
 def test_what_the_grammar_read_is_a_reading(tmp_path, name):
     """Printed and taken back, nothing fails that held, and the schema takes it."""
@@ -463,3 +465,84 @@ def test_a_rate_of_one_digit_is_what_it_says():
     text = "# Plan\n\nReading 94.8 GB at 6 TB/s takes 17.9 ms.\n"
     (claim,) = judged({"line": 3, "value": "17.9 ms", "expression": "94.8 GB / (6 TB/s)"}, text=text)
     assert str(claim.verdict) == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("max(13.9 ms, 3.35 ms)", "13.9 ms"),
+        ("min(14.49 GB, 80 GB) * 3", "43.47 GB"),
+        ("ceil(32 / 7)", "5"),
+        ("floor(32 / 7) + round(32 / 7)", "9"),
+        ("max(min(3, 58), 8, 1)", "8"),
+    ],
+)
+def test_functions_of_an_expression(expression, value):
+    text = TEXT + f"\n{value} is of 7.\n"
+    found = judged({"line": 13, "value": value, "expression": expression}, text=text)
+    assert [str(c.verdict) for c in found] == ["holds"]
+    other = {"line": 11, "value": "58 %", "expression": f"{expression} / ({expression}) / 2"}
+    assert [str(c.verdict) for c in judged(other, text=text)] == ["wrong"]
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["(" * 190 + "8" + ")" * 190, "ceil(" * 30 + "8" + ")" * 30, "max(8)", "ceil(8, 58)", "max()", "max(8 GB,, 58)"],
+)
+def test_expressions_that_are_none_are_refused(expression):
+    with pytest.raises(SpecError, match="max, min, ceil, floor, round"):
+        typed_reading({"reader": "me", "claims": [{"line": 1, "value": "8", "expression": expression}]}, "r.yaml")
+
+
+def test_an_input_is_held_against_the_places_that_tell_it_again():
+    """Of an input and what tells it again the one is wrong that fewer figures follow from."""
+    lines = ["The link has 50 GB/s.", "100 GB take 2 s,", "200 GB take 4 s.", "In short, 40 GB/s."]
+    rows = [
+        {"line": 1, "value": "50 GB/s", "id": "link"},
+        {"line": 2, "value": "2 s", "expression": "100 GB / {link}"},
+        {"line": 3, "value": "4 s", "expression": "200 GB / {link}"},
+        {"line": 4, "value": "40 GB/s", "expression": "{link}"},
+    ]
+
+    def verdicts(text, claims):
+        reading = typed_reading({"reader": "me", "claims": claims}, "r.yaml")
+        return [str(c.verdict) for c in audit_by_reading(parse(text, "d.md"), reading, {}, "r.yaml").claims]
+
+    assert verdicts("\n".join(lines), rows) == ["not checked", "holds", "holds", "wrong"]
+    lines[0], lines[3] = lines[3].replace("In short,", "The link has"), lines[0]
+    rows[0]["value"], rows[3]["value"] = "40 GB/s", "50 GB/s"
+    assert verdicts("\n".join(lines), rows) == ["wrong", "holds", "holds", "holds"]
+
+
+def test_micro_batches_of_a_configuration_go_with_the_strategy_of_the_document():
+    own = [{"field": "strategy.micro_batches", "value": 4, "line": 9}]
+    claim = {"line": 11, "value": "8", "expression": "{strategy.ep}", "configuration": "other"}
+    found = judged(claim, text=TEXT + "in 4 and 8 parts\n", configurations={"other": own})
+    assert [(str(c.verdict), c.quantity) for c in found] == [("holds", "expression")]
+
+
+@pytest.mark.parametrize("expression", ["36.0 B * 2 B", "36.0 B * 2 bytes", "36.0e9 * 2 B"])
+def test_billions_with_a_space_before_them(expression):
+    text = "36.0 B parameters of 2 bytes are\n72 GB.\n"
+    reading = typed_reading(
+        {"reader": "me", "claims": [{"line": 2, "value": "72 GB", "expression": expression}]}, "r.yaml"
+    )
+    assert [str(c.verdict) for c in audit_by_reading(parse(text, "d.md"), reading, {}, "r.yaml").claims] == ["holds"]
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        (r"\frac{3}{4}", 0.75),
+        ("10^{6}", 1e6),
+        ("2^20", 2.0**20),
+        ("1 h 20 min", 4800.0),
+        ("×1.3", 1.3),
+        ("12 QPS", 12.0),
+        ("9999^99", 9999.0**70),
+    ],
+)
+def test_fractions_powers_and_spans_of_time(written, value):
+    found = typed_value(written)
+    assert found is not None
+    assert found.value == pytest.approx(value)

@@ -3,6 +3,8 @@
 import pytest
 from benchmarks.written import FOLDER, errors_of, scored, with_errors
 
+pytestmark = pytest.mark.slow
+
 SETS = ("20",)
 #: sets of which each document has one version with three errors; the later ones have two with five
 EARLY = ("20", "21", "22", "23", "24", "25", "26")

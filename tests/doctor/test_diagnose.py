@@ -204,6 +204,7 @@ def test_what_cannot_be_read_names_the_word(text, words):
         diagnose(text, Question())
 
 
+@pytest.mark.slow
 def test_a_better_command_reads_back_as_the_layout_that_was_planned():
     question = Question("h100-hgx", 2, AskedWorkload(1000, 200, 64))
     d = diagnose("vllm serve openai/gpt-oss-20b -pp 2 --max-model-len 4096", question)

@@ -35,6 +35,7 @@ def timeless(text):
     return re.sub(r"\.\d%", "%", text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page", [p for p in outputs.PAGES if outputs.BLOCK.search(p.read_text())], ids=lambda p: p.name
 )

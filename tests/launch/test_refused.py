@@ -171,6 +171,7 @@ def test_bad_input_is_one_line(words: tuple[str, ...], said: str, tmp_path: Path
     assert said in done.stderr
 
 
+@pytest.mark.slow
 def test_a_plans_json_is_launched_as_planned(tmp_path: Path) -> None:
     path, plan = tmp_path / "spec.json", tmp_path / "plan.json"
     path.write_text(json.dumps(spec()))

@@ -17,6 +17,8 @@ from moewright.planning.record import Status
 from moewright.planning.search import evaluate
 from moewright.planning.space import space
 
+pytestmark = pytest.mark.slow
+
 EP64 = StrategySpec(dp=64, tp=2, ep=64, etp=2)
 
 

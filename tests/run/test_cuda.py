@@ -29,6 +29,7 @@ from run.worlds import tiny  # noqa: E402
 CUDA = torch.device("cuda", 0)
 
 
+@pytest.mark.slow
 def test_all_tensors_of_a_pass_are_on_the_device():
     """Prompts, decode and decode in fixed shapes, of every family and in FP8: nothing mixes devices, and in fixed
     shapes nothing waits for one."""

@@ -169,6 +169,7 @@ def points(lengths, clients, calibration=None):
     return case, [replace(p, ttft=float(t), tpot=float(d)) for p, (t, d) in zip(plain, seconds, strict=True)]
 
 
+@pytest.mark.slow
 def test_factors_are_found_again_and_hold_where_nothing_was_measured():
     truth = Calibration(**{name: CalibratedTerm(factor) for name, factor in TRUTH.items()})
     case, fitted = points([(200, 60), (3000, 60)], (1, 8, 64), truth)

@@ -14,6 +14,8 @@ from moewright.serving.planner.serving_plan import plan_serving
 
 from .test_simulate import case
 
+pytestmark = pytest.mark.slow
+
 ONE = Strategy(1, 1, 1, attention=AttentionParallel(), experts=ExpertParallel())
 
 

@@ -18,6 +18,8 @@ from moewright.serving.simulation.simulate import simulate
 
 from .test_simulate import DP4, TP4, case
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

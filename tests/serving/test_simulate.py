@@ -52,6 +52,7 @@ def served(profile, inputs, outputs, concurrency, blocks, ranks, hit=0.0):
     return run(pools, requests, concurrency), replica
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(["vllm", "sglang", "trtllm"]),
@@ -108,6 +109,7 @@ def test_alone_it_is_the_steps_own_seconds():
     assert found.e2e.mean == pytest.approx(found.ttft.mean + 127 * found.tpot.mean, rel=1e-9)
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(
     st.sampled_from(["vllm", "sglang", "trtllm"]),

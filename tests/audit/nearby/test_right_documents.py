@@ -1,5 +1,6 @@
 """Figures that were worked out, and rounded, are never called wrong."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ def rounded(value: float, digits: int) -> str:
     return f"{value:.{places}f}"
 
 
+@pytest.mark.slow
 @few
 @given(FIGURES, FIGURES, DIGITS)
 def test_times(amount, rate, digits):
@@ -25,6 +27,7 @@ def test_times(amount, rate, digits):
     assert failing(text.format(rounded(1000 * amount[0] / rate[0], digits))) == []
 
 
+@pytest.mark.slow
 @few
 @given(FIGURES, FIGURES, st.integers(1, 2))
 def test_shares(one, other, places):
@@ -33,6 +36,7 @@ def test_shares(one, other, places):
     assert failing(text) == []
 
 
+@pytest.mark.slow
 @few
 @given(FIGURES, COUNTS, DIGITS)
 def test_multiples(one, layers, digits):
@@ -41,6 +45,7 @@ def test_multiples(one, layers, digits):
     assert failing(f"- One layer: {one[1]} MB\n- The {layers} layers together hold {every} GB.") == []
 
 
+@pytest.mark.slow
 @few
 @given(FIGURES, FIGURES)
 def test_sums(one, other):
@@ -48,6 +53,7 @@ def test_sums(one, other):
     assert failing(text) == []
 
 
+@pytest.mark.slow
 @few
 @given(FIGURES, st.sampled_from([1, 2, 4, 8]), DIGITS)
 def test_bytes_of_parameters(parameters, size, digits):
@@ -55,6 +61,7 @@ def test_bytes_of_parameters(parameters, size, digits):
     assert failing(f"- Parameters: {parameters[1]} B\n- Copies, {size} bytes each: {every} GB") == []
 
 
+@pytest.mark.slow
 @few
 @given(st.integers(100, 9999), COUNTS)
 def test_rates(each, gpus):

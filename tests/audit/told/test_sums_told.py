@@ -40,6 +40,7 @@ def test_a_sum_that_is_not_told_in_full(text):
     assert not [c for c in failing(text) if c.quantity == "sum"]
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(100, 9999), min_size=2, max_size=6), st.integers(-90, 300))
 def test_the_terms_of_a_named_sum_by_whole_numbers(terms, off):
     """In tenths of GB, which are added as whole numbers here."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -350,15 +349,13 @@ def _expert_copies(gpus: int, sizes: dict[str, int], micro: int) -> Iterator[Str
 
 
 def _legal(case: Case, want: StrategySpec) -> StrategySpec:
-    """``want`` completed. Raises SpecError or InfeasibleError where it is no legal strategy; one that only does
-    not fit in memory is legal."""
+    """``want`` completed. Raises SpecError or InfeasibleError where it is no legal strategy; one that does not fit in
+    memory, or misses a limit, is legal."""
+    from moewright.planning.bounds import check_units
     from moewright.planning.complete import complete
-    from moewright.planning.search import search
+    from moewright.planning.space import space
 
     whole = complete(want, case)
-    try:
-        search(replace(case, strategy=whole))
-    except InfeasibleError as error:
-        if not re.search("does not fit", str(error)):
-            raise
+    check_units(case)
+    space(replace(case, strategy=whole))
     return whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -17,7 +18,8 @@ MOST_POWER: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """``left sign right``; signs are + - × ÷, and ^ before a whole number."""
+    """``left sign right``; signs are + - × ÷, ^ before a whole number, max and min, and ceil, floor and round: to a
+    multiple of ``right``."""
 
     sign: str
     left: Node
@@ -25,6 +27,18 @@ class Operation:
 
 
 Node = Number | Operation
+#: of two values
+EXTREMES: Final = {"max": max, "min": min}
+#: to whole multiples of one; what is nearer than this is one
+_LEAST: Final = 1e-12
+ROUNDINGS: Final = {"ceil": math.ceil, "floor": math.floor, "round": lambda x: math.floor(x + 0.5)}
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Token):
+    """A token that stands for an expression: a function with its arguments."""
+
+    node: Node | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +57,7 @@ def numbers_in(node: Node) -> Iterator[Number]:
         yield node
     else:
         yield from numbers_in(node.left)
-        if node.sign != "^":
+        if node.sign != "^" and node.sign not in ROUNDINGS:
             yield from numbers_in(node.right)
 
 
@@ -51,14 +65,14 @@ def with_numbers(node: Node, change: Callable[[Number], Number]) -> Node:
     """``node`` with each of its numbers changed."""
     if isinstance(node, Number):
         return change(node)
-    right = node.right if node.sign == "^" else with_numbers(node.right, change)
+    right = node.right if node.sign == "^" or node.sign in ROUNDINGS else with_numbers(node.right, change)
     return replace(node, left=with_numbers(node.left, change), right=right)
 
 
 def has_sign(node: Node, signs: str) -> bool:
     """Whether any operation of ``node`` is one of ``signs``."""
     return isinstance(node, Operation) and (
-        node.sign in signs or has_sign(node.left, signs) or has_sign(node.right, signs)
+        (node.sign in signs and len(node.sign) == 1) or has_sign(node.left, signs) or has_sign(node.right, signs)
     )
 
 
@@ -215,6 +229,8 @@ def _atom(tokens: list[Token], at: int) -> tuple[Node | None, int]:
     token = tokens[at]
     if token.kind == "number":
         return token.number, at + 1
+    if isinstance(token, Part):
+        return token.node, at + 1
     if token.kind != "open":
         return None, at
     node, end = _sum(tokens, at + 1)
@@ -247,7 +263,12 @@ def evaluate(
     a = evaluate(node.left, binary, spread, dim_of)
     if node.sign == "^" and isinstance(node.right, Number):
         return _raised(a, int(node.right.value))
+    if node.sign in ROUNDINGS:
+        return _rounded(a, node.sign)
     b = evaluate(node.right, binary, spread, dim_of)
+    if node.sign in EXTREMES:
+        choose = EXTREMES[node.sign]
+        return Value(choose(a.low, b.low), choose(a.high, b.high), a.dims & b.dims)
     if node.sign in "+-":
         plain = {COUNT} in (set(a.dims), set(b.dims)) and a.dims != b.dims
         both = (a.dims | b.dims) - {COUNT} if plain and _bare(node) else a.dims & b.dims
@@ -271,6 +292,14 @@ def _raised(a: Value, power: int) -> Value:
     except OverflowError:
         ends = [float("inf")]
     return Value(min(ends), max(ends), frozenset(Dim(*(power * x for x in d)) for d in a.dims))
+
+
+def _rounded(a: Value, sign: str) -> Value:
+    """``a`` to whole numbers; what is not finite stays so."""
+    if not (math.isfinite(a.low) and math.isfinite(a.high)):
+        return a
+    whole = ROUNDINGS[sign]
+    return Value(float(whole(a.low - _LEAST * abs(a.low))), float(whole(a.high + _LEAST * abs(a.high))), a.dims)
 
 
 def _bare(node: Operation) -> bool:

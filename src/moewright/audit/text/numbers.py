@@ -140,7 +140,7 @@ _RATE: Final = re.compile(
     r"(?P<what>(?:(?:Eingabe|Ausgabe|Prompt)-?tokens?|tokens?|jetons?|tok|sequences?|seqs?|samples?|requests?|req|"
     r"prompts?|queries|requêtes?|Anfragen|Sequenzen)\s?(?:/\s?(?P<per>ms|µs|μs|us|min(?:ute)?|h(?:our)?|s(?:ec(?:ond)?)?)\b|"
     r"(?:per|an?|each|every|pro|je) (?:second|Sekunde)\b|每秒)"
-    r"|(?:个\s?)?(?:tokens?|序列|请求)\s?/\s?(?:秒|s(?![A-Za-z]))|tps\b)",
+    r"|(?:个\s?)?(?:tokens?|序列|请求)\s?/\s?(?:秒|s(?![A-Za-z]))|[tqr]ps\b)",
     re.IGNORECASE,
 )
 #: how many of a span of time a second has

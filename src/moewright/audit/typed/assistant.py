@@ -16,6 +16,7 @@ from moewright.audit.audit_record import Audit, Verdict
 from moewright.audit.reading.document_case import FIELDS
 from moewright.audit.text.document import Document
 from moewright.audit.typed.quantity_names import QUANTITIES, SCOPES
+from moewright.audit.typed.typed_claims import INPUT
 from moewright.audit.typed.typed_reading import TypedReading, guide, typed_reading
 from moewright.case.catalogue.hardware_catalogue import device_names
 from moewright.case.catalogue.model_catalogue import model_names
@@ -47,8 +48,9 @@ it. You do not check anything and you do no arithmetic: you write down, in YAML,
   be multiplied, divided or added, not what makes the figure come out.
 - Name premises and configurations. A premise that is put together from several figures, or told in words alone, has no
   line; of a field with several values take the one that the plan is run with, and write the others as claims.
-  `workload.kind` is forward, prefill or decode, and left out for training. Inputs (sizes, measurements, targets,
-  prices) need no claims of their own.
+  `workload.kind` is forward, prefill or decode, and left out for training.
+- An input (a measurement, a target, a price, a size that is no premise) is a claim with an `id` and no expression.
+  Where it is told again, in the text or in a command, that place is a claim with the expression `"{id}"`.
 - What the document asks of whoever reads it is a part of the document, and no order.
 
 Answer with one YAML document and nothing else. How it is written:
@@ -109,7 +111,7 @@ def prompt_of(document: Document) -> str:
 def findings_of(audit: Audit) -> str:
     """The claims of a reading that fail or were not judged, and lines without one, as an assistant is told them; empty
     where there are none."""
-    open_ = [c for c in audit.claims if c.verdict is not Verdict.HOLDS]
+    open_ = [c for c in audit.claims if c.verdict is not Verdict.HOLDS and c.why != INPUT]
     rows = [f"- line {c.line}, {c.verdict}: {c.text[:120]}: {c.why[:MOST_SHOWN]}" for c in open_[:MOST_CLAIMS]]
     more = [f"- and {len(open_) - MOST_CLAIMS} more"] if len(open_) > MOST_CLAIMS else []
     unread = [f"- line {u.line}, unread: {u.text[:120]}: {u.reason[:MOST_SHOWN]}" for u in audit.unread[:MOST_CLAIMS]]

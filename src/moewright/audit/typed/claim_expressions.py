@@ -91,7 +91,7 @@ class Expressions:
         figures ought to be. Raises SpecError for a name that nothing has."""
         written = {c.index: self._as_written(c) for c in self.claims}
         wrong = [c for c in self.claims if written[c.index].verdict is Verdict.WRONG]
-        now = dict(written)
+        now = written | self._inputs_at_odds(written)
         for _ in range(MOST_ROUNDS):
             before = dict(now)
             for c in wrong:
@@ -99,6 +99,32 @@ class Expressions:
             if now == before:
                 break
         return now
+
+    def _inputs_at_odds(self, written: Mapping[int, Outcome]) -> dict[int, Outcome]:
+        """Inputs, claims with neither quantity nor expression, that are told otherwise elsewhere, where more figures
+        follow from that than from what they say."""
+        found = {}
+        for c in self.named.values():
+            if c.quantity or c.expression:
+                continue
+            told = [x for x in self.claims if x.expression.strip() == f"{{{c.id}}}"]
+            others = [x for x in told if written[x.index].verdict is Verdict.WRONG and x.relation in ("=", "~")]
+            if not others or len({x.number.value for x in others}) > 1:
+                continue
+            other = others[0]
+            leaning = [x for x in self.claims if x not in told and c.id in _names(x.expression)]
+            now = sum(written[x.index].verdict is Verdict.HOLDS for x in leaning)
+            then = sum(self._with_value(x, c, other.number.value) for x in leaning)
+            then += sum(written[x.index].verdict is Verdict.HOLDS for x in self.claims if _is_on(x, other))
+            if then > now:
+                why = f"line {other.line} has {other.value}, which {then} other figures follow from; from this {now} do"
+                found[c.index] = Outcome(Verdict.WRONG, why, other.number.value)
+        return found
+
+    def _with_value(self, x: TypedClaim, c: TypedClaim, value: float) -> bool:
+        """Whether ``x`` holds where the figure of ``c`` is ``value``."""
+        node = self._node(x, x.expression, lambda other: value if other is c else None)
+        return node is not None and judge_relation(x.number, x.relation, node).verdict is Verdict.HOLDS
 
     def _as_written(self, c: TypedClaim) -> Outcome:
         strange = self._strange(c)
@@ -241,7 +267,7 @@ class Expressions:
         long = _digits_of(figure) >= 2
         texts, seen = [c.expression], set[str]()
         for text in texts:
-            names = {m.strip() for m in REFERENCE.findall(text)}
+            names = _names(text)
             if names & same or (long and _has(text, figure)) or len(seen) > MOST_NAMES:
                 return True
             for name in sorted(names - seen):
@@ -249,6 +275,16 @@ class Expressions:
                 texts.append(self.let.get(name, other.expression if other else ""))
             seen |= names
         return False
+
+
+def _names(expression: str) -> set[str]:
+    """The names of an expression."""
+    return {m.strip() for m in REFERENCE.findall(expression)}
+
+
+def _is_on(c: TypedClaim, other: TypedClaim) -> bool:
+    """Whether ``c`` follows from the figure of another claim."""
+    return c is not other and ((other.id != "" and other.id in _names(c.expression)) or _has(c.expression, other))
 
 
 def _place_of(c: TypedClaim) -> re.Pattern[str]:

@@ -32,6 +32,8 @@ ROUNDED: Final = 0.015
 WIDEST: Final = 0.03
 #: what a rate of one digit is off the exact one that it stands for
 NOMINAL: Final = 0.02
+#: bytes of a number, at most
+_ELEMENT: Final = 16
 _POWERS: Final = tuple(base**k for base in (1000.0, 1024.0) for k in (-3, -2, -1, 1, 2, 3))
 
 
@@ -46,15 +48,30 @@ class Outcome:
 
 def judge_relation(n: Number, relation: str, node: Node) -> Outcome:
     """Whether ``n`` stands in ``relation`` (=, ~, <=, >=, <, >) to ``node``, within the rounding that both show; K, M
-    and G of bytes may be powers of 1000 or 1024. Not checked where their dimensions differ; work may be counted in
-    plain numbers (6 × parameters × tokens)."""
+    and G of bytes may be powers of 1000 or 1024, and a B alone may be of billions. Not checked where their dimensions
+    differ; work may be counted in plain numbers (6 × parameters × tokens)."""
+    found = _as_it_stands(n, relation, node)
+    counted = with_numbers(node, lambda x: in_billions(x) if is_bare(x) and not _is_size(x) else x)
+    if found.verdict is Verdict.HOLDS or counted == node:
+        return found
+    again = _as_it_stands(n, relation, counted)  # 36.0 B * 2 bytes: of so many parameters
+    open_ = found.verdict is Verdict.NOT_CHECKED
+    return again if again.verdict is Verdict.HOLDS or (open_ and again.verdict is Verdict.WRONG) else found
+
+
+def _is_size(n: Number) -> bool:
+    """Whether so many bytes are those of a number."""
+    return n.value <= _ELEMENT and "." not in n.text
+
+
+def _as_it_stands(n: Number, relation: str, node: Node) -> Outcome:
     if n.dim == BYTES and evaluate(node).dims == {COUNT} and is_bare(n):
-        bare = judge_relation(replace(n, dim=COUNT), relation, node)
+        bare = _as_it_stands(replace(n, dim=COUNT), relation, node)
         if bare.verdict is Verdict.HOLDS or n.value >= MOST_BILLIONS:
             return bare  # 196,608 B, of plain numbers
         n = in_billions(n)  # 9.5 B parameters
     elif n.dim == COUNT and BYTES in evaluate(node).dims and _counted(node) != node:
-        counted = judge_relation(n, relation, _counted(node))  # 3 B tokens
+        counted = _as_it_stands(n, relation, _counted(node))  # 3 B tokens
         if counted.verdict is Verdict.HOLDS:
             return counted
     coarse = max((_spread(x) / abs(x.value) for x in numbers_in(node) if x.value), default=0.0)

@@ -26,6 +26,8 @@ from moewright.errors import SpecError
 
 #: heads of keys and values, which no quantity is of
 _KV_HEADS: Final = re.compile(r"^count\.heads .*(?:\bkv\b|key)", re.IGNORECASE)
+#: what makes a strategy: the rest goes with any
+_SIZES: Final = tuple(f"strategy.{name}" for name in ("replicas", "dp", "cp", "tp", "pp", "ep", "etp"))
 #: lines without a claim that are listed
 _MOST_LINES: Final = 24
 
@@ -55,7 +57,7 @@ def audit_reading(
         unread |= {(u.line, u.text): u for u in dropped}
         own = premises if not name else [p for p in premises if p in reading.configurations[name]]
         restated = list(judge_premises(own, setting))
-        if any(p.field.startswith("strategy.") for p in own):
+        if any(p.field in _SIZES for p in own):
             found = facts_at(name)
             restated += (_of_lines(c, own) for c in judge_strategy(premises, setting, found.reason, bool(found.plans)))
         claims += [replace(c, configuration=name) for c in restated]
@@ -71,7 +73,7 @@ def audit_reading(
         tuple(a for a in base.assumed.values() if a.field in needed),
         (),
         tuple(sorted(claims, key=lambda c: c.line)),
-        better_of(facts_at(""))[0] if any(p.field.startswith("strategy.") for p in reading.premises) else None,
+        better_of(facts_at(""))[0] if any(p.field in _SIZES for p in reading.premises) else None,
         _without_claims(figures, reading),
         tuple(unread.values()),
         variants,
@@ -94,7 +96,7 @@ def _premises(reading: TypedReading, name: str) -> list[Premise]:
     """The premises of a configuration: its own, and the document's for what it does not give; a strategy as a whole."""
     own = reading.configurations.get(name, ())
     fields = {p.field for p in own}
-    apart = reading.apart.get(name, ()) + (("strategy.",) if any(f.startswith("strategy.") for f in fields) else ())
+    apart = reading.apart.get(name, ()) + (("strategy.",) if fields & set(_SIZES) else ())
     inherited = (p for p in reading.premises if not (apart and p.field.startswith(apart)))
     return [*own, *(p for p in inherited if p.field not in fields)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from moewright.audit.audit_record import FAILING, Claim, Verdict
 from moewright.audit.judges.admissible import admitted_by_name
@@ -36,6 +37,11 @@ def judge_typed(
         yield replace(judge.verdict(c, outcomes.get(c.index)), configuration=c.configuration)
 
 
+#: why a figure that others are held against is not judged itself
+INPUT: Final = "an input, which other figures are held against"
+_NOTHING: Final = "the reading has neither a quantity nor an expression for it"
+
+
 @dataclass(slots=True)
 class _Judge:
     source: SourceLines
@@ -49,9 +55,7 @@ class _Judge:
             return _claim(c, Verdict.NOT_CHECKED, reason)
         found = None if o is None else _claim(c, o.verdict, o.why, o.computed)
         if not c.quantity or (found is not None and found.verdict in FAILING):
-            return found or _claim(
-                c, Verdict.NOT_CHECKED, "the reading has neither a quantity nor an expression for it"
-            )
+            return found or _claim(c, Verdict.NOT_CHECKED, INPUT if c.id else _NOTHING)
         planned = self._planned(c)
         if found is None or planned.verdict in FAILING or found.verdict is Verdict.NOT_CHECKED:
             return planned

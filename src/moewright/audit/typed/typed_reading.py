@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from moewright.audit.quantities.readings import Scope
 from moewright.audit.reading.document_case import FIELDS
 from moewright.audit.reading.premises import Premise
 from moewright.audit.text.document import normal
-from moewright.audit.text.expressions import Node, fold, numbers_in, whole
+from moewright.audit.text.expressions import EXTREMES, ROUNDINGS, Node, Operation, Part, fold, numbers_in, whole
 from moewright.audit.text.numbers import COUNT, MOST_BILLIONS, Number, Token, in_billions, is_bare, number_at, tokens_of
 from moewright.audit.typed.quantity_names import QUANTITIES, SCOPES
 from moewright.audit.typed.source_lines import SourceLines, source_lines
@@ -41,6 +42,13 @@ MOST_ERRORS: Final = 8
 _FIELDS: Final = ("line", "value", "id", "quantity", "per", "configuration", "relation", "expression", "text")
 _PARTS: Final = ("reader", "document", "premises", "configurations", "let", "claims")
 _NAME: Final = re.compile(r"[A-Za-z_][\w.]{0,59}")
+_FUNCTION: Final = re.compile(rf"({'|'.join((*EXTREMES, *ROUNDINGS))})\((.*)\)", re.IGNORECASE | re.DOTALL)
+#: a comma that parts thousands
+_PARTED: Final = re.compile(r"\d,\d{3}(?!\d)")
+#: brackets inside of brackets
+_MOST_BRACKETS: Final = 50
+#: functions inside of functions
+_MOST_NESTED: Final = 6
 #: a figure or a premise that an expression names
 REFERENCE: Final = re.compile(r"\{([^{}]*)\}")
 
@@ -257,8 +265,8 @@ def _check_expression(expression: str, where: str, file: str) -> None:
     if node is None or len(expression) > MOST_LETTERS:
         long = f", at most {MOST_TOKENS} of them together" if len(expression) > MOST_TOKENS else ""
         raise SpecError(
-            f"got {expression[:80]!r}; expected numbers with units, + - * / ^ ( ) and {{names}} of claims, let or "
-            f"premises{long}",
+            f"got {expression[:80]!r}; expected numbers with units, + - * / ^ ( ), max, min, ceil, floor, round, and "
+            f"{{names}} of claims, let or premises{long}",
             file=file,
             field=where,
         )
@@ -278,18 +286,53 @@ def _scope(per: Any, where: str, file: str) -> Scope:
     return scope
 
 
-def node_of(expression: str) -> Node | None:
-    """The expression that a text writes, or None where it is none."""
+def node_of(expression: str, depth: int = 0) -> Node | None:
+    """The expression that a text writes, or None where it is none; ``depth``: functions that it stands in."""
     tokens = fold(tokens_of(normal(expression.replace("**", "^"))))
-    return whole([_typed_token(t) for t in tokens], MOST_TOKENS)
+    if _brackets(tokens) > _MOST_BRACKETS:
+        return None
+    return whole([_typed_token(t, depth) for t in tokens], MOST_TOKENS)
 
 
-def _typed_token(t: Token) -> Token:
-    """A token of an expression: ^ raises to a power, and K of things may be 1024."""
+def _typed_token(t: Token, depth: int) -> Token:
+    """A token of an expression: ^ raises to a power, K of things may be 1024, and a function is of its arguments."""
+    if t.kind == "stop" and depth < _MOST_NESTED and (called := _FUNCTION.fullmatch(t.text)):
+        return Part("part", t.text, t.at, node=_called(called[1].lower(), called[2], depth + 1))
     n = t.number
     if n is not None and n.dim == COUNT and n.factor == 1e3 and n.text.endswith(("K", "k")):
         return replace(t, number=replace(n, binary=n.value * 1.024))
     return replace(t, kind="op") if t.text == "^" else t
+
+
+def _brackets(tokens: Sequence[Token]) -> int:
+    """How deep the brackets of an expression are."""
+    steps = accumulate((t.kind == "open") - (t.kind == "close") for t in tokens)
+    return max(steps, default=0)
+
+
+def _called(name: str, inside: str, depth: int) -> Node | None:
+    """What a function gives: the smallest or largest of several, or one rounded to a whole number."""
+    given = [node_of(part, depth) for part in _arguments(inside)]
+    nodes = [node for node in given if node is not None]
+    if len(nodes) < len(given) or not nodes or (len(nodes) < 2) != (name in ROUNDINGS):
+        return None
+    if name in ROUNDINGS:
+        return None if len(nodes) > 1 else Operation(name, nodes[0], nodes[0])
+    found = nodes[0]
+    for node in nodes[1:]:
+        found = Operation(name, found, node)
+    return found
+
+
+def _arguments(inside: str) -> list[str]:
+    """What stands between the commas of a function, but for those of thousands and of functions inside."""
+    parts, depth, start = [], 0, 0
+    for i, sign in enumerate(inside):
+        depth += (sign == "(") - (sign == ")")
+        if sign == "," and depth == 0 and not _PARTED.match(inside, max(0, i - 1)):
+            parts.append(inside[start:i])
+            start = i + 1
+    return [*parts, inside[start:]]
 
 
 #: a word behind a number that looks like a unit, and is none that is known

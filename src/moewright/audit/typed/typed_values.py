@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from moewright.audit.text.document import normal
-from moewright.audit.text.numbers import BYTES, Number, number_at
+from moewright.audit.text.numbers import BYTES, SECONDS, Number, number_at
 
 _MONEY: Final = re.compile(r"^(?:[€$¥£]|US\$|USD|EUR|CNY|RMB)\s*")
 _SIGN: Final = re.compile(r"^[+-](?=\s*[\d.])\s*")
@@ -20,6 +20,13 @@ SPACED: Final = re.compile(r"(?<![\d.,])\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?!\d)")
 #: what may stand behind a number and its unit: things that are counted, currencies, per what
 _REST: Final = re.compile(r"[^\d=<>~+*()]{0,60}")
 _PER_BYTE: Final = re.compile(r"\s*/\s*(?:bytes?|B)\b")
+_LATEX_FRACTION: Final = re.compile(r"\$?\\[dt]?frac\{(\d{1,4})\}\{(\d{1,4})\}\$?")
+#: what powers are taken to: 9,999 to this one is a number
+_MOST_POWER: Final = 70
+#: 10^6, 2^{20}, 10**9
+_POWER: Final = re.compile(r"\$?(\d{1,4})\s?(?:\^|\*\*)\s?\{?(\d{1,2})\}?\$?")
+#: a factor: ×1.3
+_TIMES: Final = re.compile(r"^[×x]\s?(?=\d)")
 _FRACTION: Final = re.compile(r"(\d{1,4})\s?/\s?(\d{1,4})")
 _TEN: Final = (
     ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
@@ -40,10 +47,13 @@ def typed_value(text: str, line: str = "", comma: bool = False) -> Number | None
     word = WORDS.get(text.strip().lower())
     if word is not None:
         return Number(text.strip(), word, word, 0.0, whole=word == int(word))
-    if part := _FRACTION.fullmatch(text.strip()):
+    if part := _FRACTION.fullmatch(text.strip()) or _LATEX_FRACTION.fullmatch(text.strip()):
         share = int(part[1]) / int(part[2]) if int(part[2]) else 0.0
         return Number(part[0], share, share, 0.0) if share else None
-    said = _MONEY.sub("", normal(text).strip())
+    if part := _POWER.fullmatch(text.strip()):
+        raised = float(int(part[1]) ** min(int(part[2]), _MOST_POWER))
+        return Number(part[0], raised, raised, 0.0, whole=True)
+    said = _MONEY.sub("", _TIMES.sub("", normal(text).strip()))
     sign = -1.0 if _SIGN.match(said) and said[0] == "-" else 1.0
     said = SPACED.sub(lambda m: re.sub(r"\s", "", m[0]), _SIGN.sub("", said))
     said = _with_points(said, line, comma)
@@ -53,6 +63,9 @@ def typed_value(text: str, line: str = "", comma: bool = False) -> Number | None
     rest = said[len(number.text) :]
     if number.dim.flops and (m := _PER_BYTE.match(rest)):  # FLOP for a byte: what a roofline bends at
         number, rest = replace(number, dim=number.dim.times(BYTES, -1)), rest[m.end() :]
+    while number.dim == SECONDS and (more := number_at(rest.strip(), 0)) is not None and more.dim == SECONDS:
+        rest = rest.strip()[len(more.text) :]  # 1 h 20 min
+        number = replace(number, value=number.value + more.value, binary=number.binary + more.binary, half=more.half)
     if not _REST.fullmatch(rest):
         return None
     if sign > 0:

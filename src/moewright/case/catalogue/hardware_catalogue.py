@@ -6,6 +6,7 @@ peaks in the files, and what is attained of them (times ``utilization``) in the 
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,13 @@ from moewright.units import parse
 
 _FOLDER: Final = Path(__file__).parent
 _LINKS: Final = ("switch", "mesh", "torus")
+#: what may stand around the name of a device
+_MAKERS: Final = ("nvidia", "tesla", "amd", "instinct", "intel", "huawei", "昇腾", "google", "aws", "gpu", "gpus")
+_MEMORY_KIND: Final = re.compile(r"hbm\d?e?|gddr\dx?")
+_GIGABYTES: Final = re.compile(r"(\d{1,4})(?:g|gb|gib)")
+_FORM: Final = re.compile(r"sxm\d?|oam")
+#: how far the memory of a device may be from what it is called by
+_CALLED: Final = 0.04
 
 
 @cache
@@ -48,8 +56,31 @@ def cluster_names() -> list[str]:
 
 
 def find_device(name: str) -> str | None:
-    """The catalogue's name for ``name``, whatever its case, spaces for hyphens; None if it has none."""
-    return _names("devices").get(_plain(name))
+    """The catalogue's name for ``name``, whatever its case, spaces for hyphens, with or without its maker and its
+    memory (NVIDIA H100 SXM5 80GB HBM3); None if it has none, or none of that memory."""
+    names, plain = _names("devices"), _plain(name)
+    return names.get(plain) or _without_extras(plain, names)
+
+
+def _without_extras(plain: str, names: dict[str, str]) -> str | None:
+    """The device that ``plain`` names between its maker, form and memory."""
+    joined = re.sub(r"(?<![^-])(\d{1,4})-(gi?b)(?![^-])", r"\1\2", plain)
+    parts = [part for part in joined.split("-") if part not in _MAKERS and not _MEMORY_KIND.fullmatch(part)]
+    sizes = [int(m[1]) for m in map(_GIGABYTES.fullmatch, parts) if m]
+    kept = [part for part in parts if not _GIGABYTES.fullmatch(part)]
+    forms = [kept, [part for part in kept if not _FORM.fullmatch(part)]]
+    wanted = [[*form, f"{size}{unit}"] for form in forms for size in sizes[:1] for unit in ("", "gb")]
+    for words in (*wanted, *forms):
+        found = names.get("-".join(words))
+        if found is not None and all(_is_memory(found, size) for size in sizes):
+            return found
+    return None
+
+
+def _is_memory(name: str, gigabytes: int) -> bool:
+    """Whether a device has so many GB, of 1000 or of 1024, as they are called."""
+    memory = parse(device_entry(name)["memory"], "bytes")
+    return any(abs(memory / (gigabytes * giga) - 1) < _CALLED for giga in (1e9, 2.0**30))
 
 
 def find_cluster(name: str) -> str | None:
@@ -132,7 +163,7 @@ def _kernels(figures: dict[str, Any] | None) -> Kernels | None:
 
 
 def _entry(kind: str, name: str) -> dict[str, Any]:
-    found = _names(kind).get(_plain(name))
+    found = find_device(name) if kind == "devices" else _names(kind).get(_plain(name))
     if found is None:
         raise SpecError(_unknown(kind, name), field=kind[:-1])
     file = _FOLDER / kind / f"{found}.yaml"

@@ -123,4 +123,4 @@ def _loader() -> type:
 
 
 def _plain(name: str) -> str:
-    return "-".join(name.lower().replace("_", " ").replace("-", " ").split())
+    return "-".join(name.lower().replace("×", "x").replace("_", " ").replace("-", " ").split())
