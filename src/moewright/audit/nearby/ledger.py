@@ -241,7 +241,7 @@ class Ledger:
             for a, b, i in islice(spans, at, None):
                 if a > high * (1 + CLOSE):
                     break
-                if i != index and meet(((low, high),), ((a, b),), CLOSE):
+                if i != index and low <= b * (1 + CLOSE):
                     return True
         return False
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: a document larger than this is none that a person reads
 MOST_BYTES: Final = 1 << 20
 #: statements that are read; what stands behind them is told to be unread
-MOST_STATEMENTS: Final = 4_000
+MOST_STATEMENTS: Final = 3_000
 #: numbers of one statement that are read together: a longer one is read in pieces; and pairs of numbers that stand
 #: together, in all
 MOST_TOGETHER: Final = 40

@@ -64,6 +64,8 @@ def find_device(name: str) -> str | None:
 
 def _without_extras(plain: str, names: dict[str, str]) -> str | None:
     """The device that ``plain`` names between its maker, form and memory."""
+    if _words_of_names().isdisjoint(plain.split("-")):
+        return None
     joined = re.sub(r"(?<![^-])(\d{1,4})-(gi?b)(?![^-])", r"\1\2", plain)
     parts = [part for part in joined.split("-") if part not in _MAKERS and not _MEMORY_KIND.fullmatch(part)]
     sizes = [int(m[1]) for m in map(_GIGABYTES.fullmatch, parts) if m]
@@ -75,6 +77,12 @@ def _without_extras(plain: str, names: dict[str, str]) -> str | None:
         if found is not None and all(_is_memory(found, size) for size in sizes):
             return found
     return None
+
+
+@cache
+def _words_of_names() -> frozenset[str]:
+    """The words that names of devices begin with."""
+    return frozenset(name.partition("-")[0] for name in _names("devices"))
 
 
 def _is_memory(name: str, gigabytes: int) -> bool:

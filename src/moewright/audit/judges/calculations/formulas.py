@@ -89,10 +89,7 @@ def judge_formulas(lines: Sequence[str]) -> list[Claim]:
     both: dict[str, tuple[Range, ...]] = dict(told)
     for _ in range(PASSES):  # what follows from a value that is wrong is judged as it should be, too
         known = both
-        both = {
-            k: (*v, *_derived(made[k], {x: y for x, y in known.items() if x != k}))[:MOST_VALUES]
-            for k, v in told.items()
-        }
+        both = {k: (*v, *_derived(made[k], known, k))[:MOST_VALUES] for k, v in told.items()}
     found = []
     for f in formulas:
         found += list(_judged(f, text, both))
@@ -193,16 +190,16 @@ def _judged(f: _Formula, text: str, values: Values) -> Iterator[Claim]:
     yield Claim(line, shown, "formula", Verdict.WRONG, f"{why}, not {n.text.strip()}", n.value, right, unit=unit)
 
 
-def _derived(parts: Sequence[str], values: Values) -> tuple[Range, ...]:
-    """What the formulas of a symbol make it."""
+def _derived(parts: Sequence[str], values: Values, symbol: str) -> tuple[Range, ...]:
+    """What the formulas of ``symbol`` make it, without its own value."""
     found: list[Range] = []
     for p in parts:
-        found += _evaluated(p, values) or ()
+        found += _evaluated(p, values, symbol) or ()
     return tuple(found)
 
 
-def _evaluated(part: str, values: Values) -> tuple[Range, ...] | None:
-    """What an expression with at least one symbol comes to, None where any of it is not known."""
+def _evaluated(part: str, values: Values, unknown: str = "") -> tuple[Range, ...] | None:
+    """What an expression with at least one symbol comes to, None where any of it, or the ``unknown``, is not known."""
     tokens: list[re.Match[str]] = []
     at = 0
     text = part.rstrip(" .,")
@@ -215,7 +212,7 @@ def _evaluated(part: str, values: Values) -> tuple[Range, ...] | None:
     if not any(m["symbol"] for m in tokens):
         return None
     try:
-        reader = _Reader(tokens, values)
+        reader = _Reader(tokens, values, unknown)
         result = reader.sum()
         return result if reader.at == len(tokens) and result[0][0] > 0 else None
     except (_UnknownError, ZeroDivisionError, OverflowError, RecursionError):
@@ -229,8 +226,8 @@ class _UnknownError(Exception):
 class _Reader:
     """Reads an expression from its tokens; factors may stand side by side."""
 
-    def __init__(self, tokens: Sequence[re.Match[str]], values: Values) -> None:
-        self.tokens, self.values, self.at = tokens, values, 0
+    def __init__(self, tokens: Sequence[re.Match[str]], values: Values, unknown: str) -> None:
+        self.tokens, self.values, self.unknown, self.at = tokens, values, unknown, 0
 
     def sign(self) -> str:
         """The sign at this place, an empty text where there is none."""
@@ -286,7 +283,7 @@ class _Reader:
                 raise _UnknownError
             return ranges(n)[:1]
         if m["symbol"]:
-            found = self.values.get(_name(m))
+            found = self.values.get(_name(m)) if _name(m) != self.unknown else None
             if not found:
                 raise _UnknownError
             return found
