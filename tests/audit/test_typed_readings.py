@@ -546,3 +546,11 @@ def test_fractions_powers_and_spans_of_time(written, value):
     found = typed_value(written)
     assert found is not None
     assert found.value == pytest.approx(value)
+
+
+def test_a_number_in_words_is_referred_to():
+    eight = {"line": 11, "value": "eight", "id": "held"}
+    assert [str(c.verdict) for c in judged(eight, {"line": 9, "value": "32", "expression": "{held} * 4"})] == [
+        "holds",
+        "not checked",
+    ]

@@ -17,6 +17,7 @@ from moewright.audit.judges.places import Given, Place, Said
 from moewright.audit.judges.sums import Part, judge_sums
 from moewright.audit.judges.words import judge_correct, judge_exactly, judge_words
 from moewright.audit.nearby.judge_nearby import judge_nearby
+from moewright.audit.nearby.told_otherwise import without_reasons
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.document_case import Setting
 from moewright.audit.reading.meaning import meaning_of
@@ -42,7 +43,7 @@ def judge_document(said: Sequence[Said]) -> list[Claim]:
     texts = [t for x in said for t in _paired(x.statement)]
     formats, others = _formats(texts), (_other_parts(texts), any(map(_MICRO.search, texts)))
     claims = [c for mine in by_place.values() for c in _of_place(mine, formats, others)]
-    claims = judge_nearby(claims, said)
+    claims = without_reasons(judge_nearby(claims, said), said)
     claims += judge_correct(tuple(x.statement for x in said), claims)
     return sorted(claims, key=lambda c: c.line)
 

@@ -578,7 +578,9 @@ _COMPARED: Final = re.compile(
 #: a name that says what another model is like
 _LIKE: Final = re.compile(
     r"\b[A-Z][\w.]*(?:-[\w.]+)*?[- ](?:look-?alike|like|style|class|sized|inspired|clone|ähnlich\w*)\b|"
-    r"(?:\b(?:similar to|modell?ed (?:on|after)|inspired by|unlike|akin to|ähnlich (?:zu|wie))|类似于?) ?[A-Z][\w.-]*",
+    r"(?:\b(?:similar to|modell?ed (?:on|after)|inspired by|unlike|akin to|"
+    r"(?:cut|fork|variant|offshoot|descendant) of|(?:derived|pruned|trimmed|distilled|cut down) from|abgeleitet von|"
+    r"ähnlich (?:zu|wie))|类似于?) ?[A-Z][\w.-]*",
     re.IGNORECASE,
 )
 

@@ -143,8 +143,8 @@ def _is_range(tokens: list[Token], at: int) -> bool:
         return False
     first, second = tokens[at - 1].number, tokens[at + 1].number
     close = first is not None and second is not None and first.at + len(first.text) == tokens[at].at == second.at - 1
-    if first is not None and second is not None and first.percent and second.percent:
-        return close
+    if first is not None and second is not None and second.percent:
+        return close  # 40-70 %
     return close and first is not None and second is not None and first.dim == COUNT and second.dim != COUNT
 
 

@@ -303,7 +303,9 @@ def _in_units(c: TypedClaim, value: float) -> str:
 
 
 def _as_text(n: Number) -> str:
-    return ("0 - " if n.value < 0 else "") + n.text
+    """A figure as an expression has it; one in words by its value."""
+    text = n.text if has_digits(n) else f"{n.value:.12g}"
+    return ("0 - " if n.value < 0 else "") + text
 
 
 def _sizes(facts: Facts) -> dict[str, object]:

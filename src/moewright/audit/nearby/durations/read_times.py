@@ -10,7 +10,7 @@ from typing import Final
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.durations.moved_amounts import moved
 from moewright.audit.nearby.ledger import Entry, Ledger, exactly, is_amount, meet, over, ranges, times
-from moewright.audit.reading.standing import standing_of
+from moewright.audit.reading.standing import LIMIT, standing_of
 from moewright.audit.text.clauses import ends_range
 from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, SECONDS
 from moewright.units import format_quantity
@@ -27,6 +27,8 @@ _TAKES: Final = re.compile(
     r"[=→,:]|需要?|耗时|要|用时)[^.;\d]{0,20}",
     re.IGNORECASE,
 )
+#: a limit that is what the amount takes at the rate
+_LEAST: Final = re.compile(r"less than|at least|no faster|weniger als|mindestens|au moins|moins de|至少", re.IGNORECASE)
 _OTHER: Final = re.compile(
     r"\b(?:plus|overlap\w*|overhead|latency|measured|gemessen|if|would|instead|target|TPOT|TTFT|step)\b|实测|目标|若",
     re.IGNORECASE,
@@ -50,7 +52,9 @@ def judge_read_times(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 continue
             first = s.value[amount.number.at + len(amount.number.text) : rate.number.at]
             then = s.value[rate.number.at + len(rate.number.text) : e.number.at]
-            if not _AT.fullmatch(first) or not _TAKES.fullmatch(then) or _OTHER.search(first + then) or standing_of(s):
+            if not _AT.fullmatch(first) or not _TAKES.fullmatch(then) or _OTHER.search(first + then):
+                continue
+            if (standing := standing_of(s)) and not (standing == LIMIT and _LEAST.search(then)):
                 continue
             exact, right, why = moved(e, amount, rate, 5e-3)
             if exact:
