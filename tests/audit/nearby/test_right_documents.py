@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from audits import failing
 
+pytestmark = pytest.mark.slow
+
 #: figures of three digits or more and how they are written
 FIGURES = st.integers(100, 9999).map(lambda n: (n / 10, f"{n / 10:.1f}"))
 COUNTS = st.integers(2, 512)
@@ -19,7 +21,6 @@ def rounded(value: float, digits: int) -> str:
     return f"{value:.{places}f}"
 
 
-@pytest.mark.slow
 @few
 @given(FIGURES, FIGURES, DIGITS)
 def test_times(amount, rate, digits):
@@ -27,7 +28,6 @@ def test_times(amount, rate, digits):
     assert failing(text.format(rounded(1000 * amount[0] / rate[0], digits))) == []
 
 
-@pytest.mark.slow
 @few
 @given(FIGURES, FIGURES, st.integers(1, 2))
 def test_shares(one, other, places):
@@ -36,7 +36,6 @@ def test_shares(one, other, places):
     assert failing(text) == []
 
 
-@pytest.mark.slow
 @few
 @given(FIGURES, COUNTS, DIGITS)
 def test_multiples(one, layers, digits):
@@ -45,7 +44,6 @@ def test_multiples(one, layers, digits):
     assert failing(f"- One layer: {one[1]} MB\n- The {layers} layers together hold {every} GB.") == []
 
 
-@pytest.mark.slow
 @few
 @given(FIGURES, FIGURES)
 def test_sums(one, other):
@@ -53,7 +51,6 @@ def test_sums(one, other):
     assert failing(text) == []
 
 
-@pytest.mark.slow
 @few
 @given(FIGURES, st.sampled_from([1, 2, 4, 8]), DIGITS)
 def test_bytes_of_parameters(parameters, size, digits):
@@ -61,7 +58,6 @@ def test_bytes_of_parameters(parameters, size, digits):
     assert failing(f"- Parameters: {parameters[1]} B\n- Copies, {size} bytes each: {every} GB") == []
 
 
-@pytest.mark.slow
 @few
 @given(st.integers(100, 9999), COUNTS)
 def test_rates(each, gpus):

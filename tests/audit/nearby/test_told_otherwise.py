@@ -2,9 +2,10 @@
 
 import pytest
 
-from audits import failing
+from audits import failing, one_wrong
 
-PLAN = "# DBRX on 256 H100\n\n32 nodes of 8 H100, 40 layers.\n\n"
+DBRX = "DBRX on 256 H100"
+PLAN = "32 nodes of 8 H100, 40 layers.\n\n"
 
 
 @pytest.mark.parametrize(
@@ -21,8 +22,7 @@ PLAN = "# DBRX on 256 H100\n\n32 nodes of 8 H100, 40 layers.\n\n"
     ],
 )
 def test_a_factor_of_the_sentence(told, held, wrong):
-    assert failing(PLAN + told.format(held)) == []
-    assert failing(PLAN + told.format(wrong)) != []
+    one_wrong(PLAN + told, held, wrong, DBRX)
 
 
 def test_a_total_behind_the_states_of_training():
@@ -35,5 +35,4 @@ def test_a_total_behind_the_states_of_training():
 
 def test_a_time_that_nothing_can_be_below():
     text = "A step must read the weights and the cache, so 55.8 GB; at 3.35 TB/s this cannot take less than {}."
-    assert failing(PLAN + text.format("16.7 ms")) == []
-    assert failing(PLAN + text.format("12.7 ms")) != []
+    one_wrong(PLAN + text, "16.7 ms", "12.7 ms", DBRX)

@@ -50,7 +50,8 @@ TINY: Final = 1e-3
 CLOSE: Final = 0.02
 #: how many times the tokens of a pass a number of tokens may be
 FAR: Final = 64.0
-#: parts of what training keeps besides the weights
+#: what there is of the weights, and parts of what training keeps besides them
+OF_STATES: Final = ("memory.experts", "memory.weights", "memory.attention")
 STATES: Final = re.compile(r"optimi|gradient|\bgrads?\b|moment|master|\badam|优化器|梯度", re.IGNORECASE)
 _OF_REST: Final = re.compile(
     r"\b(?:rest|remaining|remainder|others?|everything else|übrige[nrs]?)\b|其余|剩余", re.IGNORECASE
@@ -76,8 +77,7 @@ def _of_one(part: Part, meaning: Meaning, claim: Claim, given: Mapping[str, obje
     of_token = meaning.name == "memory.kv_cache" and re.search(r"token", claim.text, re.IGNORECASE)
     if of_token and claim.ratio is not None and claim.ratio < TINY:
         return "it may be of a token"
-    states = meaning.name.startswith(("memory.experts", "memory.weights", "memory.attention"))
-    if states and STATES.search(claim.text):
+    if meaning.name.startswith(OF_STATES) and STATES.search(claim.text):
         return "it is of states of training"
     if meaning.name.startswith("memory.") and _OF_REST.search(claim.text):
         return "it is of the rest of something"

@@ -45,7 +45,8 @@ MISSING: Final[dict[str, Any]] = {
     "workload.batch": 256,
     "workload.sequence": 128,
 }
-STRATEGY: Final = ("ep", "etp", "tp", "dp", "pp", "cp", "replicas", "micro_batches", "redundant", "broadcast")
+SIZES: Final = ("ep", "etp", "tp", "dp", "pp", "cp", "replicas")
+STRATEGY: Final = (*SIZES, "micro_batches", "redundant", "broadcast")
 FIELDS: Final = (
     *DEFAULTS,
     *MISSING,

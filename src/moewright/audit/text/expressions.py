@@ -18,8 +18,8 @@ MOST_POWER: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """``left sign right``; signs are + - × ÷, ^ before a whole number, max and min, and ceil, floor and round: to a
-    multiple of ``right``."""
+    """``left sign right``; signs are + - × ÷, ^ before a whole number, max and min, and ceil, floor and round of
+    ``left`` (``right`` is the same)."""
 
     sign: str
     left: Node
@@ -29,8 +29,9 @@ class Operation:
 Node = Number | Operation
 #: of two values
 EXTREMES: Final = {"max": max, "min": min}
-#: to whole multiples of one; what is nearer than this is one
+#: what is nearer to a whole number than this share of it is one
 _LEAST: Final = 1e-12
+#: to whole numbers
 ROUNDINGS: Final = {"ceil": math.ceil, "floor": math.floor, "round": lambda x: math.floor(x + 0.5)}
 
 
@@ -72,7 +73,7 @@ def with_numbers(node: Node, change: Callable[[Number], Number]) -> Node:
 def has_sign(node: Node, signs: str) -> bool:
     """Whether any operation of ``node`` is one of ``signs``."""
     return isinstance(node, Operation) and (
-        (node.sign in signs and len(node.sign) == 1) or has_sign(node.left, signs) or has_sign(node.right, signs)
+        node.sign in signs or has_sign(node.left, signs) or has_sign(node.right, signs)
     )
 
 

@@ -104,15 +104,16 @@ class Expressions:
         """Inputs, claims with neither quantity nor expression, that are told otherwise elsewhere, where more figures
         follow from that than from what they say."""
         found = {}
-        for c in self.named.values():
-            if c.quantity or c.expression:
+        again: dict[str, list[TypedClaim]] = {}
+        for x in self.claims:
+            only = REFERENCE.fullmatch(x.expression.strip())
+            if only and written[x.index].verdict is Verdict.WRONG and x.relation in ("=", "~"):
+                again.setdefault(only[1], []).append(x)
+        for name, others in again.items():
+            c, other = self.named.get(name), others[0]
+            if c is None or c.quantity or c.expression or len({x.number.value for x in others}) > 1:
                 continue
-            told = [x for x in self.claims if x.expression.strip() == f"{{{c.id}}}"]
-            others = [x for x in told if written[x.index].verdict is Verdict.WRONG and x.relation in ("=", "~")]
-            if not others or len({x.number.value for x in others}) > 1:
-                continue
-            other = others[0]
-            leaning = [x for x in self.claims if x not in told and c.id in _names(x.expression)]
+            leaning = [x for x in self.claims if x.expression.strip() != f"{{{name}}}" and name in _names(x.expression)]
             now = sum(written[x.index].verdict is Verdict.HOLDS for x in leaning)
             then = sum(self._with_value(x, c, other.number.value) for x in leaning)
             then += sum(written[x.index].verdict is Verdict.HOLDS for x in self.claims if _is_on(x, other))

@@ -51,17 +51,12 @@ def judge_relation(n: Number, relation: str, node: Node) -> Outcome:
     and G of bytes may be powers of 1000 or 1024, and a B alone may be of billions. Not checked where their dimensions
     differ; work may be counted in plain numbers (6 × parameters × tokens)."""
     found = _as_it_stands(n, relation, node)
-    counted = with_numbers(node, lambda x: in_billions(x) if is_bare(x) and not _is_size(x) else x)
+    counted = _counted(node, sizes=False)
     if found.verdict is Verdict.HOLDS or counted == node:
         return found
     again = _as_it_stands(n, relation, counted)  # 36.0 B * 2 bytes: of so many parameters
     open_ = found.verdict is Verdict.NOT_CHECKED
     return again if again.verdict is Verdict.HOLDS or (open_ and again.verdict is Verdict.WRONG) else found
-
-
-def _is_size(n: Number) -> bool:
-    """Whether so many bytes are those of a number."""
-    return n.value <= _ELEMENT and "." not in n.text
 
 
 def _as_it_stands(n: Number, relation: str, node: Node) -> Outcome:
@@ -125,9 +120,14 @@ def _bases(n: Number, node: Node) -> tuple[tuple[bool, bool], ...]:
     return ((False, False), (n.binary != n.value, prefixed))
 
 
-def _counted(node: Node) -> Node:
-    """``node`` with each bare B as 10⁹."""
-    return with_numbers(node, lambda n: in_billions(n) if is_bare(n) else n)
+def _counted(node: Node, sizes: bool = True) -> Node:
+    """``node`` with each bare B as 10⁹; ``sizes``: also where so many may be the bytes of a number."""
+    return with_numbers(node, lambda n: in_billions(n) if is_bare(n) and (sizes or not _is_size(n)) else n)
+
+
+def _is_size(n: Number) -> bool:
+    """Whether so many bytes are those of a number."""
+    return n.value <= _ELEMENT and "." not in n.text
 
 
 def _narrow(v: Value, exact: Value, coarse: float) -> Value:

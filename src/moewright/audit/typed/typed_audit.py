@@ -13,7 +13,7 @@ from moewright.audit.audit_record import Audit, Claim, Unread, Variant, Verdict
 from moewright.audit.judges.better import better_of
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.corrections import accepted
-from moewright.audit.reading.document_case import Setting
+from moewright.audit.reading.document_case import SIZES, Setting
 from moewright.audit.reading.premises import Premise
 from moewright.audit.reading.restated import judge_premises, judge_strategy
 from moewright.audit.setting_facts import facts_of_setting
@@ -27,7 +27,7 @@ from moewright.errors import SpecError
 #: heads of keys and values, which no quantity is of
 _KV_HEADS: Final = re.compile(r"^count\.heads .*(?:\bkv\b|key)", re.IGNORECASE)
 #: what makes a strategy: the rest goes with any
-_SIZES: Final = tuple(f"strategy.{name}" for name in ("replicas", "dp", "cp", "tp", "pp", "ep", "etp"))
+_SIZES: Final = tuple(f"strategy.{name}" for name in SIZES)
 #: lines without a claim that are listed
 _MOST_LINES: Final = 24
 

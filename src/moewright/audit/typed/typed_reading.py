@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial, reduce
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
@@ -314,14 +315,11 @@ def _called(name: str, inside: str, depth: int) -> Node | None:
     """What a function gives: the smallest or largest of several, or one rounded to a whole number."""
     given = [node_of(part, depth) for part in _arguments(inside)]
     nodes = [node for node in given if node is not None]
-    if len(nodes) < len(given) or not nodes or (len(nodes) < 2) != (name in ROUNDINGS):
+    if len(nodes) < len(given) or (len(nodes) == 1) != (name in ROUNDINGS):
         return None
     if name in ROUNDINGS:
-        return None if len(nodes) > 1 else Operation(name, nodes[0], nodes[0])
-    found = nodes[0]
-    for node in nodes[1:]:
-        found = Operation(name, found, node)
-    return found
+        return Operation(name, nodes[0], nodes[0])
+    return reduce(partial(Operation, name), nodes)
 
 
 def _arguments(inside: str) -> list[str]:

@@ -283,7 +283,8 @@ class _Reader:
                 raise _UnknownError
             return ranges(n)[:1]
         if m["symbol"]:
-            found = self.values.get(_name(m)) if _name(m) != self.unknown else None
+            name = _name(m)
+            found = self.values.get(name) if name != self.unknown else None
             if not found:
                 raise _UnknownError
             return found
