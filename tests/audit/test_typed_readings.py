@@ -12,9 +12,10 @@ from tests.command import moewright
 
 from moewright.audit.audit_document import audit, audit_by_reading, audit_document
 from moewright.audit.text.document import parse
+from moewright.audit.text.expressions import evaluate
 from moewright.audit.typed.source_lines import source_lines
 from moewright.audit.typed.typed_audit import reading_yaml
-from moewright.audit.typed.typed_reading import read_reading, schema, typed_reading
+from moewright.audit.typed.typed_reading import node_of, read_reading, schema, typed_reading
 from moewright.audit.typed.typed_values import typed_value
 from moewright.errors import SpecError
 
@@ -554,3 +555,29 @@ def test_a_number_in_words_is_referred_to():
         "holds",
         "not checked",
     ]
+
+
+@pytest.mark.parametrize(
+    ("expression", "whole"),
+    [
+        ("ceil(36 / 3)", 12),
+        ("floor(36 / 3)", 12),
+        ("round(36 / 3)", 12),
+        ("ceil(0.9 / 0.3 * 4)", 12),
+        ("floor(0.9 / 0.3 * 4)", 12),
+        ("floor(61 / 16)", 3),
+        ("ceil(61 / 16)", 4),
+    ],
+)
+def test_a_whole_number_is_its_own_rounding(expression, whole):
+    node = node_of(expression)
+    assert node is not None
+    value = evaluate(node)
+    assert (value.low, value.high) == (whole, whole)
+
+
+@pytest.mark.parametrize("function", ["ceil", "floor"])
+def test_one_more_or_less_than_a_whole_number_is_wrong(function):
+    text = TEXT + "\n95 or 96 or 97.\n"
+    rows = [{"line": 13, "value": value, "expression": f"{function}(32 * 3)"} for value in ("95", "96", "97")]
+    assert [str(c.verdict) for row in rows for c in judged(row, text=text)] == ["wrong", "holds", "wrong"]

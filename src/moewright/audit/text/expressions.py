@@ -35,6 +35,10 @@ _LEAST: Final = 1e-12
 ROUNDINGS: Final = {"ceil": math.ceil, "floor": math.floor, "round": lambda x: math.floor(x + 0.5)}
 
 
+#: which way the ends are moved so that arithmetic of floats does not: 12 that comes as 12 and a little is 12, not 13
+_ASIDE: Final = {"ceil": (-1, -1), "floor": (1, 1), "round": (-1, 1)}
+
+
 @dataclass(frozen=True, slots=True)
 class Part(Token):
     """A token that stands for an expression: a function with its arguments."""
@@ -296,11 +300,12 @@ def _raised(a: Value, power: int) -> Value:
 
 
 def _rounded(a: Value, sign: str) -> Value:
-    """``a`` to whole numbers; what is not finite stays so."""
+    """``a`` to whole numbers, what all but is one to that one, a half up or down; what is not finite stays so."""
     if not (math.isfinite(a.low) and math.isfinite(a.high)):
         return a
-    whole = ROUNDINGS[sign]
-    return Value(float(whole(a.low - _LEAST * abs(a.low))), float(whole(a.high + _LEAST * abs(a.high))), a.dims)
+    whole, (below, above) = ROUNDINGS[sign], _ASIDE[sign]
+    low, high = a.low + below * _LEAST * abs(a.low), a.high + above * _LEAST * abs(a.high)
+    return Value(float(whole(low)), float(whole(high)), a.dims)
 
 
 def _bare(node: Operation) -> bool:
