@@ -6,7 +6,7 @@ SPEC ?= examples/paper.yaml
 # per cent of lines that tests run, at least
 COVERED ?= 85
 
-.PHONY: plan run test lint accuracy engines bench docs links dist clean clean-compiled
+.PHONY: plan run test coverage lint accuracy engines bench docs links dist clean clean-compiled
 
 plan: $(VENV)/installed
 	$(BIN)/moewright plan $(SPEC)
@@ -19,7 +19,10 @@ test: $(VENV)/installed-test
 	$(BIN)/ruff check src tests benchmarks docs
 	$(BIN)/ruff format --check --quiet src tests benchmarks docs
 	$(BIN)/python tests/kernels.py & $(BIN)/mypy && wait
-	$(BIN)/pytest -n 2 --cov --cov-report= --cov-fail-under=$(COVERED)
+	$(BIN)/pytest -n 2
+
+coverage: $(VENV)/installed-test  # the same tests with every line traced, which takes them twice as long
+	$(BIN)/pytest -n 2 --cov --cov-fail-under=$(COVERED)
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff format src tests benchmarks docs

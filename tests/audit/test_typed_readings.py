@@ -15,7 +15,7 @@ from moewright.audit.text.document import parse
 from moewright.audit.text.expressions import evaluate
 from moewright.audit.typed.source_lines import source_lines
 from moewright.audit.typed.typed_audit import reading_yaml
-from moewright.audit.typed.typed_reading import node_of, read_reading, schema, typed_reading
+from moewright.audit.typed.typed_reading import node_of, read_reading, schema, typed_claims, typed_reading
 from moewright.audit.typed.typed_values import typed_value
 from moewright.errors import SpecError
 
@@ -540,13 +540,35 @@ def test_billions_with_a_space_before_them(expression):
         ("1 h 20 min", 4800.0),
         ("×1.3", 1.3),
         ("12 QPS", 12.0),
-        ("9999^99", 9999.0**70),
+        ("9999^70", 9999.0**70),
     ],
 )
 def test_fractions_powers_and_spans_of_time(written, value):
     found = typed_value(written)
     assert found is not None
     assert found.value == pytest.approx(value)
+
+
+def test_a_power_beyond_every_number_is_no_value():
+    assert typed_value("9999^99") is None
+
+
+def test_a_vocabulary_of_the_documents_own_is_what_expressions_have():
+    reading = {
+        "reader": "somebody",
+        "premises": [{"field": "model.name", "value": "Mixtral-8x22B"}, {"field": "model.vocab_size", "value": 32768}],
+        "claims": [{"line": 3, "value": "201.3 M", "expression": "{model.vocab_size} * {model.hidden_size}"}],
+    }
+    text = "# Mixtral-8x22B\n\nOf 32,768 tokens the embedding has 201.3 M parameters.\n"
+    (claim,) = audit_by_reading(parse(text, "d.md"), typed_reading(reading, "r.yaml"), {}, "r.yaml").claims
+    assert claim.verdict == "holds"
+
+
+@pytest.mark.parametrize("name", [False, True])
+def test_an_id_that_yaml_takes_for_a_truth_value_is_told_to_be_quoted(name):
+    claim = {"line": 1, "value": "3 GB", "id": name}
+    with pytest.raises(SpecError, match="YAML reads .* quote it"):
+        typed_claims([claim], "r.yaml")
 
 
 def test_a_number_in_words_is_referred_to():

@@ -56,7 +56,7 @@ _OF_ALL_TIME: Final = re.compile(
     r"延迟|时延|耗时|前向|每步|总|时间",
     re.IGNORECASE,
 )
-_OF_EACH: Final = re.compile(r"\beach\b|\bapiece\b|\bje(?:weils)?\b|每个|每次", re.IGNORECASE)
+_OF_EACH: Final = re.compile(r"\beach\b|\bevery\b|\bapiece\b|\bje(?:weils|de[nmrs]?)?\b|每个|每次", re.IGNORECASE)
 _OF_PREFILL: Final = re.compile(r"\bttft\b|first token|prefill|预填充", re.IGNORECASE)
 _OF_DECODE: Final = re.compile(r"\btpot\b|\bitl\b|inter-token|per (?:output )?token|decod|解码", re.IGNORECASE)
 _TOTAL: Final = re.compile(r"\btotal|\boverall|insgesamt|总", re.IGNORECASE)

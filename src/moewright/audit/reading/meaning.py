@@ -43,8 +43,8 @@ _SPLIT_OFF: Final = _MARKS["split_off"]
 _PARTS_NAMED: Final = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        r"attention|注意力",
-        r"embedd|vocab|lm[ _]head|词嵌入|词表",
+        r"attention|\battn\b|注意力",
+        r"\bembed|\bemb\b|vocab|lm[ _]head|Einbettung|词嵌入|词表",
         r"router|gating",
         r"expert|专家",
         r"dense|shared|norm|稠密|共享",

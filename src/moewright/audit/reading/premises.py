@@ -557,8 +557,9 @@ def _words(s: Statement) -> Iterator[Premise]:
                 yield Premise("workload.kind", kind, s.line, s.text)
                 break
     phase = re.search(
-        r"(?:for|during|in|of) (?:the )?(decode|prefill)|\b(decode|prefill)(?:ing)? (?:phase|stage|with|step|of|batch)|"
-        r"^(prefill|decod)|(解码|预填充)阶段",
+        r"(?:for|during|in|of) (?:the )?(decode|prefill)|\b(decode|prefill)(?:ing)? (?:phase|stage|with|step|of|batch|only)|"
+        r"\b(decode|prefill)[- ](?:betrieb|phase|schritt|dienst|service|deployment|fleet|cluster)\b|"
+        r"^(prefill|decod)|(解码|预填充)(?:阶段|服务|部署|集群)",
         low,
     )
     if phase and s.kind != "heading":

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from moewright.audit.text.column_units import PLAIN, UNIT_ALONE, in_unit
+from moewright.audit.text.comma_tables import cells_of
 from moewright.case.bounded_file import decoded, read_bounded
 from moewright.errors import SpecError
 
@@ -326,7 +327,8 @@ def _statements(tokens: list[Token]) -> Iterator[Statement]:
         elif kind in ("fence", "code_block"):
             group += 1
             above = (*(h[1] for h in headings), *filter(None, items))
-            yield from _lines(token.content.splitlines(), first + (kind == "fence"), above, group)
+            lines = token.content.splitlines()
+            yield from _block(lines, first + (kind == "fence"), above, group, token.info.strip().lower())
         elif kind == "inline" and in_cell:
             row.append((normal(token.content), first))
         elif kind == "inline":
@@ -354,6 +356,18 @@ def _statements(tokens: list[Token]) -> Iterator[Statement]:
 
 #: bars in a line that is a row of a drawn table
 DRAWN: Final = 2
+
+
+def _block(
+    lines: Sequence[str], first: int, above: tuple[str, ...], group: int, language: str
+) -> Iterator[Statement]:
+    """The statements of a block of code, which may be a table with commas between its cells."""
+    rows = cells_of(lines, language)
+    if rows is None:
+        yield from _lines(lines, first, above, group)
+        return
+    for line, row in enumerate(rows[1:], first + 1):
+        yield from _row(rows[0], [(normal(c), line) for c in row], above, group)
 
 
 def _lines(lines: Sequence[str], first: int, above: tuple[str, ...], group: int) -> Iterator[Statement]:

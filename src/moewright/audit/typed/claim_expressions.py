@@ -314,7 +314,9 @@ def _sizes(facts: Facts) -> dict[str, object]:
     setting = facts.setting
     given: dict[str, object] = {f: a.value for f, a in setting.assumed.items()}
     given |= {f: p.value for f, p in setting.given.items()}
-    given |= {**known_sizes(setting), **_of_named(setting.case.model)} if "model.name" in setting.given else {}
+    if "model.name" in setting.given:
+        padded = {f: v for f, v in given.items() if f == "model.vocab_size"}  # each checkpoint pads it its own way
+        given |= {**known_sizes(setting), **_of_named(setting.case.model), **padded}
     if "cluster.device.name" in setting.given:
         device = setting.case.cluster.device
         of_device = {"memory": device.memory, "memory_bandwidth": device.memory_bandwidth}

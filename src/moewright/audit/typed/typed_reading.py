@@ -255,10 +255,20 @@ def _typed(
         )
     if expression:
         _check_expression(expression, f"{where}.expression", file)
-    name = str(entry.get("id", ""))
+    name = _id_of(entry, where, file)
+    return TypedClaim(index, line, said, number, name, quantity, scope, configuration, relation, expression)
+
+
+def _id_of(entry: Mapping[str, Any], where: str, file: str) -> str:
+    """The name of a claim, which may be empty. Raises SpecError."""
+    said = entry.get("id", "")
+    if isinstance(said, bool):
+        told = f"YAML reads {'yes, on or true' if said else 'no, off or false'} so: quote it"
+        raise SpecError(f"got {said}, as {told}, or take another name", file=file, field=f"{where}.id")
+    name = str(said)
     if name and not _NAME.fullmatch(name):
         raise SpecError(f"got {name[:60]!r}; expected a name of letters and digits", file=file, field=f"{where}.id")
-    return TypedClaim(index, line, said, number, name, quantity, scope, configuration, relation, expression)
+    return name
 
 
 def _check_expression(expression: str, where: str, file: str) -> None:

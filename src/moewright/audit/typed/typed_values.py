@@ -21,7 +21,7 @@ SPACED: Final = re.compile(r"(?<![\d.,])\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?!\d)")
 _REST: Final = re.compile(r"[^\d=<>~+*()]{0,60}")
 _PER_BYTE: Final = re.compile(r"\s*/\s*(?:bytes?|B)\b")
 _LATEX_FRACTION: Final = re.compile(r"\$?\\[dt]?frac\{(\d{1,4})\}\{(\d{1,4})\}\$?")
-#: what powers are taken to: 9,999 to this one is a number
+#: powers that are read: 9,999 to this one is a number
 _MOST_POWER: Final = 70
 #: 10^6, 2^{20}, 10**9
 _POWER: Final = re.compile(r"\$?(\d{1,4})\s?(?:\^|\*\*)\s?\{?(\d{1,2})\}?\$?")
@@ -51,7 +51,9 @@ def typed_value(text: str, line: str = "", comma: bool = False) -> Number | None
         share = int(part[1]) / int(part[2]) if int(part[2]) else 0.0
         return Number(part[0], share, share, 0.0) if share else None
     if part := _POWER.fullmatch(text.strip()):
-        raised = float(int(part[1]) ** min(int(part[2]), _MOST_POWER))
+        if int(part[2]) > _MOST_POWER:
+            return None
+        raised = float(int(part[1]) ** int(part[2]))
         return Number(part[0], raised, raised, 0.0, whole=True)
     said = _MONEY.sub("", _TIMES.sub("", normal(text).strip()))
     sign = -1.0 if _SIGN.match(said) and said[0] == "-" else 1.0

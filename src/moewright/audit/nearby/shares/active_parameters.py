@@ -138,9 +138,14 @@ _BEFORE: Final = re.compile(
     re.IGNORECASE,
 )
 _BEHIND: Final = re.compile(
-    r"^\s*(?:B\b)?\s*(?:parameters |params |weights )?(?:are |is )?"
+    r"^\s*(?:B\b)?\s*(?!(?-i:Aktiv sind|Active are)\b)"  # 89,6 Mrd. Aktiv sind 9,4 Mrd.
+    r"(?:parameters |params |weights )?(?:are |is )?"
     r"(?:activ|aktiv|actifs?\b|激活|at work\b|work on (?:a|any|each|one)|used (?:per|by|for) (?:a|each|one|any)?)",
     re.IGNORECASE,
+)
+#: what stands before a total, of which a part is active
+_IS_TOTAL: Final = re.compile(
+    r"\d\s?(?:[BM]|billion|million|Mrd|Mio)?\s?(?:(?:out )?of|von|aus|/)\s?(?:(?:the|its|all) )?[~≈]?$", re.IGNORECASE
 )
 _ASIDE: Final = re.compile(r"dense|instead|compar|\bvs\b|versus|without|statt|稠密|对比", re.IGNORECASE)
 #: fields that what a token passes follows from
@@ -165,6 +170,8 @@ def judge_active_whole(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
         s = e.statement
         if s.kind == "code" or not _says_active(e) or _ASIDE.search(s.text) or standing_of(s):
             continue
+        if _IS_TOTAL.search(s.value[: max(0, e.number.at)]):
+            continue  # 3.5B of 31.6B params are active
         same = [x for x in counts if x.number.at != e.number.at or x.index != e.index]
         same = [x for x in same if _is_same(x, e) and not _says_active(x)]
         total = next((x for x in same if _TOTAL.search(f"{label_of(x)} | {clause_of(x)}")), None)
