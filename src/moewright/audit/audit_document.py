@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -31,6 +31,7 @@ from moewright.audit.tables.columns import judge_columns
 from moewright.audit.tables.row_references import judge_references
 from moewright.audit.text.clauses import Clauses, clauses_of
 from moewright.audit.text.document import MOST_PAIRS, MOST_STATEMENTS, Document, Statement, parse, read_text
+from moewright.audit.text.numbers import COUNT
 from moewright.audit.typed.typed_reading import TypedReading
 from moewright.errors import SpecError
 
@@ -130,7 +131,7 @@ def _judged(
     alone: bool = False,
 ) -> Audit:
     """The audit of a document with each figure judged by itself; ``alone``: no better plan is looked for."""
-    said = [(s, clauses_of(s.value, _counts_parameters(s))) for s in document.statements]
+    said = list(_clauses(document))
     keyed, told = ([], []) if own is not None else (keyed_premises(document), told_premises(document))
     premises = premises_of(keyed, told) if own is None else list(own)
     premises += inferred(said, premises) if own is None else []
@@ -230,6 +231,25 @@ def _unpriced(c: Configuration, base: Place, reason: str) -> Place:
 def _variant(c: Configuration, place: Place) -> Variant:
     line = min((p.line for p in c.premises if p.field in c.own), default=c.line or 1)
     return Variant(c.name, line, c.premises, place.unpriced)
+
+
+def _clauses(document: Document) -> Iterator[tuple[Statement, Clauses]]:
+    """Each statement with what it says in numbers; where a sentence before in its paragraph counts parameters by
+    millions or billions, and neither tells bytes, B is a billion: ``..., the embeddings 1.57 B. The sum is 239 B.``"""
+    paragraph, counted = -1, False
+    for s in document.statements:
+        if s.kind != "prose" or s.line > paragraph:
+            counted = False
+        found = clauses_of(s.value, _counts_parameters(s) or (counted and not _BYTES.search(s.value)))
+        yield s, found
+        if s.kind == "prose":
+            paragraph = s.line + len(s.breaks)
+            millions = any(f.number.dim == COUNT and f.number.factor >= 1e6 for f in found.figures)
+            counted = (counted or (millions and bool(PARAMETERS.search(s.text)))) and not _BYTES.search(s.value)
+
+
+#: what makes a bare B a byte
+_BYTES: Final = re.compile(r"\d\s?[KMGTP]i?B\b|\bbytes?\b|\bByte|字节|octets?|\d\s?B\s?/", re.IGNORECASE)
 
 
 def _counts_parameters(s: Statement) -> bool:

@@ -222,6 +222,12 @@ def admitted(claim: Claim, part: Part, found: Clauses, c: Context, doubts: Doubt
         return not_checked(claim, _FEW_DIGITS)
     if claim.verdict is Verdict.WRONG and claim.computed and _beside(n, claim.computed, found):
         return not_checked(claim, "the right value stands beside it, and it may be of something else")
+    capacity = c.facts.case.cluster.device.memory
+    lone = n.dim == BYTES and not part.figure.formula and "GPU" in claim.quantity
+    if lone and abs(n.value / capacity - 1) <= NOMINAL:
+        return not_checked(claim, "it is the memory that a GPU has")
+    if claim.verdict is Verdict.WRONG and part.meaning.name == "time.bound" and _takes_bytes(n, found):
+        return not_checked(claim, "it may be of the bytes that stand before it")
     if not part.statement.key and part.statement.value.lstrip().startswith(("=", "≈")):
         return not_checked(claim, "it goes on what is worked out above")
     own = part.figure.formula and claim.verdict is Verdict.WRONG and claim.quantity.startswith(_REACHED)
@@ -234,6 +240,12 @@ def admitted(claim: Claim, part: Part, found: Clauses, c: Context, doubts: Doubt
         or _on_doubt(part, part.meaning, claim, c, doubts)
     )
     return not_checked(claim, reason) if reason else claim
+
+
+def _takes_bytes(n: Number, found: Clauses) -> bool:
+    """Whether the figure before ``n`` is an amount of bytes, which takes that time."""
+    before = [f.number for f in found.figures if f.number.at < n.at]
+    return bool(before) and max(before, key=lambda x: x.at).dim == BYTES
 
 
 def _by_title(part: Part) -> bool:
@@ -339,6 +351,10 @@ def _several_values(text: str) -> str:
     for m in _SYMBOL.finditer(text):
         values.setdefault(m[1], set()).add(m[2])
     return next((x for x, given in values.items() if len(given) > 1), "")
+
+
+#: how far the memory that a GPU reports lies from what it is called
+NOMINAL: Final = 0.08
 
 
 def _in_text(part: Part, claim: Claim, c: Context) -> str:

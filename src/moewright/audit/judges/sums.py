@@ -57,6 +57,8 @@ _OR: Final = re.compile(r"[^;.\d]{0,24}(?:\([^()]*\)\s*)?(?:\bor\b|\boder\b|或)
 MOST_PARTS: Final = 8
 #: figures of one row, each so many times, that are tried
 MOST_OPTIONS: Final = 4
+#: what of it is left to a part that is worked out where it stands
+SURELY: Final = 0.5
 #: a factor is told from others where rounding leaves no more of the total than this
 _SURE: Final = 0.02
 #: figures before a total among which its parts are looked for
@@ -266,6 +268,7 @@ def _slipped(total: Part, rows: list[list[Part]], f: Facts) -> list[tuple[Part, 
                 for sign, factor in (("×", k), ("/", 1 / k)):
                     value = sum(y.value for y in rest) + x.value * factor
                     room = n.half + sum(y.half for y in rest) + x.half * factor
+                    room *= SURELY if len(part.figure.formula) > 1 else 1.0  # its own calculation speaks for it
                     if k > 1 and abs(value - n.value) <= room * (1 + 1e-9) and room <= _SURE * n.value:
                         if one and "layers" in name:
                             return []  # it says that it is of one

@@ -25,7 +25,7 @@ _PRODUCT: Final = re.compile(
 )
 _OF_TIME: Final = re.compile(
     rf"(?P<rate>{_PLAIN})\s?{_MONEY}\s?/\s?(?:h|hour|Stunde|heure|hora|"
-    rf"小时)\b[^.;\d]{{0,40}}\(?(?P<hours>\d{{1,4}}) ?(?:h|hours|Stunden|heures)\)?"
+    rf"小时)\b[^.;\d×*·=]{{0,40}}\(?(?P<hours>\d{{1,4}}) ?(?:h|hours|Stunden|heures)\)?"
     rf"[^.;\d]{{0,24}}(?P<whole>{_PLAIN})\s?{_MONEY}",
     re.IGNORECASE,
 )

@@ -69,7 +69,9 @@ def judge_model_slips(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry
         if not amounts or s.kind == "heading":
             continue
         before = ledger.statements[index - 1] if index and s.kind in ("prose", "code") else _lead(ledger, index)
-        above = " | ".join((s.text, *s.path[-1:], before.text if before is not None and before.path == s.path else ""))
+        above = " | ".join(
+            (s.text, s.corner, *s.path[-1:], before.text if before is not None and before.path == s.path else "")
+        )
         for judge, topic, needs in ((_cache, _CACHE, _OF_CACHE), (_sent, _SENT, _OF_SENT)):
             facts = facts_at(index, needs) if topic.search(above) and not _OTHER.search(s.text) else None
             if facts is not None:

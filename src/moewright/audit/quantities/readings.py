@@ -60,6 +60,18 @@ class Facts:
         """Causal mask or not → (seconds that no strategy beats, why)."""
         return {m: _bound(self.case, m) for m in masks_of(self.setting)}
 
+    @cached_property
+    def unbeaten(self) -> float:
+        """Seconds that no strategy beats with every GPU at its peaks, where the document tells no share of them."""
+        case, given = self.case, self.setting.given
+        device = case.cluster.device
+        if not self.setting.from_spec:
+            mfu = device.mfu if "cluster.device.mfu" in given else 1.0
+            moved = device.bandwidth_utilization if "cluster.device.bandwidth_utilization" in given else 1.0
+            device = replace(device, mfu=mfu, bandwidth_utilization=moved)
+        at_peak = replace(case, cluster=replace(case.cluster, device=device))
+        return min(_bound(at_peak, m)[0] for m in masks_of(self.setting))
+
 
 def masks_of(setting: Setting) -> tuple[bool, ...]:
     """The causal masks to reckon with: both where it is assumed and matters, which it does not for decode."""

@@ -111,7 +111,7 @@ def configurations_of(document: Document, premises: list[Premise]) -> Places:
     rows = {c.line: c for c in _rows(document)}
     tables = {c.group for c in rows.values()}
     columns = {(c.group, c.column): c for c in _columns(document, premises) if c.group not in tables}
-    places = Places({c.path: c for c in _sections(premises)}, columns, rows)
+    places = Places({c.path: c for c in _sections(premises, _title(document))}, columns, rows)
     levels: dict[int, list[Premise]] = {}
     for p in premises:
         levels.setdefault(id(places.at(p.where)), []).append(p)
@@ -172,19 +172,27 @@ def _phase(c: Configuration, mine: list[Premise]) -> list[Premise]:
     return [Premise("workload.kind", kind, mine[0].line, mine[0].text)]
 
 
-def _sections(premises: list[Premise]) -> Iterator[Configuration]:
-    """Sibling sections named like configurations, of which one field has different values."""
+def _title(document: Document) -> str:
+    """The document's first heading, where it names a model, which the sections beside it are of too, as on slides."""
+    first = document.statements[0] if document.statements else None
+    if first is None or first.kind != "heading" or _phase_of(first.text) or _LETTER.match(first.text):
+        return ""
+    return first.text if any(model for model, _ in catalogued_names(first.text[:200])) else ""
+
+
+def _sections(premises: list[Premise], title: str) -> Iterator[Configuration]:
+    """Sibling sections named like configurations, of which one field has different values; ``title``: of all."""
     by_parent: dict[tuple[str, ...], dict[str, list[Premise]]] = {}
     for p in premises:
         path = _path(p)
         for depth in range(len(path)):
-            if _is_named(path[depth]):
+            if _is_named(path[depth]) and (depth or path[depth] != title):
                 by_parent.setdefault(path[:depth], {}).setdefault(path[depth], []).append(p)
     for parent, sections in by_parent.items():
         if len(sections) < 2 or not _differ(list(sections.values())):
             continue
-        for title in sections:
-            yield Configuration(title, (*parent, title))
+        for name in sections:
+            yield Configuration(name, (*parent, name))
 
 
 def _path(p: Premise) -> tuple[str, ...]:

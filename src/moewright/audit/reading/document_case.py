@@ -10,6 +10,7 @@ import yaml
 
 from moewright.audit.reading.premises import Premise
 from moewright.case.case import Case
+from moewright.case.catalogue.model_catalogue import find_model, load_model
 from moewright.case.file.load import case_of, load
 from moewright.case.precision import FORMATS
 from moewright.case.strategy import Dispatch, Overlap, StrategySpec
@@ -203,7 +204,7 @@ def _raw(values: dict[str, Any], known: set[str]) -> dict[str, Any]:
     precision = get("model.precision")
     if get("model.name"):
         model: dict[str, Any] = {"name": get("model.name")}
-        if precision and "model.precision" in values:
+        if precision and "model.precision" in values and not _of_checkpoint(str(get("model.name")), precision):
             model["precision"] = precision
     else:
         heads, hidden = get("model.attention.heads"), get("model.hidden_size")
@@ -238,6 +239,17 @@ def _raw(values: dict[str, Any], known: set[str]) -> dict[str, Any]:
         "cluster": {**cluster, "network": network},
         "workload": {name: get(f"workload.{name}") for name in ("kind", "batch", "sequence", "causal")},
     }
+
+
+def _of_checkpoint(name: str, precision: Any) -> bool:
+    """Whether a format of few bits is the one that a model's own checkpoint has its experts in, and only those."""
+    found = find_model(name)
+    own = load_model(found).precision if found is not None and precision in _FEW_BITS else None
+    return own is not None and own.weight("experts") == precision
+
+
+#: formats that no checkpoint has all its weights in
+_FEW_BITS: Final = ("mxfp4", "nvfp4", "int4")
 
 
 def _unit(precision: Any) -> str:

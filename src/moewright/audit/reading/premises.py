@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from moewright.audit.reading.cluster_sizes import gpus_of_nodes
-from moewright.audit.reading.symbols import sizes_by_symbol, sizes_of_product
+from moewright.audit.reading.symbols import sizes_by_symbol, sizes_of_heads, sizes_of_product
 from moewright.audit.reading.wordings import (
     ASIDE,
     COMPILED,
@@ -27,6 +27,7 @@ from moewright.audit.reading.wordings import (
     TEXT,
     WORK,
 )
+from moewright.audit.reading.workload_sizes import sizes_of_workload
 from moewright.audit.text.document import Document, Statement, keyed
 from moewright.audit.text.numbers import COUNT, FLOP, Dim, Number, Token, tokens_of
 
@@ -96,14 +97,32 @@ def _options(s: Statement) -> Iterator[Premise]:
 def told_premises(document: Document) -> list[Premise]:
     """Premises of running text, and words that are premises."""
     found: list[Premise] = []
+    lead = ""
     for s in document.statements:
-        found += [replace(p, where=s) for p in (*_phrases(s), *_symbols(s), *_named(s), *_measures(s), *_words(s))]
+        lead = lead if s.kind == "item" else s.text
+        read = (*_phrases(s), *_symbols(s), *_named(s), *_measures(s), *_words(s))
+        shared = s.kind == "item" and bool(_EACH_HAS.search(lead))  # per GPU: - 32 heads
+        found += [replace(p, where=s) for p in read if not (shared and p.field in _DIVIDED)]
     return found
+
+
+#: the end of a line whose list is of one GPU
+_EACH_HAS: Final = re.compile(
+    r"(?:\b(?:per|each|every|one|a single|je|pro|jede[rs]?|auf jeder) (?:GPU|card|device|rank|chip|Karte)\b|"
+    r"每(?:张)?(?:卡|GPU)|单卡)[^.;:]{0,24}[:：]\s*$",
+    re.IGNORECASE,
+)
+#: sizes of which a GPU may have a part
+_DIVIDED: Final = (
+    *("model.layers", "model.attention.heads", "model.attention.kv_heads", "model.experts.count"),
+    *("model.experts.intermediate_size", "workload.batch"),
+)
 
 
 def _symbols(s: Statement) -> Iterator[Premise]:
     """Premises of a statement that gives a model's sizes by their symbols, or parallel sizes by their product."""
-    found = sizes_by_symbol(s.text) | sizes_of_product(s.text)
+    found = sizes_by_symbol(s.text) | sizes_of_product(s.text) | sizes_of_workload(s.text)
+    found |= {} if PER_GPU.search(s.text) else sizes_of_heads(s.text)
     yield from (Premise(field, value, s.line, s.text) for field, value in found.items())
 
 
@@ -249,6 +268,8 @@ def _keyed(s: Statement) -> Iterator[Premise]:
             return  # expert parallelism: each GPU has 16 experts
         if fits and _SIZE_WORD.search(s.value[: fits[0].at]):
             return  # experts: EP 16
+        if fits and field == "model.layers" and _IN_LAYER.match(s.value[fits[0].at + len(fits[0].text) :]):
+            return  # MoE layer: 128 experts
         if field.endswith("intermediate_size") and _ELSEWHERE.search(s.key) and not _EXPERTS.search(s.key):
             return  # of dense layers
         if fits and field.startswith("model.") and _SHARED_OUT.match(s.value[fits[0].at + len(fits[0].text) :]):
@@ -261,7 +282,13 @@ def _keyed(s: Statement) -> Iterator[Premise]:
 
 
 _SHARED_OUT: Final = re.compile(
-    r"\s*(?:tokens?\b|each\b|apiece|(?:per|on each|on every|je|pro|/)\s*(?:expert|GPU|card|rank|device|Karte|Experte))",
+    r"\s*(?:tokens?\b|each\b|apiece|(?:per|on each|on every|je|pro|/)\s*"
+    r"(?:(?:layer|Schicht)\s*(?:and|und|per|je|/|,|on each)\s*)?(?:expert|GPU|card|rank|device|Karte|Experte))",
+    re.IGNORECASE,
+)
+#: what a layer has, of which a number is none of layers
+_IN_LAYER: Final = re.compile(
+    r"\s*(?:(?:routed|shared|geroutete|local|total) )?(?:experts?|heads?|Experten|Köpfe|tokens?)\b|\s*个?(?:路由)?专家",
     re.IGNORECASE,
 )
 #: sizes with their names, each of which the phrases of running text read
@@ -557,7 +584,8 @@ def _words(s: Statement) -> Iterator[Premise]:
                 yield Premise("workload.kind", kind, s.line, s.text)
                 break
     phase = re.search(
-        r"(?:for|during|in|of) (?:the )?(decode|prefill)|\b(decode|prefill)(?:ing)? (?:phase|stage|with|step|of|batch|only)|"
+        r"(?:for|during|in|of) (?:the )?(decode|prefill)|"
+        r"\b(decode|prefill)(?:ing)? (?:phase|stage|with|step|of|batch|only)|"
         r"\b(decode|prefill)[- ](?:betrieb|phase|schritt|dienst|service|deployment|fleet|cluster)\b|"
         r"^(prefill|decod)|(解码|预填充)(?:阶段|服务|部署|集群)",
         low,

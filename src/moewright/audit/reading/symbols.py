@@ -41,6 +41,32 @@ def sizes_by_symbol(text: str) -> dict[str, int]:
     return fields if set(fields) >= _NEEDED and len(fields) >= _FEWEST else {}
 
 
+_HEADS: Final = r"(?:attention |attn )?(?:heads?|Köpfen?|头)"
+_QUERY: Final = r"(?:queries|query|Q|attention|Abfrage|查询)"
+_KV: Final = r"(?:KV|K/V|key[-/ ]value|Schlüssel-Wert)"
+_TWO: Final = r"(?P<q>\d{1,3})\s?(?:/|:|\+|,|und|and)\s?(?P<kv>\d{1,3})(?![\d.]|\s?[/×x*=])"
+#: query heads with the heads of keys and values: 96 query / 8 KV heads, query / KV heads: 96 / 8, GQA 96/8
+_PAIR_OF_HEADS: Final = (
+    re.compile(
+        rf"(?<![\w./])(?P<q>\d{{1,3}})\s?{_QUERY}\s?(?:/|\+|,|und|and)\s?(?P<kv>\d{{1,3}})\s?{_KV}[- ]?{_HEADS}", re.I
+    ),
+    re.compile(rf"(?<!\w){_QUERY}[- ]?{_HEADS}?\s?(?:/|und|and|,)\s?{_KV}[- ]?{_HEADS}\W{{1,3}}{_TWO}", re.I),
+    re.compile(rf"(?<!\w){_HEADS}\s?\(?{_QUERY}\s?/\s?{_KV}\)?\W{{1,3}}{_TWO}", re.I),
+    re.compile(rf"\bGQA\W{{1,3}}{_TWO}", re.I),
+)
+_HEAD_DIM: Final = re.compile(r"head[_ -]?dim(?:ension)?\s?[=:]?\s?(\d{2,3})(?![\d.])", re.I)
+
+
+def sizes_of_heads(text: str) -> dict[str, int]:
+    """Heads of queries, and those of keys and values, that a text gives as a pair."""
+    found = next((m for p in _PAIR_OF_HEADS if (m := p.search(text))), None)
+    if found is None or not int(found["kv"]) or int(found["q"]) % int(found["kv"]):
+        return {}
+    sizes = {"model.attention.heads": int(found["q"]), "model.attention.kv_heads": int(found["kv"])}
+    dim = _HEAD_DIM.search(text, found.end())
+    return sizes | ({"model.attention.head_dim": int(dim[1])} if dim else {})
+
+
 _PRODUCT: Final = re.compile(
     r"(?<![\w×x*·/])((?:(?:E?[TD]P|[EPC]P)\s?[×x*·]\s?)+(?:E?[TD]P|[EPC]P))\s?=\s?"
     r"((?:\d{1,4}\s?[×x*·]\s?)+\d{1,4})(?!\s?[×x*·/]|\d)"

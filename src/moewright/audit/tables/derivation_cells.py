@@ -8,8 +8,8 @@ from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.ledger import Entry, Ledger, exactly, is_amount, meet, ranges, slip
-from moewright.audit.text.expressions import Operation, evaluate, fold, numbers_in, whole
-from moewright.audit.text.numbers import COUNT, NAMES, tokens_of
+from moewright.audit.text.expressions import Node, Operation, evaluate, fold, numbers_in, whole
+from moewright.audit.text.numbers import COUNT, FLOP, NAMES, tokens_of
 from moewright.units import format_quantity
 
 _TITLE: Final = re.compile(
@@ -64,8 +64,9 @@ def judge_named_products(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         if node is None or not isinstance(node, Operation) or not is_amount(entries[0].number):
             continue
         e, product = entries[0], evaluate(node)
-        bare = product.dims == {COUNT} and e.number.dim != COUNT
-        if not (bare or e.number.dim in product.dims) or not 0 < product.low < float("inf") or e.number.approx:
+        bare = product.dims == {COUNT} and e.number.dim != COUNT and not (e.number.dim == FLOP and _is_work(node))
+        alike = bare or e.number.dim in product.dims or (e.number.dim == FLOP and product.dims == {COUNT})
+        if not alike or not 0 < product.low < float("inf") or e.number.approx:
             continue
         loose = sum(n.slack for n in numbers_in(node) if not n.whole)
         if bare and meet(ranges(e.number), exactly(product.low * e.number.factor), 0.01 + loose):
@@ -84,6 +85,20 @@ def judge_named_products(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     for claims in plain.values():
         if any(c.verdict is Verdict.HOLDS for _, c in claims):
             yield from claims
+
+
+#: FLOPs that a parameter costs a token, forward and with the backward pass
+_PASSES: Final = (2.0, 6.0, 8.0)
+
+
+def _is_work(node: Node) -> bool:
+    """Whether a product has two or six FLOPs for each of millions of parameters."""
+    values = [n.value for n in numbers_in(node)]
+    return bool(set(values) & set(_PASSES)) and max(values) >= PARAMETERS
+
+
+#: a model has no fewer parameters
+PARAMETERS: Final = 1e6
 
 
 def _worked_out(text: str) -> int | None:

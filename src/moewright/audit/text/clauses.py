@@ -328,7 +328,7 @@ def _sized(tokens: list[Token], n: Number) -> bool:
 def _left(tokens: list[Token], first: bool) -> Node | None:
     """The expression before a sign, unless the words before it name what is given a value."""
     node = suffix(tokens)
-    if node is None or _symbolic(tokens, next(numbers_in(node)).at):
+    if node is None or _symbolic(tokens, next(numbers_in(node)).at) or _continued(tokens, next(numbers_in(node)).at):
         return None
     last = list(numbers_in(node))[-1].noun
     if "_" in last.rpartition(" ")[2]:  # an identifier that is given a value
@@ -348,7 +348,19 @@ def _symbolic(tokens: list[Token], start: int) -> bool:
     while before and before[-1].kind == "word":
         before.pop()
     named = bool(before) and any(t.kind == "word" for t in tokens if before[-1].at < t.at < start)
-    return bool(before) and before[-1].kind == "op" and before[-1].text in "×÷/+-" and (named or len(before) > 1)
+    return bool(before) and before[-1].kind == "op" and before[-1].text in "×·*÷/+-" and (named or len(before) > 1)
+
+
+#: words by which what follows is added to what stands before
+_PLUS: Final = re.compile(
+    r"(?:\b(?:plus|add(?:ing)?|another|zuzüglich|dazu|plus encore)|加上|再加|另加)\s*$", re.IGNORECASE
+)
+
+
+def _continued(tokens: list[Token], start: int) -> bool:
+    """Whether an expression is added to what stands before its sentence: ``plus 3.5 GB + 12.9 GB``."""
+    words = " ".join(t.text for t in tokens if t.at < start and t.kind == "word")
+    return bool(_PLUS.search(words)) and not any(t.number is not None for t in tokens if t.at < start)
 
 
 def _counted_before(tokens: list[Token], last: Number) -> bool:

@@ -21,7 +21,7 @@ def cells_of(lines: Sequence[str], language: str) -> list[list[str]] | None:
     """The cells of each line of a block of code in ``language``, the titles first; None where it is no table: lines of
     the same number of cells, the first of titles, below which each row has a name and, some of them, figures."""
     filled = [x for x in lines if x.strip()]
-    if len(filled) < FEWEST_LINES and language not in ("csv", "tsv") or len(filled) < FEWEST_COLUMNS:
+    if (len(filled) < FEWEST_LINES and language not in ("csv", "tsv")) or len(filled) < FEWEST_COLUMNS:
         return None
     for mark in (",", ";", "\t"):
         rows = [[c.strip() for c in row] for row in csv.reader(lines, delimiter=mark)] if _even(filled, mark) else []

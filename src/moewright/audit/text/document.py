@@ -334,33 +334,44 @@ def _statements(tokens: list[Token]) -> Iterator[Statement]:
         elif kind == "inline":
             above = (*(h[1] for h in headings), *filter(None, items[:-1]))
             kind = "heading" if level else "item" if items else "prose"
-            if kind == "prose" and (lines := _aligned(token.content)):
+            content = token.content if level or not headings else _without_number(token.content, headings[-1][1])
+            if kind == "prose" and (lines := _aligned(content)):
                 group += 1
                 yield from _lines(lines, first, above, group)
                 continue
-            lead = ""
-            if kind == "prose" and (title := _RUN_IN.match(token.content)):
-                lead = normal(title[1])
-                above = (*above, lead)
-            for text, offset, breaks in _sentences(token.content, kind == "prose"):
-                for made in _made(text, first + offset, above, kind, group):
-                    # what a paragraph is headed by names its first sentence
-                    named = bool(lead) and not made.key and text.strip(" .") != lead
-                    yield replace(made, breaks=breaks, key=lead if named else made.key)
-                    lead = "" if named else lead
+            yield from _paragraph(content, first, above, kind, group)
+            for text, _, _ in _sentences(content, False) if kind != "prose" else ():
                 if level:
                     headings.append((level, text))
-                elif items and not items[-1]:
+                elif not items[-1]:
                     items[-1] = text[:200]
+
+
+def _paragraph(content: str, first: int, above: tuple[str, ...], kind: str, group: int) -> Iterator[Statement]:
+    """The statements of a heading, an item or a paragraph, which may begin with a heading of its own."""
+    lead = ""
+    if kind == "prose" and (title := _RUN_IN.match(content)):
+        lead = normal(title[1])
+        above = (*above, lead)
+    for text, offset, breaks in _sentences(content, kind == "prose"):
+        for made in _made(text, first + offset, above, kind, group):
+            # what a paragraph is headed by names its first sentence
+            named = bool(lead) and not made.key and text.strip(" .") != lead
+            yield replace(made, breaks=breaks, key=lead if named else made.key)
+            lead = "" if named else lead
+
+
+def _without_number(content: str, heading: str) -> str:
+    """A paragraph without the number that it has under a numbered heading: 4.1, under 4. Layout."""
+    section = re.match(r"(?:§ ?)?(\d{1,2}(?:\.\d{1,2})*)\b", heading)
+    return re.sub(rf"^{re.escape(section[1])}\.\d{{1,2}}[.)]?\s+", "", content) if section else content
 
 
 #: bars in a line that is a row of a drawn table
 DRAWN: Final = 2
 
 
-def _block(
-    lines: Sequence[str], first: int, above: tuple[str, ...], group: int, language: str
-) -> Iterator[Statement]:
+def _block(lines: Sequence[str], first: int, above: tuple[str, ...], group: int, language: str) -> Iterator[Statement]:
     """The statements of a block of code, which may be a table with commas between its cells."""
     rows = cells_of(lines, language)
     if rows is None:
@@ -427,6 +438,8 @@ def _sentences(content: str, split: bool) -> Iterator[tuple[str, int, tuple[int,
         elif line:
             text += " "
             breaks.append(len(text))
+        else:  # a line of marks alone: $$
+            breaks.append(len(text) + 1)
         text += line
         while split and (end := _END.search(text)):
             yield text[: end.start() + 1], start, tuple(b for b in breaks if b <= end.start())

@@ -204,12 +204,16 @@ def tokens_of(text: str) -> list[Token]:
     return list(_tokens(text))
 
 
+#: signs that stand at a number and change nothing of it, as $ does, which is taken for one of LaTeX
+_CURRENCIES: Final = "€£¥"
+
+
 @lru_cache(4096)
 def _tokens(text: str) -> tuple[Token, ...]:
     found: list[Token] = []
     at = 0
     while at < len(text):
-        if text[at].isspace():
+        if text[at].isspace() or text[at] in _CURRENCIES:
             at += 1
             continue
         if (date := _DATE.match(text, at)) and not (at and text[at - 1].isalnum()):

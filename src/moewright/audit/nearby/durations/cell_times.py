@@ -14,7 +14,11 @@ from moewright.audit.text.document import Statement
 from moewright.audit.text.numbers import BYTE_RATE, BYTES, FLOP, FLOP_RATE, SECONDS, tokens_of
 
 #: between an amount and the rate it is moved at, where that ends a cell
-_AT: Final = re.compile(r"\s*(?:\([^()]*\)\s*)?(?:at|over|bei|über|@|/|÷|à|以|按)\s*(?:the |a )?", re.IGNORECASE)
+_AT: Final = re.compile(
+    r"\s*(?:\([^()]*\)\s*)?(?:(?:read|moved|sent|streamed|loaded|gelesen|读取) )?"
+    r"(?:at|over|bei|über|@|/|÷|à|以|按)\s*(?:the |a )?",
+    re.IGNORECASE,
+)
 #: nothing but words behind the rate
 _END: Final = re.compile(r"[^\d=×x*/÷+]*$")
 

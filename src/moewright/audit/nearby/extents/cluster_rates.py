@@ -23,7 +23,7 @@ from moewright.audit.nearby.ledger import (
 )
 from moewright.audit.nearby.model_slips import FactsAt
 from moewright.audit.quantities.readings import Facts
-from moewright.audit.text.numbers import BYTES, COUNT, NAMES, PER_SECOND
+from moewright.audit.text.numbers import BYTES, COUNT, FLOP, NAMES, PER_SECOND
 from moewright.case.cluster import Cluster
 from moewright.units import format_quantity
 
@@ -40,6 +40,9 @@ _CLUSTER: Final = re.compile(
 _GPUS: Final = re.compile(r"\b(?:\w+ )?(?:GPUs|cards|NPUs|Karten)\b|(?:张|块)?卡", re.IGNORECASE)
 #: slips of a number of GPUs
 _SLIPS: Final = (2, 4, 8)
+#: digits of a rate that is told about, and how far off rounding never makes one
+FEWEST_DIGITS: Final = 2
+FAR_OFF: Final = 3.5
 #: numbers of things below this stand between amounts of bytes
 FEW: Final = 1e5
 #: letters around a rate that say what it is of
@@ -74,8 +77,9 @@ def _is_of_one(e: Entry, rates: list[Entry], i: int) -> bool:
 def _per_gpu(one: Entry, whole: Entry, gpus_at: FactsAt, many: list[Range]) -> Claim | None:
     """The verdict on the rate of a GPU beside that of all of them."""
     n = one.number
-    if whole.number.dim != PER_SECOND or n.half > 0.02 * n.value or (n.approx and digits(n) < TELLING):
+    if whole.number.dim != PER_SECOND or n.half > 0.04 * n.value or (n.approx and digits(n) < FEWEST_DIGITS):
         return None
+    loose = n.half > 0.02 * n.value or (n.approx and digits(n) < TELLING)
     if n.dim == PER_SECOND and whole.number.noun[:3] != n.noun[:3]:
         return None
     told = _clause(whole) if whole.index == one.index else whole.statement.text
@@ -91,6 +95,7 @@ def _per_gpu(one: Entry, whole: Entry, gpus_at: FactsAt, many: list[Range]) -> C
     if meet(got, exactly(float(gpus))):
         return one.claim("throughput", Verdict.HOLDS, f"over {gpus} GPUs", right)
     others = [x for k in _SLIPS for x in (gpus * k, gpus / k)] + _of_nodes(cluster)
+    others = [x for x in others if not loose or not 1 / FAR_OFF < x / gpus < FAR_OFF]  # rounding makes no eighth
     sure = bool(_CLUSTER.search(told)) or got[0][1] < gpus  # else the cluster may be larger than was read
     if sure and any(meet(got, exactly(x)) for x in others) and not meet(got, many):
         return one.claim("throughput", Verdict.WRONG, why, right)
@@ -177,24 +182,36 @@ _WHOLE: Final = re.compile(
 )
 
 
+_ALTOGETHER: Final = re.compile(
+    r"^[^.;\d]{0,24}\b(?:altogether|in all|in total|together|total|insgesamt|zusammen|gesamt|au total)\b|"
+    r"^[^.;。\d]{0,12}(?:合计|总)",
+    re.IGNORECASE,
+)
+
+
 def judge_cluster_memory(ledger: Ledger, gpus_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on the memory of the cluster: that of a GPU, which the document gives, times its GPUs, or a thousand
     times more or less."""
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
         amounts = [e for e in entries if e.number.dim == BYTES and e.number.factor >= 1e9]
-        if len(amounts) != 1 or s.kind == "heading" or not _WHOLE.search(s.text) or not _MEMORY.search(s.text):
+        if not 1 <= len(amounts) <= 2 or s.kind == "heading" or not _MEMORY.search(s.text):
             continue
-        e = amounts[0]
+        e = amounts[-1]
         facts = gpus_at(index, ("cluster.gpus", "cluster.device.memory"))
         if facts is None or e.figure.role == "operand" or e.number.approx:
             continue
         memory, gpus = facts.case.cluster.device.memory, facts.case.cluster.gpus
+        of_each = len(amounts) > 1 and meet(ranges(amounts[0].number), exactly(memory))
+        if not (of_each and _ALTOGETHER.search(e.behind)) and (len(amounts) > 1 or not _WHOLE.search(s.text)):
+            continue
         right = memory * gpus
         told = f"{format_quantity(memory, 'bytes')} of each of {gpus} GPUs are {format_quantity(right, 'bytes')}"
         if meet(ranges(e.number), exactly(right)):
             yield e, e.claim("memory", Verdict.HOLDS, told, right)
-        elif any(meet(ranges(e.number), exactly(right * k)) for k in (1e3, 1e-3)):
+        elif any(meet(ranges(e.number), exactly(right * k)) for k in (1e3, 1e-3)) or (
+            of_each and any(meet(ranges(e.number), exactly(memory * k)) for k in _of_nodes(facts.case.cluster))
+        ):
             yield e, e.claim("memory", Verdict.WRONG, told, right)
 
 
@@ -218,7 +235,11 @@ def judge_cluster_amounts(ledger: Ledger, gpus_at: FactsAt) -> Iterator[tuple[En
         row = [x for x in row if not (x.number.dim == COUNT and x.number.whole and x.number.value < FEW)]
         for whole, one in pairwise(row):
             n = one.number
-            if n.dim != BYTES or whole.number.dim != BYTES or "operand" in (one.figure.role, whole.figure.role):
+            if (
+                n.dim not in (BYTES, FLOP)
+                or whole.number.dim != n.dim
+                or "operand" in (one.figure.role, whole.figure.role)
+            ):
                 continue
             if one.index != index or one.figure.formula or n.half > 0.02 * n.value or whole.number.value <= n.value:
                 continue
@@ -228,7 +249,8 @@ def judge_cluster_amounts(ledger: Ledger, gpus_at: FactsAt) -> Iterator[tuple[En
             )
             told = _clause(whole)
             of_one = _ONE.search(between) or _ONE.match(one.behind.lstrip())
-            if not of_one or len(between) > AROUND or not _SUM.search(told) or s.kind == "heading":
+            summed = _SUM.search(told) or (n.dim == FLOP and bool(whole.figure.formula))
+            if not of_one or len(between) > AROUND or not summed or s.kind == "heading":
                 continue
             claim = _amount_of_gpu(one, whole, gpus_at, many, told)
             if claim is not None:
@@ -262,6 +284,7 @@ def _amount_of_gpu(one: Entry, whole: Entry, gpus_at: FactsAt, many: list[Range]
     sizes = {float(p.value) for f, p in given.items() if f.startswith("strategy.") and isinstance(p.value, int)}
     every = bool(_CLUSTER.search(told) or _ALL_LOAD.search(told))
     parts = [*_of_nodes(cluster), *(sizes if every else ())]
+    parts += [cluster.gpus * 10.0, cluster.gpus / 10.0] if one.number.dim == FLOP else []
     sizes = set() if every else sizes
     if any(meet(got, exactly(x)) for x in parts if x not in sizes and x > 1) and not meet(got, many):
         return one.claim("memory", Verdict.WRONG, why, right)

@@ -15,6 +15,8 @@ from moewright.units import format_quantity
 _BITS: Final = re.compile(r"[KMGT]\s?(?:b/s|bps|bit/s|bits/s|Bit/s|bit)", re.ASCII)
 #: what makes the second the first in another unit
 _SAME: Final = re.compile(
+    r"\s*(?:(?:HDR|NDR|XDR|InfiniBand|IB|RoCE|Ethernet|NICs?|links?|ports?|(?:per|je|pro|a) GPU|each|"
+    r"网卡|网络)[\s,]*){0,3}"
     r"[\s,(]*(?:=|≈|~|即|也就是|合|折合|i\.?\s?e\.?,?|that is,?|that's|which is|or|also|d\.\s?h\.|das sind|das ist|"
     r"macht|makes|giving|soit|c'est-à-dire|"
     r"equals?|entspricht|bzw\.)[\s(]*(?:about |rund |约)?|\s*[(（]\s*(?:=|≈|~)?\s*"

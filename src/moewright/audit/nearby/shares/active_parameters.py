@@ -143,6 +143,7 @@ _BEHIND: Final = re.compile(
     r"(?:activ|aktiv|actifs?\b|激活|at work\b|work on (?:a|any|each|one)|used (?:per|by|for) (?:a|each|one|any)?)",
     re.IGNORECASE,
 )
+_SHARED: Final = re.compile(r"\bshared (?:\w+ )?experts?|共享专家|(?:geteilte|gemeinsame)\w* Experten", re.IGNORECASE)
 #: what stands before a total, of which a part is active
 _IS_TOTAL: Final = re.compile(
     r"\d\s?(?:[BM]|billion|million|Mrd|Mio)?\s?(?:(?:out )?of|von|aus|/)\s?(?:(?:the|its|all) )?[~≈]?$", re.IGNORECASE
@@ -166,6 +167,7 @@ def judge_active_whole(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
     """A verdict on a number of active parameters that the document gives as its total too, or that no way to count what
     a token passes makes."""
     counts = [e for e in ledger.alike(COUNT) if e.number.value >= LEAST and e.figure.role != "operand"]
+    shared = any(_SHARED.search(s.text) for s in ledger.statements)
     for e in counts:
         s = e.statement
         if s.kind == "code" or not _says_active(e) or _ASIDE.search(s.text) or standing_of(s):
@@ -191,6 +193,8 @@ def judge_active_whole(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
         right = active_parameters(facts.case.model)
         told = {"model.experts.gated", "model.name"} & set(facts.setting.given)
         most = MOST if told else MOST * GATED  # three matrices of an expert or two
+        if shared and "model.name" not in facts.setting.given and e.number.value > right:
+            continue  # of shared experts no premise tells
         if not 1 / most < e.number.value / right < most:
             why = f"a token passes {format_quantity(right, '')} of the model's, however they are counted"
             yield e, e.claim(_QUANTITY, Verdict.WRONG, why, right)
