@@ -228,6 +228,8 @@ def admitted(claim: Claim, part: Part, found: Clauses, c: Context, doubts: Doubt
         return not_checked(claim, "it is the memory that a GPU has")
     if claim.verdict is Verdict.WRONG and part.meaning.name == "time.bound" and _takes_bytes(n, found):
         return not_checked(claim, "it may be of the bytes that stand before it")
+    if claim.verdict is Verdict.WRONG and _ADDED.match(part.statement.value[n.at + len(n.text) :]):
+        return not_checked(claim, "something else is added to it")
     if not part.statement.key and part.statement.value.lstrip().startswith(("=", "≈")):
         return not_checked(claim, "it goes on what is worked out above")
     own = part.figure.formula and claim.verdict is Verdict.WRONG and claim.quantity.startswith(_REACHED)
@@ -240,6 +242,10 @@ def admitted(claim: Claim, part: Part, found: Clauses, c: Context, doubts: Doubt
         or _on_doubt(part, part.meaning, claim, c, doubts)
     )
     return not_checked(claim, reason) if reason else claim
+
+
+#: a term behind a figure, by its name
+_ADDED: Final = re.compile(r"\s*\+\s*[^\W\d]{3,}")
 
 
 def _takes_bytes(n: Number, found: Clauses) -> bool:
@@ -284,6 +290,19 @@ def _how_experts_are_cut(meaning: Meaning, c: Context) -> str:
     needed = ("strategy.ep", "strategy.etp") if tp > 1 or "strategy.etp" in given else ("strategy.ep",)
     lacking = [f for f in needed if f not in given]
     return f"it stands on {' and '.join(lacking)}, which is not given" if lacking else ""
+
+
+def _may_be_whole(meaning: Meaning, claim: Claim, c: Context) -> str:
+    """Why a GPU may hold more of the experts than was read: whole ones in copies, where tensor parallelism is given
+    and not how it cuts experts."""
+    plan, of_experts = c.facts.plan, ("count.experts", "memory.experts", "memory.weights", "memory.total")
+    told = "strategy.etp" in c.facts.setting.given or "gpu" not in meaning.explicit
+    if plan is None or meaning.name not in of_experts or told:
+        return ""
+    cut = plan.strategy.experts.tp
+    if cut < 2 or claim.ratio is None or not 1 < claim.ratio <= cut * (1 + ROUGHLY):
+        return ""
+    return f"experts may be whole, in copies, and not cut over the tp {cut}"
 
 
 def _beside(n: Number, right: float, found: Clauses) -> bool:
@@ -554,6 +573,8 @@ def _on_doubt(part: Part, meaning: Meaning, claim: Claim, c: Context, doubts: Do
     routed = meaning.name == "memory.experts" and _ROUTED.search(claim.text)
     if parts and not routed and claim.verdict is Verdict.WRONG and not slip(claim.ratio or 0.0, 5e-3):
         return f"the document's model has {parts}, which the sizes read do not"
+    if claim.verdict is Verdict.WRONG and (whole_ := _may_be_whole(meaning, claim, c)):
+        return whole_
     mixed = meaning.name in ("memory.weights", "memory.total") and claim.verdict is Verdict.WRONG
     if mixed and claim.ratio is not None and MIXED[0] < claim.ratio < MIXED[1]:
         return "formats of single tensors, copies of experts or padding may make the difference"

@@ -252,12 +252,18 @@ def _judged(line: int, text: str, quantity: str, o: Outcome) -> Claim:
     return Claim(line, text, quantity, o.verdict, o.why, o.claimed, o.computed, unit=o.unit)
 
 
+#: the name of a parallel size
+_SIZE: Final = re.compile(r"E?[TD]P|[EPC]P")
+
+
 def _splits(s: Statement, found: Clauses, facts: Facts) -> list[Claim]:
     claims = []
     for split in found.splits:
         plan = facts.plan
         if s.value[: split.before.at].rstrip().endswith(("→", "->")):
             continue  # 4096 → 14336 → 4096
+        if _SIZE.fullmatch(s.key.strip()) and not re.search(r"\d", s.value[: split.before.at]):
+            continue  # PP: 4 → 10 layers a stage
         if plan is None:
             why = f"no strategy tells by what it is divided: {facts.reason}"
             claims.append(

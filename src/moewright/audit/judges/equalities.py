@@ -570,6 +570,29 @@ NOUN: Final = 16
 _OF_ONE: Final = re.compile(r"\b(?:per|each|je|pro)\b|/|每", re.IGNORECASE)
 
 
+#: what is divided by which size of a strategy
+_DIVISORS: Final = (
+    (re.compile(r"\bheads?\b|Köpfe|Kopf\b|têtes|头", re.IGNORECASE), ("tp",)),
+    (re.compile(r"\blayers?\b|Schichten|couches|层", re.IGNORECASE), ("pp",)),
+    (
+        re.compile(
+            r"\bexperts?\b(?!.{0,12}(?:FFN|width|intermediate|inner|hidden))|Experten|专家(?!.{0,4}维)", re.IGNORECASE
+        ),
+        ("ep",),
+    ),
+)
+
+
+def _by_kind(s: Split, divisors: dict[str, int], words: str) -> dict[str, int]:
+    """The sizes that what is split may be divided by: heads by tensor parallelism, layers by stages, experts by EP;
+    by the words behind it, or else those of its key."""
+    for text in (s.after.noun[:NOUN], s.before.noun[:NOUN], words.partition("|")[0]):
+        kinds = [names for pattern, names in _DIVISORS if pattern.search(text)]
+        if kinds:
+            return {k: v for k, v in divisors.items() if k in kinds[0]} if len(kinds) == 1 else divisors
+    return divisors
+
+
 def judge_split(s: Split, divisors: dict[str, int], words: str) -> Outcome | None:
     """``16 heads → 8``: the first divided by a size of the strategy; None where nothing tells by which."""
     if s.before.dim != s.after.dim or not s.after.value or not s.before.value:
@@ -577,6 +600,7 @@ def judge_split(s: Split, divisors: dict[str, int], words: str) -> Outcome | Non
     if s.after.value > s.before.value and not _OF_ONE.search(s.after.noun):  # 16 → 64: no part of it
         return None
     unit = NAMES.get(s.before.dim, "")
+    divisors = _by_kind(s, divisors, words)
     named = [k for k in divisors if k in words.lower().split("=")[0]] or list(divisors)
     for key in named:
         expected = s.before.value / divisors[key]

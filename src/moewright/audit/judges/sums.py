@@ -28,7 +28,7 @@ _SUM_NAMED: Final = re.compile(r"^\W*(?:sum|Summe|somme|suma|求和|合计)\W*$"
 #: a row that is of one piece of what others are of, or of some of it
 _PIECE: Final = re.compile(
     r"(?:\b(?:per|each|every|an?|je|pro)\s|/\s?|每个?)(?:token|tok\b|layer|expert|instance|sequence|head|Schicht|Expert|token|层|专家)|"
-    r"\bone\b|\bsingle\b|单[个层]|, (?:one|a) |\bof a layer\b|^\W*layer\b|"
+    r"\bone\b|\bsingle\b|^\W*(?:eine?r?|une?|un) [A-ZÉa-zé]|单[个层]|, (?:one|a) |\bof a layer\b|^\W*layer\b|"
     r"^\W*(?:一层|一个|单个)|\bactive\b|\bactivated\b|激活|\baktiv",
     re.IGNORECASE,
 )

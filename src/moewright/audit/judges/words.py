@@ -176,7 +176,9 @@ def _bound_by(v: View, m: re.Match[str]) -> Told:
     lowest = bounds(v.facts)[v.facts.case.workload.causal]
     found = "compute" if lowest[1].startswith("FLOPs") else "memory"
     why = f"the larger bound, {format_seconds(lowest[0])}, is of {lowest[1]}"
-    return Told("words: bound", Verdict.HOLDS if kind == found else Verdict.WRONG, why, (*_WORK, *_DEVICE))
+    return Told(
+        "words: bound", Verdict.HOLDS if kind == found else Verdict.WRONG, why, (*_WORK, *_DEVICE, "workload.kind")
+    )
 
 
 def _scalable(v: View, m: re.Match[str]) -> Told:

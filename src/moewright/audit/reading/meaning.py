@@ -128,6 +128,12 @@ def meaning_of(figure: Figure, s: Statement) -> Meaning | None:
     return Meaning(topic, _scopes(topic, figure, s, near), _explicit(near, topic), certain)
 
 
+#: parts of a model whose parameters are none of the quantities
+_SMALL_PART: Final = re.compile(
+    r"\b(?:router|gating|norms?|biases|indexer|MTP)\b[^.;:]{0,20}$|(?:路由器?|门控)[^。;]{0,8}$", re.IGNORECASE
+)
+
+
 def _is_other(topic: str, figure: Figure, s: Statement) -> bool:
     """Whether the words of a figure make it something else than ``topic``, which they name."""
     n, said = figure.number, f"{figure.words} {s.key}"
@@ -142,6 +148,8 @@ def _is_other(topic: str, figure: Figure, s: Statement) -> bool:
     if topic == "memory.experts" and _PASSED.search(s.key):
         return True
     if topic == "memory.weights" and _DENSE.search(said):
+        return True
+    if topic == "count.parameters" and _SMALL_PART.search(f"{figure.words} {s.key} {s.value[: n.at]}"):
         return True
     if topic == "count.parameters":
         return n.value < 1e4 or (bool(figure.formula) and "FLOP" in s.text)

@@ -27,9 +27,9 @@ from moewright.audit.reading.wordings import (
     TEXT,
     WORK,
 )
-from moewright.audit.reading.workload_sizes import sizes_of_workload
+from moewright.audit.reading.workload_sizes import HOLDS, sizes_of_workload
 from moewright.audit.text.document import Document, Statement, keyed
-from moewright.audit.text.numbers import COUNT, FLOP, Dim, Number, Token, tokens_of
+from moewright.audit.text.numbers import BYTE_RATE, COUNT, FLOP, Dim, Number, Token, tokens_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +138,10 @@ def _listed(key: str, value: str) -> tuple[list[str], list[str]]:
         ]
         return names, values
     title, bar, column = key.partition(" | ")
+    if len(values) > 1 and re.match(
+        r"(?:[^/]*\bexperts\b|专家)[^/]* / (?:active|chosen|selected|激活)\w*$", title, re.I
+    ):
+        return [title.split(" / ")[0] + bar + column, "top-k", *title.split(" / ")[2:]], values
     if ", " in title and " / " not in title and re.fullmatch(r"\d+(?:, \d+)+", value.strip()):
         return [f"{x}{bar}{column}" for x in title.split(", ")], value.strip().split(", ")
     two = re.fullmatch(r"(.+?) and (.+?) (heads|experts|layers)", title)
@@ -165,7 +169,8 @@ def _parts(s: Statement) -> Iterator[Statement]:
     if mapping:  # moe: {experts: 64, top_k: 4}
         for piece in mapping[1].split(","):
             key, value = keyed(piece)
-            yield replace(s, key=MAPPINGS.get(s.key.lower(), {}).get(key.lower(), key), value=value)
+            name = key.strip("\"'")
+            yield replace(s, key=MAPPINGS.get(s.key.strip("\"'").lower(), {}).get(name.lower(), name), value=value)
         return
     keys, values = _listed(s.key, s.value)
     if len(keys) > 1 and len(keys) == len(values) and not PER_GPU.search(s.key):  # heads / KV heads: 32 / 4
@@ -191,12 +196,14 @@ _THINGS: Final = re.compile(
 )
 #: so many nodes of so many GPUs
 _NODES_OF: Final = re.compile(
-    r"^\W*(\d{1,5})\s*(?:\w+ )?(?:nodes?|servers?|boxes|Knoten|Server)\s*"
+    r"^\W*(\d{1,5})\s*(?:(?:\w+ )?(?:nodes?|servers?|boxes|Knoten|Server)|[台机]|个?节点)\s*"
     r"(?:[x×·*,]|of|with|mit(?: je)?|à)\s*(\d{1,2})\b",
     re.IGNORECASE,
 )
 _ALL_GPUS: Final = re.compile(
-    r"(?<![\d.])(\d[\d,]*) (?:GPUs|cards|accelerators|Karten)\b(?! (?:per|each|je))", re.IGNORECASE
+    r"(?<![\d.])(\d[\d,]*) (?:GPUs|cards|accelerators|Karten)\b(?! (?:per|each|je))|"
+    r"共\s*(\d[\d,]*)\s*(?:张|块)?卡",
+    re.IGNORECASE,
 )
 #: what stands before a number of GPUs that is of each of several nodes
 _OF_NODES: Final = re.compile(
@@ -262,7 +269,8 @@ def _keyed(s: Statement) -> Iterator[Premise]:
         fits = [t for t in numbers if t.number is not None and _fits(t.number, dims)]
         if field == "cluster.gpus" and (m := _NODES_OF.match(s.value)):
             told = _ALL_GPUS.search(s.value)
-            yield Premise(field, int(told[1].replace(",", "")) if told else int(m[1]) * int(m[2]), s.line, s.text)
+            every = int((told[1] or told[2]).replace(",", "")) if told else int(m[1]) * int(m[2])
+            yield Premise(field, every, s.line, s.text)
             return
         if fits and field.startswith("strategy.") and _THINGS.match(s.value[fits[0].at + len(fits[0].text) :]):
             return  # expert parallelism: each GPU has 16 experts
@@ -325,7 +333,17 @@ def _valued(field: str, n: Number | None, s: Statement) -> Iterator[Premise]:
         value = int(value)
     if field == "cluster.device.memory" and value < 4e9:
         return
+    if field.startswith("cluster.network.") and n.dim == BYTE_RATE and _BOTH_WAYS.match(s.value[n.at + len(n.text) :]):
+        value /= 2  # in each direction
     yield Premise(field, value, s.line_of(n.at), s.text)
+
+
+#: what makes a rate that of both directions
+_BOTH_WAYS: Final = re.compile(
+    r"\s*(?:per GPU |/GPU )?[(,]?\s*(?:bidirectional|bi-?dir\b|both (?:directions|ways)|aggregate\b|"
+    r"双向|bidirektional|in beiden Richtungen)",
+    re.IGNORECASE,
+)
 
 
 def _computed(tokens: list[Token]) -> bool:
@@ -365,7 +383,8 @@ _EACH: Final = re.compile(
 
 #: what makes a strategy another one than the document's
 _UNREAL: Final = re.compile(
-    r"\b(?:instead of|rather than|would|statt|anstatt|anstelle|würden?|ergäben?|wären?|hätten?)\b|而不是|而非",
+    r"\b(?:instead of|rather than|(?<!\bI )(?<!\bwe )would|statt|anstatt|anstelle|würden?|ergäben?|wären?|hätten?)\b|"
+    r"而不是|而非",
     re.IGNORECASE,
 )
 
@@ -409,8 +428,8 @@ def _phrases(s: Statement) -> Iterator[Premise]:
             worked = worked or (
                 m.end() == m.end(1) and bool(after in tuple("×÷/*+=→≈%^") or re.match(r"\.\d", text[m.end(1) :]))
             )
-            if field.startswith("strategy.") and re.match(r"\s*[×x*·]\s*[A-Za-z-]+", text[m.end(1) :]):
-                worked = False  # TP 4 × PP 8 names its factors
+            if field.startswith("strategy.") and re.match(r"\s*(?:→|[×x*·]\s*[A-Za-z-]+)", text[m.end(1) :]):
+                worked = worked and m.start() == m.start(1)  # TP 4 × PP 8 names its factors; EP8 → 16 a GPU
             if (
                 field.startswith("strategy.")
                 and _LAST_FACTOR.match(text[m.end(1) :])
@@ -436,6 +455,8 @@ def _phrases(s: Statement) -> Iterator[Premise]:
                 continue
             if field == "cluster.gpus" and (_EACH.match(text[m.end(1) :]) or _OF_STAGE.match(text[m.end() :])):
                 continue
+            if field == "workload.batch" and (_OF_RANK.match(text[m.end() :]) or HOLDS.search(clause)):
+                continue
             if field == "model.experts.count" and _OF_TOKEN.search(text[: m.start(1)]):
                 continue  # a token wakes up 2 experts per layer
             part = field.startswith("model.") and not field.endswith("size") and PER_GPU.search(s.text)
@@ -446,6 +467,8 @@ def _phrases(s: Statement) -> Iterator[Premise]:
                 break
 
 
+#: what makes sequences those of each rank: 4 sequences × 64 GPUs
+_OF_RANK: Final = re.compile(r"\s*[×x*·]\s*\d+\s*(?:GPUs|ranks|cards|replicas|groups|Karten|卡)", re.IGNORECASE)
 #: what stands behind a name in a list of names with their numbers behind them
 _NAMES_FIRST: Final = re.compile(r"\s*=?\s*\d+(?!\s*[×x*/]|[.,]?\d)")
 #: what stands behind the last factor of a product of parallel sizes
@@ -549,6 +572,14 @@ _SUPPOSED: Final = re.compile(
 )
 
 
+#: what says that tensor parallelism cuts no expert
+_WHOLE_EXPERTS: Final = re.compile(
+    r"\b(?:no|without|ohne) (?:TP|tensor parallelism|Tensorparallelität) (?:in|inside|within|for|of|bei) "
+    r"(?:the |den |der )?expert",
+    re.IGNORECASE,
+)
+
+
 def _words(s: Statement) -> Iterator[Premise]:
     """Premises that are words: names, precision, kinds."""
     low = s.text.lower()
@@ -578,6 +609,8 @@ def _words(s: Statement) -> Iterator[Premise]:
         low,
     ):
         yield Premise("strategy.broadcast", True, s.line, s.text)
+    if _WHOLE_EXPERTS.search(s.text):
+        yield Premise("strategy.etp", 1, s.line, s.text)
     if s.kind == "heading" or re.search(r"workload|phase|mode|stage|scenario|阶段|场景|负载", key):
         for kind, words in (("decode", r"decod|解码|generation"), ("prefill", r"prefill|预填充")):
             if re.search(words, low):

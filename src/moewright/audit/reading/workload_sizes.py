@@ -53,6 +53,10 @@ _UNREAL: Final = re.compile(
     r"如果|假如|最多|若",
     re.IGNORECASE,
 )
+#: what makes sequences those that there is room for
+HOLDS: Final = re.compile(
+    r"\b(?:holds?|fits?|room for|enough for|space for|reichen für|passen|fasst)\b|可(?:容纳|放)|放得下", re.IGNORECASE
+)
 #: letters behind a pair that may make it one of a part
 _AROUND: Final = 40
 _THOUSAND: Final = 1000
@@ -64,7 +68,12 @@ _FEWEST: Final = 16
 def sizes_of_workload(text: str) -> dict[str, int]:
     """A batch and the tokens of each of its sequences, where ``text`` tells both together and means all GPUs."""
     m = next((m for p in _PAIRS if (m := p.search(text))), None)
-    if m is None or _UNREAL.search(text) or _OF_PART.search(text[max(0, m.start() - _AROUND) : m.end() + _AROUND]):
+    if (
+        m is None
+        or HOLDS.search(text[: m.start()])
+        or _UNREAL.search(text)
+        or _OF_PART.search(text[max(0, m.start() - _AROUND) : m.end() + _AROUND])
+    ):
         return {}
     groups = m.groupdict()
     times = _THOUSAND if groups.get("kilo") else _KIBI if groups.get("kibi") else 1

@@ -284,6 +284,9 @@ def _judged(e: Entry, count: int, at: int, entries: list[Entry], ledger: Ledger,
         times_told += [_SPELLED[m[0].lower()] for m in _MANY.finditer(said_again)]
         if any(abs(ratio / k - 1) <= room for k in times_told):
             return None
+        parts = [k for k in {*ledger.counts, *_HALVED} if 1 < k < count and found and e.index != x.index]
+        if any(abs(x.number.value / n.value / k - 1) <= n.slack + x.number.slack for k in parts):
+            return None  # a part of it: what each of 8 GPUs has
         direct = x is near[0] and x.index >= e.index - 1 and (0.6 < ratio < 1.6 or spelled or _is_each(x, e))
         if found or direct:
             why = f"{x.number.text} × {count} is {format_quantity(whole, unit)}"
@@ -292,6 +295,8 @@ def _judged(e: Entry, count: int, at: int, entries: list[Entry], ledger: Ledger,
     return None
 
 
+#: parts that GPUs have of what all have
+_HALVED: Final = (2, 4, 8, 16, 32, 64)
 #: so many layers that the document does not tell, or tells differently
 SOME: Final = 1
 #: what makes a figure that of one of what the next is of many of

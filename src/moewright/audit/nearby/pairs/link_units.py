@@ -35,7 +35,7 @@ def judge_link_units(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 continue
             if not _BITS.search(bits.number.text) or _BITS.search(e.number.text):
                 continue
-            if e.figure.formula or not _SAME.fullmatch(span_between(s, bits.number, e.number)):
+            if len(e.figure.formula) > 1 or not _SAME.fullmatch(span_between(s, bits.number, e.number)):
                 continue
             right = bits.number.value
             said, told = ranges(e.number), f"{bits.number.text.strip()} are {format_quantity(right, 'bytes/s')}"

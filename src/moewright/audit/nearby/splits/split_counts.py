@@ -41,10 +41,16 @@ _LAYER: Final = re.compile(
     re.IGNORECASE,
 )
 _OVER: Final = re.compile(
-    r"(?P<one>\d[\d,]*)\s+(?:Experten|experts?)\s+(?:je|pro|per|a)\s+(?:Schicht|layer)[^.;\d]{0,20}"
-    r"(?:über alle|in allen|over all|across all|in all)[^.;\d]{0,24}"
-    r"(?P<all>\d[\d,]*)\s+(?:Experten|experts?)",
+    r"(?P<one>\d[\d,]*)\s+(?:(?:geroutete|lokale|routed|local) )?(?:Experten|experts?)\s+"
+    r"(?:je|pro|per|a|in each|in every|in jeder)\s+(?:MoE[- ])?(?:Schicht|layer)[^.;\d]{0,30}"
+    r"(?:(?:über|in|over|across|for) (?:alle[nr]?|die|den|all|the|its)\b(?: the)?(?: (?P<layers>\d{1,3}))?|"
+    r"insgesamt|in all\b|in total|altogether)[^.;\d]{0,24}"
+    r"(?P<all>\d[\d,]*)(?!\s*(?:layers|Schichten|GB|GPUs|MB))(?![\d.]|\s?[×x*%])",
     re.IGNORECASE,
+)
+_OVER_ZH: Final = re.compile(
+    r"每层(?:每卡)?[^\d。;；]{0,6}(?P<one>\d[\d,]*)\s*个(?:路由)?专家[^。;；\d]{0,16}(?:\d{1,3}\s*(?:个\s?)?(?:MoE\s?)?层)?[^。;；\d]{0,8}"
+    r"共[^\d。;；]{0,6}(?P<all>\d[\d,]*)\s*个"
 )
 
 
@@ -272,7 +278,7 @@ _APART_EXPERTS: Final = re.compile(
 def _layers(entries: list[Entry], facts: Facts) -> Iterator[tuple[Entry, Claim]]:
     """Experts of all layers beside those of one."""
     s = entries[0].statement
-    m = _LAYER.search(s.value) or _OVER.search(s.value)
+    m = _LAYER.search(s.value) or _OVER.search(s.value) or _OVER_ZH.search(s.value)
     given = facts.setting.given
     if m is None or not ({"model.layers", "model.name"} & set(given)):
         return
@@ -280,12 +286,16 @@ def _layers(entries: list[Entry], facts: Facts) -> Iterator[tuple[Entry, Claim]]
     one, said = int(m["one"].replace(",", "")), int(m["all"].replace(",", ""))
     e = next((x for x in entries if x.number.at == m.start("all")), None)
     numbers = {int(x.number.value) for x in entries if x.number.whole and x.number.dim == COUNT}
-    layers = {len(model.moe_layers()), len(model.layers), *(n for n in numbers if n not in (one, said))}
+    counted = len(model.moe_layers()) if "model.name" in given else len(model.layers)  # dense ones have none
+    layers = {len(model.moe_layers()), counted, *(n for n in numbers if n not in (one, said))}
+    told = m.groupdict().get("layers")
+    layers = {int(told)} if told else layers
     if e is None or any(one * n == said for n in layers if n):
         return
     stages = facts.setting.given.get("strategy.pp")
     if stages is not None and any(one * n == said * stages.value for n in layers):
         return
-    right = one * len(model.moe_layers())
-    why = f"{one} × {len(model.moe_layers())} layers is {right:,}"
+    many = int(told) if told else len(model.moe_layers())
+    right = one * many
+    why = f"{one} × {many} layers is {right:,}"
     yield e, e.claim("count.experts", Verdict.WRONG, why, right)
