@@ -110,6 +110,27 @@ def _is_of_layer(part: Part, c: Context) -> bool:
     return divided and told[0] / told[1] == part.figure.number.value
 
 
+#: FLOPs that a parameter costs a token, forward and backward, and with the forward pass done again
+_TRAINED: Final = (6.0, 8.0)
+
+
+def _is_trained(part: Part) -> bool:
+    """Whether the formula of a figure has the FLOPs of forward and backward for each of many parameters."""
+    values = [n.value for n in part.figure.formula]
+    return bool(values) and values[0] in _TRAINED and max(values) >= 1e6
+
+
+def _of_training(part: Part, meaning: Meaning, claim: Claim, c: Context) -> str:
+    """Why work may be that of a training step, or of a part of one."""
+    if meaning.name.startswith("compute.") and claim.verdict is Verdict.WRONG and _is_trained(part):
+        return "its factor of 6 or 8 is that of a training step"
+    if c.micro_batches and meaning.name.startswith(_OF_WORK) and not _STEP.search(claim.text):
+        return "it may be of a micro-batch"
+    if c.micro_batches and meaning.name.startswith("compute.") and not _by_thousand(claim):
+        return "it may be of a training step, forward and backward"
+    return ""
+
+
 def of_what(part: Part, meaning: Meaning, claim: Claim, c: Context) -> str:
     """What is not told of the quantity itself: what it is of, and sizes that it stands on."""
     if reason := _of_one(part, meaning, claim, c.facts.setting.given):
@@ -137,10 +158,8 @@ def of_what(part: Part, meaning: Meaning, claim: Claim, c: Context) -> str:
         return "it may be of those that a token passes"
     if reason := _of_own_tokens(part, meaning, claim, c):
         return reason
-    if c.micro_batches and meaning.name.startswith(_OF_WORK) and not _STEP.search(claim.text):
-        return "it may be of a micro-batch"
-    if c.micro_batches and meaning.name.startswith("compute.") and not _by_thousand(claim):
-        return "it may be of a training step, forward and backward"
+    if reason := _of_training(part, meaning, claim, c):
+        return reason
     stages = c.facts.plan.strategy.pp if c.facts.plan is not None else 0
     if meaning.name.endswith("bubble") and part.figure.formula and part.figure.formula[0].value + 1 != stages:
         return "its own formula gives it for other stages"

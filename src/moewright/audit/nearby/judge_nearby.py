@@ -24,6 +24,7 @@ from moewright.audit.nearby.durations.sibling_times import judge_sibling_times
 from moewright.audit.nearby.durations.step_rates import judge_step_rates
 from moewright.audit.nearby.durations.transfers import judge_transfers
 from moewright.audit.nearby.exchanges import judge_exchanges, judge_steps
+from moewright.audit.nearby.extents.cluster_hardware import judge_cluster_hardware
 from moewright.audit.nearby.extents.cluster_rates import (
     judge_cluster_amounts,
     judge_cluster_memory,
@@ -226,6 +227,7 @@ _WITH_GPUS: Final = (
     judge_group_counts,
     judge_node_counts,
     judge_cluster_rates,
+    judge_cluster_hardware,
     judge_cluster_memory,
     judge_cluster_amounts,
 )

@@ -83,14 +83,14 @@ def keyed_premises(document: Document) -> list[Premise]:
     return found
 
 
-_OPTION: Final = re.compile(r"(?:^|(?<=\s)--?|^--?)([a-z][a-z0-9-]+)[ =](\d{1,9})(?![\w.])")
+_OPTION: Final = re.compile(r"(?:^|(?<=[\s\"'(`])--?|^--?)([a-z][a-z0-9-]+)[ =](\d{1,9})(?![\w.])")
 
 
 def _options(s: Statement) -> Iterator[Premise]:
-    """Options of a command in a code block."""
-    if s.kind == "code":
+    """Options of a command in a code block, or with their dashes in a sentence."""
+    if s.kind == "code" or "--" in s.text:
         for m in _OPTION.finditer(s.text.replace("_", "-")):
-            if m[1] in FLAGS and int(m[2]):
+            if m[1] in FLAGS and int(m[2]) and (s.kind == "code" or s.text.startswith("--", max(0, m.start(1) - 2))):
                 yield Premise(FLAGS[m[1]], int(m[2]), s.line, s.text)
 
 
@@ -216,6 +216,7 @@ _OF_PRODUCT: Final = re.compile(r"\b(?:E?[TD]P|[EPC]P)\s*[×x*·]\s*$")
 #: what stands around a number of GPUs that is of a part of the system
 _GROUP: Final = r"(?:groups?|stages?|replicas?|pipelines?|instances?|islands?|domains?|pools?|Gruppen?|Stufen?)"
 _BEFORE_PART: Final = re.compile(
+    rf"\b(?:an?|each|every|one|eine?|jede[rs]?) {_GROUP}\b[^.;]{{0,48}}\b(?:on|over|across|auf|über)\s*$|"
     rf"\b{_GROUP}\s*(?:of|with|has|have|takes?|holds?|spans?|mit|von)\s*(?:\d+ )?$|"
     r"\b(?:each|every|per|one|an?|the|je|jeder|pro) (?:\w+ )?"
     r"(?:node|server|box|machine|host|tray|rack|Knoten|Server)\s*"

@@ -52,7 +52,7 @@ AROUND: Final = 60
 def judge_cluster_rates(ledger: Ledger, gpus_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on the tokens a second of a GPU that stand in the same sentence as those of the cluster, or in the row
     below: over its GPUs, or over its nodes, the GPUs of a node, or half or twice as many."""
-    many = _told(ledger)
+    many = gpus_told(ledger)
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
         rates = [e for e in entries if _is_rate(e, entries) and e.figure.role != "operand"]
@@ -159,7 +159,7 @@ _SHARED: Final = re.compile(r"\b(?:over|across|among|between|auf|über|sur)\s*(?
 _STAGE: Final = re.compile(r"\bstages?\b|\b(?:EP|TP|DP) groups?\b|Stufe|流水|级|段|组", re.IGNORECASE)
 
 
-def _told(ledger: Ledger) -> list[Range]:
+def gpus_told(ledger: Ledger) -> list[Range]:
     """The numbers of GPUs, other than of a node, that the document speaks of."""
     found: list[Range] = []
     for e in (e for entries in ledger.entries for e in entries):
@@ -227,7 +227,7 @@ _SUM: Final = re.compile(
 def judge_cluster_amounts(ledger: Ledger, gpus_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on the bytes of a GPU right behind those of the cluster: over its GPUs, or over its nodes, or over the
     GPUs of a node."""
-    many = _told(ledger)
+    many = gpus_told(ledger)
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
         previous = ledger.entries[index - 1] if index and ledger.statements[index - 1].kind == s.kind == "prose" else []

@@ -40,6 +40,10 @@ _ALL: Final = re.compile(
     r"(?:in |über )?\balle[nr]? Schichten|整个模型|所有层|全部层|各层合计)",
     re.IGNORECASE,
 )
+#: what is cut over many, of which each has a part
+_SHARDED: Final = re.compile(
+    r"(?:over|across|über|sur)\b.*\b(?:replicas?|copies|ranks?|shards?|Kopien|Replikate?n?)\b", re.IGNORECASE
+)
 #: words that make what follows a figure of all of them
 _TOGETHER: Final = re.compile(
     r"\bwith\b|makes|together|in all|in total|\ball\b|altogether|\bsum\b|amount|\bover\b|across|→|=|that is|"
@@ -119,6 +123,8 @@ def judge_multiples(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, 
             if count < 2 and not m["whole"]:
                 continue
             e = _told(m, entries, s.value)
+            if e is not None and _SHARDED.match(m[0]) and not _is_whole_of(e, count, ledger):
+                continue  # over 2 replicas 7.2 GB: what each has of it
             if e is None or e.figure.role == "operand" or _worked_out(e) or ends_range(s.value, e.number):
                 continue
             if e.number.dim not in (BYTES, FLOP, SECONDS, COUNT):
@@ -126,6 +132,12 @@ def judge_multiples(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, 
             claim = _judged(e, count, m.start(), entries, ledger, bool(m["times"]))
             if claim is not None:
                 yield e, claim
+
+
+def _is_whole_of(e: Entry, count: int, ledger: Ledger) -> bool:
+    """Whether ``e`` is so many times another figure of the document, which then is each one's part of it."""
+    many = exactly(float(count))
+    return any(meet(ranges(e.number), times(ranges(x.number), many)) for x in ledger.alike(e.number.dim) if x is not e)
 
 
 def _of_row(e: Entry, m: re.Match[str], ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:

@@ -16,11 +16,15 @@ _BITS: Final = re.compile(r"[KMGT]\s?(?:b/s|bps|bit/s|bits/s|Bit/s|bit)", re.ASC
 #: what makes the second the first in another unit
 _SAME: Final = re.compile(
     r"\s*(?:(?:HDR|NDR|XDR|InfiniBand|IB|RoCE|Ethernet|NICs?|links?|ports?|(?:per|je|pro|a) GPU|each|"
-    r"网卡|网络)[\s,]*){0,3}"
+    r"adapters?|网卡|网络)[\s,]*){0,3}"
     r"[\s,(]*(?:=|≈|~|即|也就是|合|折合|i\.?\s?e\.?,?|that is,?|that's|which is|or|also|d\.\s?h\.|das sind|das ist|"
     r"macht|makes|giving|soit|c'est-à-dire|"
-    r"equals?|entspricht|bzw\.)[\s(]*(?:about |rund |约)?|\s*[(（]\s*(?:=|≈|~)?\s*"
+    r"which (?:moves?|gives?|makes?|means?|carr(?:y|ies))|equals?|entspricht|bzw\.)[\s(]*(?:about |rund |约)?|"
+    r"\s*[(（]\s*(?:=|≈|~)?\s*"
 )
+_EQUAL: Final = re.compile(r"=|即|折合|i\.?\s?e\b|that is|which|das (?:sind|ist)|d\.\s?h|entspricht|equals?|soit")
+#: a rate told so finely is no other one rounded
+CLOSE: Final = 0.12
 #: ways in which the one may be the other: in each direction, both together
 _USUAL: Final = (1.0, 2.0, 0.5)
 _SLIPS: Final = ((8.0, "bits are taken for bytes"), (1 / 8, "8 times too small"), (1e3, ""), (1e-3, ""), (10.0, ""))
@@ -44,5 +48,7 @@ def judge_link_units(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 continue
             ratio = e.number.value / right
             slip = next((why for k, why in _SLIPS if abs(ratio / k - 1) < 1e-2), None)
+            if slip is None and _EQUAL.search(span_between(s, bits.number, e.number)) and e.number.slack < CLOSE:
+                slip = ""  # the same in another unit, and nothing else
             if slip is not None and not any(abs(ratio / k - 1) < 1e-2 for k in _USUAL):
                 yield e, e.claim("bandwidth", Verdict.WRONG, f"{told}{': ' if slip else ''}{slip}", right)

@@ -32,6 +32,11 @@ _QUERY: Final = re.compile(
     r"^个?\s?(?:查询|注意力|Q)\s?头",
     re.IGNORECASE,
 )
+_SIZES_NAMED: Final = re.compile(r"(?<![A-Za-z])[DEP]P\s?=?\s?\d")
+#: the same in a row, or under a key, that is of heads
+_HEADS: Final = re.compile(r"\bheads?\b|Köpfe|têtes|头", re.IGNORECASE)
+_KV_ALONE: Final = re.compile(r"^(?:KV|key[- /]value)\b", re.IGNORECASE)
+_QUERY_ALONE: Final = re.compile(r"^(?:query|queries|Q)\b", re.IGNORECASE)
 #: experts of a layer, and of all layers
 _LAYER: Final = re.compile(
     r"(?P<one>\d[\d,]*)\s+(?:routed )?(?:experts?|Experten)\s+"
@@ -76,6 +81,8 @@ def judge_split_counts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
         yield from _experts(entries, facts, last.text if near and s.kind != "cell" else "")
         yield from _some_of(entries, facts)
         local = _local(s.text, "TP")
+        if not local and s.kind == "cell" and _SIZES_NAMED.search(s.column):
+            continue  # of an option without tensor parallelism
         given = facts.setting.given.get("strategy.tp")
         tp = local or (given.value if given is not None and facts_at(index, ("strategy.tp",)) is not None else 0)
         if not tp or not _GPU.search(scope) or _APART.search(s.text) or "->" in s.value or "→" in s.value:
@@ -87,11 +94,13 @@ def judge_split_counts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
             behind = e.behind.lstrip(" -")
             if _ALL_OF.search(s.value[: e.number.at]):
                 continue
+            named = behind if behind or len(entries) > 1 else s.row if s.kind == "cell" else s.key
+            listed = bool(_HEADS.search(f"{s.key} | {s.column}"))  # heads on a GPU: 8 query, 2 KV
             whole = 0
-            if _QUERY.match(behind):
+            if _KV.match(named) or (listed and _KV_ALONE.match(behind)):
+                whole = attention.kv_heads if isinstance(attention, SoftmaxAttention) else 0
+            elif _QUERY.match(named) or (listed and _QUERY_ALONE.match(behind)):
                 whole = attention.heads
-            elif _KV.match(behind) and isinstance(attention, SoftmaxAttention):
-                whole = attention.kv_heads
             if not whole:
                 continue
             right = max(1, whole // tp)
@@ -268,6 +277,8 @@ def _experts(entries: list[Entry], facts: Facts, before: str) -> Iterator[tuple[
     yield e, e.claim("count.experts per layer per GPU", verdict, why, right)
 
 
+#: layers without experts before those that have them, at most
+MOST_DENSE: Final = 4
 _APART_EXPERTS: Final = re.compile(
     r"\bmov(?:e|es|ed|ing)\b|up to|rebalanc|redundan|\bpools?\b|"
     r"replicated experts|replicas|冗余|shared experts?|slots?|EPLB|TP\s*[=:]?\s*\d+ (?:inside|within|in) ",
@@ -292,6 +303,8 @@ def _layers(entries: list[Entry], facts: Facts) -> Iterator[tuple[Entry, Claim]]
     layers = {int(told)} if told else layers
     if e is None or any(one * n == said for n in layers if n):
         return
+    if not told and said % one == 0 and 0 < len(model.layers) - said // one <= MOST_DENSE:
+        return  # the first layers may have none
     stages = facts.setting.given.get("strategy.pp")
     if stages is not None and any(one * n == said * stages.value for n in layers):
         return
