@@ -353,7 +353,7 @@ def _symbolic(tokens: list[Token], start: int) -> bool:
 
 #: words by which what follows is added to what stands before
 _PLUS: Final = re.compile(
-    r"(?:\b(?:plus|add(?:ing)?|another|zuzüglich|dazu|plus encore)|加上|再加|另加)\s*$", re.IGNORECASE
+    r"(?:\b(?:plus|another|zuzüglich|dazu)|^(?:and |then )?add(?:ing)?|加上|再加|另加)\s*$", re.IGNORECASE
 )
 
 
