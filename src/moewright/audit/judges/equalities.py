@@ -146,7 +146,14 @@ def _leads_elsewhere(e: Equality) -> bool:
     parts, last = list(numbers_in(e.left)), next(numbers_in(e.right))
     divisor = parts[-1]
     things = divisor.dim == COUNT and bool(divisor.noun) and not _SHARING.match(divisor.noun)
-    return things and bool(re.match(r"(?:per|each|a|/|je|pro) ?(?:GPU|card|rank|device)", last.noun, re.IGNORECASE))
+    return things and bool(
+        re.match(
+            r"(?:per|each|a|/|je|pro) ?(?:GPU|chip|accelerator|"
+            r"card|rank|device)",
+            last.noun,
+            re.IGNORECASE,
+        )
+    )
 
 
 _POINTED: Final = re.compile(r"[~≈\s]*\d{1,3}\.\d{3}(?!\d)")

@@ -37,7 +37,7 @@ _OF_PROMPT: Final = re.compile(
 
 #: what makes tokens those of one pass, and bytes those of what is left
 _OF_PASS: Final = re.compile(
-    r"\bbatch|\bper (?:step|pass|iteration|GPU|rank|card|expert)|\b(?:step|pass|iteration)\b|Schritt|"
+    r"\bbatch|\bper (?:step|pass|iteration|GPU|chip|accelerator|rank|card|expert)|\b(?:step|pass|iteration)\b|Schritt|"
     r"每步|批|每(?:张)?卡|每个?专家",
     re.IGNORECASE,
 )

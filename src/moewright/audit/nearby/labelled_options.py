@@ -29,7 +29,9 @@ _QUERY: Final = re.compile(
 _KV: Final = re.compile(r"(?:KV|key[-/ ]value)[- ]?(?:heads?|K(?:ö|oe)pfe?)|KV\s?头", re.IGNORECASE)
 _EXPERTS: Final = re.compile(r"(?:routed |whole )?(?:experts?|Experten)\b|(?:路由)?专家", re.IGNORECASE)
 _GPU: Final = re.compile(
-    r"(?:per|each|every|on a|je|pro|/)\s?(?:GPU|card|rank|device|Karte)|每(?:张)?(?:卡|GPU)|单卡", re.IGNORECASE
+    r"(?:per|each|every|on a|je|pro|/)\s?(?:GPU|chip|accelerator|"
+    r"card|rank|device|Karte)|每(?:张)?(?:卡|GPU)|单卡",
+    re.IGNORECASE,
 )
 _OF_ALL: Final = re.compile(r"\b(?:of|all|von|der|aller)\s(?:the |its |its own |den )?$|(?:共|全部)\s?$", re.IGNORECASE)
 _LAYER: Final = re.compile(r"layer|Schicht|层", re.IGNORECASE)

@@ -292,7 +292,8 @@ def _keyed(s: Statement) -> Iterator[Premise]:
 
 _SHARED_OUT: Final = re.compile(
     r"\s*(?:tokens?\b|each\b|apiece|(?:per|on each|on every|je|pro|/)\s*"
-    r"(?:(?:layer|Schicht)\s*(?:and|und|per|je|/|,|on each)\s*)?(?:expert|GPU|card|rank|device|Karte|Experte))",
+    r"(?:(?:layer|Schicht)\s*(?:and|und|per|je|/|,|on each)\s*)?(?:expert|GPU|chip|accelerator|"
+    r"card|rank|device|Karte|Experte))",
     re.IGNORECASE,
 )
 #: what a layer has, of which a number is none of layers

@@ -174,7 +174,8 @@ _MODEL_NAMES: Final = re.compile(
     re.IGNORECASE,
 )
 _PARTLY: Final = re.compile(
-    r"\b(?:first|last|sparse|dense|MoE layers|(?:per|each|every|on a) (?:GPU|card|rank|device|stage|node)|"
+    r"\b(?:first|last|sparse|dense|MoE layers|(?:per|each|every|on a) (?:GPU|chip|accelerator|"
+    r"card|rank|device|stage|node)|"
     r"remaining|other|of the|like|vs|than|unlike|similar|replac\w+)\b|"
     r"redundan|每|前|后|类似|相比",
     re.IGNORECASE,

@@ -55,7 +55,8 @@ _PAIR_OF_HEADS: Final = (
     re.compile(rf"\bGQA\W{{1,3}}{_TWO}", re.I),
     re.compile(rf"(?<![\w./])(?P<q>\d{{1,3}}) {_HEADS} \((?P<kv>\d{{1,3}}) {_KV}\b", re.I),
     re.compile(
-        rf"^{_HEADS}(?!.{{0,20}}(?:after|cut|split|local|shard|rank|GPU|card|nach|je|pro))[^:\d]{{0,24}}: "
+        rf"^{_HEADS}(?!.{{0,20}}(?:after|cut|split|local|shard|rank|GPU|chip|accelerator|"
+        rf"card|nach|je|pro))[^:\d]{{0,24}}: "
         rf"(?P<q>\d{{1,3}}) {_QUERY}\s?[,/]\s?(?P<kv>\d{{1,3}}) {_KV}\b",
         re.I,
     ),

@@ -43,7 +43,7 @@ _PAIRS: Final = (
 #: sequences of one GPU, of a part, or of a second
 _OF_PART: Final = re.compile(
     r"\b(?:per|each|every|on an?|je|pro|jede[rs]?)\s+(?:\w+ )?"
-    r"(?:GPU|card|rank|replica|instance|group|node|device|server|stage|second|s\b|minute|hour|day|Karte|Replik|Gruppe|Knoten|Sekunde)|/\s?(?:GPU|s\b|rank)|micro-?batch|Mikrobatch|微批|"
+    r"(?:GPU|chip|accelerator|card|rank|replica|instance|group|node|device|server|stage|second|s\b|minute|hour|day|Karte|Replik|Gruppe|Knoten|Sekunde)|/\s?(?:GPU|s\b|rank)|micro-?batch|Mikrobatch|微批|"
     r"每(?:张)?(?:卡|GPU|秒|个副本|实例|节点)",
     re.IGNORECASE,
 )

@@ -457,7 +457,7 @@ _BASIS: Final = re.compile(
 )
 #: a title of the rows' names that says what each row is of
 _OF_ONE: Final = re.compile(
-    r"(?:per|each|je|pro) (?:GPU|card|device|rank|NPU|Karte)\b|每(?:张)?(?:卡|GPU)|单卡", re.IGNORECASE
+    r"(?:per|each|je|pro) (?:GPU|chip|accelerator|card|device|rank|NPU|Karte)\b|每(?:张)?(?:卡|GPU)|单卡", re.IGNORECASE
 )
 _NUMBERED: Final = re.compile(r"[A-Z]?\d{1,3}[a-z]?[.)]?|[A-Z]|#\d{1,3}")
 

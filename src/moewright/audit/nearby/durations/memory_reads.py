@@ -18,7 +18,8 @@ from moewright.units import format_quantity
 #: between bytes and the time that memory takes for them
 _DELIVERS: Final = re.compile(
     r"[^.;\d]{0,24}\b(?:HBM|memory|Speicher|VRAM)\b[^.;\d]{0,10}(?:delivers?|reads?|supplies|streams?|provides?|liefert|liest)"
-    r"[^.;\d]{0,16}(?:in|within)\s*[~≈]?\s*|\s*(?:each|apiece|je|per (?:GPU|card))?,? (?:or|i\.e\.,?|that is|"
+    r"[^.;\d]{0,16}(?:in|within)\s*[~≈]?\s*|\s*(?:each|apiece|je|per (?:GPU|chip|accelerator|"
+    r"card))?,? (?:or|i\.e\.,?|that is|"
     r"that takes) [~≈]?",
     re.IGNORECASE,
 )

@@ -24,7 +24,9 @@ FEWEST: Final = 16
 BACK: Final = 1
 #: what a rate may be of instead
 _PART: Final = re.compile(
-    r"per (?:GPU|card|node|replica|instance|user)|each|/\s?GPU|je |pro |每|单|if\b|peak|max", re.IGNORECASE
+    r"per (?:GPU|chip|accelerator|"
+    r"card|node|replica|instance|user)|each|/\s?GPU|je |pro |每|单|if\b|peak|max",
+    re.IGNORECASE,
 )
 #: slips
 _FACTORS: Final = (2.0, 0.5, 3.0, 4.0, 0.25, 10.0, 0.1, 1e3, 1e-3, 4 / 3, 0.75, 1.5, 2 / 3, 60.0, 1 / 60)

@@ -18,7 +18,8 @@ _MEMORY: Final = re.compile(r"\bHBM\w*|\bVRAM\b|\bmemory\b|Speicher|mémoire|显
 _PEAK: Final = re.compile(r"\bpeaks?\b|\bcompute\b|\bFLOPS\b|TFLOPS|PFLOPS|峰值|算力|Spitze", re.IGNORECASE)
 #: what is none of the hardware: what is held, or reached
 _USED: Final = re.compile(
-    r"\bKV\b|cache|weights?\b|Gewichte|权重|缓存|used|free\b|left|belegt|frei\b|MFU|utili[sz]|delivered|effective|at \d|"
+    r"\bKV\b|cache|weights?\b|Gewichte|权重|缓存|used|free\b|left|belegt|frei\b|MFU|utili[sz]|delivered|effective|"
+    r"at \d|"
     r"\d ?%|"
     r"reach|reserv|activation|optimi[sz]er|need|require|per (?:layer|token|step)",
     re.IGNORECASE,

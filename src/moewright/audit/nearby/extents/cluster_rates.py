@@ -30,7 +30,7 @@ from moewright.units import format_quantity
 _ONE: Final = re.compile(
     r"\b(?:per|each|every|a|one|single|on a|je|pro|jede[rs]?|einer|par|por)\s+(?:(?:prefill|decode|single) )?"
     r"(?:GPU|card|device|rank|NPU|chip|accelerator|H\d00|B\d00|A100|Karte|carte)\b|/\s?(?:GPU|card)|\b(?:and|"
-    r"und) (?:GPU|card|Karte)\b|"
+    r"und) (?:GPU|chip|accelerator|card|Karte)\b|"
     r"(?:每|单|一)\s?(?:张|块)?\s?(?:卡|GPU)",
     re.IGNORECASE,
 )

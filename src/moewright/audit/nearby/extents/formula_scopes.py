@@ -38,7 +38,7 @@ _ALL: Final = re.compile(
 _ONE: Final = re.compile(
     r"\b(?:per|a|an|one|each|every|single|this|the|je|pro|einer|par|d'une|por)[ -](?:\w+ )?(?:layer|block|"
     r"Schicht|couche|capa)\b|"
-    r"/\s?layer|layer's|\blayer\b|每(?:个)?(?:\s?MoE\s?)?层|单层|一层|(?:per|each|every|a|on|je|pro|一|每|单)\s?(?:张)?(?:GPU|card|rank|卡|Karte|stage)",
+    r"/\s?layer|layer's|\blayer\b|每(?:个)?(?:\s?MoE\s?)?层|单层|一层|(?:per|each|every|a|on|je|pro|一|每|单)\s?(?:张)?(?:GPU|chip|accelerator|card|rank|卡|Karte|stage)",
     re.IGNORECASE,
 )
 _TOKENS_OF_EXPERT: Final = re.compile(

@@ -13,7 +13,7 @@ from moewright.audit.text.numbers import BYTE_RATE, BYTES, NAMES, PER_SECOND
 from moewright.units import format_quantity
 
 _ONE: Final = re.compile(
-    r"\b(?:per|each|every|a|one|je|pro|jede\w*)\s+(?:GPU|card|device|rank|Karte)\b|/\s?GPU|每\s?(?:张)?(?:卡|GPU)|单卡",
+    r"\b(?:per|each|every|a|one|je|pro|jede\w*)\s+(?:GPU|chip|accelerator|card|device|rank|Karte)\b|/\s?GPU|每\s?(?:张)?(?:卡|GPU)|单卡",
     re.IGNORECASE,
 )
 _ALL: Final = re.compile(

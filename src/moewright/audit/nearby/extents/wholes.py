@@ -39,7 +39,8 @@ _PART: Final = {
         re.IGNORECASE,
     ),
     "gpu": re.compile(
-        r"\b(?:per|a|an|each|one|every) (?:GPU|card|device|rank)\b|\b(?:je|pro) (?:GPU|Karte)|每(?:张)?(?:卡|GPU)|单卡",
+        r"\b(?:per|a|an|each|one|every) (?:GPU|chip|accelerator|"
+        r"card|device|rank)\b|\b(?:je|pro) (?:GPU|Karte)|每(?:张)?(?:卡|GPU)|单卡",
         re.IGNORECASE,
     ),
 }

@@ -29,7 +29,7 @@ _LEADS: Final = re.compile(
     re.IGNORECASE,
 )
 _OTHER: Final = re.compile(
-    r"\b(?:plus|output|generated|new|per|each|every|of which|GPU|rank)\b|每|输出|je\b", re.IGNORECASE
+    r"\b(?:plus|output|generated|new|per|each|every|of which|GPU|chip|accelerator|rank)\b|每|输出|je\b", re.IGNORECASE
 )
 
 

@@ -61,7 +61,8 @@ _SLIPS: Final = (1e3, 1e-3, 2.0, 0.5, 10.0, 0.1)
 #: how many times the whole may be off
 ASTRAY: Final = 12.0
 _PART: Final = re.compile(
-    r"\b(?:per|each|every|on a|one) (?:\w+ )?(?:GPU|card|rank|device|stage|node)|stage|GPU|卡|级|Karte|Stufe",
+    r"\b(?:per|each|every|on a|one) (?:\w+ )?(?:GPU|chip|accelerator|"
+    r"card|rank|device|stage|node)|stage|GPU|卡|级|Karte|Stufe",
     re.IGNORECASE,
 )
 

@@ -41,7 +41,7 @@ _SAYS: Final = re.compile(
 _OTHER: Final = re.compile(
     r"\b(?:bytes?|cache|KV|FLOPs?|routed|experts? (?:alone|only)|sparsity|dense model|instead|compar\w*|versus|vs|"
     r"inactive|idle|if|would|training tokens|trained|statt|ohne Experten|dataset|corpus|"
-    r"per (?:layer|second|GPU|card))\b|"
+    r"per (?:layer|second|GPU|chip|accelerator|card))\b|"
     r"稠密|对比|数据|路由专家|专家参数|每层|每卡|单卡|若",
     re.IGNORECASE,
 )

@@ -138,7 +138,7 @@ _MEAN_BEFORE: Final = re.compile(r"比平均(?:值|水平|数)?(?:要|还)?(?:�
 _MEAN: Final = re.compile(r"\bmean\b|\baverage|\bavg\b|Mittel|Durchschnitt|\bSchnitt\b|平均", re.IGNORECASE)
 #: what each of many has, if all have as much
 _OF_EACH: Final = re.compile(
-    r"\s*\S{0,10}\s?(?:per|je|pro) (?:GPU|card|rank|expert|Karte|Experte)\b|\s*/\s?GPU", re.IGNORECASE
+    r"\s*\S{0,10}\s?(?:per|je|pro) (?:GPU|chip|accelerator|card|rank|expert|Karte|Experte)\b|\s*/\s?GPU", re.IGNORECASE
 )
 #: letters around a number that call it a mean
 MOST_AROUND: Final = 30

@@ -203,7 +203,7 @@ def judge_hundredfold(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
 
 #: who has a share, and of what
 _CARD: Final = re.compile(
-    r"^\s*(?:of (?:an?|each|the|one|every) (?:\w+[ -])?(?:card|GPU|device|HBM|VRAM|memory|capacity)|"
+    r"^\s*(?:of (?:an?|each|the|one|every) (?:\w+[ -])?(?:card|GPU|chip|accelerator|device|HBM|VRAM|memory|capacity)|"
     r"(?:einer|der|jeder) (?:Karte|GPU)|des (?:Speichers|Grafikspeichers)|(?:的)?显存)",
     re.IGNORECASE,
 )

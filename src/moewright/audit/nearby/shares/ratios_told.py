@@ -120,7 +120,7 @@ def judge_format_pairs(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
 
 _HOURS: Final = re.compile(
     r"(?P<hours>\d[\d,.]*)\s?(?P<many>thousand|k|K|M|million|Tsd\.?|Mio\.?)?\s?"
-    r"(?:GPU|card|NPU|H\d00|B\d00)[- ]?(?:hours|h\b|Stunden)"
+    r"(?:GPU|chip|accelerator|card|NPU|H\d00|B\d00)[- ]?(?:hours|h\b|Stunden)"
     r"[^$€\d]{0,24}(?P<sign>[$€]?)\s?(?P<cost>\d[\d,.]*)\s?(?P<costs>M|k|K|million|thousand|Mio\.?)?"
     r"\s*(?:at|@|bei|zu)\s*(?P=sign)\s?(?P<each>\d[\d,.]*)",
     re.IGNORECASE,

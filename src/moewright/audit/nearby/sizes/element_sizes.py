@@ -80,7 +80,7 @@ _WHOLE: Final = re.compile(
     re.IGNORECASE,
 )
 _PART: Final = re.compile(
-    r"\b(?:per|each|every|on)\b (?:\w+ )?(?:GPU|card|device|rank|node|box)|/\s?GPU|"
+    r"\b(?:per|each|every|on)\b (?:\w+ )?(?:GPU|chip|accelerator|card|device|rank|node|box)|/\s?GPU|"
     r"expert|attention|embed|active|cache|\bKV\b|optimi|gradient|activation|"
     r"每卡|单卡|je (?:GPU|Karte)|shard|quantiz|expert|专家|注意力|激活|缓存|优化",
     re.IGNORECASE,

@@ -53,7 +53,7 @@ _OF_ALL: Final = re.compile(
     re.IGNORECASE,
 )
 _PART_OF: Final = re.compile(
-    r"(?:per|one|each|a|every|single|/)[ -]?(?:MoE )?(?:layer|expert|GPU|card|rank|stage|token)|"
+    r"(?:per|one|each|a|every|single|/)[ -]?(?:MoE )?(?:layer|expert|GPU|chip|accelerator|card|rank|stage|token)|"
     r"active|aktiv|激活|每|单|"
     r"\bje\b|\bpro\b|shared|共享",
     re.IGNORECASE,

@@ -32,7 +32,8 @@ from moewright.units import format_quantity
 _LINK: Final = re.compile(r"[^.;。\d]{0,40}|[^.;。\d]{0,24}(?:FP|BF|INT)\d{1,2}[^.;。\d]{0,24}", re.IGNORECASE)
 #: what makes bytes those of something else than the parameters before them
 _APART: Final = re.compile(
-    r"optimi|gradient|\bAdam|moment|master|state|cache|\bKV\b|activ|aktiv|quanti|scale|per (?:GPU|card|rank)|"
+    r"optimi|gradient|\bAdam|moment|master|state|cache|\bKV\b|activ|aktiv|quanti|scale|per (?:GPU|chip|accelerator|"
+    r"card|rank)|"
     r"each|shard|"
     r"(?:on|over|across|divided|split)\b|/|÷|GPU|Karte|"
     r"优化|梯度|缓存|激活|每|je\b|pro\b|par\b",

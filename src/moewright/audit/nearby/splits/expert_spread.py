@@ -56,7 +56,7 @@ _SET: Final = re.compile(
 )
 _EXPERTS: Final = re.compile(r"experts?\b|routed|\bbank\b|Experten|专家", re.IGNORECASE)
 _CHOSEN: Final = re.compile(
-    r"\b(?:token|active|activ\w+|chosen|selected|top|picked|visited|used|touched|aktiv\w*|shared|GPU|card|rank|"
+    r"\b(?:token|active|activ\w+|chosen|selected|top|picked|visited|used|touched|aktiv\w*|shared|GPU|chip|accelerator|card|rank|"
     r"dispatch\w*|attention)\b|激活|选|共享|卡",
     re.IGNORECASE,
 )

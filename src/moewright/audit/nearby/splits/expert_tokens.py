@@ -34,7 +34,7 @@ _ARE_TOKENS: Final = re.compile(
 #: other tokens of an expert than the mean
 _OTHER: Final = re.compile(
     r"\b(?:at least|minimum|max|peak|worst|hottest|capacity|factor|fullest|need|want|target)\w*|最|至少|容量|"
-    r"mindestens|höchstens|GPU|card|rank|卡",
+    r"mindestens|höchstens|GPU|chip|accelerator|card|rank|卡",
     re.IGNORECASE,
 )
 #: statements before a mean in which its tokens may be told

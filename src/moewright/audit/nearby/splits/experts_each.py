@@ -17,7 +17,8 @@ from moewright.audit.text.numbers import COUNT
 _BETWEEN: Final = re.compile(r"[^\d.;。；]{0,40}", re.IGNORECASE)
 _EXPERTS: Final = re.compile(r"\s*(?:个)?\s?(?:routed |geroutete |路由)?(?:experts?|Experten|专家)\b", re.IGNORECASE)
 _GPU: Final = re.compile(
-    r"\b(?:per|each|every|an?|one|pro|je|jede\w*|par) (?:\w+ )?(?:GPU|card|device|rank|Karte)\b|/\s?GPU|(?:每|"
+    r"\b(?:per|each|every|an?|one|pro|je|jede\w*|par) (?:\w+ )?(?:GPU|chip|accelerator|"
+    r"card|device|rank|Karte)\b|/\s?GPU|(?:每|"
     r"单)(?:张)?(?:卡|GPU)",
     re.IGNORECASE,
 )
@@ -65,7 +66,7 @@ def judge_experts_each(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
 _SLOTS: Final = re.compile(
     r"(?P<all>\d[\d,]*) (?:\w+ )?slots\b[^.;]{0,40}?\bEP\s?=?\s?(?P<ep>\d{1,4})\b[^\d.;]{0,24}?"
     r"(?P<each>\d{1,4}) slots (?:per|on each|on every|"
-    r"a) (?:GPU|card|rank)",
+    r"a) (?:GPU|chip|accelerator|card|rank)",
     re.IGNORECASE,
 )
 

@@ -62,7 +62,8 @@ def judge_head_pairs(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry,
 
 _SOME: Final = re.compile(
     r"(?<![\w.,/])(?P<some>\d{1,3}(?:\.\d)?) (?:of (?:each|every|a|the) (?:MoE )?layer['’]s (?P<every>\d{1,4})\b|"
-    r"(?:routed )?experts? of (?:each|every) (?:MoE )?layer (?:on|per|in) (?:each|every|a|one) (?:GPU|card|rank|"
+    r"(?:routed )?experts? of (?:each|every) (?:MoE )?layer (?:on|per|in) (?:each|every|a|one) (?:GPU|chip|accelerator|"
+    r"card|rank|"
     r"device))",
     re.IGNORECASE,
 )

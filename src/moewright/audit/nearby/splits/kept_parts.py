@@ -26,7 +26,7 @@ _OF_GPU: Final = re.compile(
 #: titles of the columns of what is divided, of the sizes and of what a GPU has
 _WHOLE: Final = re.compile(r"^\W*(?:all|total|model|whole|overall|gesamt|全部|总(?:数|计)?|模型)\W*$", re.IGNORECASE)
 _PER_GPU: Final = re.compile(
-    r"(?:per|each|/|je|pro)\s?(?:GPU|card|rank|device|Karte)\b|每(?:张)?卡|单卡", re.IGNORECASE
+    r"(?:per|each|/|je|pro)\s?(?:GPU|chip|accelerator|card|rank|device|Karte)\b|每(?:张)?卡|单卡", re.IGNORECASE
 )
 
 

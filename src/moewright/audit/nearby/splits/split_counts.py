@@ -17,7 +17,8 @@ from moewright.case.attention_kinds import SoftmaxAttention
 #: fields that the verdicts stand on
 _NEEDS: Final = ("model.layers", "model.attention.heads", "model.attention.kv_heads", "model.experts.count")
 _GPU: Final = re.compile(
-    r"(?:\b(?:per|each|every|an?|one|pro|je|jede[rmsn]?|einer|auf der)\s+(?:\w+[ -])?(?:GPU|card|device|rank|Karte)\b|"
+    r"(?:\b(?:per|each|every|an?|one|pro|je|jede[rmsn]?|einer|auf der)\s+(?:\w+[ -])?(?:GPU|chip|accelerator|"
+    r"card|device|rank|Karte)\b|"
     r"/\s?GPU|每(?:张|个)?\s?(?:卡|GPU)|单卡)",
     re.IGNORECASE,
 )
@@ -214,11 +215,13 @@ def sizes_told(text: str, name: str) -> set[int]:
 
 _OF_LAYER: Final = re.compile(
     r"(?P<count>\d+)\s*(?:routed )?experts?\s*(?:per|in each|in every|a|/)\s*(?:MoE )?layer\s*"
-    r"(?:and|per|on each|on every|/)\s*(?:each |every |per )?(?:GPU|card|device|rank)|"
-    r"(?P<other>\d+)\s*(?:routed )?experts?\s*(?:per|on each|on every|on a|/)\s*(?:GPU|card|device|rank)\s*"
+    r"(?:and|per|on each|on every|/)\s*(?:each |every |per )?(?:GPU|chip|accelerator|card|device|rank)|"
+    r"(?P<other>\d+)\s*(?:routed )?experts?\s*(?:per|on each|on every|on a|/)\s*(?:GPU|chip|accelerator|"
+    r"card|device|rank)\s*"
     r"(?:and|per|in each|/)\s*(?:each |every )?(?:MoE )?layer|"
     r"每(?:张)?卡(?:每层)?\s*(?:只|仅|各)?(?:放|有|持有|为|存|承载)?\s*(?P<zh>\d+)\s*个?(?:路由)?专家(?!\s*(?:总|共|合计))|"
-    r"(?:each|every|an?|one) (?:GPU|card|device|rank) (?:\w+ )?(?:owns|has|holds|hosts|keeps|gets|stores|serves) "
+    r"(?:each|every|an?|one) (?:GPU|chip|accelerator|"
+    r"card|device|rank) (?:\w+ )?(?:owns|has|holds|hosts|keeps|gets|stores|serves) "
     r"(?P<owns>\d+) (?:routed )?experts?\s*(?:per|in each|of each|in every|a|each)\s*(?:MoE )?layer|"
     r"jede (?:GPU|Karte) (?:hält|hat|trägt|bekommt) (?:\w+ )?je (?:MoE-)?Schicht (?P<je>\d+) (?:geroutete )?Experten|"
     r"jede (?:GPU|Karte) (?:hält|hat|trägt|bekommt|speichert) (?P<hat>\d+) (?:geroutete )?Experten (?:je|pro) Schicht|"

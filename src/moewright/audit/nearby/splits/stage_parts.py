@@ -150,7 +150,8 @@ def _of_one(entries: list[Entry], e: Entry, facts_at: FactsAt) -> int:
 
 _EXPERT: Final = re.compile(r"expert|Experte|专家", re.IGNORECASE)
 _OF_EACH: Final = re.compile(
-    r"\b(?:per|each|every|a|of the|of each|on a|on every|je|pro) (?:\w+ )?(?:card|GPU|rank|device|layer|MoE|"
+    r"\b(?:per|each|every|a|of the|of each|on a|on every|je|pro) (?:\w+ )?(?:card|GPU|chip|accelerator|"
+    r"rank|device|layer|MoE|"
     r"Karte|Schicht)|"
     r"/\s?GPU|每(?:张)?卡|每层|单卡",
     re.IGNORECASE,
