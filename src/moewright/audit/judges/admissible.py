@@ -13,6 +13,7 @@ from moewright.audit.judges.figures import Context, label, matches
 from moewright.audit.judges.scope_doubts import IS_SENT, of_what
 from moewright.audit.judges.sums import Part
 from moewright.audit.nearby.ledger import slip
+from moewright.audit.quantities.own_sizes import unread_operand
 from moewright.audit.quantities.readings import PLAN, Scope
 from moewright.audit.reading.document_case import Setting
 from moewright.audit.reading.meaning import Meaning, meaning_of, scopes_named, splits_off, topics_named
@@ -222,6 +223,8 @@ def admitted(claim: Claim, part: Part, found: Clauses, c: Context, doubts: Doubt
         return not_checked(claim, _FEW_DIGITS)
     if claim.verdict is Verdict.WRONG and claim.computed and _beside(n, claim.computed, found):
         return not_checked(claim, "the right value stands beside it, and it may be of something else")
+    if claim.verdict is Verdict.WRONG and (unread := unread_operand(part.figure, part.meaning.name, c.facts)):
+        return not_checked(claim, f"its formula has {unread}, which is no size that was read")
     capacity = c.facts.case.cluster.device.memory
     lone = n.dim == BYTES and not part.figure.formula and "GPU" in claim.quantity
     if lone and abs(n.value / capacity - 1) <= NOMINAL:

@@ -245,7 +245,7 @@ def _clause(tokens: list[Token], text: str, found: Clauses, main: Number | None,
             continue
         if left is None or right is None or _goes_on(right_tokens, end) or _of_many(right) or _symbols(left, text):
             continue
-        if _is_range(right) or _is_range(left):
+        if _is_range(right) or _is_range(left) or (isinstance(right, Number) and ends_range(text, right)):
             continue
         if sign == "→" and isinstance(right, Operation):  # 50 ms → 128 / 0.05 s: what follows
             continue
