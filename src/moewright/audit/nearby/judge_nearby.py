@@ -24,6 +24,7 @@ from moewright.audit.nearby.durations.sibling_times import judge_sibling_times
 from moewright.audit.nearby.durations.step_rates import judge_step_rates
 from moewright.audit.nearby.durations.transfers import judge_transfers
 from moewright.audit.nearby.exchanges import judge_exchanges, judge_steps
+from moewright.audit.nearby.extents.active_work import judge_active_work
 from moewright.audit.nearby.extents.cluster_hardware import judge_cluster_hardware
 from moewright.audit.nearby.extents.cluster_rates import (
     judge_cluster_amounts,
@@ -136,6 +137,7 @@ _ALONE: Final = (
     judge_implied_rates,
     judge_spread,
     judge_link_units,
+    judge_active_work,
     judge_work_times,
     judge_word_fractions,
     judge_state_rows,

@@ -17,7 +17,7 @@ from moewright.case.attention_kinds import LatentAttention, SoftmaxAttention
 from moewright.case.precision import element_bytes
 from moewright.units import format_quantity
 
-_CACHE: Final = re.compile(r"\bkv\b|\bcache|key[/ -]value|keys and values|缓存", re.IGNORECASE)
+_CACHE: Final = re.compile(r"\bkv\b|\bcache|key[/ -]value|keys and values|\bK and V\b|缓存", re.IGNORECASE)
 _SENT: Final = re.compile(r"dispatch|combin|all-?to-?all|a2a\b|分发|派发|合并|verschickt|verteilt", re.IGNORECASE)
 #: another cache, or another way to send, than the plan's
 _OTHER: Final = re.compile(
@@ -130,6 +130,8 @@ def _cache(e: Entry, facts: Facts, ledger: Ledger) -> Claim | None:
         return wide
     if (half := _keys_alone(e, facts, slips)) is not None:
         return half
+    if (every := _query_heads(e, facts)) is not None:
+        return every
     parts = [x * n / p for x in slips.right for n in (1, slips.layers) for p in _PARTS]
     if any(meet(said, exactly(x)) for x in parts):
         return None
@@ -177,6 +179,27 @@ def _keys_alone(e: Entry, facts: Facts, slips: Slips) -> Claim | None:
         if meet(ranges(e.number), exactly(right / 2), 1e-3):
             return _wrong(e, f"that is of keys alone; with values {format_quantity(right, 'bytes')}", right)
     return None
+
+
+def _query_heads(e: Entry, facts: Facts) -> Claim | None:
+    """A verdict on keys and values, of however many tokens, that are worked out with the heads of queries and their
+    width."""
+    attention = facts.case.model.layers[0].attention
+    counts = [n.value for n in e.figure.formula if n.dim == COUNT]
+    if not isinstance(attention, SoftmaxAttention) or attention.kv_heads == attention.heads or len(counts) < 3:
+        return None
+    heads, kv = float(attention.heads), float(attention.kv_heads)
+    width = float(attention.head_dim)
+    rest = list(counts)
+    for x in (heads, width, 2.0):
+        if x not in rest:
+            return None
+        rest.remove(x)
+    if kv in rest:
+        return None
+    right = e.number.value * kv / heads
+    told = f"it has {heads:g} query heads; keys and values have {kv:g}: {format_quantity(right, 'bytes')}"
+    return _wrong(e, told, right)
 
 
 #: what the verdict on a cache in a format of one byte that is reckoned with two begins with

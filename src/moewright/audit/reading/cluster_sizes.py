@@ -22,7 +22,7 @@ _NODE: Final = (
 )
 _GPU: Final = (
     r"(?:(?:NVIDIA |AMD |Nvidia )?(?:[ABHL]\d{2,3}\w?|GB?[23]00|MI3\d\dX?|910[BC]?)\b|"
-    r"GPUs?\b|cards?\b|Karten\b|accelerators?\b)"
+    r"GPUs?\b|cards?\b|Karten\b|accelerators?\b|(?:[A-Z][\w-]{0,12} )?chips?\b|[NT]PUs?\b)"
 )
 _NODES_OF_GPUS: Final = re.compile(
     rf"(?<![\w.×*])(?P<nodes>{_MANY})\s+(?:[^\W\d][\w-]*\s+){{0,3}}?{_NODE}\s*"

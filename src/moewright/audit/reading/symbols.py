@@ -38,7 +38,10 @@ def sizes_by_symbol(text: str) -> dict[str, int]:
         if found.get(x):
             small = "model.attention.head_dim" if x in "dD" else "model.attention.heads"
             fields.setdefault("model.hidden_size" if found[x] >= _WIDE else small, found[x])
-    return fields if set(fields) >= _NEEDED and len(fields) >= _FEWEST else {}
+    if set(fields) >= _NEEDED and len(fields) >= _FEWEST:
+        return fields
+    beside = re.search(r"\b\d+ layers\b[^.;]{0,40}[,(] ?d ?= ?(\d{4,5})\b(?! ?[×x*/])", text)
+    return {"model.hidden_size": int(beside[1])} if beside else {}
 
 
 _HEADS: Final = r"(?:attention |attn )?(?:heads?|Köpfen?|头)"

@@ -76,11 +76,11 @@ def judge_active_percent(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on the percentage that stands behind a number of active parameters: its share of the total that the
     document tells, where it tells one."""
     counts = [e for e in ledger.alike(COUNT) if e.number.value >= LEAST / 10 and e.figure.role != "operand"]
-    totals = [e for e in counts if e.number.value >= LEAST and not _says_active(e) and _is_total(e)]
+    totals = [e for e in counts if e.number.value >= LEAST and not says_active(e) and _is_total(e)]
     for entries in ledger.entries:
         for a, p in pairwise(entries):
             n = a.number
-            if not p.number.percent or n.dim != COUNT or n.percent or n.value < LEAST / 10 or not _says_active(a):
+            if not p.number.percent or n.dim != COUNT or n.percent or n.value < LEAST / 10 or not says_active(a):
                 continue
             between = span_between(p.statement, n, p.number)
             if p.figure.formula or not _HENCE.fullmatch(_SHORT.sub("", between)) or not _OF_WHOLE.match(p.behind):
@@ -170,12 +170,12 @@ def judge_active_whole(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
     shared = any(_SHARED.search(s.text) for s in ledger.statements)
     for e in counts:
         s = e.statement
-        if s.kind == "code" or not _says_active(e) or _ASIDE.search(s.text) or standing_of(s):
+        if s.kind == "code" or not says_active(e) or _ASIDE.search(s.text) or standing_of(s):
             continue
         if _IS_TOTAL.search(s.value[: max(0, e.number.at)]):
             continue  # 3.5B of 31.6B params are active
         same = [x for x in counts if x.number.at != e.number.at or x.index != e.index]
-        same = [x for x in same if _is_same(x, e) and not _says_active(x)]
+        same = [x for x in same if _is_same(x, e) and not says_active(x)]
         total = next((x for x in same if _TOTAL.search(f"{label_of(x)} | {clause_of(x)}")), None)
         if total is not None and e.number.value * MOST > max(x.number.value for x in counts):
             why = f"that is the total of line {total.line}; a token passes fewer"
@@ -214,7 +214,7 @@ _PART: Final = re.compile(
 
 def _totals_beside(e: Entry, counts: list[Entry]) -> list[Entry]:
     """The numbers of parameters that a statement gives its model beside ``e``, which are active."""
-    alike = [x for x in counts if x.index == e.index and x.number.at != e.number.at and not _says_active(x)]
+    alike = [x for x in counts if x.index == e.index and x.number.at != e.number.at and not says_active(x)]
     named = [x for x in alike if _WHOLE.match(x.behind.strip()) or _TOTAL.search(clause_of(x))]
     return [x for x in named if not _PART.search(f"{x.statement.key} {clause_of(x)} {x.behind[:24]}")]
 
@@ -227,7 +227,7 @@ def told_of(e: Entry) -> str:
 _QUANTITY: Final = "count.parameters active"
 
 
-def _says_active(e: Entry) -> bool:
+def says_active(e: Entry) -> bool:
     before = e.statement.value[: max(0, e.number.at)]
     named = e.statement.kind == "cell" or not re.search(r"\d", before)
     keyed = named and bool(_ACTIVE.search(f"{e.statement.key} {e.statement.row}"))
