@@ -231,6 +231,9 @@ def admitted(claim: Claim, part: Part, found: Clauses, c: Context, doubts: Doubt
         return not_checked(claim, "it is the memory that a GPU has")
     if claim.verdict is Verdict.WRONG and part.meaning.name == "time.bound" and _takes_bytes(n, found):
         return not_checked(claim, "it may be of the bytes that stand before it")
+    shared = [x.noun for x in part.figure.formula if _PER.match(x.noun)]
+    if claim.verdict is Verdict.WRONG and shared and not part.meaning.explicit & {"layer", "gpu", "token", "expert"}:
+        return not_checked(claim, f"its formula is {shared[0][:40]!r}")
     if claim.verdict is Verdict.WRONG and _ADDED.match(part.statement.value[n.at + len(n.text) :]):
         return not_checked(claim, "something else is added to it")
     if not part.statement.key and part.statement.value.lstrip().startswith(("=", "≈")):
@@ -247,6 +250,8 @@ def admitted(claim: Claim, part: Part, found: Clauses, c: Context, doubts: Doubt
     return not_checked(claim, reason) if reason else claim
 
 
+#: what an operand is told per
+_PER: Final = re.compile(r"(?:per|je|pro|each)\b|/ ?(?=[a-z])|每", re.IGNORECASE)
 #: a term behind a figure, by its name
 _ADDED: Final = re.compile(r"\s*\+\s*[^\W\d]{3,}")
 

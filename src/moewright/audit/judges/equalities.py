@@ -100,6 +100,7 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
         return None  # so much work, which takes about 5 s
     others = (
         _in_one_unit(e),
+        _in_unit_beside(e),
         _in_binary(e),
         _in_bytes(e),
         _in_billions(e),
@@ -352,6 +353,29 @@ def _in_one_unit(e: Equality) -> Equality | None:
             left = Operation("×", left, one)
         elif dims[1] == {COUNT} != dims[0]:
             right = Operation("×", right, one)
+        return replace(node, left=left, right=right)
+
+    other = replace(e, left=completed(e.left))
+    return other if other.left != e.left else None
+
+
+def _in_unit_beside(e: Equality) -> Equality | None:
+    """``e`` with bare terms of its sums in the unit of the term beside them: (10.3 + 24.5 GB) / 1.6 TB/s; None where
+    it has none."""
+
+    def beside(bare: Number, told: Number) -> Number:
+        if bare.dim != COUNT or bare.factor != 1 or bare.noun or told.dim == COUNT or not told.value:
+            return bare
+        unit, binary = told.factor, told.binary / told.value
+        value = bare.value * unit
+        return replace(bare, value=value, binary=value * binary, half=bare.half * unit, dim=told.dim, factor=unit)
+
+    def completed(node: Node) -> Node:
+        if not isinstance(node, Operation):
+            return node
+        left, right = completed(node.left), completed(node.right)
+        if node.sign in "+-" and isinstance(left, Number) and isinstance(right, Number):
+            left = beside(left, right)
         return replace(node, left=left, right=right)
 
     other = replace(e, left=completed(e.left))

@@ -121,8 +121,10 @@ _BLOCK: Final = re.compile(r"\bblocks?\b|\bpages?\b|\bchunks?\b|分块|块大小
 
 def _cache(e: Entry, facts: Facts, ledger: Ledger) -> Claim | None:
     slips = cache_slips(facts)
-    if slips is None or e.number.slack > 0.03 or _BLOCK.search(f"{e.statement.text} {e.statement.column}"):
+    if slips is None or e.number.slack > 0.03:
         return None
+    if _BLOCK.search(f"{e.statement.text} {e.statement.column}"):
+        return _query_heads(e, facts)
     said = ranges(e.number)
     if (one := _of_one_layer(e, slips, ledger)) is not None:
         return one
@@ -130,8 +132,6 @@ def _cache(e: Entry, facts: Facts, ledger: Ledger) -> Claim | None:
         return wide
     if (half := _keys_alone(e, facts, slips)) is not None:
         return half
-    if (every := _query_heads(e, facts)) is not None:
-        return every
     parts = [x * n / p for x in slips.right for n in (1, slips.layers) for p in _PARTS]
     if any(meet(said, exactly(x)) for x in parts):
         return None
@@ -157,7 +157,7 @@ def _cache(e: Entry, facts: Facts, ledger: Ledger) -> Claim | None:
         for n in (1, slips.layers):
             if meet(said, exactly(wrong * n), 1e-3):
                 return _wrong(e, f"{slips.told}, which is {format_quantity(right * n, 'bytes')}", right * n)
-    return None
+    return _query_heads(e, facts)
 
 
 #: how finely a figure must be told to be that of one layer, and of nothing else

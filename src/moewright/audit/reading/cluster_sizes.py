@@ -25,7 +25,7 @@ _GPU: Final = (
     r"GPUs?\b|cards?\b|Karten\b|accelerators?\b|(?:[A-Z][\w-]{0,12} )?chips?\b|[NT]PUs?\b)"
 )
 _NODES_OF_GPUS: Final = re.compile(
-    rf"(?<![\w.×*])(?P<nodes>{_MANY})\s+(?:[^\W\d][\w-]*\s+){{0,3}}?{_NODE}\s*"
+    rf"(?<![\w.×*])(?P<nodes>{_MANY})\s+(?:[^\W\d][\w-]*\s+){{0,3}}?(?:[A-Z]\w{{1,6}}-)?{_NODE}\s*"
     rf"(?:(?:of|with|mit|zu|à|de|having|each|je|,|:|\(|×|x)\s*){{1,4}}(?:[^\W\d]+\s+)?"
     rf"(?P<each>{_MANY})\s*(?:[×x]\s*)?{_GPU}(?!\s*(?:in all|in total|altogether|insgesamt))|"
     rf"(?<![\w.×*])(?P<n2>{_MANY})\s+(?:[^\W\d][\w-]*\s+)?(?P<e2>\d{{1,2}})\s?[×x-]\s?{_GPU}[ -]{_NODE}\b",
