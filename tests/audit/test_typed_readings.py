@@ -541,6 +541,11 @@ def test_billions_with_a_space_before_them(expression):
         ("×1.3", 1.3),
         ("12 QPS", 12.0),
         ("9999^70", 9999.0**70),
+        ("DP 64", 64.0),
+        ("512 H100", 512.0),
+        ("15 回 (11GPU)", 15.0),
+        ("10 Bio. Token", 1e13),
+        ("141 GB (HBM3e)", 141e9),
     ],
 )
 def test_fractions_powers_and_spans_of_time(written, value):

@@ -119,3 +119,10 @@ def test_a_slides_title_is_of_all_slides():
     )
     audit = audit_document(parse(text, "d.md"), {}, None)
     assert all(any(p.field == "model.name" for p in v.premises) or not v.premises for v in audit.configurations)
+
+
+def test_a_paragraph_of_very_many_lines_is_read_in_time_that_grows_with_it():
+    lines = 60_000  # quadratic, this took minutes
+    statements = parse("3,1,2\n" * lines, "d.md").statements
+    assert statements[0].line == 1
+    assert all(s.line <= lines for s in statements)

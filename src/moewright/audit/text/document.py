@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -106,7 +107,7 @@ class Statement:
         if not self.breaks:
             return self.line
         at += 0 if in_text else len(self.text) - len(self.value)
-        return self.line + sum(b <= at for b in self.breaks)
+        return self.line + bisect_right(self.breaks, at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,8 @@ def _pieces(s: Statement) -> Iterator[Statement]:
         end = space if space > at else first.start() if first else len(s.value)
         piece = s.value[at:end].strip()
         skipped = before + at + len(s.value[at:end]) - len(s.value[at:end].lstrip())
-        breaks = tuple(b - skipped for b in s.breaks if b > skipped)
+        inside = s.breaks[bisect_right(s.breaks, skipped) : bisect_right(s.breaks, skipped + len(piece) + 1)]
+        breaks = tuple(b - skipped for b in inside)
         if piece:
             yield replace(s, line=s.line_of(skipped, in_text=True), text=piece, key="", value=piece, breaks=breaks)
         at = end
@@ -433,6 +435,7 @@ def _sentences(content: str, split: bool) -> Iterator[tuple[str, int, tuple[int,
         if text and split and (keyed(line)[0] or (keyed(text)[0] and line[:1].isupper())):
             yield text, start, tuple(breaks)
             text, breaks = "", []
+        searched = max(0, len(text) - 1)  # no sentence ends before
         if not text:
             start = offset
         elif line:
@@ -441,7 +444,8 @@ def _sentences(content: str, split: bool) -> Iterator[tuple[str, int, tuple[int,
         else:  # a line of marks alone: $$
             breaks.append(len(text) + 1)
         text += line
-        while split and (end := _END.search(text)):
+        while split and (end := _END.search(text, searched)):
+            searched = 0
             yield text[: end.start() + 1], start, tuple(b for b in breaks if b <= end.start())
             passed = sum(b <= end.end() for b in breaks)
             breaks = [b - end.end() for b in breaks[passed:]]

@@ -105,6 +105,7 @@ _COUNTS: Final = {
     "Mrd": 1e9,
     "Milliarden": 1e9,
     "Billionen": 1e12,
+    "Bio": 1e12,
     "millones": 1e6,
     "mil millones": 1e9,
     "millions": 1e6,
@@ -131,7 +132,7 @@ _UNIT: Final = re.compile(
     r"|(?P<zhtime>微秒|毫秒|纳秒|秒|分钟|小时|天)"
     r"|(?P<percent>%|percent\b)"
     r"|(?P<count>[KMBTk](?![A-Za-z0-9])|G(?=\s?[×x*·]\s?\d|\s(?:params?|param[eè]t\w+|Parameter)\b)|十亿|千万|百万|千(?![兆字克瓦])|万|亿|[Tt]housands?\b|[Mm]illion\b|[Bb]illions?\b|[Tt]rillions?\b|"
-    r"Tsd\b|Tausend\b|Mio\b|Millionen\b|Mrd\b|Milliarden\b|Billionen\b|mil millones\b|millones\b|millions\b|"
+    r"Tsd\b|Tausend\b|Mio\b|Millionen\b|Mrd\b|Milliarden\b|Billionen\b|Bio\b|mil millones\b|millones\b|millions\b|"
     r"milliards?\b|milliers\b|Milliarde\b|Mds?\b)"
     r")"
 )

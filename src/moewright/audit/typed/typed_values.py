@@ -25,6 +25,9 @@ _LATEX_FRACTION: Final = re.compile(r"\$?\\[dt]?frac\{(\d{1,4})\}\{(\d{1,4})\}\$
 _MOST_POWER: Final = 70
 #: 10^6, 2^{20}, 10**9
 _POWER: Final = re.compile(r"\$?(\d{1,4})\s?(?:\^|\*\*)\s?\{?(\d{1,2})\}?\$?")
+#: the name of a parallel size before it, and of a device, or a remark, behind
+_NAMED: Final = re.compile(r"^(?:E?[TD]P|[EPC]P)\s?=?\s?(?=\d)")
+_DEVICE: Final = re.compile(r"(?<=\d)\s?(?:[×x]\s?)?[A-Z]{1,3}\d{2,3}[A-Za-z]?s?$|(?<=\S)\s?\([^()]*\)$")
 #: a factor: ×1.3
 _TIMES: Final = re.compile(r"^[×x]\s?(?=\d)")
 _FRACTION: Final = re.compile(r"(\d{1,4})\s?/\s?(\d{1,4})")
@@ -55,7 +58,8 @@ def typed_value(text: str, line: str = "", comma: bool = False) -> Number | None
             return None
         raised = float(int(part[1]) ** int(part[2]))
         return Number(part[0], raised, raised, 0.0, whole=True)
-    said = _MONEY.sub("", _TIMES.sub("", normal(text).strip()))
+    said = _NAMED.sub("", _DEVICE.sub("", normal(text).strip()))  # DP 64; 512 H100; 15 stages (11 GPUs)
+    said = _MONEY.sub("", _TIMES.sub("", said))
     sign = -1.0 if _SIGN.match(said) and said[0] == "-" else 1.0
     said = SPACED.sub(lambda m: re.sub(r"\s", "", m[0]), _SIGN.sub("", said))
     said = _with_points(said, line, comma)
