@@ -13,7 +13,7 @@ from moewright.audit.judges.figures import Context, label, matches
 from moewright.audit.judges.scope_doubts import IS_SENT, of_what
 from moewright.audit.judges.sums import Part
 from moewright.audit.nearby.ledger import slip
-from moewright.audit.quantities.own_sizes import unread_operand
+from moewright.audit.quantities.own_sizes import NOMINAL, unread_operand
 from moewright.audit.quantities.readings import PLAN, Scope
 from moewright.audit.reading.document_case import Setting
 from moewright.audit.reading.meaning import Meaning, meaning_of, scopes_named, splits_off, topics_named
@@ -378,10 +378,6 @@ def _several_values(text: str) -> str:
     for m in _SYMBOL.finditer(text):
         values.setdefault(m[1], set()).add(m[2])
     return next((x for x, given in values.items() if len(given) > 1), "")
-
-
-#: how far the memory that a GPU reports lies from what it is called
-NOMINAL: Final = 0.08
 
 
 def _in_text(part: Part, claim: Claim, c: Context) -> str:

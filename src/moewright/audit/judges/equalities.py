@@ -603,13 +603,13 @@ _OF_ONE: Final = re.compile(r"\b(?:per|each|je|pro)\b|/|每", re.IGNORECASE)
 
 #: what is divided by which size of a strategy
 _DIVISORS: Final = (
-    (re.compile(r"\bheads?\b|Köpfe|Kopf\b|têtes|头", re.IGNORECASE), ("tp",)),
-    (re.compile(r"\blayers?\b|Schichten|couches|层", re.IGNORECASE), ("pp",)),
+    (re.compile(r"\bheads?\b|Köpfe|Kopf\b|têtes|头", re.IGNORECASE), "tp"),
+    (re.compile(r"\blayers?\b|Schichten|couches|层", re.IGNORECASE), "pp"),
     (
         re.compile(
             r"\bexperts?\b(?!.{0,12}(?:FFN|width|intermediate|inner|hidden))|Experten|专家(?!.{0,4}维)", re.IGNORECASE
         ),
-        ("ep",),
+        "ep",
     ),
 )
 
@@ -618,9 +618,9 @@ def _by_kind(s: Split, divisors: dict[str, int], words: str) -> dict[str, int]:
     """The sizes that what is split may be divided by: heads by tensor parallelism, layers by stages, experts by EP;
     by the words behind it, or else those of its key."""
     for text in (s.after.noun[:NOUN], s.before.noun[:NOUN], words.partition("|")[0]):
-        kinds = [names for pattern, names in _DIVISORS if pattern.search(text)]
+        kinds = [name for pattern, name in _DIVISORS if pattern.search(text)]
         if kinds:
-            return {k: v for k, v in divisors.items() if k in kinds[0]} if len(kinds) == 1 else divisors
+            return {k: v for k, v in divisors.items() if k == kinds[0]} if len(kinds) == 1 else divisors
     return divisors
 
 

@@ -204,18 +204,17 @@ def _beyond(figure: Figure, meaning: Meaning, f: Facts) -> str:
         for m, (v, _) in lowest.items()
     )
     least, why = min(lowest.values())
-    peak = f.unbeaten / least
     reach = n.value + n.half
     if meaning.name in ("time.total", "time.compute") and "token" not in meaning.explicit:
         layers = len(case.model.layers) if "layer" in meaning.explicit else 1
-        if reach < least * peak / layers:
+        if reach < f.unbeaten / layers:
             per = f", {format_quantity(least / layers, 'seconds')} a layer" if layers > 1 else ""
             return f"below the bound of {told}{per} ({_bound_how(why, f)})"
     if meaning.name in ("throughput.tokens", "throughput.sequences"):
         batch, w = case.workload.batch[0], case.workload
         amount = batch * (w.sequence if meaning.name == "throughput.tokens" and w.kind is not Kind.DECODE else 1)
         most = amount / least / (case.cluster.gpus if "gpu" in meaning.explicit else 1)
-        if n.value - n.half > most / peak:
+        if n.value - n.half > most * least / f.unbeaten:
             limit = format_quantity(most, "per second")
             return f"above {limit}, what the bound of {told} allows ({_bound_how(why, f)})"
     if meaning.name in ("memory.total", "memory.weights") and "gpu" in meaning.explicit and n.dim == BYTES:

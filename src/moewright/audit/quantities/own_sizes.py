@@ -15,6 +15,10 @@ from moewright.case.model import DenseFfn, MoeFfn
 SMALLEST: Final = 128.0
 #: quantities that a token's width is a factor of
 _OF_TOKENS: Final = ("communication.dispatch", "communication.combine")
+#: how far the memory that a GPU reports lies from what it is called
+NOMINAL: Final = 0.08
+#: FLOPs that a parameter costs a token: forward, with the backward pass, and with the forward pass done again
+PASSES: Final = (2.0, 6.0, 8.0)
 #: ranks that a size is shared out to, at most
 MOST_PARTS: Final = 256
 _KIBI: Final = (1.0, 1.024, 1 / 1.024)

@@ -8,6 +8,7 @@ from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.ledger import Entry, Ledger, exactly, is_amount, meet, ranges, slip
+from moewright.audit.quantities.own_sizes import PASSES
 from moewright.audit.text.expressions import Node, Operation, evaluate, fold, numbers_in, whole
 from moewright.audit.text.numbers import COUNT, FLOP, NAMES, tokens_of
 from moewright.units import format_quantity
@@ -87,14 +88,10 @@ def judge_named_products(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             yield from claims
 
 
-#: FLOPs that a parameter costs a token, forward and with the backward pass
-_PASSES: Final = (2.0, 6.0, 8.0)
-
-
 def _is_work(node: Node) -> bool:
     """Whether a product has two or six FLOPs for each of millions of parameters."""
     values = [n.value for n in numbers_in(node)]
-    return bool(set(values) & set(_PASSES)) and max(values) >= PARAMETERS
+    return bool(set(values) & set(PASSES)) and max(values) >= PARAMETERS
 
 
 #: a model has no fewer parameters

@@ -9,11 +9,10 @@ from typing import Final
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.ledger import Entry, Ledger, meet, ranges
 from moewright.audit.nearby.shares.active_parameters import LEAST, says_active
+from moewright.audit.quantities.own_sizes import PASSES
 from moewright.audit.text.numbers import COUNT, FLOP
 from moewright.units import format_quantity
 
-#: FLOPs that a parameter costs a token: forward, with the backward pass, and with the forward pass done again
-_PASSES: Final = (2.0, 6.0, 8.0)
 #: a dense model, or another one, whose parameters all work
 _OTHER: Final = re.compile(
     r"\bdense (?:model|equivalent|baseline)|\bwould\b|\bif\b|instead|compar|\bvs\b|versus|not \d|statt|"
@@ -40,7 +39,7 @@ def judge_active_work(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             continue
         for e in entries:
             values = e.figure.formula
-            if e.number.dim != FLOP or len(values) < 3 or values[0].value not in _PASSES:
+            if e.number.dim != FLOP or len(values) < 3 or values[0].value not in PASSES:
                 continue
             every = [n for n in values if n.dim == COUNT and n.factor >= 1e6 and n.value >= FEWEST * most.number.value]
             every = [n for n in every if any(meet(ranges(n), ranges(t.number), 5e-3) for t in totals)]

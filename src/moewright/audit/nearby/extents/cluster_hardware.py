@@ -10,6 +10,7 @@ from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.extents.cluster_rates import gpus_told
 from moewright.audit.nearby.ledger import Entry, Ledger, exactly, is_amount, meet, ranges
 from moewright.audit.nearby.model_slips import FactsAt
+from moewright.audit.quantities.own_sizes import NOMINAL
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.text.numbers import BYTES, FLOP, FLOP_RATE, NAMES
 from moewright.units import format_quantity
@@ -82,10 +83,6 @@ def judge_cluster_hardware(ledger: Ledger, gpus_at: FactsAt) -> Iterator[tuple[E
                 unit = NAMES[BYTES] if e.number.dim == BYTES else "FLOP/s"
                 why = f"{format_quantity(base, unit)} of each of {max(counts)} GPUs are {format_quantity(right, unit)}"
                 yield e, e.claim("cluster", Verdict.WRONG, why, right)
-
-
-#: how far the memory that a device reports lies from what it is called
-NOMINAL: Final = 0.08
 
 
 def _of_one(field: str, facts: Facts, ledger: Ledger) -> float:
