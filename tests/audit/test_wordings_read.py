@@ -126,3 +126,8 @@ def test_a_paragraph_of_very_many_lines_is_read_in_time_that_grows_with_it():
     statements = parse("3,1,2\n" * lines, "d.md").statements
     assert statements[0].line == 1
     assert all(s.line <= lines for s in statements)
+
+
+def test_a_cell_without_end_is_none_of_a_table():
+    text = f"# Plan\n\n```csv\na,{'x' * 200_000}\n1,2\n```\n"
+    assert {s.kind for s in parse(text, "d.md").statements} == {"heading", "code"}

@@ -23,6 +23,8 @@ def cells_of(lines: Sequence[str], language: str) -> list[list[str]] | None:
     filled = [x for x in lines if x.strip()]
     if (len(filled) < FEWEST_LINES and language not in ("csv", "tsv")) or len(filled) < FEWEST_COLUMNS:
         return None
+    if any(len(x) > csv.field_size_limit() for x in lines):
+        return None  # a cell that is longer is none
     for mark in (",", ";", "\t"):
         rows = [[c.strip() for c in row] for row in csv.reader(lines, delimiter=mark)] if _even(filled, mark) else []
         if len(rows) == len(lines) and _is_table([r for r in rows if any(r)]):
