@@ -10,6 +10,8 @@ from typing import Final
 #: a table has so many lines and columns at least
 FEWEST_LINES: Final = 3
 FEWEST_COLUMNS: Final = 2
+#: letters of a line of a table
+MOST_LINE: Final = 10_000
 _NUMBER: Final = re.compile(r"[~≈-]?\d[\d.,]*(?:e[+-]?\d+)?\s?[%\w/]{0,8}", re.IGNORECASE)
 _UNIT: Final = r"[KMGTP]i?B|[mµun]s|[KMGTPE]?FLOPS?|[KMGTPE]FLOP|tok/s|tokens/s|bytes"
 #: the unit in a name with underscores: kv_cache_GB, dispatch_MB_per_layer
@@ -23,8 +25,8 @@ def cells_of(lines: Sequence[str], language: str) -> list[list[str]] | None:
     filled = [x for x in lines if x.strip()]
     if (len(filled) < FEWEST_LINES and language not in ("csv", "tsv")) or len(filled) < FEWEST_COLUMNS:
         return None
-    if any(len(x) > csv.field_size_limit() for x in lines):
-        return None  # a cell that is longer is none
+    if sum(map(len, lines)) > csv.field_size_limit() and ('"' in "".join(lines) or max(map(len, lines)) > MOST_LINE):
+        return None  # a cell that may be longer than one can be
     for mark in (",", ";", "\t"):
         rows = [[c.strip() for c in row] for row in csv.reader(lines, delimiter=mark)] if _even(filled, mark) else []
         if len(rows) == len(lines) and _is_table([r for r in rows if any(r)]):
