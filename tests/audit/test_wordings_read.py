@@ -37,7 +37,7 @@ def read(text: str) -> dict[str, object]:
         ("- attention: GQA 64/8", {Q: 64, KV: 8}),
         ("40 layers, 40 heads (8 KV)", {Q: 40, KV: 8}),
         ("64 concurrent sessions of 8192 tokens each", {B: 64, S: 8192}),
-        ("128 users with 16k context", {B: 128, S: 16000}),
+        ("128 users with 16k context", {B: 128}),
         ("1024 gleichzeitigen Sitzungen mit je 8192 Token", {B: 1024, S: 8192}),
         ("并发 512 路，每路上下文 8192 token", {B: 512, S: 8192}),
         ("全局批 1024 条序列，序列长 4096", {B: 1024, S: 4096}),

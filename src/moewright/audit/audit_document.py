@@ -146,10 +146,7 @@ def _judged(
         return Audit(document.file, (), (), (), claims, None, note, lines=document.lines)
     places = configurations_of(document, keyed + told) if spec is None else Places({}, {}, {})
     setting, premises, unread = accepted_setting(premises, assumed, spec, document.file)
-    if document.unread is not None:
-        most = f"{MOST_STATEMENTS:,} statements, or {MOST_PAIRS:,} pairs of numbers that stand together,"
-        reason = f"it and what follows are beyond the first {most} which are read"
-        unread = (*unread, Unread(document.unread.line, document.unread.text, reason))
+    unread += _beyond_limits(document)
     facts = facts_of_setting(setting)
     better, best = (None, None) if alone else better_of(facts)
     every = (*premises, *keyed, *told, *(p for c in places.all() for p in c.premises))
@@ -158,14 +155,15 @@ def _judged(
     copied = has_copies(document.lines)
     restated = list(judge_premises(here, setting))
     restated += judge_strategy(premises, setting, facts.reason, bool(facts.plans), copied)
-    base = Place(View(facts, facts.plan, best), _doubts(doubts_of(premises, setting), setting, facts), restated, given)
+    doubts = _doubts(document, doubts_of(premises, setting), setting, facts)
+    base = Place(View(facts, facts.plan, best), doubts, restated, given)
     made: dict[int, Place] = {}
     stand: list[Place] = []
     for s, _ in said:
         c = places.at(s)
         if c is not None and id(c) not in made:
             reason = c.unpriced or (_TOO_MANY if len(made) >= MOST_CONFIGURATIONS else "")
-            made[id(c)] = _unpriced(c, base, reason) if reason else _place(c, assumed, document.file, base, copied)
+            made[id(c)] = _unpriced(c, base, reason) if reason else _place(c, assumed, document, base, copied)
         stand.append(made.get(id(c), base))
     judged = judge_document([Said(s, found, place) for (s, found), place in zip(said, stand, strict=True)])
     claims = _with_tables(said, (*judged, *reckoned), document.lines)
@@ -185,6 +183,15 @@ def _judged(
     )
 
 
+def _beyond_limits(document: Document) -> tuple[Unread, ...]:
+    """The first statement of a document that is beyond those which are read."""
+    if document.unread is None:
+        return ()
+    most = f"{MOST_STATEMENTS:,} statements, or {MOST_PAIRS:,} pairs of numbers that stand together,"
+    reason = f"it and what follows are beyond the first {most} which are read"
+    return (Unread(document.unread.line, document.unread.text, reason),)
+
+
 def _with_tables(
     said: list[tuple[Statement, Clauses]], claims: tuple[Claim, ...], lines: Sequence[str]
 ) -> tuple[Claim, ...]:
@@ -195,22 +202,36 @@ def _with_tables(
     return supported(sorted((*claims, *judge_columns(said, claims)), key=lambda c: c.line))
 
 
-def _doubts(doubts: Doubts, setting: Setting, facts: Facts) -> Doubts:
-    """``doubts``, with the batch that ``_facts`` took to be of each GPU."""
+def _doubts(document: Document, doubts: Doubts, setting: Setting, facts: Facts) -> Doubts:
+    """``doubts``, with the kind of pass, and with the batch that ``facts`` took to be of each GPU."""
+    doubts = _of_which_pass(document, doubts, setting)
     own, taken = setting.case.workload.batch[0], facts.case.workload.batch[0]
     both = {} if own == taken else {"workload.batch": (own, f"{own} on each GPU")}
     return Doubts({**both, **doubts.contested})
+
+
+#: what a document that decodes speaks of
+_DECODES: Final = re.compile(r"\bdecod|解码|\btpot\b|\bitl\b", re.IGNORECASE)
+
+
+def _of_which_pass(document: Document, doubts: Doubts, setting: Setting) -> Doubts:
+    """``doubts``, with the kind of pass, where a document that speaks of decoding does not tell it."""
+    if "workload.kind" in setting.given or setting.assumed["workload.kind"].source == "--assume":
+        return doubts
+    if not any(_DECODES.search(line) for line in document.lines):
+        return doubts
+    return Doubts({"workload.kind": ("a pass over whole sequences", "decode"), **doubts.contested})
 
 
 #: what a configuration may have of its own, where a document gives it several values and this one none
 _LOADS: Final = ("workload.batch", "workload.sequence")
 
 
-def _place(c: Configuration, assumed: dict[str, object], file: str, base: Place, copied: bool) -> Place:
+def _place(c: Configuration, assumed: dict[str, object], document: Document, base: Place, copied: bool) -> Place:
     """What the claims of ``c`` are judged against; nothing where its premises make no case. ``copied``: the document
     speaks of redundant copies of experts."""
     try:
-        setting, premises, _ = accepted_setting(list(c.premises), assumed, None, file)
+        setting, premises, _ = accepted_setting(list(c.premises), assumed, None, document.file)
     except SpecError as error:
         return _unpriced(c, base, f"the premises of {c.name[:60]!r} make no case: {error.problem}")
     facts = facts_of_setting(setting)
@@ -220,7 +241,7 @@ def _place(c: Configuration, assumed: dict[str, object], file: str, base: Place,
     loads = {f: v for f, v in base.doubts.contested.items() if f in _LOADS and f not in c.own}
     settled = {f for f, _ in c.contested if f.startswith("model.") and f not in c.own} - set(base.doubts.contested)
     mine = {f: v for f, v in c.contested if f not in settled}
-    doubts = _doubts(Doubts({**loads, **mine}), setting, facts)
+    doubts = _doubts(document, Doubts({**loads, **mine}), setting, facts)
     return Place(View(facts, facts.plan, None, c.name), doubts, restated, base.given)
 
 

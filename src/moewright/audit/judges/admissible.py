@@ -21,6 +21,7 @@ from moewright.audit.reading.premises import Premise
 from moewright.audit.reading.restated import known_sizes
 from moewright.audit.reading.standing import group_of, standing_of
 from moewright.audit.reading.wordings import DENSE_FORMATS, FORMAT, PARAMETERS
+from moewright.audit.reading.workload_sizes import OF_PART
 from moewright.audit.text.clauses import Clauses, ends_range
 from moewright.audit.text.expressions import Operation
 from moewright.audit.text.numbers import BYTES, COUNT, SECONDS, Number
@@ -60,6 +61,7 @@ _OF_ALL_TIME: Final = re.compile(
 _OF_EACH: Final = re.compile(r"\beach\b|\bevery\b|\bapiece\b|\bje(?:weils|de[nmrs]?)?\b|每个|每次", re.IGNORECASE)
 _OF_PREFILL: Final = re.compile(r"\bttft\b|first token|prefill|预填充", re.IGNORECASE)
 _OF_DECODE: Final = re.compile(r"\btpot\b|\bitl\b|inter-token|per (?:output )?token|decod|解码", re.IGNORECASE)
+_SLACK: Final = re.compile(r"余量|富余|headroom|slack|\bspare|\bmargin|Reserve|Luft\b|marge", re.IGNORECASE)
 _TOTAL: Final = re.compile(r"\btotal|\boverall|insgesamt|总", re.IGNORECASE)
 _SUPPOSED: Final = re.compile(r"\b(?:at|if|with|bei|mit|wenn)(?: \w+){0,3}\s*$", re.IGNORECASE)
 _UP_TO: Final = re.compile(
@@ -138,6 +140,9 @@ def doubts_of(premises: list[Premise], setting: Setting) -> Doubts:
         for field, right in known.items():
             if right in values.get(field, {}):
                 values[field] = {right: None}
+    if not values.get("workload.batch"):  # that of each part, where it is told as several
+        several = next((v for f in OF_PART.values() if len(v := values.get(f, {})) > 1), {})
+        values["workload.batch"] = dict(several)
     gpus = values.get("cluster.gpus", {})
     if len(gpus) > 1 and (whole := _whole_cluster(premises)):
         values["cluster.gpus"] = {v: None for v in gpus if not (isinstance(v, int) and v < whole and whole % v == 0)}
@@ -246,6 +251,7 @@ def admitted(claim: Claim, part: Part, found: Clauses, c: Context, doubts: Doubt
         or _other_format(part, part.meaning, c)
         or _derived(part, found, claim, c)
         or _on_doubt(part, part.meaning, claim, c, doubts)
+        or _by_no_slip(part, found, claim, c)
     )
     return not_checked(claim, reason) if reason else claim
 
@@ -609,6 +615,47 @@ def _on_doubt(part: Part, meaning: Meaning, claim: Claim, c: Context, doubts: Do
     return ""
 
 
+#: what is often of a part of the work, of other tokens, or of another pass
+_OF_OTHERS: Final = ("time.bound", "count.sequences")
+_OF_SOME_WORK: Final = (
+    *("time.bound", "compute.attention", "compute.scores", "compute.total", "count.sequences"),
+    *("communication.dispatch", "communication.combine", "communication.total"),
+)
+_DENSE: Final = re.compile(r"\bdense\b(?! (?:TFLOP|FLOP|BF16|FP8|peak))|稠密(?!算力)", re.IGNORECASE)
+#: how near such an amount must be to what a slip makes of the plan's
+_OFF: Final = 0.01
+
+
+def _holds(part: Part, found: Clauses) -> bool:
+    """Whether a figure is the right result of its own formula."""
+    own = next((e for e in found.equalities if getattr(e.right, "at", -1) == part.figure.number.at), None)
+    judged = judge_equality(own, lambda n: None, lambda n: n.whole) if own is not None else None
+    return judged is not None and judged.verdict is Verdict.HOLDS
+
+
+def _by_no_slip(part: Part, found: Clauses, claim: Claim, c: Context) -> str:
+    """Why an amount of work that no usual slip makes of the plan's may be of something else than the plan's pass."""
+    meaning, layers = part.meaning, len(c.facts.case.model.layers)
+    if meaning is None:
+        return ""
+    in_all = "layer" in meaning.explicit and claim.ratio and abs(claim.ratio / layers - 1) < _OFF
+    if in_all and any(n.value == layers for n in part.figure.formula):
+        return "its own formula has all layers in it"
+    if meaning.name == "compute.experts" and _DENSE.search(claim.text):
+        return "it may be of a dense layer's"
+    if not meaning.name.startswith(_OF_SOME_WORK) or claim.verdict is not Verdict.WRONG or not claim.ratio:
+        return ""
+    if abs(claim.ratio - 1) <= _OFF:
+        return "it is within a hundredth, as routers and norms may make"
+    if not _holds(part, found) and not meaning.name.startswith(_OF_OTHERS):
+        return ""
+    moe, gpus = c.facts.case.model.moe, c.facts.case.cluster.gpus
+    sizes = [(float(layers), "layers"), (float(gpus), "GPUs")]
+    sizes += [(float(moe.top_k), "top k"), (float(moe.experts), "experts")] if moe is not None else []
+    off = slip(claim.ratio, _OFF, sizes)
+    return "" if off else "no usual slip makes it of the plan's, and it may be of a part or of other work"
+
+
 def _sized(part: Part, c: Context) -> bool:
     """Whether the formula of a figure has the bytes of an element of the plan's weights."""
     size = element_bytes(c.facts.case.model.precision.weight("experts"))
@@ -625,6 +672,8 @@ def _of_another_pass(part: Part, meaning: Meaning, claim: Claim, c: Context) -> 
         return "of which pass it is, and over which ranks, is not said beside it"
     if _OWN_TOKENS.search(claim.text):
         return "it is of tokens of its own"
+    if _SLACK.search(claim.text):
+        return "it may be of what is left of a limit"
     if not meaning.name.startswith("time."):
         return ""
     if not _OF_ALL_TIME.search(claim.text) or _OF_EACH.search(claim.text):

@@ -142,7 +142,7 @@ def judge_arithmetic(said: Iterable[tuple[Statement, Clauses]]) -> list[Claim]:
     return [c for s, found in said for c in _arithmetic(s, found.equalities, lambda n: None, lambda n: n.whole)]
 
 
-_MICRO: Final = re.compile(r"micro-?batch|Mikrobatch|micro-?lot|微批", re.IGNORECASE)
+_MICRO: Final = re.compile(r"micro-?(?:batch|step)|Mikrobatch|micro-?lot|微批", re.IGNORECASE)
 
 
 def _of_place(

@@ -183,7 +183,7 @@ def _right(r: Reading, unit: str) -> str:
 def _elsewhere(figure: Figure, s: Statement, meaning: Meaning, c: Context) -> str:
     """A total that is taken for a figure per layer, or the reverse, by where else the document has it."""
     n = figure.number
-    if n.dim not in (SECONDS, BYTES, FLOP) or figure.formula:
+    if n.dim not in (SECONDS, BYTES, FLOP) or figure.formula or n.approx:
         return ""
     here = "layer" in meaning.explicit
     if not here and "all" not in meaning.explicit:
@@ -195,6 +195,10 @@ def _elsewhere(figure: Figure, s: Statement, meaning: Meaning, c: Context) -> st
     return ""
 
 
+#: how near a bound rounding may come
+NEARLY: Final = 0.02
+
+
 def _beyond(figure: Figure, meaning: Meaning, f: Facts) -> str:
     """The physical bound that a figure breaks, with its derivation, or an empty text."""
     n, case = figure.number, f.case
@@ -204,7 +208,7 @@ def _beyond(figure: Figure, meaning: Meaning, f: Facts) -> str:
         for m, (v, _) in lowest.items()
     )
     least, why = min(lowest.values())
-    reach = n.value + n.half
+    reach = (n.value + n.half) * (1 + NEARLY)
     if meaning.name in ("time.total", "time.compute") and "token" not in meaning.explicit:
         layers = len(case.model.layers) if "layer" in meaning.explicit else 1
         if reach < f.unbeaten / layers:
@@ -214,7 +218,7 @@ def _beyond(figure: Figure, meaning: Meaning, f: Facts) -> str:
         batch, w = case.workload.batch[0], case.workload
         amount = batch * (w.sequence if meaning.name == "throughput.tokens" and w.kind is not Kind.DECODE else 1)
         most = amount / least / (case.cluster.gpus if "gpu" in meaning.explicit else 1)
-        if n.value - n.half > most * least / f.unbeaten:
+        if n.value - n.half > most * least / f.unbeaten * (1 + NEARLY):
             limit = format_quantity(most, "per second")
             return f"above {limit}, what the bound of {told} allows ({_bound_how(why, f)})"
     if meaning.name in ("memory.total", "memory.weights") and "gpu" in meaning.explicit and n.dim == BYTES:

@@ -18,7 +18,8 @@ _WEIGHTS: Final = re.compile(r"\b(?:weights?|parameters?|params?)\b|权重|参�
 _GRADIENTS: Final = re.compile(r"\bgrad(?:ient)?s?\b|梯度|Gradienten", re.IGNORECASE)
 #: parts of a model that a row may be of
 _PART: Final = re.compile(
-    r"expert|routed|shared|dense|attention|embed|router|专家|路由|共享|稠密|注意力|嵌入|dicht|geteilt|Einbettung",
+    r"expert|routed|shared|dense|attention|embed|router|other|rest\b|remaining|专家|路由|共享|稠密|注意力|嵌入|其余|dicht|geteilt|"
+    r"Einbettung|übrige",
     re.IGNORECASE,
 )
 #: parameters of a GPU, at least

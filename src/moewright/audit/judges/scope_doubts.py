@@ -131,6 +131,25 @@ def _of_training(part: Part, meaning: Meaning, claim: Claim, c: Context) -> str:
     return ""
 
 
+#: memory that something else may have
+_LEFT_FOR: Final = re.compile(
+    r"\b(?:have|left|leaves?|remain\w*|free|room|spare|stay\w*|available|reserved?)\b(?:[^.;]|\.(?=\d)){0,40}\bfor\b|"
+    r"留给|可用于|留作|预留|\b(?:bleib\w*|frei|übrig)\b(?:[^.;]|\.(?=\d)){0,40}\bfür\b",
+    re.IGNORECASE,
+)
+_A_LAYER: Final = re.compile(r"一层|每层|单层|\b(?:per|a|one|each|every) layer\b|\b(?:je|pro) Schicht", re.IGNORECASE)
+
+
+def _of_room(meaning: Meaning, claim: Claim) -> str:
+    """What is left for a cache or for buffers is not what they take; nor is what is of a layer a GPU's in all."""
+    name = meaning.name
+    if name in ("memory.kv_cache", "communication.total", "memory.buffers") and _LEFT_FOR.search(claim.text):
+        return "it may be what is left for it"
+    if name.startswith("communication.") and "layer" not in meaning.explicit and _A_LAYER.search(claim.text):
+        return "it may be of a layer"
+    return ""
+
+
 def of_what(part: Part, meaning: Meaning, claim: Claim, c: Context) -> str:
     """What is not told of the quantity itself: what it is of, and sizes that it stands on."""
     if reason := _of_one(part, meaning, claim, c.facts.setting.given):
@@ -158,7 +177,7 @@ def of_what(part: Part, meaning: Meaning, claim: Claim, c: Context) -> str:
         return "it may be of those that a token passes"
     if reason := _of_own_tokens(part, meaning, claim, c):
         return reason
-    if reason := _of_training(part, meaning, claim, c):
+    if reason := _of_training(part, meaning, claim, c) or _of_room(meaning, claim):
         return reason
     stages = c.facts.plan.strategy.pp if c.facts.plan is not None else 0
     if meaning.name.endswith("bubble") and part.figure.formula and part.figure.formula[0].value + 1 != stages:

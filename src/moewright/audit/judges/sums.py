@@ -322,7 +322,19 @@ def _is_sibling(p: Part, total: Part) -> bool:
         and p.figure.role != "operand"
         and not p.figure.remark
         and not _TOTAL.search(_called(p))
+        and not _is_left_out(p, total)
     )
+
+
+_WITHOUT: Final = re.compile(
+    r"\b(?:without|excluding|excl\.|except|ohne|sans|but) (?:the )?([^\W\d_]{4,})|不含\s?(\w{2})", re.IGNORECASE
+)
+
+
+def _is_left_out(p: Part, total: Part) -> bool:
+    """Whether a total says of itself that it is without ``p``."""
+    m = _WITHOUT.search(total.statement.key)
+    return m is not None and (m[1] or m[2]).lower()[:6] in p.statement.key.lower()
 
 
 def _is_alike(p: Part, total: Part) -> bool:
@@ -362,6 +374,10 @@ def _options(row: list[Part], total: Part, f: Facts) -> list[tuple[tuple[Number,
     return found
 
 
+#: how many times a rough total may be what its parts are, by what is not listed
+_ROUGH: Final = 1.6
+
+
 def _judged(total: Part, rows: list[list[Part]], f: Facts) -> Claim:
     n, s = total.figure.number, total.statement
     unit = _unit(n)
@@ -391,5 +407,16 @@ def _judged(total: Part, rows: list[list[Part]], f: Facts) -> Claim:
     assert best is not None
     lines = f"lines {rows[0][0].statement.line} to {rows[-1][0].statement.line}"
     nearest = f"{best[2]} = {format_quantity(best[0], unit)} at the nearest"
+    if n.approx and 1 / _ROUGH < best[0] / best[1] < _ROUGH:
+        return Claim(
+            s.line,
+            s.text,
+            "sum",
+            Verdict.NOT_CHECKED,
+            f"it is told roughly, and not of which parts: {nearest}",
+            n.value,
+            best[0],
+            unit=unit,
+        )
     why = f"its own parts, {lines}, do not add up to it: {nearest}"
     return Claim(s.line, s.text, "sum", Verdict.CONTRADICTED, why, n.value, best[0], unit=unit)

@@ -205,7 +205,9 @@ _CORRECT: Final = re.compile(
     re.IGNORECASE,
 )
 _NOT: Final = re.compile(
-    r"\b(?:not|no longer|never|nor|isn't|is not|far from|不是|并非|不)\s*(?:the |a |an )?$", re.IGNORECASE
+    r"\b(?:too (?:few|small|little|short) to (?:make|be|become)(?: it)?|"
+    r"not|no longer|never|nor|isn't|is not|far from|不是|并非|不)\s*(?:the |a |an )?$",
+    re.IGNORECASE,
 )
 
 
@@ -222,7 +224,11 @@ def judge_words(s: Statement, v: View, doubts: Doubts) -> Iterator[Claim]:
     told_before: set[str] = set()
     for pattern, judge in _COMPILED:
         for m in pattern.finditer(s.text):
-            if _NOT.search(s.text[: m.start()]) or (judge is _balance and _ASSUMED.search(s.text[: m.start()])):
+            if (
+                s.text.rstrip().endswith(("?", "？"))
+                or _NOT.search(s.text[: m.start()])
+                or (judge is _balance and _ASSUMED.search(s.text[: m.start()]))
+            ):
                 continue
             told = judge(v, m)
             if told.quantity not in told_before:

@@ -73,7 +73,9 @@ def _in_one(index: int, entries: list[Entry], facts_at: FactsAt) -> Iterator[tup
     sent, back = amounts
     s = sent.statement
     front, between = s.value[: sent.number.at], s.value[sent.number.at : back.number.at]
-    if not _SENT.search(f"{s.key} {front}") or not _BACK.search(between) or _APART.search(s.text):
+    if not _SENT.search(f"{s.key} {front}") or not _BACK.search(between) or _SENT.search(between):
+        return  # dispatch and combine: both together
+    if _APART.search(s.text):
         return
     facts = facts_at(index, ("model.experts.count", "model.experts.top_k"))
     moe = facts.case.model.moe if facts is not None else None

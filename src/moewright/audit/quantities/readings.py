@@ -8,7 +8,7 @@ from typing import Final
 
 from moewright.audit.reading.document_case import Setting
 from moewright.case.case import Case
-from moewright.case.model import Layer
+from moewright.case.model import LatentAttention, Layer
 from moewright.case.strategy import AttentionParallel, Dispatch, ExpertParallel, Overlap, Strategy, StrategySpec
 from moewright.case.workload import Kind
 from moewright.planning.bounds import bound_seconds
@@ -69,6 +69,9 @@ class Facts:
             mfu = device.mfu if "cluster.device.mfu" in given else 1.0
             moved = device.bandwidth_utilization if "cluster.device.bandwidth_utilization" in given else 1.0
             device = replace(device, mfu=mfu, bandwidth_utilization=moved)
+        if case.workload.kind is Kind.DECODE and isinstance(case.model.layers[0].attention, LatentAttention):
+            # absorbed or not, the scores of a latent cache take several times the FLOPs
+            device = replace(device, flops={unit: 1e3 * rate for unit, rate in device.flops.items()})
         at_peak = replace(case, cluster=replace(case.cluster, device=device))
         return min(_bound(at_peak, m)[0] for m in masks_of(self.setting))
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 import yaml
 
 from moewright.audit.reading.premises import Premise
+from moewright.audit.reading.workload_sizes import OF_PART
 from moewright.case.case import Case
 from moewright.case.catalogue.model_catalogue import find_model, load_model
 from moewright.case.file.load import case_of, load
@@ -124,6 +125,7 @@ def setting_of(premises: list[Premise], assumed: dict[str, Any], spec: str | Non
         values["cluster.gpus"] = values["nodes"] * per_node
         given["cluster.gpus"] = replace(given["nodes"], field="cluster.gpus", value=values["cluster.gpus"])
     known = _from_catalogue(values, taken)
+    _sum_parts(values, given)
     for field, (value, reason) in DEFAULTS.items():
         if field not in values and field not in known:
             taken[field] = Assumption(field, value, f"default: {reason}")
@@ -140,6 +142,30 @@ def setting_of(premises: list[Premise], assumed: dict[str, Any], spec: str | Non
     if isinstance(gpus, int) and isinstance(node, int) and (gpus < node or gpus % node):
         raw["cluster"]["gpus_per_node"] = gpus if gpus < node else _common(gpus, node)
     return Setting(case_of(raw, file), given, taken, missing)
+
+
+def _sum_parts(values: dict[str, Any], given: dict[str, Premise]) -> None:
+    """The batch of all GPUs, where a document gives that of each GPU, data-parallel rank, copy or node."""
+    if "workload.batch" in values:
+        return
+    sizes = {name: values.get(f"strategy.{name}", 1) for name in ("tp", "pp", "cp")}
+    gpus, node = values.get("cluster.gpus"), values.get("cluster.gpus_per_node")
+    if not all(isinstance(x, int) and x > 0 for x in sizes.values()) or not isinstance(gpus, int):
+        return
+    group = sizes["tp"] * sizes["pp"] * sizes["cp"]
+    dp = values.get("strategy.dp") or (gpus // group if "strategy.tp" in values else None)
+    times = {
+        "GPU": gpus if group == 1 else None,
+        "rank": dp,
+        "replica": values.get("strategy.replicas"),
+        "node": gpus // node if isinstance(node, int) and node and gpus % node == 0 else None,
+    }
+    for part, field in OF_PART.items():
+        many = times[part]
+        if field in given and isinstance(many, int):
+            values["workload.batch"] = given[field].value * many
+            given["workload.batch"] = replace(given[field], field="workload.batch", value=values["workload.batch"])
+            return
 
 
 def _common(a: int, b: int) -> int:

@@ -27,7 +27,7 @@ from moewright.audit.reading.wordings import (
     TEXT,
     WORK,
 )
-from moewright.audit.reading.workload_sizes import HOLDS, sizes_of_workload
+from moewright.audit.reading.workload_sizes import sizes_of_workload
 from moewright.audit.text.document import Document, Statement, keyed
 from moewright.audit.text.numbers import BYTE_RATE, COUNT, FLOP, Dim, Number, Token, tokens_of
 
@@ -230,6 +230,7 @@ _BEHIND_PART: Final = re.compile(
 
 #: what stands behind layers, heads or experts of a part of the model
 _PER_PART: Final = re.compile(
+    r"\s*(?:(?:and|,|und) \d+ (?:KV|key/value|KV-)[ -]?(?:heads?|Kopf|Köpfe))?"
     r"\s*(?:/|(?:per|each|in each|on each|in every|pro|je)\b)\s*(?:[\w-]+ )?"
     r"(?:stage|gpu|group|rank|node|device|card|Stufe)|"
     r"\s*(?:(?:and|,|und) \d+ (?:KV|key/value|KV-)[ -]?(?:heads?|Kopf|Köpfe))?\s*(?:each|apiece|"
@@ -281,6 +282,8 @@ def _keyed(s: Statement) -> Iterator[Premise]:
             return  # MoE layer: 128 experts
         if field.endswith("intermediate_size") and _ELSEWHERE.search(s.key) and not _EXPERTS.search(s.key):
             return  # of dense layers
+        if fits and field.startswith("model.") and PER_GPU.search(_piece(s.value, fits[0])):
+            return  # heads: 8 query heads and 1 KV head per GPU
         if fits and field.startswith("model.") and _SHARED_OUT.match(s.value[fits[0].at + len(fits[0].text) :]):
             return  # experts: 8 per GPU
         if fits and (fits[0] is tokens[0] or fits[0].at < 24):
@@ -288,6 +291,11 @@ def _keyed(s: Statement) -> Iterator[Premise]:
         elif field.endswith("latency") or not fits:
             continue
         return
+
+
+def _piece(text: str, token: Token) -> str:
+    """What is said of a number, up to the next comma."""
+    return re.split(r"[,;]", text[token.at + len(token.text) :])[0]
 
 
 _SHARED_OUT: Final = re.compile(
@@ -457,8 +465,6 @@ def _phrases(s: Statement) -> Iterator[Premise]:
                 continue
             if field == "cluster.gpus" and (_EACH.match(text[m.end(1) :]) or _OF_STAGE.match(text[m.end() :])):
                 continue
-            if field == "workload.batch" and (_OF_RANK.match(text[m.end() :]) or HOLDS.search(clause)):
-                continue
             if field == "model.experts.count" and _OF_TOKEN.search(text[: m.start(1)]):
                 continue  # a token wakes up 2 experts per layer
             part = field.startswith("model.") and not field.endswith("size") and PER_GPU.search(s.text)
@@ -469,8 +475,6 @@ def _phrases(s: Statement) -> Iterator[Premise]:
                 break
 
 
-#: what makes sequences those of each rank: 4 sequences × 64 GPUs
-_OF_RANK: Final = re.compile(r"\s*[×x*·]\s*\d+\s*(?:GPUs|ranks|cards|replicas|groups|Karten|卡)", re.IGNORECASE)
 #: what stands behind a name in a list of names with their numbers behind them
 _NAMES_FIRST: Final = re.compile(r"\s*=?\s*\d+(?!\s*[×x*/]|[.,]?\d)")
 #: what stands behind the last factor of a product of parallel sizes

@@ -137,9 +137,17 @@ def _is_set_apart(grid: Grid, r: Relation) -> bool:
     )
 
 
-def _named(grid: Grid, row: int, r: Relation) -> str:
-    s = grid.cells[row][r.result].statement
+#: a row that is so much of one thing per other thing, or a share
+_RATIO: Final = re.compile(r"\bper\b|/|%|\bmean\b|average|share|\bje\b|\bpro\b|每|率", re.IGNORECASE)
+
+
+def _row_name(grid: Grid, row: int, title: str) -> str:
+    s = grid.cells[row][title].statement
     return s.column if grid.across else s.row
+
+
+def _named(grid: Grid, row: int, r: Relation) -> str:
+    return _row_name(grid, row, r.result)
 
 
 def _claim(grid: Grid, r: Relation, row: int) -> Claim:
@@ -340,6 +348,8 @@ def _sum(grid: Grid, parts: tuple[str, ...], result: str, adjoining: bool) -> It
         row = grid.cells[odd]
         most = max(row[t].number.value for t in parts)
         n = row[result].number
+        if _RATIO.search(_row_name(grid, odd, result)) and min(row[t].number.value for t in parts) <= n.value <= most:
+            return  # a rate of all is a mean of those of its parts
         if n.dim == SECONDS and most * 0.99 <= n.value < sum(row[t].number.value for t in parts):
             return  # what overlaps takes less than its parts
     told = f"{name_of(result)} is {' + '.join(name_of(t) for t in parts)}"

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, exactly, is_amount, meet, ranges, span_between, times
+from moewright.audit.nearby.ledger import Entry, Ledger, exactly, is_amount, meet, ranges, span_between, sum_of, times
 from moewright.audit.text.numbers import BYTE_RATE, BYTES, FLOP, NAMES
 from moewright.units import format_quantity
 
@@ -48,8 +48,11 @@ def judge_fractions(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             share = a / b
             why = f"{a}/{b} of {whole.number.text.strip()}"
             right = whole.number.value * share
+            together = [x.number for x in amounts if x.number.dim == e.number.dim and x.number.at <= whole.number.at]
             if meet(said, times(mine, exactly(share))) or meet(said, times(mine, exactly(1 - share))):
                 yield e, e.claim("share", Verdict.HOLDS, why, right)
+            elif len(together) > 1 and meet(said, times(sum_of(together), exactly(share))):
+                continue  # of both together
             elif 1 / ASTRAY < e.number.value / right < ASTRAY:
                 told_right = format_quantity(right, NAMES.get(e.number.dim, ""))
                 yield e, e.claim("share", Verdict.WRONG, f"{why} is {told_right}", right)

@@ -95,9 +95,9 @@ def _change(now: tuple[Range, ...], before: tuple[Range, ...], up: bool) -> tupl
 
 
 _LOAD: Final = re.compile(
-    r"(?:\b(?:utili[sz]ation|load(?:ed)?|busy|occupied|occupancy|Auslastung|ausgelastet|charge|"
+    r"(?:\b(?:(?<!bandwidth )utili[sz]ation|load(?:ed)?|busy|occupied|occupancy|Auslastung|ausgelastet|charge|"
     r"taux d['’]utilisation)\b|"
-    r"利用率|负载率?|占用率?)\s*(?:is|of|at|to|von|zu|bei|为|约|:|：|=)*\s*(?:only |about |etwa |nur )?[~≈]?$",
+    r"(?<!带宽)利用率|负载率?|占用率?)\s*(?:is|of|at|to|von|zu|bei|为|约|:|：|=)*\s*(?:only |about |etwa |nur )?[~≈]?$",
     re.IGNORECASE,
 )
 _AT: Final = re.compile(r"\s*(?:busy|loaded|utili[sz]ed|ausgelastet|utilization|occupied)\b", re.IGNORECASE)

@@ -9,7 +9,7 @@ from typing import Final
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.ledger import Entry, Ledger
 from moewright.audit.nearby.model_slips import FactsAt
-from moewright.audit.nearby.splits.split_counts import sizes_told
+from moewright.audit.nearby.splits.split_counts import SPREAD, sizes_told
 from moewright.audit.reading.standing import standing_of
 from moewright.audit.text.numbers import COUNT
 
@@ -57,6 +57,8 @@ def judge_experts_each(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
         why = f"{every} / ep {size}"
         if found == right:
             yield e, e.claim("count.experts per layer per GPU", Verdict.HOLDS, why, right)
+        elif any(int(m[1]) * found == every for m in SPREAD.finditer(s.text)):
+            continue  # two instances of 36 GPUs, 8 experts each
         elif not (every < found * size <= MOST * every and found * size in ledger.counts) and any(
             found in (right * k, right / k) for k in _FACTORS
         ):

@@ -275,11 +275,15 @@ def _experts(entries: list[Entry], facts: Facts, before: str) -> Iterator[tuple[
     right, found = moe.experts // ep, int(e.number.value)
     if right != found and re.search(rf"(?<!\d){found * ep:,}(?!\d)|(?<!\d){found * ep}(?!\d)", f"{before} {s.text}"):
         return  # 288 with the redundant ones
+    if right != found and any(int(x) * found == moe.experts for x in SPREAD.findall(s.text)):
+        return  # two instances of 36 GPUs, 8 experts each
     verdict = Verdict.HOLDS if right == found else Verdict.WRONG
     why = f"{moe.experts} / ep {ep}" + ("" if right == found else f" is {right}")
     yield e, e.claim("count.experts per layer per GPU", verdict, why, right)
 
 
+#: GPUs that a sentence speaks of
+SPREAD: Final = re.compile(r"(?<![\d.,])(\d{1,4})\s?(?:GPUs|chips|cards|ranks|Karten|张|卡)")
 #: layers without experts before those that have them, at most
 MOST_DENSE: Final = 4
 _APART_EXPERTS: Final = re.compile(
