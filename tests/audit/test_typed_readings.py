@@ -608,3 +608,13 @@ def test_one_more_or_less_than_a_whole_number_is_wrong(function):
     text = TEXT + "\n95 or 96 or 97.\n"
     rows = [{"line": 13, "value": value, "expression": f"{function}(32 * 3)"} for value in ("95", "96", "97")]
     assert [str(c.verdict) for row in rows for c in judged(row, text=text)] == ["wrong", "holds", "wrong"]
+
+
+@pytest.mark.parametrize(
+    ("line", "verdict"), [("measured 12.02", "not checked"), ("6 + 12 / 2 = 12.02", "wrong"), ("12.9", "wrong")]
+)
+def test_what_is_left_out_may_make_a_hundredth(line, verdict):
+    text = f"# Mixtral-8x7B on 8 H100\n\n{line} bytes a parameter at DP 2\n6 and 12 by the formula\n"
+    value = next(x for x in ("12.02", "12.9") if x in line)
+    (claim,) = judged({"line": 3, "value": value, "expression": "6 + 12 / 2"}, text=text, premises=[])
+    assert claim.verdict == verdict

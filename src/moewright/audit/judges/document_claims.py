@@ -395,4 +395,15 @@ def _dimensions(parts: list[Part], setting: Setting) -> Callable[[Number], Dim |
 def _exactness(setting: Setting) -> Callable[[Number], bool]:
     """Counts and premises are exact; what is derived may be rounded."""
     values = {p.value for p in setting.given.values() if isinstance(p.value, float | int)}
-    return lambda n: n.whole or n.value in values
+    return lambda n: n.whole or n.value in values or _is_setting(n)
+
+
+#: memory of usual GPUs, in GB
+_CARDS: Final = frozenset((16, 24, 32, 40, 48, 64, 80, 94, 96, 128, 141, 144, 180, 186, 192, 256, 288))
+
+
+def _is_setting(n: Number) -> bool:
+    """Whether ``n`` is a share of what is used, in twentieths, or the memory of a GPU, which nobody rounded."""
+    if n.dim == COUNT:
+        return 0 < n.value < 1 and not n.approx and abs(n.value * 20 - round(n.value * 20)) < 1e-9
+    return n.dim == BYTES and n.factor == 1e9 and not n.approx and n.value / 1e9 in _CARDS and "." not in n.text

@@ -63,10 +63,20 @@ _WEIGHTS: Final = re.compile(r"(?:weights|parameters?|params?|model)\b|参数|�
 _IN_FORMAT: Final = re.compile(r"\W*\d[\d.]*\s?B\s+(?:BF16|FP16|FP8|FP4|INT8)\b")
 
 
+#: billions of something that no unit makes bytes
+_BARE_B: Final = re.compile(r"\d\s?B$")
+NEARLY: Final = 0.01
+
+
 def _in_elements(e: Equality, outcome: Outcome) -> bool:
     """Whether the left side has a number of parameters in billions, told with the letter B, and the right side their
     bytes."""
     told = any(n.text.rstrip().endswith("B") and _WEIGHTS.match(n.noun) for n in numbers_in(e.left))
+    shared = isinstance(e.left, Number) and isinstance(e.right, Operation) and has_sign(e.right, "÷")
+    if shared and outcome.computed:  # 2.86 GB (5.7B / EP 4)
+        bare = any(_BARE_B.search(n.text) for n in numbers_in(e.right))
+        ratio = outcome.computed / outcome.claimed
+        return bare and any(abs(ratio / size - 1) < NEARLY for size in (0.5, 2.0, 4.0))
     if not outcome.computed or not (told or _IN_FORMAT.match(e.text)):
         return False
     return any(abs(outcome.claimed / outcome.computed / size - 1) < ROUGH for size in (0.5, 2.0, 4.0))

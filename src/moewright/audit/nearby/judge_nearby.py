@@ -34,6 +34,7 @@ from moewright.audit.nearby.extents.cluster_rates import (
 from moewright.audit.nearby.extents.extent_pairs import judge_extents
 from moewright.audit.nearby.extents.formula_scopes import judge_formula_scopes
 from moewright.audit.nearby.extents.multiples import judge_multiples
+from moewright.audit.nearby.extents.part_amounts import judge_part_amounts
 from moewright.audit.nearby.extents.per_gpu_rates import judge_per_gpu_amounts, judge_per_gpu_rates
 from moewright.audit.nearby.extents.wholes import judge_wholes
 from moewright.audit.nearby.labelled_options import judge_labelled_options
@@ -232,6 +233,7 @@ _WITH_GPUS: Final = (
     judge_cluster_hardware,
     judge_cluster_memory,
     judge_cluster_amounts,
+    judge_part_amounts,
 )
 
 

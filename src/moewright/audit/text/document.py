@@ -65,6 +65,7 @@ _POWERS: Final = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _LATEX: Final = (
     (re.compile(r"\\(?:text\w*|math\w+|operatorname|emph)\{([^{}]*)\}"), r"\1"),
     (re.compile(r"\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}"), r"(\1)/(\2)"),
+    (re.compile(r"\\(?:under|over)brace\{([^{}]*)\}\s*(?:[_^]\{[^{}]*\})?"), r"\1"),
     (re.compile(r"\\times"), "×"),
     (re.compile(r"\\cdot"), "·"),
     (re.compile(r"\\div"), "÷"),

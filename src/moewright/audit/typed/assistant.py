@@ -64,7 +64,10 @@ Answer with the whole reading once more, mended, as one YAML document and nothin
 REVIEW: Final = """\
 The program made this of your reading. Go over each of these claims: where your reading is mistaken (another quantity,
 a missing factor, a wrong line), correct the reading, not the document. Where the document itself is wrong, leave the
-claim as it is. Add claims for figures on lines that the reading says nothing of, where they follow from something.
+claim as it is. Where an expression is not the document's own but a choice of yours (a format that it does not tell,
+what is counted, a rule of thumb, another pass), or the figure was measured or simulated, take the expression away. Add
+claims for figures on lines that the reading says nothing of, where they follow from something; add none only because a
+line is listed.
 
 {findings}
 

@@ -53,6 +53,9 @@ MOST_NAMES: Final = 64
 #: how often errors are told apart from what follows from them
 MOST_ROUNDS: Final = 8
 
+#: how far off what is left out may make a figure
+NEARLY: Final = 0.01
+_NEARLY: Final = "it is within a hundredth, as parts that are left out may make, and the calculation is not shown there"
 #: a whole number whose point may part thousands
 _THOUSANDS: Final = re.compile(r"\D{0,3}\d{1,3}\.\d{3}(?![\d.,])")
 
@@ -145,7 +148,19 @@ class Expressions:
             again = judge_relation(parted, c.relation, node)
             if again.verdict is Verdict.HOLDS:
                 return Outcome(again.verdict, f"{again.why}, its point parting thousands", again.computed)
+        if judged.verdict is Verdict.WRONG and self._is_nearly(c, judged, node):
+            return Outcome(Verdict.NOT_CHECKED, f"{judged.why}; {_NEARLY}")
         return judged
+
+    def _is_nearly(self, c: TypedClaim, judged: Outcome, node: Node) -> bool:
+        """Whether a figure is off by so little that parts which are left out may make it, where the document does not
+        show the calculation itself."""
+        if c.relation != "=" or not judged.computed or REFERENCE.fullmatch(c.expression.strip()):
+            return False
+        if not self.source.text or abs(c.number.value / judged.computed - 1) > NEARLY:
+            return False
+        literals = [n for n in numbers_in(node) if has_digits(n)]
+        return not all(self.source.has(mantissa(n), c.line) for n in literals)
 
     def _put_right(
         self, c: TypedClaim, written: Outcome, now: Mapping[int, Outcome], wrong: Sequence[TypedClaim]

@@ -159,11 +159,14 @@ _SHARED: Final = re.compile(r"\b(?:over|across|among|between|auf|über|sur)\s*(?
 _STAGE: Final = re.compile(r"\bstages?\b|\b(?:EP|TP|DP) groups?\b|Stufe|流水|级|段|组", re.IGNORECASE)
 
 
+_OF_EACH: Final = re.compile(r"\bper|each|node|je|每|间", re.IGNORECASE)
+
+
 def gpus_told(ledger: Ledger) -> list[Range]:
     """The numbers of GPUs, other than of a node, that the document speaks of."""
     found: list[Range] = []
     for e in (e for entries in ledger.entries for e in entries):
-        named = _GPUS.match(e.number.noun) and not re.search(r"\bper|each|node|je|每|间", e.behind[:20], re.IGNORECASE)
+        named = _GPUS.match(e.number.noun) and not _OF_EACH.search(re.split(r"[.;](?=\s|$)", e.behind[:20])[0])
         named = named and not _SHARED.search(_front(e)) and not _STAGE.search(e.statement.text)
         if named and not re.search(r"[×x*]\s*$", _front(e)):
             found += exactly(e.number.value)

@@ -15,12 +15,14 @@ from moewright.units import format_quantity
 _BITS: Final = re.compile(r"[KMGT]\s?(?:b/s|bps|bit/s|bits/s|Bit/s|bit)", re.ASCII)
 #: what makes the second the first in another unit
 _SAME: Final = re.compile(
-    r"\s*(?:(?:HDR|NDR|XDR|InfiniBand|IB|RoCE|Ethernet|NICs?|links?|ports?|(?:per|je|pro|a) GPU|each|"
+    r"\s*(?:(?:HDR|NDR|XDR|InfiniBand|IB|RoCE|Ethernet|NICs?|links?|ports?|"
+    r"(?:per|je|pro|a) (?:GPU|chip|card|NPU|node|Karte)|each|"
     r"adapters?|网卡|网络)[\s,]*){0,3}"
     r"[\s,(]*(?:=|≈|~|即|也就是|合|折合|i\.?\s?e\.?,?|that is,?|that's|which is|or|also|d\.\s?h\.|das sind|das ist|"
     r"macht|makes|giving|soit|c'est-à-dire|"
     r"which (?:moves?|gives?|makes?|means?|carr(?:y|ies))|equals?|entspricht|bzw\.)[\s(]*(?:about |rund |约)?|"
-    r"\s*[(（]\s*(?:=|≈|~)?\s*"
+    r"\s*[(（]\s*(?:=|≈|~)?\s*|"
+    r"[^.;\d(]{0,24}\((?:one NIC|one port|a NIC|eine NIC) (?:per|je|for each) (?:GPU|card|chip),\s*"
 )
 _EQUAL: Final = re.compile(r"=|即|折合|i\.?\s?e\b|that is|which|das (?:sind|ist)|d\.\s?h|entspricht|equals?|soit")
 #: a rate told so finely is no other one rounded

@@ -23,6 +23,8 @@ _OTHER: Final = re.compile(
 )
 #: a number that may be grouped by thousands: 1.248 TFLOPS
 _GROUPED: Final = re.compile(r"(?<![\d.])\d{1,3}\.\d{3}(?!\d)")
+#: the share of a peak, right before the rate in brackets that it makes
+_AT_SHARE: Final = re.compile(r"\d\s?%[^.;\d]{0,24}[(（]\s*[=~≈]?\s*$")
 #: letters between the rate and the time
 MOST: Final = 90
 
@@ -67,7 +69,9 @@ def _judged(e: Entry, work: Entry, rate: Entry, ledger: Ledger) -> Iterator[tupl
     ways = over(ranges(work.number), ranges(rate.number))
     exact_ones = (((f, f),) for f in factors)
     if any(meet(ranges(e.number), w, 5e-3) for f in exact_ones for w in (times(ways, f), over(ways, f))):
-        formula = bool(rate.figure.formula)
+        formula = bool(rate.figure.formula) or (
+            rate.figure.remark and bool(_AT_SHARE.search(e.statement.value[: rate.number.at]))
+        )
         if not formula:  # what the rate is worked out with is not taken twice
             return
     found = slip(

@@ -22,7 +22,8 @@ _THEN: Final = re.compile(
 )
 #: between a part and its percentage of a whole that is named behind
 _TOLD: Final = re.compile(
-    rf"(?:\s*(?:GB )?(?:(?:active )?(?:per|a|each) token|je Token|pro Token|par token|por token))?{_THEN.pattern}",
+    rf"(?:\s*(?:GB )?(?:(?:active )?(?:per|a|each) token|je Token|pro Token|par token|por token|"
+    rf"(?:per|a|each|on each|on every) (?:GPU|card|chip|device|accelerator)|(?:je|pro) (?:GPU|Karte)))?{_THEN.pattern}",
     re.IGNORECASE,
 )
 _OF_WHOLE: Final = re.compile(

@@ -23,6 +23,7 @@ _IN_ALL: Final = re.compile(
 _DEVICE: Final = re.compile(
     r"^\s*(?:[x×]\s*)?(?:NVIDIA |AMD )?[A-Z]\w*\d\w*(?:[- ]\d+ ?GB)?(?: (?:SXM\d?|PCIe|GPUs?|cards?))*"
 )
+_EACH: Final = re.compile(r"^\s*(?:each|apiece|je)\b|^\s*(?:per|pro) (?:node|server|box|Knoten)\b", re.IGNORECASE)
 #: what leads to all of them, from how many each has
 _LEADS: Final = re.compile(
     r"[^.;\d]{0,40}?(?:[,;:(=→]|\b(?:so|hence|thus|i\.?e\.?|that is|makes?|giving|gives|for|are|also|zusammen|"
@@ -53,7 +54,7 @@ def judge_node_totals(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         if len(counts) < 3 or counts[0].number.value * counts[1].number.value != gpus:
             continue
         each, e = counts[1:3]
-        between = _DEVICE.sub("", span_between(s, each.number, e.number))
+        between = _EACH.sub("", _DEVICE.sub("", span_between(s, each.number, e.number)))
         named = _GPUS.match(e.behind) or _IN_ALL.match(e.behind)
         behind = re.split(r"[,;.]", e.behind)[0][:24]
         if e.figure.formula or not named or not _LEADS.fullmatch(between) or _PART.search(f"{between} {behind}"):
