@@ -214,6 +214,8 @@ def admitted(claim: Claim, part: Part, found: Clauses, c: Context, doubts: Doubt
         return not_checked(claim, "the document tells it rounded")
     if claim.verdict is Verdict.UNSUPPORTED and part.figure.role == "operand" and not part.figure.words:
         return not_checked(claim, "it is what another figure is worked out from")
+    if claim.verdict is Verdict.IMPOSSIBLE and claim.quantity.startswith("memory.") and part.figure.formula:
+        return not_checked(claim, "its own formula gives it")
     if claim.verdict is Verdict.IMPOSSIBLE and part.meaning is not None and _by_title(part):
         return not_checked(claim, "what it is of is not said beside it")
     if claim.verdict is Verdict.UNSUPPORTED and not claim.quantity.startswith(("time", "communication", "throughput")):
@@ -616,9 +618,12 @@ def _on_doubt(part: Part, meaning: Meaning, claim: Claim, c: Context, doubts: Do
 
 
 #: what is often of a part of the work, of other tokens, or of another pass
+#: products of a layer, which stand by themselves for tokens that are told elsewhere
+_OF_PARTS: Final = ("compute.projections", "compute.scores", "compute.experts", "compute.attention")
 _OF_OTHERS: Final = ("time.bound", "count.sequences")
 _OF_SOME_WORK: Final = (
     *("time.bound", "compute.attention", "compute.scores", "compute.total", "count.sequences"),
+    *("compute.projections", "compute.experts"),
     *("communication.dispatch", "communication.combine", "communication.total"),
 )
 _DENSE: Final = re.compile(r"\bdense\b(?! (?:TFLOP|FLOP|BF16|FP8|peak))|稠密(?!算力)", re.IGNORECASE)
@@ -647,7 +652,8 @@ def _by_no_slip(part: Part, found: Clauses, claim: Claim, c: Context) -> str:
         return ""
     if abs(claim.ratio - 1) <= _OFF:
         return "it is within a hundredth, as routers and norms may make"
-    if not _holds(part, found) and not meaning.name.startswith(_OF_OTHERS):
+    alone = not part.figure.formula and meaning.name.startswith(_OF_PARTS)
+    if not alone and not _holds(part, found) and not meaning.name.startswith(_OF_OTHERS):
         return ""
     moe, gpus = c.facts.case.model.moe, c.facts.case.cluster.gpus
     sizes = [(float(layers), "layers"), (float(gpus), "GPUs")]

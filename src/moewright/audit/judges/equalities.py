@@ -82,6 +82,14 @@ def _in_elements(e: Equality, outcome: Outcome) -> bool:
     return any(abs(outcome.claimed / outcome.computed / size - 1) < ROUGH for size in (0.5, 2.0, 4.0))
 
 
+def _is_fraction(node: Node) -> bool:
+    """Whether an expression is one whole number over a larger one, and nothing else."""
+    if not isinstance(node, Operation) or node.sign != "÷":
+        return False
+    a, b = node.left, node.right
+    return isinstance(a, Number) and isinstance(b, Number) and a.dim == b.dim == COUNT and a.value < b.value <= 1024
+
+
 _ROUNDED: Final = re.compile(r"[lr]?(?:ceil|floor)|[⌈⌉⌊⌋]")
 _ARROW: Final = re.compile(r"→|->|=>")
 
@@ -103,6 +111,8 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
         return None  # 1561 GB / 96 shards → 195 GB per GPU
     if "dimension" in outcome.why and isinstance(e.left, Number):
         return None  # 1.1 TFLOP; a peak of about 312 TFLOPS
+    if _is_fraction(e.left) and isinstance(e.right, Number) and e.right.dim != COUNT:
+        return None  # 1/2 | 3.6 MB: of the row above
     if _in_elements(e, outcome):
         return None  # 70B weights / 8 GPUs = 17.5 GB: at two bytes each
     last = next(numbers_in(e.right)) if isinstance(e.right, Number) else None

@@ -19,6 +19,7 @@ from moewright.audit.nearby.durations.efficiency_times import judge_efficiency_t
 from moewright.audit.nearby.durations.memory_reads import judge_memory_reads, judge_runs
 from moewright.audit.nearby.durations.named_links import judge_named_links
 from moewright.audit.nearby.durations.read_times import judge_implied_rates, judge_read_times
+from moewright.audit.nearby.durations.repeated_times import judge_repeated
 from moewright.audit.nearby.durations.request_rates import judge_request_rates
 from moewright.audit.nearby.durations.sibling_times import judge_sibling_times
 from moewright.audit.nearby.durations.step_rates import judge_step_rates
@@ -45,6 +46,7 @@ from moewright.audit.nearby.pairs.batch_tokens import judge_batch_tokens
 from moewright.audit.nearby.pairs.link_units import judge_link_units
 from moewright.audit.nearby.pairs.over_layers import judge_both_ways, judge_over_layers
 from moewright.audit.nearby.pairs.state_rows import judge_state_rows
+from moewright.audit.nearby.pairs.token_room import judge_token_room
 from moewright.audit.nearby.pairs.told_wholes import judge_told_wholes
 from moewright.audit.nearby.pairs.word_fractions import judge_word_fractions
 from moewright.audit.nearby.pairs.work_times import judge_work_times
@@ -197,6 +199,8 @@ _ALONE: Final = (
     judge_slots,
     judge_imbalances,
     judge_costs,
+    judge_repeated,
+    judge_token_room,
 )
 #: those whose verdict counts more than one on the figure as that of one alone
 _LAST: Final = (judge_both_ways,)

@@ -69,6 +69,9 @@ class Facts:
             mfu = device.mfu if "cluster.device.mfu" in given else 1.0
             moved = device.bandwidth_utilization if "cluster.device.bandwidth_utilization" in given else 1.0
             device = replace(device, mfu=mfu, bandwidth_utilization=moved)
+            if "cluster.device.flops" not in given:  # in which format is computed may be told otherwise
+                fastest = max(rate for unit, rate in device.flops.items() if unit != "fp4" or len(device.flops) == 1)
+                device = replace(device, flops=dict.fromkeys(device.flops, fastest))
         if case.workload.kind is Kind.DECODE and isinstance(case.model.layers[0].attention, LatentAttention):
             # absorbed or not, the scores of a latent cache take several times the FLOPs
             device = replace(device, flops={unit: 1e3 * rate for unit, rate in device.flops.items()})

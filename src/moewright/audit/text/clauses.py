@@ -328,7 +328,10 @@ def _sized(tokens: list[Token], n: Number) -> bool:
 def _left(tokens: list[Token], first: bool) -> Node | None:
     """The expression before a sign, unless the words before it name what is given a value."""
     node = suffix(tokens)
-    if node is None or _symbolic(tokens, next(numbers_in(node)).at) or _continued(tokens, next(numbers_in(node)).at):
+    if node is None or _symbolic(tokens, next(numbers_in(node)).at):
+        return None
+    product = isinstance(node, Operation) and node.sign in "×÷"  # plus 112 x 74 us = 8.29 ms
+    if not product and _continued(tokens, next(numbers_in(node)).at):
         return None
     last = list(numbers_in(node))[-1].noun
     if "_" in last.rpartition(" ")[2]:  # an identifier that is given a value
