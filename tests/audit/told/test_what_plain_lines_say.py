@@ -43,3 +43,18 @@ def test_one_is_wrong(text, right, wrong):
 )
 def test_none_is_wrong(text):
     assert failing(text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The servers see each other through eight 400 Gb/s NICs each, which is 400 GB/s per server and direction.",
+        "Eine Karte verarbeitet 1024 Sequenzen zu 4096 Token = 4,19 Mio. Token; das sind 2,5 GB und 1,5 GB.",
+        "90 % of 48 = 43.2 GB, less 25.8 GB weights, less 3 GB for graphs, leaves 14.4 GB.",
+        "KV cache: 2 x 4 x 128 values per layer, x 48 layers x 2 bytes = 98,304 bytes per token.",
+        "All-reduce: two per layer, 64 per pass, 64 x 4096 x 2 B = 524 KB each, 33.6 MB in total.",
+        "- Of it to the other GPU: 1/2 = 3.637 MB",
+    ],
+)
+def test_what_stands_for_itself_is_not_wrong(text):
+    assert failing(text) == []

@@ -261,6 +261,8 @@ def _slipped(total: Part, rows: list[list[Part]], f: Facts) -> list[tuple[Part, 
         for part in parts:
             x = part.figure.number
             rest = [p.figure.number for p in parts if p is not part]
+            if abs(sum(y.value for y in rest) - n.value) <= _SURE / 2 * n.value:
+                continue  # it is none of the parts
             one = bool(_ONE_LAYER.search(part.statement.text))
             if _DEVICE.search(part.statement.value[: max(0, x.at)]):
                 continue  # H100 80GB: the name of a GPU

@@ -348,6 +348,8 @@ def _left(tokens: list[Token], first: bool) -> Node | None:
 def _symbolic(tokens: list[Token], start: int) -> bool:
     """Whether what stands before the expression is more of it that cannot be read: ``EP 8 × expert-DP 4``."""
     before = [t for t in tokens if t.at < start and t.kind != "open"]
+    if before and before[-1].kind == "word" and before[-1].text in ("x", "times"):
+        return True  # ..., x 48 layers x 2 bytes
     while before and before[-1].kind == "word":
         before.pop()
     named = bool(before) and any(t.kind == "word" for t in tokens if before[-1].at < t.at < start)
@@ -369,7 +371,7 @@ def _continued(tokens: list[Token], start: int) -> bool:
 def _counted_before(tokens: list[Token], last: Number) -> bool:
     """``64 sequences of 4,096 tokens``: a product that has no sign."""
     before = [t.number for t in tokens if t.number is not None and t.at < last.at]
-    return bool(before) and bool(re.search(r"\b(?:of|at|with|à|de|von|mit)$", before[-1].noun))
+    return bool(before) and bool(re.search(r"\b(?:of|at|with|à|de|da|von|zu|je|mit)$", before[-1].noun))
 
 
 def _goes_on(tokens: list[Token], end: int) -> bool:

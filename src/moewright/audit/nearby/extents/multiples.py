@@ -296,6 +296,9 @@ def _judged(e: Entry, count: int, at: int, entries: list[Entry], ledger: Ledger,
         times_told += [_SPELLED[m[0].lower()] for m in _MANY.finditer(said_again)]
         if any(abs(ratio / k - 1) <= room for k in times_told):
             return None
+        counts = [y.number.value for y in entries if y.number.whole and y.number.dim == COUNT and y.number.at != n.at]
+        if any(c > 1 and abs(ratio * count / c - 1) <= room for c in counts):
+            return None  # two per layer, 64 per pass
         parts = [k for k in {*ledger.counts, *_HALVED} if 1 < k < count and found and e.index != x.index]
         if any(abs(x.number.value / n.value / k - 1) <= n.slack + x.number.slack for k in parts):
             return None  # a part of it: what each of 8 GPUs has

@@ -151,6 +151,11 @@ def _of_one(e: Entry, parts: list[Entry], facts_at: FactsAt) -> Claim | None:
         x = alike[0]
         right, ratio = x.number.value * layers, e.number.value / x.number.value / layers
         usual = slip(ratio, e.number.slack + x.number.slack + 2e-3)
+        passes = re.findall(
+            r"(?<![\d.,])(\d{1,4}) (?:per|a|each|je|pro) (?:pass|step|Schritt|forward)", e.statement.value
+        )
+        if any(meet(said, times(ranges(x.number), exactly(float(c)))) for c in passes):
+            return None  # two per layer, 64 per pass
         why = f"{x.number.text.strip()} × {layers} is {format_quantity(right, unit)}"
         if meet(said, times(ranges(x.number), exactly(float(layers)))):
             return e.claim("multiple", Verdict.HOLDS, why, right)

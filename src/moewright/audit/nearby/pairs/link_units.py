@@ -13,6 +13,11 @@ from moewright.audit.text.numbers import BYTE_RATE
 from moewright.units import format_quantity
 
 _BITS: Final = re.compile(r"[KMGT]\s?(?:b/s|bps|bit/s|bits/s|Bit/s|bit)", re.ASCII)
+#: a number of links, before their rate
+_SEVERAL: Final = re.compile(
+    r"(?:\b(?:two|four|eight|sixteen|zwei|vier|acht|deux|quatre|huit)|[×x*]|\d) (?:links? (?:of|at) )?$", re.IGNORECASE
+)
+_SINGLE: Final = re.compile(r"\b(?:one|a|each|per|eine) (?:NIC|port|link|GPU|card|chip)\b|=", re.IGNORECASE)
 #: what makes the second the first in another unit
 _SAME: Final = re.compile(
     r"\s*(?:(?:HDR|NDR|XDR|InfiniBand|IB|RoCE|Ethernet|NICs?|links?|ports?|"
@@ -41,6 +46,9 @@ def judge_link_units(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 continue
             if not _BITS.search(bits.number.text) or _BITS.search(e.number.text):
                 continue
+            single = _SINGLE.search(span_between(s, bits.number, e.number))
+            if not single and _SEVERAL.search(s.value[: bits.number.at]):
+                continue  # eight 400 Gb/s NICs, which are 400 GB/s
             if len(e.figure.formula) > 1 or not _SAME.fullmatch(span_between(s, bits.number, e.number)):
                 continue
             right = bits.number.value

@@ -93,7 +93,7 @@ def judge_split_counts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
             if e.number.dim != COUNT or not e.number.whole or e.figure.role == "operand" or e.figure.formula:
                 continue
             behind = e.behind.lstrip(" -")
-            if _ALL_OF.search(s.value[: e.number.at]):
+            if _ALL_OF.search(s.value[: e.number.at]) or _ONLY.search(s.value[: e.number.at]):
                 continue
             named = behind if behind or len(entries) > 1 else s.row if s.kind == "cell" else s.key
             listed = bool(_HEADS.search(f"{s.key} | {s.column}"))  # heads on a GPU: 8 query, 2 KV
@@ -282,6 +282,8 @@ def _experts(entries: list[Entry], facts: Facts, before: str) -> Iterator[tuple[
     yield e, e.claim("count.experts per layer per GPU", verdict, why, right)
 
 
+#: before heads that are all that there are
+_ONLY: Final = re.compile(r"\bthere are(?: only| just)? $|\bes gibt(?: nur)? $", re.IGNORECASE)
 #: GPUs that a sentence speaks of
 SPREAD: Final = re.compile(r"(?<![\d.,])(\d{1,4})\s?(?:GPUs|chips|cards|ranks|Karten|张|卡)")
 #: layers without experts before those that have them, at most

@@ -62,6 +62,8 @@ def judge_remainders(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         for i, first in enumerate(entries):
             if not is_amount(first.number) or first.number.dim == COUNT or first.number.at < 0:
                 continue
+            if i and _MINUS.search(s.value[: first.number.at][-16:]):
+                continue  # taken away itself, from what stands before
             terms = _terms(entries, i)
             rest = entries[i + 1 + len(terms)] if len(terms) > 0 and i + 1 + len(terms) < len(entries) else None
             if rest is None or rest.number.dim != first.number.dim or rest.figure.formula or rest.number.approx:
