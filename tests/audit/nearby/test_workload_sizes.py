@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from moewright.audit.reading.premises import keyed_premises, premises_of, told_premises
+from moewright.audit.setting_facts import accepted_setting
 from moewright.audit.text.document import parse
 
 BATCH, LENGTH = "workload.batch", "workload.sequence"
@@ -180,3 +181,18 @@ def test_sequences_are_read(text, right):
 @pytest.mark.parametrize("text", NOT_TOLD)
 def test_other_numbers_are_none(text):
     assert read(text) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "batch"),
+    [
+        ("EP 32, DP 32. We run 48 requests per GPU, 8,192 tokens of context each.", 48 * 32),
+        ("EP 32, TP 2, DP 16. We run 48 sequences per DP rank.", 48 * 16),
+        ("EP 32, TP 2, DP 16. We run 48 requests per GPU.", None),  # of a GPU, or of the two that share them
+    ],
+)
+def test_those_of_a_part_make_the_batch_of_all(text, batch):
+    document = parse(f"# Mixtral-8x7B on 32 H100 GPUs\n\n{text}\n", "d")
+    premises = premises_of(keyed_premises(document), told_premises(document))
+    setting, _, _ = accepted_setting(premises, {}, None, "d")
+    assert (setting.case.workload.batch[0] if "workload.batch" not in setting.missing else None) == batch
