@@ -519,8 +519,7 @@ def _derived(part: Part, found: Clauses, claim: Claim, c: Context) -> str:
         return "the formula behind it gives it" if judged is not None and judged.verdict is Verdict.HOLDS else ""
     if figure.role != "result" or meaning is None:
         return ""
-    judged = judge_equality(own, lambda n: None, lambda n: n.whole) if own is not None else None
-    if judged is None or judged.verdict is not Verdict.HOLDS:
+    if not _holds(part, found):
         return ""
     if not meaning.certain or meaning.name in ("count.tokens", "count.experts", "count.heads"):
         return "its own formula holds, and what the result is of is not said beside it"
@@ -617,10 +616,10 @@ def _on_doubt(part: Part, meaning: Meaning, claim: Claim, c: Context, doubts: Do
     return ""
 
 
-#: what is often of a part of the work, of other tokens, or of another pass
 #: products of a layer, which stand by themselves for tokens that are told elsewhere
 _OF_PARTS: Final = ("compute.projections", "compute.scores", "compute.experts", "compute.attention")
 _OF_OTHERS: Final = ("time.bound", "count.sequences")
+#: what is often of a part of the work, of other tokens, or of another pass
 _OF_SOME_WORK: Final = (
     *("time.bound", "compute.attention", "compute.scores", "compute.total", "count.sequences"),
     *("compute.projections", "compute.experts"),

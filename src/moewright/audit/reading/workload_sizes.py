@@ -171,7 +171,7 @@ def _of_sentence(text: str) -> dict[str, int]:
         for m in pattern.finditer(text):
             field = _field(text, m)
             if field and field not in found:
-                found[field] = _whole(next(g for n, g in m.groupdict().items() if g and n.startswith("b")))
+                found[field] = _whole(m[_told(m)])
     return found
 
 
@@ -197,9 +197,14 @@ def _length(m: re.Match[str], name: str = "sequence") -> int:
     return value if _FEWEST <= value <= _MOST else 0
 
 
+def _told(m: re.Match[str]) -> str:
+    """The group of ``m`` that has the number of sequences."""
+    return next(n for n, g in m.groupdict().items() if g and n.startswith("b"))
+
+
 def _field(text: str, m: re.Match[str]) -> str:
     """The field that sequences are of, or an empty text."""
-    name = next(n for n, g in m.groupdict().items() if g and n.startswith("b"))
+    name = _told(m)
     before, behind = text[: m.start()], text[m.end() :]
     value = _whole(m[name])
     if not 0 < value <= _MOST or _MICRO.search(text[: m.start(name)]):
@@ -218,8 +223,7 @@ def _field(text: str, m: re.Match[str]) -> str:
 
 def _part(text: str, m: re.Match[str]) -> Part | None:
     """The part that sequences are of, where they are not of all GPUs."""
-    name = next(n for n, g in m.groupdict().items() if g and n.startswith("b"))
-    behind, before = _NOUN.sub("", text[m.end() :]), text[: m.start(name)]
+    behind, before = _NOUN.sub("", text[m.end() :]), text[: m.start(_told(m))]
     length = _LENGTH_BEHIND.search(text, max(0, m.end() - _WORD))
     further = text[length.end() :] if length and length.start() < m.end() else ""
     for rest in (behind, _ASIDE.sub("", further)):  # 24 sequences of 16,384 tokens per GPU

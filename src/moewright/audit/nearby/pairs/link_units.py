@@ -46,10 +46,10 @@ def judge_link_units(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 continue
             if not _BITS.search(bits.number.text) or _BITS.search(e.number.text):
                 continue
-            single = _SINGLE.search(span_between(s, bits.number, e.number))
-            if not single and _SEVERAL.search(s.value[: bits.number.at]):
+            between = span_between(s, bits.number, e.number)
+            if not _SINGLE.search(between) and _SEVERAL.search(s.value[: bits.number.at]):
                 continue  # eight 400 Gb/s NICs, which are 400 GB/s
-            if len(e.figure.formula) > 1 or not _SAME.fullmatch(span_between(s, bits.number, e.number)):
+            if len(e.figure.formula) > 1 or not _SAME.fullmatch(between):
                 continue
             right = bits.number.value
             said, told = ranges(e.number), f"{bits.number.text.strip()} are {format_quantity(right, 'bytes/s')}"
@@ -58,7 +58,7 @@ def judge_link_units(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 continue
             ratio = e.number.value / right
             slip = next((why for k, why in _SLIPS if abs(ratio / k - 1) < 1e-2), None)
-            if slip is None and _EQUAL.search(span_between(s, bits.number, e.number)) and e.number.slack < CLOSE:
+            if slip is None and _EQUAL.search(between) and e.number.slack < CLOSE:
                 slip = ""  # the same in another unit, and nothing else
             if slip is not None and not any(abs(ratio / k - 1) < 1e-2 for k in _USUAL):
                 yield e, e.claim("bandwidth", Verdict.WRONG, f"{told}{': ' if slip else ''}{slip}", right)
