@@ -23,6 +23,7 @@ from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.configurations import MOST_CONFIGURATIONS, Configuration, Places, configurations_of
 from moewright.audit.reading.corrections import read_premises
 from moewright.audit.reading.document_case import Setting, parse_assume
+from moewright.audit.reading.model_sizes import with_further_sizes
 from moewright.audit.reading.premises import Premise, keyed_premises, premises_of, told_premises
 from moewright.audit.reading.restated import has_copies, inferred, judge_premises, judge_strategy
 from moewright.audit.reading.wordings import PARAMETERS
@@ -133,6 +134,7 @@ def _judged(
     """The audit of a document with each figure judged by itself; ``alone``: no better plan is looked for."""
     said = list(_clauses(document))
     keyed, told = ([], []) if own is not None else (keyed_premises(document), told_premises(document))
+    told = with_further_sizes(document, told, keyed) if own is None else told
     premises = premises_of(keyed, told) if own is None else list(own)
     premises += inferred(said, premises) if own is None else []
     assigned = judge_assignments(document.statements, document.lines)
@@ -204,7 +206,7 @@ def _with_tables(
 
 def _doubts(document: Document, doubts: Doubts, setting: Setting, facts: Facts) -> Doubts:
     """``doubts``, with the kind of pass, and with the batch that ``facts`` took to be of each GPU."""
-    doubts = _of_which_pass(document, doubts, setting)
+    doubts = _of_which_attention(document, _of_which_pass(document, doubts, setting), setting)
     own, taken = setting.case.workload.batch[0], facts.case.workload.batch[0]
     both = {} if own == taken else {"workload.batch": (own, f"{own} on each GPU")}
     return Doubts({**both, **doubts.contested})
@@ -221,6 +223,18 @@ def _of_which_pass(document: Document, doubts: Doubts, setting: Setting) -> Doub
     if not any(_DECODES.search(line) for line in document.lines):
         return doubts
     return Doubts({"workload.kind": ("a pass over whole sequences", "decode"), **doubts.contested})
+
+
+#: an attention that heads and their width do not tell
+_OTHER_ATTENTION: Final = re.compile(r"\bM[FL]A\b|\bMamba\b|\b(?:linear|lightning) attention\b|\bDeltaNet\b|线性注意力")
+
+
+def _of_which_attention(document: Document, doubts: Doubts, setting: Setting) -> Doubts:
+    """``doubts``, with the heads, where a model that is not known by name has another attention in some layers or all."""
+    if "model.name" in setting.given or not any(_OTHER_ATTENTION.search(line) for line in document.lines):
+        return doubts
+    heads = setting.case.model.layers[0].attention.heads
+    return Doubts({"model.attention.heads": (heads, "those of another attention"), **doubts.contested})
 
 
 #: what a configuration may have of its own, where a document gives it several values and this one none

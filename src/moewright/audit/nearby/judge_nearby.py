@@ -77,6 +77,7 @@ from moewright.audit.nearby.shares.ratios_told import (
     judge_times_mean,
 )
 from moewright.audit.nearby.shares.told_ratios import judge_times_more, judge_told_fractions, judge_told_ratios
+from moewright.audit.nearby.sizes.counted_parts import judge_counted_parts
 from moewright.audit.nearby.sizes.bare_units import judge_bare_units
 from moewright.audit.nearby.sizes.element_sizes import (
     judge_cell_products,
@@ -227,6 +228,7 @@ _WITH_FACTS: Final = (
     judge_token_work,
     judge_parameter_totals,
     judge_labelled_options,
+    judge_counted_parts,
 )
 _WITH_GPUS: Final = (
     judge_expert_grids,

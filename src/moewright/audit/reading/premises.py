@@ -239,9 +239,19 @@ _PER_PART: Final = re.compile(
 )
 
 
+_HELD_BY: Final = re.compile(
+    r"\b(?:held|shared|stored|kept|copied|replicated|duplicated|split) (?:by|on|between|among)\s*$", re.IGNORECASE
+)
+
+
 def _of_part(before: str, behind: str) -> bool:
     """Whether a number of GPUs is that of a node, a group, a stage or a copy."""
-    return bool(_OF_NODES.search(before) or _BEFORE_PART.search(before) or _BEHIND_PART.search(behind))
+    return bool(
+        _HELD_BY.search(before)
+        or _OF_NODES.search(before)
+        or _BEFORE_PART.search(before)
+        or _BEHIND_PART.search(behind)
+    )
 
 
 def _keyed(s: Statement) -> Iterator[Premise]:
@@ -469,12 +479,15 @@ def _phrases(s: Statement) -> Iterator[Premise]:
                 continue  # a token wakes up 2 experts per layer
             part = field.startswith("model.") and not field.endswith("size") and PER_GPU.search(s.text)
             part = part or (field.startswith("model.") and _PER_PART.match(text[m.end() :]))
-            if not worked and not part and len(m[1]) < 10 and int(m[1].replace(",", "")):
+            told = m[1] if _GROUPED.fullmatch(m[1]) else m[1].split(",")[0]  # 隐藏维 4096,32 个头
+            if not worked and not part and len(told) < 10 and int(told.replace(",", "")):
                 at = m.start() + sum(removed for place, removed in shift if place <= m.start())
-                yield Premise(field, int(m[1].replace(",", "")), s.line_of(at, in_text=True), s.text)
+                yield Premise(field, int(told.replace(",", "")), s.line_of(at, in_text=True), s.text)
                 break
 
 
+#: digits in groups of three
+_GROUPED: Final = re.compile(r"\d{1,3}(?:,\d{3})+|\d+")
 #: what stands behind a name in a list of names with their numbers behind them
 _NAMES_FIRST: Final = re.compile(r"\s*=?\s*\d+(?!\s*[×x*/]|[.,]?\d)")
 #: what stands behind the last factor of a product of parallel sizes
@@ -598,10 +611,10 @@ def _words(s: Statement) -> Iterator[Premise]:
         yield Premise("model.precision", DENSE_FORMATS.get(name, name), s.line, s.text)
     gated = re.search(r"swiglu|geglu|\bglu\b|gate[d_ ]|three matri|3 matri|gate_proj|门控线性|三个矩阵", low)
     if "gate, up" in low or (
-        gated and not re.search(r"gating network|moe gate|router|not gated|ungated|non-gated", low)
+        gated and not re.search(r"gating network|moe gate|router|not gated|ungated|non-gated|no gate", low)
     ):
         yield Premise("model.experts.gated", True, s.line, s.text)
-    plain = r"two matri|2 matri|\bgelu\b|not gated|ungated|non-gated|(?<!gate, )up and down|two-matrix|两个矩阵|无门控"
+    plain = r"two matri|2 matri|\bno gate\b|\bgelu\b|not gated|ungated|non-gated|(?<!gate, )up and down|two-matrix|两个矩阵|无门控"
     if re.search(plain, low) and not re.search(r"embed|vocab|head\b|gate,? (?:and )?up|einbettung|词表|嵌入", low):
         yield Premise("model.experts.gated", False, s.line, s.text)
     links = re.search(r"b/s|bandwidth|link\b|pcie|reduce|带宽|通信|传输", low)

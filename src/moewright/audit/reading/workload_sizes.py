@@ -212,6 +212,7 @@ def _field(text: str, m: re.Match[str]) -> str:
     part = _part(text, m)
     if (
         _ROOM.search(before)
+        or _ROOM.search(re.split(r"[,;.](?=\s|$)", behind)[0])
         or (part is None and _GROUP_BEFORE.search(before))
         or re.match(r"\s*(?:per|a|/|je|pro)? ?(?:step|micro)", behind)
     ):

@@ -36,6 +36,7 @@ _WHOLE: Final = re.compile(
 _APART: Final = re.compile(
     r"\blayers?\b|Schicht|层|stage|node\b|shard|replica|per |\beach\b|\bje\b|每|单|one expert|an expert|cache|gradient|"
     r"\bhal(?:f|ves|ved)\b|\bthirds?\b|\bquarters?\b|Hälfte|halbe|Viertel|一半|moitié|mitad|"
+    r"\bafter (?:the )?(?:TP|EP|split|sharding)|\bTP\b|"
     r"optimi|moment|master|activ|would|could|instead|\bvs\b|quantiz|shared|LoRA|共享|优化|梯度|缓存|激活|/",
     re.IGNORECASE,
 )
