@@ -38,6 +38,9 @@ REAL = sorted(p for p in CONFIGS.glob("*_config.json") if not p.name.endswith("_
 
 # ------------------------------------------------------------------------------ catalogue, full size
 
+#: types that transformers has no class for, and LongCat-Flash, whose class has weights for the experts that do nothing
+NOT_BUILT = {"bailing_moe_v2", "deepseek", "grok", "hunyuan", "longcat_flash", "step3_text"}
+
 
 @pytest.mark.parametrize("name", model_names())
 def test_catalogue_counts_equal_transformers(name):
@@ -48,7 +51,10 @@ def test_catalogue_counts_equal_transformers(name):
         assert load_model(alias.upper()).name == name
         assert load_model(alias.replace("-", " ")).name == name
     assert tuple(entry["names"][1:]) == other_names(name)
-    assert_same_counts(entry["config"])
+    if entry["config"]["model_type"] in NOT_BUILT:
+        assert name in PUBLISHED
+    else:
+        assert_same_counts(entry["config"])
 
 
 def test_catalogue_files_are_those_of_the_index():
@@ -78,10 +84,31 @@ PUBLISHED = {
     "Llama-3.1-70B": (70.6, 70.6),
     "GLM-4.5": (353, 33),  # card: 355B and 32B, the prediction layer in part
     "GLM-4.5-Air": (106, 12.8),
+    "GLM-4.6": (353, 32),  # as GLM-4.5; the hub counts 357B, with the prediction layer
+    "GLM-4.7": (353, 32),
     "GLM-5": (744, 40),
     "MiniMax-M2": (229, 10),
     "OLMoE-1B-7B": (6.9, 1.3),
     "DBRX": (132, 36),
+    "Grok-1": (314, 86),  # github.com/xai-org/grok-1; 86B: its announcement
+    "Grok-2": (270, 115),  # xAI prints neither; as widely counted from its config.json
+    "Qwen1.5-MoE-A2.7B": (14.3, 2.7),
+    "Qwen2-57B-A14B": (57.4, 14.2),
+    "Phi-3.5-MoE": (41.9, 6.6),
+    "DeepSeek-MoE-16B": (16.4, 2.8),
+    "Hunyuan-A13B": (80, 13),
+    "Hunyuan-Large": (389, 52),  # arXiv 2411.02265
+    "ERNIE-4.5-300B-A47B": (300, 47),
+    "ERNIE-4.5-21B-A3B": (21.83, 3 + 0.26),  # llama.cpp of the checkpoint; card: 21B and 3B, without the embedding
+    "Step3-321B-A38B": (316, 38),  # card: its language model; 321B with the vision tower
+    "dots.llm1": (142.774, 14),  # safetensors of the checkpoint; card: 142B and 14B
+    "Ling-mini-2.0": (16.26, 1.43),
+    "MiniMax-Text-01": (456, 45.9),  # active: without embedding and head
+    "LongCat-Flash": (560, 27),  # active: the mean of 18.6 to 31.3, arXiv 2509.01322
+    "Solar-Open-100B": (102, 12),
+    "Jamba-v0.1": (52, 12),
+    "Granite-3.1-3B-A800M": (3.3, 0.8 + 0.076),  # card: 800M, without the embedding
+    "MiMo-V2-Flash": (309, 15),
 }
 
 

@@ -21,7 +21,7 @@ from urllib.request import getproxies
 from moewright.case.catalogue.model_catalogue import catalogue_reading, find_alias, find_name
 from moewright.case.huggingface.config import Reading, reading_of
 from moewright.case.model import ModelSpec
-from moewright.case.spelling import near_names
+from moewright.case.spelling import known_or_near, near_names
 from moewright.errors import SpecError
 
 _ID: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
@@ -138,6 +138,6 @@ def _unknown(name: str) -> str:
 
     known = all_names()
     near = list(dict.fromkeys(known[n] for n in near_names(name.rpartition("/")[2].lower(), known, 4, 0.5)))
-    hint = f"did you mean {', '.join(near)}" if near else f"known are {', '.join(model_names())}"
+    hint = f"did you mean {', '.join(near)}" if near else f"{known_or_near('', model_names())} (moewright models)"
     cache = " nor in the local Hugging Face cache" if _ID.fullmatch(name) else ""
     return f"no model named {name[:60]!r} in the catalogue{cache}; {hint}; or give a path to a config.json"

@@ -18,8 +18,6 @@ from moewright.serving.validation.checkpoints import in_format, shipped
 _FORMAT: Final = re.compile(r"(.+?)[-_.](fp8|nvfp4|fp4|mxfp4|bf16|awq|int4|w4a16)(?:[-_.](?:kv|dynamic|block|v\d))?")
 #: models of the same sizes as one that is known (their config.json files)
 _SAME_SIZES: Final = {
-    "glm-4.6": "glm-4.5",
-    "glm-4.7": "glm-4.5",
     "deepseek-v3.1-terminus": "deepseek-v3",
     "deepseek-v3.2-speciale": "deepseek-v3.2",
     "kimi-k2.6": "kimi-k2.5",

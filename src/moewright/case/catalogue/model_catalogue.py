@@ -16,7 +16,7 @@ import yaml
 
 from moewright.case.huggingface.config import Reading, reading_of_fields
 from moewright.case.model import ModelSpec
-from moewright.case.spelling import near_names
+from moewright.case.spelling import known_or_near, near_names
 from moewright.errors import SpecError
 
 FOLDER: Final = Path(__file__).parent / "models"
@@ -93,7 +93,7 @@ def load_model(name: str) -> ModelSpec:
     found = find_name(name) or find_alias(name)
     if found is None:
         near = list(dict.fromkeys(all_names()[n] for n in near_names(_plain(name[:100]), all_names(), 4, 0.5)))
-        hint = f"did you mean {', '.join(near)}" if near else f"known are {', '.join(model_names())}"
+        hint = f"did you mean {', '.join(near)}" if near else f"{known_or_near('', model_names())} (moewright models)"
         raise SpecError(f"no model named {name[:60]!r} in the catalogue; {hint}", field="model")
     return catalogue_reading(found).model
 
