@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
-from typing import Final
+from math import prod
+from typing import Any, Final
 
 from moewright.audit.reading.premises import Premise, catalogued, catalogued_names
 from moewright.audit.reading.wordings import COMPILED, DERIVED, PER_GPU
@@ -131,8 +132,10 @@ def _inheriting(
     c: Configuration, places: Places, levels: dict[int, list[Premise]], outside: list[Premise]
 ) -> Configuration:
     """``c`` with its own premises, then those of the configurations around it, then those of none."""
-    mine = [*c.premises, *levels.get(id(c), [])]
-    mine += _phase(c, mine)
+    mine = _own(c, levels)
+    others = _of_others(c, mine, places, levels)
+    gpus = {p.value for p in outside if p.field == "cluster.gpus"}
+    mine = [p for p in mine if not (p.field == "cluster.gpus" and _fills(mine, gpus - {p.value}))]
     chain = [mine]
     path = c.path if c.group else c.path[:-1]
     while path:
@@ -148,6 +151,8 @@ def _inheriting(
         before = set(taken)
         values: dict[str, dict[object, None]] = {}
         for p in level:
+            if level is not mine and p.field in others:
+                continue
             if p.field not in before and not (p.field == "cluster.gpus" and "nodes" in before):
                 taken.setdefault(p.field, p)
                 values.setdefault(p.field, {})[p.value] = None
@@ -157,6 +162,38 @@ def _inheriting(
     return replace(
         c, premises=tuple(taken.values()), own=frozenset(p.field for p in mine), contested=tuple(contested.items())
     )
+
+
+def _own(c: Configuration, levels: dict[int, list[Premise]]) -> list[Premise]:
+    """What ``c`` gives itself."""
+    mine = [*c.premises, *levels.get(id(c), [])]
+    return mine + _phase(c, mine)
+
+
+def _of_others(
+    c: Configuration, mine: list[Premise], places: Places, levels: dict[int, list[Premise]]
+) -> frozenset[str]:
+    """Sizes of a strategy that the configurations beside ``c``, which has one of its own, have and it has not."""
+    sizes = {p.field for p in mine if p.field in _LAYOUT}
+    if not sizes:
+        return frozenset()
+    beside = [x for x in places.all() if x is not c and x.group == c.group and (c.group or x.path[:-1] == c.path[:-1])]
+    return frozenset(p.field for x in beside for p in _own(x, levels) if p.field in _LAYOUT) - sizes
+
+
+#: sizes of a strategy, and those that make the GPUs of all
+_LAYOUT: Final = tuple(f"strategy.{name}" for name in ("tp", "pp", "dp", "cp", "ep", "etp"))
+_FILLING: Final = _LAYOUT[:4]
+
+
+def _fills(mine: list[Premise], gpus: set[Any]) -> bool:
+    """Whether the sizes of a strategy, each told once, take one of ``gpus`` in all."""
+    sizes: dict[str, set[Any]] = {}
+    for p in mine:
+        if p.field in _FILLING:
+            sizes.setdefault(p.field, set()).add(p.value)
+    told = [next(iter(v)) for v in sizes.values() if len(v) == 1]
+    return len(told) == len(sizes) > 1 and prod(told) in gpus
 
 
 def _phase_of(name: str) -> str:

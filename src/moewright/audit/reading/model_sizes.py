@@ -1,5 +1,5 @@
-"""The sizes of a model as a list, a table or a paragraph enumerates them: 64 layers, width 6144, 48 query and 8 KV heads
-of 128, 8 experts of which 2 are used. Read piece by piece, each under what the pieces before it were of."""
+"""The sizes of a model as a list, a table or a paragraph enumerates them: 64 layers, width 6144, 48 query and 8 KV
+heads of 128, 8 experts of which 2 are used. Read piece by piece, each under what the pieces before it were of."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from moewright.audit.text.document import Document, Statement
 
 _WORDS: Final = {name: wording(entry, ascii_only=False) for name, entry in word_list("model").items()}
 _NUMBER: Final = re.compile(
-    r"(?<![\w.,/-])(?<!\d[ \u202f\u00a0])(\d{1,3}(?:[ \u202f\u00a0,.]\d{3})+|\d{1,7})(?![\w.,]*\d)(?=[^\w%]|k\b|$|[^\x00-\x7f])(k\b)?"
+    r"(?<![\w.,/-])(?<!\d[ \u202f\u00a0])(\d{1,3}(?:[ \u202f\u00a0,.]\d{3})+|\d{1,7})(?![\w.,]*\d)"
+    r"(?=[^\w%]|k\b|$|[^\x00-\x7f])(k\b)?"
 )
 #: a number that is worked out, or a factor
 _WORKED: Final = re.compile(r"\d\s*[×x*·/÷+=]\s*\d|=\s*\d[\d.,]*\s*[A-Z]|\d\s*%")
@@ -69,9 +70,9 @@ class _Reader:
 
 
 def with_further_sizes(document: Document, told: Sequence[Premise], keyed: Sequence[Premise]) -> list[Premise]:
-    """``told`` and the sizes of a model that neither it nor ``keyed`` has, from blocks that enumerate at least three and
-    contradict nothing that was read; without those of ``told`` that such a block has as another size: d_model 3072, 32
-    experts, hidden 4096."""
+    """``told`` and the sizes of a model that neither it nor ``keyed`` has, from blocks that enumerate at least three
+    and contradict nothing that was read; without those of ``told`` that such a block has as another size: d_model
+    3072, 32 experts, hidden 4096."""
     known: dict[str, set[object]] = {}
     for p in (*keyed, *told):
         known.setdefault(p.field, set()).add(p.value)
@@ -208,7 +209,7 @@ def _take_experts(reader: _Reader, text: str, numbers: list[int], s: Statement) 
         reader.tell("model.experts.count", int(both[2]), s)
         return len(numbers) < _FEWEST or _take_width(reader, text[both.end() :], numbers[2:], s)
     if _has("picked", text):
-        if len(numbers) == 2 and _EXPERTS_OF_WHICH.match(text):  # noqa: PLR2004: experts, and those of a token
+        if len(numbers) == 2 and _EXPERTS_OF_WHICH.match(text):  # experts, and those of a token
             reader.tell("model.experts.count", numbers[0], s)
             reader.tell("model.experts.top_k", numbers[1], s)
         elif len(numbers) == 1 and reader.subject == "experts" and "model.experts.count" in reader.found:

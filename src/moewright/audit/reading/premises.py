@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from moewright.audit.reading.cluster_sizes import gpus_of_nodes
-from moewright.audit.reading.symbols import sizes_by_symbol, sizes_of_heads, sizes_of_product
+from moewright.audit.reading.symbols import AXES, sizes_by_symbol, sizes_of_heads, sizes_of_product
 from moewright.audit.reading.wordings import (
     ASIDE,
     COMPILED,
@@ -265,6 +265,10 @@ def _keyed(s: Statement) -> Iterator[Premise]:
         return
     tokens = tokens_of(s.value)
     numbers = [t for t in tokens if t.number is not None]
+    if s.kind == "cell" and _AXIS.search(s.corner):
+        if key.lower() in AXES and len(numbers) == 1:
+            yield from _valued(AXES[key.lower()], numbers[0].number, s)
+        return
     if not numbers or _computed(tokens) or _GLUED.search(s.value) or s.value.startswith("="):
         return
     title = s.column if s.kind == "cell" else ""
@@ -301,6 +305,10 @@ def _keyed(s: Statement) -> Iterator[Premise]:
         elif field.endswith("latency") or not fits:
             continue
         return
+
+
+#: the title of a column that names the axes of a device mesh
+_AXIS: Final = re.compile(r"\b(?:mesh )?ax[ie]s\b|\bAchse\b|轴", re.IGNORECASE)
 
 
 def _piece(text: str, token: Token) -> str:
@@ -479,15 +487,16 @@ def _phrases(s: Statement) -> Iterator[Premise]:
                 continue  # a token wakes up 2 experts per layer
             part = field.startswith("model.") and not field.endswith("size") and PER_GPU.search(s.text)
             part = part or (field.startswith("model.") and _PER_PART.match(text[m.end() :]))
-            told = m[1] if _GROUPED.fullmatch(m[1]) else m[1].split(",")[0]  # 隐藏维 4096,32 个头
-            if not worked and not part and len(told) < 10 and int(told.replace(",", "")):
+            whole = _GROUPED.match(m[1])
+            told = whole[0] if whole else ""  # 隐藏维 4096,32 个头
+            if not worked and not part and 0 < len(told) < 10 and int(told.replace(",", "")):
                 at = m.start() + sum(removed for place, removed in shift if place <= m.start())
                 yield Premise(field, int(told.replace(",", "")), s.line_of(at, in_text=True), s.text)
                 break
 
 
 #: digits in groups of three
-_GROUPED: Final = re.compile(r"\d{1,3}(?:,\d{3})+|\d+")
+_GROUPED: Final = re.compile(r"\d{1,3}(?:,\d{3})+(?!\d)|\d+")
 #: what stands behind a name in a list of names with their numbers behind them
 _NAMES_FIRST: Final = re.compile(r"\s*=?\s*\d+(?!\s*[×x*/]|[.,]?\d)")
 #: what stands behind the last factor of a product of parallel sizes
@@ -614,7 +623,10 @@ def _words(s: Statement) -> Iterator[Premise]:
         gated and not re.search(r"gating network|moe gate|router|not gated|ungated|non-gated|no gate", low)
     ):
         yield Premise("model.experts.gated", True, s.line, s.text)
-    plain = r"two matri|2 matri|\bno gate\b|\bgelu\b|not gated|ungated|non-gated|(?<!gate, )up and down|two-matrix|两个矩阵|无门控"
+    plain = (
+        r"two matri|2 matri|\bno gate\b|\bgelu\b|not gated|ungated|non-gated|(?<!gate, )up and down|two-matrix|"
+        r"两个矩阵|无门控"
+    )
     if re.search(plain, low) and not re.search(r"embed|vocab|head\b|gate,? (?:and )?up|einbettung|词表|嵌入", low):
         yield Premise("model.experts.gated", False, s.line, s.text)
     links = re.search(r"b/s|bandwidth|link\b|pcie|reduce|带宽|通信|传输", low)
@@ -666,10 +678,14 @@ _LIKE: Final = re.compile(
 )
 
 
+_OF_SIZE: Final = re.compile(r"\b([ABHVL]\d{2,3})s? (?:of|with|mit|zu|à|de) (\d{2,3} ?GB)\b")
+
+
 def _catalogued(s: Statement) -> Iterator[Premise]:
     """Models and devices of the catalogue, by name."""
     compared = s.kind == "prose" and bool(_COMPARED.search(s.text))
-    for model, device in catalogued_names(_LIKE.sub(" ", s.text[:1000])):
+    plain = _OF_SIZE.sub(r"\1 \2", _LIKE.sub(" ", s.text[:1000]))  # A100 of 40 GB
+    for model, device in catalogued_names(plain):
         if model and not compared:
             yield Premise("model.name", model, s.line, s.text)
         if device:

@@ -48,6 +48,8 @@ _SLIPS: Final = (10.0, 100.0, 1000.0, 1024.0)
 #: letters of a column's name that others may speak of
 MOST_LABEL: Final = 12
 _QUALIFIED: Final = re.compile(r"[(,;+%]|\bwith(?:out)?\b|\bmit\b|\bohne\b")
+#: a row that is of one of many
+_OF_ONE: Final = re.compile(r"\b(?:of|per|in) (?:one|an?|each) (?:layer|expert|stage)\b|一层|每层", re.IGNORECASE)
 _PART_SLIPS: Final = tuple(x for s in (2.0, *_SLIPS) for x in (s, 1 / s))
 
 
@@ -132,8 +134,9 @@ def _has_more(grid: Grid, r: Relation) -> bool:
 def _is_set_apart(grid: Grid, r: Relation) -> bool:
     """Whether the name of the odd row says how it differs, as those of the others do not: ``C (offload)``."""
     assert r.odd is not None
-    return bool(_QUALIFIED.search(_named(grid, r.odd, r))) and not any(
-        _QUALIFIED.search(_named(grid, i, r)) for i in r.holds
+    return any(
+        bool(words.search(_named(grid, r.odd, r))) and not any(words.search(_named(grid, i, r)) for i in r.holds)
+        for words in (_QUALIFIED, _OF_ONE)
     )
 
 

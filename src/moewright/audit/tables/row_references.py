@@ -12,12 +12,14 @@ from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.judges.figures import unit_of
 from moewright.audit.text.clauses import Clauses
 from moewright.audit.text.document import Statement
-from moewright.audit.text.numbers import Number
+from moewright.audit.text.numbers import COUNT, MOST_BILLIONS, Number, is_bare
 from moewright.units import format_quantity
 
-_LABELLED: Final = re.compile(r"^\s*\|\s*\**([A-Z]{1,2}\d{1,3})\**\s*\|")
-_LABEL: Final = re.compile(r"(?<![A-Za-z.])[A-Z]{1,2}\d{1,3}(?![A-Za-z0-9.]|,\d)")
-_FORMULA: Final = re.compile(r"(?:[\dA-Z.,+\-*/×÷·−–()\s]|(?<=\s)x(?=\s)){3,120}")
+_LABELLED: Final = re.compile(r"^\s*\|\s*\**([A-Z]{1,2}\d{1,3}|[a-wyz]{1,2}\d{1,3})\**\s*\|")
+_LABEL: Final = re.compile(r"(?<![A-Za-z.])(?:[A-Z]{1,2}|[a-wyz]{1,2})\d{1,3}(?![A-Za-z0-9.]|,\d)")
+_SUM: Final = re.compile(r"(?:[\dA-Z.,+\-*/×÷·−–()\s]|(?<=\s)x(?=\s)){0,120}")
+#: the rows from one to another: d2 + … + d6
+_RUN: Final = re.compile(r"\b([A-Za-z]{1,2})(\d{1,3})\s*\+\s*(?:…|\.{2,3}|⋯)\s*\+\s*\1(\d{1,3})\b")
 _SIGNS: Final = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-"})
 #: formulas of a document that must hold before others are called wrong
 FEWEST: Final = 1
@@ -25,6 +27,8 @@ FEWEST: Final = 1
 COARSE: Final = 0.05
 #: rows of a document that are looked at
 MOST_ROWS: Final = 2000
+#: rows of a sum from one to another
+MOST_RUN: Final = 40
 
 
 @dataclass(slots=True)
@@ -46,6 +50,21 @@ def judge_references(said: Iterable[tuple[Statement, Clauses]], lines: Sequence[
     return claims if held >= FEWEST else [c for c in claims if c.verdict is Verdict.HOLDS]
 
 
+def _is_formula(text: str) -> bool:
+    """Whether ``text`` is worked out from rows by their labels, and nothing else."""
+    return len(text) > 2 and bool(_LABEL.search(text)) and bool(_SUM.fullmatch(_LABEL.sub("", text)))
+
+
+def _written_out(text: str) -> str:
+    """``text`` with every row of a sum from one to another."""
+
+    def every(m: re.Match[str]) -> str:
+        first, last = int(m[2]), int(m[3])
+        return " + ".join(f"{m[1]}{i}" for i in range(first, last + 1)) if 0 < last - first < MOST_RUN else m[0]
+
+    return _RUN.sub(every, text)
+
+
 def _rows(said: Iterable[tuple[Statement, Clauses]], lines: Sequence[str]) -> dict[str, _Row]:
     rows: dict[str, _Row] = {}
     twice: set[str] = set()
@@ -59,17 +78,18 @@ def _rows(said: Iterable[tuple[Statement, Clauses]], lines: Sequence[str]) -> di
             twice.add(label)
             continue
         row = rows.setdefault(label, _Row())
-        if _LABEL.search(s.value) and _FORMULA.fullmatch(s.value):
-            row.formula = s.value  # in a cell of its own
+        value = _written_out(s.value)
+        if _is_formula(value):
+            row.formula = value  # in a cell of its own
             continue
-        formula, _, result = s.value.rpartition("=")
+        formula, _, result = value.rpartition("=")
         figures = [f.number for f in found.figures if not f.remark and f.number.at >= len(s.value) - len(result)]
         if not figures:
             continue
         row.where[s.column] = s
         row.values[s.column] = figures[0] if len(figures) == 1 and s.column not in row.values else None
-        formula = formula.strip() or (s.row if _LABEL.search(s.row) and _FORMULA.fullmatch(s.row) else "")
-        if _LABEL.search(formula) and _FORMULA.fullmatch(formula):
+        formula = formula.strip() or (s.row if _is_formula(s.row) else "")
+        if _is_formula(formula):
             row.stated[s.column] = (formula, s)
     for row in rows.values():
         if row.formula and not row.stated and len(row.values) == 1:
@@ -96,10 +116,18 @@ def _judged(row: _Row, rows: dict[str, _Row]) -> Iterator[Claim]:
                 s.line, s.text, "arithmetic", Verdict.HOLDS, f"{formula} with {told}", n.value, value, unit=unit
             )
         elif any(abs(n.value / value * 1000.0**k - 1) <= COARSE for k in (-4, -3, -2, -1, 1, 2, 3, 4) if value):
-            continue  # a unit that is written somewhere else
+            if not all(_is_measured(x) for x in (n, *known.values())):
+                continue  # a unit that is written somewhere else
+            why = f"{formula} is {format_quantity(value, unit)} with {told}"
+            yield Claim(s.line, s.text, "arithmetic", Verdict.WRONG, why, n.value, value, unit=unit)
         elif value and abs(value - n.value) > 2 * room and abs(n.value / value - 1) > 2e-3:
             why = f"{formula} is {format_quantity(value, unit)} with {told}"
             yield Claim(s.line, s.text, "arithmetic", Verdict.WRONG, why, n.value, value, unit=unit)
+
+
+def _is_measured(n: Number) -> bool:
+    """Whether a figure has its own unit, or is a whole number of things."""
+    return (n.dim != COUNT and not (is_bare(n) and n.value < MOST_BILLIONS)) or n.factor > 1 or n.percent or n.whole
 
 
 def _value(row: _Row, column: str) -> Number | None:

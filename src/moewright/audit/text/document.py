@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from moewright.audit.text.column_units import PLAIN, UNIT_ALONE, in_unit
 from moewright.audit.text.comma_tables import cells_of
+from moewright.audit.text.wiki_tables import without_wiki_tables
 from moewright.case.bounded_file import decoded, read_bounded
 from moewright.errors import SpecError
 
@@ -139,7 +140,7 @@ def parse(text: str, file: str) -> Document:
     from markdown_it import MarkdownIt
 
     text_ = _WIKI.sub(lambda m: "#" * len(m[1]) + " " + m[2], text.replace("{,}", ","))
-    plain = _without_rules(with_points(_joined(_without_latex(_UNDERSCORES.sub("", text_)))))
+    plain = _without_rules(with_points(_joined(_without_latex(without_wiki_tables(_UNDERSCORES.sub("", text_))))))
     tokens = MarkdownIt("commonmark").enable("table").parse(plain)
     found: list[Statement] = []
     unread, pairs = None, 0
@@ -464,7 +465,7 @@ _BASIS: Final = re.compile(
 _OF_ONE: Final = re.compile(
     r"(?:per|each|je|pro) (?:GPU|chip|accelerator|card|device|rank|NPU|Karte)\b|每(?:张)?(?:卡|GPU)|单卡", re.IGNORECASE
 )
-_NUMBERED: Final = re.compile(r"[A-Z]?\d{1,3}[a-z]?[.)]?|[A-Z]|#\d{1,3}")
+_NUMBERED: Final = re.compile(r"[A-Za-z]{0,2}\d{1,3}[a-z]?[.)]?|[A-Z]|#\d{1,3}|\[\d{1,3}\]")
 
 
 def _record(header: list[str], row: list[tuple[str, int]]) -> tuple[list[str], list[tuple[str, int]]]:

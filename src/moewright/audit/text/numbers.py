@@ -209,9 +209,14 @@ def tokens_of(text: str) -> list[Token]:
 _CURRENCIES: Final = "€£¥"
 
 
+#: 80x0.10, and no name such as 8x1.8b
+_ASCII_TIMES: Final = re.compile(r"(?<=\d)x(?=\d+\.\d)(?!\d+\.\d+ ?[bB])")
+
+
 @lru_cache(4096)
 def _tokens(text: str) -> tuple[Token, ...]:
     found: list[Token] = []
+    text = _ASCII_TIMES.sub("×", text)
     at = 0
     while at < len(text):
         if text[at].isspace() or text[at] in _CURRENCIES:
