@@ -17,6 +17,7 @@ from moewright.audit.text.numbers import (
     FLOP,
     FLOP_RATE,
     MOST_BILLIONS,
+    SECONDS,
     Dim,
     Number,
     in_billions,
@@ -32,6 +33,8 @@ ROUNDED: Final = 0.015
 WIDEST: Final = 0.03
 #: what a rate of one digit is off the exact one that it stands for
 NOMINAL: Final = 0.02
+#: what a figure of one digit and zeros may be off
+ONE_DIGIT: Final = 0.05
 #: bytes of a number, at most
 _ELEMENT: Final = 16
 _POWERS: Final = tuple(base**k for base in (1000.0, 1024.0) for k in (-3, -2, -1, 1, 2, 3))
@@ -146,6 +149,8 @@ def _spread(n: Number) -> float:
     a point and a unit no more than ``ROUNDED``."""
     exact = n.whole or (n.factor == 1 and n.half >= 0.5) or (n.percent and n.half >= 0.005)
     few = plain_digits(n) < 2 and n.factor >= 1e3  # 0.05 B
+    if n.dim == SECONDS and plain_digits(n) == 2:  # 1.1 s, 15 s
+        return n.half
     if few and n.dim in (BYTE_RATE, FLOP_RATE) and "." not in n.text:
         return min(n.half, NOMINAL * abs(n.value))  # 6 TB/s is what a card has, 2 TB/s what 2.039 are called
     return 0.0 if exact else n.half if few else min(n.half, ROUNDED * abs(n.value))
@@ -176,6 +181,8 @@ def _meet(n: Number, said: float, v: Value, node: Node, loose: bool) -> bool:
         if has_sign(node, "÷") and abs(said) >= 100:
             half = max(half, 0.5)
     room = half + (FINE * abs(said) if rounded else 1e-9 * abs(said))
+    if plain_digits(n) == 1:  # 30 of 31.25
+        room = max(room, min(_told_in(n) * scale, ONE_DIGIT * abs(said)))
     if loose or n.approx:
         room = max(room, LOOSE * abs(said), _told_in(n) * scale)
     cut = 2 * half if v.high >= said > 0 and half <= COARSE / 2 * abs(said) else 0.0
