@@ -230,7 +230,7 @@ _OTHER_ATTENTION: Final = re.compile(r"\bM[FL]A\b|\bMamba\b|\b(?:linear|lightnin
 
 
 def _of_which_attention(document: Document, doubts: Doubts, setting: Setting) -> Doubts:
-    """``doubts``, with the heads, where a model that is not known by name has another attention in some layers or all."""
+    """``doubts``, with the heads, where a model that is not known by name has layers of another attention."""
     if "model.name" in setting.given or not any(_OTHER_ATTENTION.search(line) for line in document.lines):
         return doubts
     heads = setting.case.model.layers[0].attention.heads

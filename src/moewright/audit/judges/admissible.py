@@ -42,7 +42,7 @@ CLOSE: Final = 0.03
 WIDEST: Final = 20
 #: latencies that are no pass
 _OTHER_TIME: Final = re.compile(
-    r"network|kernel|launch|\bhop|nvlink|infiniband|\bib\b|rdma|roce|p2p|switch|overhead|all-?to|all-?reduce|gemm|"
+    r"network|kernel|launch|\bhop|nvlink|infiniband|\bib\b|\bici\b|rdma|roce|p2p|switch|overhead|all-?to|all-?reduce|gemm|"
     r"\d\s?[GT]i?B/s|operator|barrier|\bsync|loading|startup|dispatch|combine",
     re.IGNORECASE,
 )
@@ -104,6 +104,13 @@ _GUESSES: Final = ("model.precision", "model.experts.gated", "model.experts.top_
 _SIZES: Final = ("strategy.ep", "strategy.tp", "strategy.pp", "strategy.dp", "cluster.gpus")
 
 
+_HARDWARE: Final = re.compile(
+    r"\b(?:HBM|VRAM|GPU memory)\b[^|]*\b(?:cluster|pool|nodes?|box|all|total|whole|slice)\b|"
+    r"\b(?:total|all|whole) (?:the )?(?:HBM|VRAM|GPU memory)\b|总显存|显存总",
+    re.IGNORECASE,
+)
+#: how far off the memory of several GPUs is
+FEW_OFF: Final = 2e-3
 _FEW_DIGITS: Final = "it is told in so few digits that it may be rounded"
 
 
@@ -232,10 +239,8 @@ def admitted(claim: Claim, part: Part, found: Clauses, c: Context, doubts: Doubt
         return not_checked(claim, "the right value stands beside it, and it may be of something else")
     if claim.verdict is Verdict.WRONG and (unread := unread_operand(part.figure, part.meaning.name, c.facts)):
         return not_checked(claim, f"its formula has {unread}, which is no size that was read")
-    capacity = c.facts.case.cluster.device.memory
-    lone = n.dim == BYTES and not part.figure.formula and "GPU" in claim.quantity
-    if lone and abs(n.value / capacity - 1) <= NOMINAL:
-        return not_checked(claim, "it is the memory that a GPU has")
+    if is_capacity := _is_capacity(part, claim, c):
+        return not_checked(claim, is_capacity)
     if claim.verdict is Verdict.WRONG and part.meaning.name == "time.bound" and _takes_bytes(n, found):
         return not_checked(claim, "it may be of the bytes that stand before it")
     shared = [x.noun for x in part.figure.formula if _PER.match(x.noun)]
@@ -268,6 +273,25 @@ def _takes_bytes(n: Number, found: Clauses) -> bool:
     """Whether the figure before ``n`` is an amount of bytes, which takes that time."""
     before = [f.number for f in found.figures if f.number.at < n.at]
     return bool(before) and max(before, key=lambda x: x.at).dim == BYTES
+
+
+def _is_capacity(part: Part, claim: Claim, c: Context) -> str:
+    """Why bytes may be the memory that one GPU, or several, have, or an empty text."""
+    n, capacity = part.figure.number, c.facts.case.cluster.device.memory
+    if (
+        n.dim == BYTES
+        and not part.figure.formula
+        and "GPU" in claim.quantity
+        and abs(n.value / capacity - 1) <= NOMINAL
+    ):
+        return "it is the memory that a GPU has"
+    if claim.quantity != "memory.total":
+        return ""
+    if claim.verdict is Verdict.WRONG and _HARDWARE.search(part.statement.key):
+        return "it is the memory that the GPUs have"
+    many = round(n.value / capacity)
+    of_many = many > 1 and abs(n.value / capacity / many - 1) <= FEW_OFF
+    return f"it is the memory that {many} GPUs have" if of_many else ""
 
 
 def _by_title(part: Part) -> bool:
@@ -351,17 +375,26 @@ _SHARE_OF: Final = re.compile(
 _REST: Final = re.compile(
     r"\b(?:other|remaining|rest of the|übrigen|restlichen|autres)\s*[~≈]?$|其余的?\s*$", re.IGNORECASE
 )
+#: 90 % of 128 GB - weights - 8 GB workspace =
+_LESS: Final = re.compile(r"\s[-\u2212\u2013]\s(?:the )?[^\W\d][\w ]*[^=;.]*=\s*[~≈]?$")
 _SO_MANY_GPUS: Final = re.compile(r"\(\d+ (?:\w+ )?(?:GPUs|cards|Karten|NPUs|卡)\)|\d\s?卡|\bbox\b|整机", re.IGNORECASE)
 _PARTS: Final = ("memory.attention", "memory.experts", "memory.vocabulary", "memory.router", "memory.shared")
 #: names that are added
 _JOINED: Final = re.compile(r"[^\W\d]\)?\s*\+\s*[^\W\d]")
+#: weights + KV cache =
+_SUM_OF_NAMES: Final = re.compile(r"[^\W\d]{2,}\s\+\s[^\W\d][\w ]*(?:=|:)?\s*[~≈]?$")
+_LESS_WORDS: Final = re.compile(
+    r"\b(?:less|without|minus|excluding|ohne|sans)\b[^|;.]{0,20}(?:embed|vocab|Einbett)", re.I
+)
+_STATES: Final = re.compile(r"\b(?:model|optimi[sz]er|training) states?\b|Zustände|模型状态", re.IGNORECASE)
 _OTHER_HEADS: Final = re.compile(
     r"\bMHA\b|(?:full|plain|ordinary|classic|standard) (?:multi-head )?attention|without MLA|ohne MLA|普通多头|"
     r"不用 ?MLA",
     re.IGNORECASE,
 )
 _POOLS: Final = re.compile(
-    r"\b(?:both|either|each|two|the other|(?:prefill|decode)) pools?\b|两个池|(?:预填充|解码)池", re.IGNORECASE
+    r"\b(?:both|either|each|two|the other|(?:prefill|decode)) pools?\b|两个池|(?:预填充|解码|prefill|decode)\s?[池侧]",
+    re.IGNORECASE,
 )
 _APIECE: Final = re.compile(
     r"\b(?:Stück|copies|pieces|instances|of them|experts|Experten|slots|blocks) (?:zu|of|at|à|je|with|"
@@ -388,6 +421,28 @@ def _several_values(text: str) -> str:
     return next((x for x, given in values.items() if len(given) > 1), "")
 
 
+def _of_rest(before: str) -> str:
+    """Why a figure may be of what something else leaves, or is a part of it, by the text before it."""
+    if _LESS.search(before):
+        return "it is what is left without something"
+    if _REST.search(before[-40:]):
+        return "it is of the rest of something"
+    part = re.search(r"\d[\w.,]*\s*(?:of|von)\s*$", before)
+    return "it is what another figure is a part of" if part else ""
+
+
+def _of_several_parts(part: Part, before: str) -> str:
+    """Why bytes may be of several parts of a model, or of what some of them leave, or an empty text."""
+    s, name = part.statement, part.meaning.name if part.meaning is not None else ""
+    if name in _PARTS and _JOINED.search(s.key):
+        return f"it is of {s.key[:40]!r}, several parts"
+    if name.startswith("memory.") and _SUM_OF_NAMES.search(before):
+        return "it is of several parts"
+    if name == "memory.vocabulary" and _LESS_WORDS.search(s.text):
+        return "it is of what is left without the vocabulary"
+    return "it is of the states of training" if name == "memory.total" and _STATES.search(s.text) else ""
+
+
 def _in_text(part: Part, claim: Claim, c: Context) -> str:
     """What the text around a figure leaves open: standing, ranges, approximations."""
     n, s = part.figure.number, part.statement
@@ -406,10 +461,8 @@ def _in_text(part: Part, claim: Claim, c: Context) -> str:
         return "it is a lower end, without an upper one"
     if part.meaning is not None and part.meaning.name == "count.parameters" and _SHARE_OF.search(after):
         return "it is told as a share of the whole"
-    if _REST.search(before[-40:]):
-        return "it is of the rest of something"
-    if re.search(r"\d[\w.,]*\s*(?:of|von)\s*$", before):
-        return "it is what another figure is a part of"
+    if rest := _of_rest(before):
+        return rest
     if part.meaning is not None and "gpu" not in part.meaning.explicit and _SO_MANY_GPUS.search(s.column or s.key):
         return "it is of so many GPUs"
     if _POOLS.search(s.text):
@@ -418,8 +471,8 @@ def _in_text(part: Part, claim: Claim, c: Context) -> str:
         return "it is of one of several"
     if _ALL_COPIES.search(s.text):
         return "it may be of all copies"
-    if part.meaning is not None and part.meaning.name in _PARTS and _JOINED.search(s.key):
-        return f"it is of {s.key[:40]!r}, several parts"
+    if several := _of_several_parts(part, before):
+        return several
     if part.meaning is not None and part.meaning.name == "memory.kv_cache" and _OTHER_HEADS.search(s.text):
         return "it may be of another attention"
     if n.dim == BYTES and _ROOM.search(before):
@@ -578,7 +631,8 @@ def _on_doubt(part: Part, meaning: Meaning, claim: Claim, c: Context, doubts: Do
     guessed = [f for f in needs if f in defaults and f in guesses and not (f == "model.precision" and _sized(part, c))]
     if "model.vocab_size" in defaults and claim.ratio is not None and claim.verdict is Verdict.WRONG:
         larger = claim.ratio < 1 if meaning.name.endswith("headroom") else claim.ratio > 1
-        whole = meaning.name in _WITH_VOCABULARY
+        counted = meaning.name == "count.parameters" and 1 < claim.ratio < MIXED[1]
+        whole = meaning.name in _WITH_VOCABULARY or counted
         guessed += ["model.vocab_size"] if larger and whole else []
     parts = c.other_parts if "model.name" not in c.facts.setting.given and meaning.name in _OF_ALL_PARTS else ""
     routed = meaning.name == "memory.experts" and _ROUTED.search(claim.text)

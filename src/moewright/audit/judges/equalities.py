@@ -94,6 +94,21 @@ _ROUNDED: Final = re.compile(r"[lr]?(?:ceil|floor)|[⌈⌉⌊⌋]")
 _ARROW: Final = re.compile(r"→|->|=>")
 
 
+def _otherwise(e: Equality) -> tuple[Equality | None, ...]:
+    """Other readings of ``e``: of its units, of its prefixes, and of what its last term leads to."""
+    return (
+        _in_one_unit(e),
+        _in_unit_beside(e),
+        _in_binary(e),
+        _in_bytes(e),
+        _in_billions(e),
+        _in_billions(e, small=True),
+        *_one_in_billions(e),
+        _in_named_format(e),
+        _of_last_term(e),
+    )
+
+
 def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) -> Outcome | None:
     """Evaluate both sides of ``e`` within the rounding they show. None where they cannot be compared, as for a
     division by zero, or where a factor may be meant that is not written."""
@@ -118,17 +133,7 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
     last = next(numbers_in(e.right)) if isinstance(e.right, Number) else None
     if "dimension" in outcome.why and last is not None and last.dim == SECONDS and "≈" in e.text:
         return None  # so much work, which takes about 5 s
-    others = (
-        _in_one_unit(e),
-        _in_unit_beside(e),
-        _in_binary(e),
-        _in_bytes(e),
-        _in_billions(e),
-        _in_billions(e, small=True),
-        *_one_in_billions(e),
-        _in_named_format(e),
-    )
-    for other in others:
+    for other in _otherwise(e):
         again = _evaluated(other, dim_of, exact) if other is not None else outcome  # 8.24 B: bytes or billions
         if again is None or again.verdict is not Verdict.WRONG:
             return again
@@ -175,6 +180,15 @@ def _leads_elsewhere(e: Equality) -> bool:
             re.IGNORECASE,
         )
     )
+
+
+def _of_last_term(e: Equality) -> Equality | None:
+    """``e`` of the last term of a sum alone, where the one before it is told as a thing of its own: 67.9 ms prefill +
+    300 × 64.5 / 384 = 50.4 ms decode."""
+    if not isinstance(e.left, Operation) or e.left.sign != "+" or not isinstance(e.left.right, Operation):
+        return None
+    before = list(numbers_in(e.left.left))
+    return replace(e, left=e.left.right) if before[-1].noun and before[-1].dim != COUNT else None
 
 
 _POINTED: Final = re.compile(r"[~≈\s]*\d{1,3}\.\d{3}(?!\d)")

@@ -120,10 +120,17 @@ def _is_trained(part: Part) -> bool:
     return bool(values) and values[0] in _TRAINED and max(values) >= 1e6
 
 
+_BOTH_PASSES: Final = re.compile(
+    r"\b(?:forward|fwd) (?:and|\+|&) (?:backward|bwd)\b|[Vv]orwärts.{0,12}[Rr]ückwärts|前向.{0,6}反向", re.IGNORECASE
+)
+
+
 def _of_training(part: Part, meaning: Meaning, claim: Claim, c: Context) -> str:
     """Why work may be that of a training step, or of a part of one."""
     if meaning.name.startswith("compute.") and claim.verdict is Verdict.WRONG and _is_trained(part):
         return "its factor of 6 or 8 is that of a training step"
+    if meaning.name.startswith("communication.") and _BOTH_PASSES.search(claim.text):
+        return "it is of the forward and the backward pass"
     if c.micro_batches and meaning.name.startswith(_OF_WORK) and not _STEP.search(claim.text):
         return "it may be of a micro-batch"
     if c.micro_batches and meaning.name.startswith("compute.") and not _by_thousand(claim):

@@ -352,6 +352,10 @@ def _kind(m: Meaning) -> str:
     return "memory" if group == "communication" else group
 
 
+#: a row of one layer alone, such as the weights that are gathered
+_AS_ONE: Final = re.compile(r"\b(?:one|a single) layer\b|\beine[rn]? Schicht\b|[一单]层", re.IGNORECASE)
+
+
 def _times(p: Part, total: Part, f: Facts) -> list[float]:
     """How often a part may count in the total: per layer, per expert and per token figures are multiplied."""
     words = f"{p.figure.words} {p.statement.key}"
@@ -361,6 +365,7 @@ def _times(p: Part, total: Part, f: Facts) -> list[float]:
     whole = "layer" not in (total.meaning.explicit if total.meaning else ())
     if "layer" in explicit and whole:
         found = [float(layers), layers / (f.plan.strategy.pp if f.plan else 1)]
+        found += [1.0] if _AS_ONE.search(p.statement.key) else []
     if "expert" in explicit or re.search(r"per (?:expert|instance)|每个专家", words):
         held = f.plan.balance.experts_per_gpu.max if f.plan else 1.0
         found = [held, held / layers]

@@ -21,6 +21,7 @@ from moewright.audit.nearby.durations.named_links import judge_named_links
 from moewright.audit.nearby.durations.read_times import judge_implied_rates, judge_read_times
 from moewright.audit.nearby.durations.repeated_times import judge_repeated
 from moewright.audit.nearby.durations.request_rates import judge_request_rates
+from moewright.audit.nearby.durations.run_lengths import judge_run_lengths
 from moewright.audit.nearby.durations.sibling_times import judge_sibling_times
 from moewright.audit.nearby.durations.step_rates import judge_step_rates
 from moewright.audit.nearby.durations.transfers import judge_transfers
@@ -36,6 +37,7 @@ from moewright.audit.nearby.extents.extent_pairs import judge_extents
 from moewright.audit.nearby.extents.formula_scopes import judge_formula_scopes
 from moewright.audit.nearby.extents.multiples import judge_multiples
 from moewright.audit.nearby.extents.part_amounts import judge_part_amounts
+from moewright.audit.nearby.extents.part_pairs import judge_part_pairs
 from moewright.audit.nearby.extents.per_gpu_rates import judge_per_gpu_amounts, judge_per_gpu_rates
 from moewright.audit.nearby.extents.wholes import judge_wholes
 from moewright.audit.nearby.labelled_options import judge_labelled_options
@@ -45,6 +47,7 @@ from moewright.audit.nearby.model_slips import ONE_LAYER, WIDE, judge_model_slip
 from moewright.audit.nearby.pairs.batch_tokens import judge_batch_tokens
 from moewright.audit.nearby.pairs.link_units import judge_link_units
 from moewright.audit.nearby.pairs.over_layers import judge_both_ways, judge_over_layers
+from moewright.audit.nearby.pairs.sequence_tokens import judge_sequence_tokens
 from moewright.audit.nearby.pairs.state_rows import judge_state_rows
 from moewright.audit.nearby.pairs.token_room import judge_token_room
 from moewright.audit.nearby.pairs.told_wholes import judge_told_wholes
@@ -77,8 +80,8 @@ from moewright.audit.nearby.shares.ratios_told import (
     judge_times_mean,
 )
 from moewright.audit.nearby.shares.told_ratios import judge_times_more, judge_told_fractions, judge_told_ratios
-from moewright.audit.nearby.sizes.counted_parts import judge_counted_parts
 from moewright.audit.nearby.sizes.bare_units import judge_bare_units
+from moewright.audit.nearby.sizes.counted_parts import judge_counted_parts
 from moewright.audit.nearby.sizes.element_sizes import (
     judge_cell_products,
     judge_element_sizes,
@@ -91,6 +94,7 @@ from moewright.audit.nearby.sizes.part_bytes import judge_part_bytes, judge_part
 from moewright.audit.nearby.sizes.sequence_bytes import judge_sequence_bytes
 from moewright.audit.nearby.sizes.told_formats import judge_state_formats, judge_told_formats
 from moewright.audit.nearby.sizes.training_states import judge_training_states
+from moewright.audit.nearby.splits.expert_columns import judge_expert_columns
 from moewright.audit.nearby.splits.expert_spread import judge_layer_kinds, judge_layer_sets, judge_spread
 from moewright.audit.nearby.splits.expert_tokens import judge_expert_tokens
 from moewright.audit.nearby.splits.experts_each import judge_experts_each, judge_slots
@@ -202,10 +206,13 @@ _ALONE: Final = (
     judge_costs,
     judge_repeated,
     judge_token_room,
+    judge_run_lengths,
+    judge_part_pairs,
 )
 #: those whose verdict counts more than one on the figure as that of one alone
 _LAST: Final = (judge_both_ways,)
 _WITH_FACTS: Final = (
+    judge_counted_parts,
     judge_told_wholes,
     judge_multiples,
     judge_formula_scopes,
@@ -228,7 +235,8 @@ _WITH_FACTS: Final = (
     judge_token_work,
     judge_parameter_totals,
     judge_labelled_options,
-    judge_counted_parts,
+    judge_sequence_tokens,
+    judge_expert_columns,
 )
 _WITH_GPUS: Final = (
     judge_expert_grids,

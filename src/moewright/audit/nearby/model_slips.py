@@ -23,7 +23,8 @@ _SENT: Final = re.compile(r"dispatch|combin|all-?to-?all|a2a\b|分发|派发|合
 _OTHER: Final = re.compile(
     r"\bMHA\b|multi-head attention|uncompress|without|\bnaive|\binstead|\bvs\b|versus|compar|"
     r"would|if every|ordinary|plain|conventional|classic|standard attention|unkomprimiert|ohne|statt|gew(?:ö|oe)hnlich|"
-    r"herk(?:ö|oe)mmlich|klassisch|未压缩|对比|相比|朴素|普通|多头注意力|若按|若不|不用 ?GQA|假如|如果|标准注意力|ordinaire|classique",
+    r"herk(?:ö|oe)mmlich|klassisch|未压缩|对比|相比|朴素|普通|多头注意力|"
+    r"若按|若不|不用 ?GQA|假如|如果|标准注意力|ordinaire|classique",
     re.IGNORECASE,
 )
 #: what is sent once, or is one copy of it

@@ -10,6 +10,7 @@ from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.durations.moved_amounts import moved
+from moewright.audit.nearby.durations.run_lengths import LONGER
 from moewright.audit.nearby.ledger import Entry, Ledger, digits, is_amount, meet, over, ranges, span_between, times
 from moewright.audit.reading.standing import standing_of
 from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, NAMES, PER_SECOND, SECONDS
@@ -83,6 +84,8 @@ def judge_runs(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         ]
         tokens = [x for x in entries if x.number.dim == COUNT and _TOKENS.match(_after(x)) and x.number.value >= 1e9]
         if len(runs) != 1 or len(counts) > 1 or not (counts or tokens) or runs[0].number.approx or standing_of(s):
+            continue
+        if LONGER.search(s.text):
             continue
         e = runs[0]
         if digits(e.number) < 2:

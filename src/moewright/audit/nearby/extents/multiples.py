@@ -33,8 +33,9 @@ _ALL: Final = re.compile(
     r"\ball (?:the |of the )?|\b(?:the|die|der|alle[nr]?) |[×x*·]\s*|^|[,;(]\s*)"
     r"(?P<count>\d[\d,]*)\s+(?:[^\W\d]+[ -]){0,2}?(?P<what>(?!bytes)[^\W\d]{4,}s|GPU|"
     r"Schichten|Karten|Sitzungen|Anfragen|Knoten|Experten|tokens?|Token)\b|"
-    r"(?P<them>\d[\d,]*) of (?:them|these)\b|"
-    r"(?P<zh>\d+)\s*(?:个|张|台|路|条)?\s*(?:层|卡|序列|请求|会话)|"
+    r"(?P<them>\d[\d,]*|two|three|four|six|eight|sixteen) of (?:them|these)\b|"
+    r"\b(?:all|alle) (?P<all>\d[\d,]*)(?= (?:in|einer|je|pro|per)\b|\s*[:,])|"
+    r"(?P<zh>\d+)\s*(?:个|张|台|路|条)?\s*(?:层|卡|序列|请求|会话|(?:路由)?专家合计)|"
     r"(?P<times>\b[Tt]imes|\b[Mm]al) (?P<factor>\d[\d,]*)\b|"
     r"(?P<whole>(?:across|over|for|in|through) (?:the )?(?:whole|entire|full) (?:model|stack|network)|\ball layers|"
     r"(?:in |über )?\balle[nr]? Schichten|整个模型|所有层|全部层|各层合计)",
@@ -47,7 +48,7 @@ _SHARDED: Final = re.compile(
 #: words that make what follows a figure of all of them
 _TOGETHER: Final = re.compile(
     r"\bwith\b|makes|together|in all|in total|\ball\b|altogether|\bsum\b|amount|\bover\b|across|→|=|that is|"
-    r"makes?|make up|adds? up|amounts? to|sums? to|totals?\b|come to|comes to|"
+    r"of them\b|of these\b|makes?|make up|adds? up|amounts? to|sums? to|totals?\b|come to|comes to|"
     r"hold|store|need|take|zusammen|insgesamt|合计|共|总|为|需|达|[:：]",
     re.IGNORECASE,
 )
@@ -96,6 +97,7 @@ _SPELLED: Final = {
     **dict.fromkeys(("eight", "acht", "huit", "ocho", "八"), 8.0),
 }
 _MANY: Final = re.compile(r"\b(?:" + "|".join(w for w in _SPELLED if w.isascii()) + r")\b|[三四六八]", re.IGNORECASE)
+_THEM: Final = {"two": "2", "three": "3", "four": "4", "six": "6", "eight": "8", "sixteen": "16"}
 #: an operand further on than this is none that a cell begins with
 FRONT: Final = 3
 #: figures of one that are looked at
@@ -119,7 +121,8 @@ def judge_multiples(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, 
             if m["whole"]:
                 count = len(facts.case.model.layers) if facts is not None else SOME
             else:
-                count = int((m["count"] or m["zh"] or m["factor"] or m["them"]).replace(",", ""))
+                told = m["count"] or m["zh"] or m["factor"] or m["them"] or m["all"]
+                count = int(_THEM.get(told.lower(), told).replace(",", ""))
             if count < 2 and not m["whole"]:
                 continue
             e = _told(m, entries, s.value)
@@ -155,7 +158,7 @@ def _of_row(e: Entry, m: re.Match[str], ledger: Ledger, facts_at: FactsAt) -> It
     one = [x for x in ledger.before(e.index, 3) if x.number.dim == e.number.dim and is_amount(x.number)]
     if e.statement.kind != "cell":
         told = _one_again(e, one)
-        if not told and (claim := _of_item_above(e, one, count)) is not None:
+        if not told and (claim := _of_item_above(e, one, ledger.entries[e.index], count)) is not None:
             yield e, claim
         if told:
             whole, unit = e.number.value * count, NAMES.get(e.number.dim, "")
@@ -180,10 +183,12 @@ def _of_row(e: Entry, m: re.Match[str], ledger: Ledger, facts_at: FactsAt) -> It
         yield e, e.claim("multiple", Verdict.WRONG, why, whole)
 
 
-def _of_item_above(e: Entry, above: list[Entry], count: int) -> Claim | None:
+def _of_item_above(e: Entry, above: list[Entry], here: list[Entry], count: int) -> Claim | None:
     """The verdict on an item on all layers, and nothing else, by the item above it that is of one."""
     s = e.statement
     x = next(iter(above), None)
+    if sum(y.number.dim == e.number.dim and is_amount(y.number) for y in here) > 1:
+        return None
     plain = re.sub(
         r"\ball\b|\bof\b|\bthe\b|\bMoE\b|\blayers\b|\btogether\b|alle\b|Schichten\b|层|全部|合计|共|[\d\W]", "", s.key
     )
@@ -293,6 +298,8 @@ def _judged(e: Entry, count: int, at: int, entries: list[Entry], ledger: Ledger,
         found = slip(ratio, room, ((float(count), f"the {count}"),))
         said_again = f"{x.statement.text} | {s.text}"
         times_told = [2.0, 0.5] if _BOTH.search(said_again) else []
+        shares = [y.number.value for y in (*entries, *ledger.before(e.index, 1)) if y.number.percent]
+        times_told += shares  # of the 7.86 MB 75 % cross NVLink: over all layers
         times_told += [_SPELLED[m[0].lower()] for m in _MANY.finditer(said_again)]
         if any(abs(ratio / k - 1) <= room for k in times_told):
             return None

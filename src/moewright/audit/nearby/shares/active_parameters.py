@@ -92,7 +92,8 @@ def judge_active_percent(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             if larger and max(t.number.value for t in larger) < 1.05 * min(t.number.value for t in larger):
                 t = larger[-1]
                 right = n.value / t.number.value
-                if 1 / ASTRAY < right / p.number.value < ASTRAY and not _LEFT_OUT.search(between):
+                whole = re.search(r"\d\s*[BM]?\s*(?:of|von|de|/)\s*$", a.statement.value[: max(0, n.at)])
+                if 1 / ASTRAY < right / p.number.value < ASTRAY and not _LEFT_OUT.search(between) and not whole:
                     why = f"{n.text.strip()} of {t.number.text.strip()} (line {t.line}) are {right:.1%}"
                     yield p, p.claim("share", Verdict.WRONG, why, right)
 

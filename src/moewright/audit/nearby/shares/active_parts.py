@@ -105,6 +105,8 @@ def _bounds(facts: Facts, counts: list[Entry], index: int) -> tuple[float, float
     if len(found) != 1:
         return None
     experts = next(iter(found.values()))
+    unknown = 0.0 in found and "model.name" not in facts.setting.given  # some layers may have no experts
+    fewest = experts * (1 - MOST_DENSE / len(model.layers)) if unknown else experts
     totals = [e for e in own if experts * LARGER < e.number.value <= experts * (1 + MOST_OTHERS)]
     said = [e for e in totals if _TOTAL.search(f"{label_of(e)} | {clause_of(e)}{e.behind[:30]}")]
     totals = said or [e for e in totals if e.index == index]
@@ -117,12 +119,12 @@ def _bounds(facts: Facts, counts: list[Entry], index: int) -> tuple[float, float
     if isinstance(attention, SoftmaxAttention) and "model.attention.heads" in facts.setting.given:
         heads = 2.0 * model.hidden_size * attention.heads * attention.head_dim * len(model.layers)
     heads = min(heads, total - experts)
-    most = total - experts * (1 - share)
+    most = total - fewest * (1 - share)
     least = experts * share + heads * (1 - ROOM)
     if "model.vocab_size" in facts.setting.given or "model.name" in facts.setting.given:
         may = parameters_by_kind(model)  # the embeddings may be left out, and shared experts
         shared = may["shared_experts"] if moe.shared_width else moe.width * model.hidden_size * 3.0 * len(model.layers)
-        least = max(least, most - (may["vocabulary"] + shared) * (1 + ROOM) - ROOM * most)
+        least = max(least, total - experts * (1 - share) - (may["vocabulary"] + shared) * (1 + ROOM) - ROOM * most)
     return least, most, total
 
 

@@ -30,6 +30,7 @@ _OF_WHOLE: Final = re.compile(
     r"\s*(?:of|von|der|des|sur|de|del?|out of)\s+(?:(?:the|its|all|den|les|los|a|total) )*[~≈]?\s*", re.IGNORECASE
 )
 _TAKES: Final = re.compile(r"[^\d;。]{0,12}占\s*(?:总|单卡)?(?:显存)?\s*")
+_BRACKET: Final = re.compile(r"\s*[(（]\s*(?:单卡\s*)?")
 _ITS: Final = re.compile(r"\s*(?:显存|内存)?的\s*[约~≈]?\s*")
 #: between a part and its percentage of a card, and what follows that
 _OR: Final = re.compile(
@@ -93,7 +94,8 @@ def _told(
     if part is not last and is_amount(part.number) and part.number.at >= 0 and part.number.dim == last.number.dim:
         first, second = span_between(s, part.number, last.number), span_between(s, last.number, p.number)
         of = _OF.fullmatch(first) and _THEN.fullmatch(second)
-        if of or (_TAKES.fullmatch(first) and _ITS.fullmatch(second)):
+        its = (_TAKES.fullmatch(first) or _BRACKET.fullmatch(first)) and _ITS.fullmatch(second)
+        if of or its:
             return part, ranges(last.number), last.number.text.strip()
     of_card = _CARD.match(p.behind) and last.number.dim == BYTES and last.number.at >= 0
     between = _ASIDE.sub("", span_between(s, last.number, p.number))

@@ -305,6 +305,8 @@ def _part(entries: list[Entry], i: int) -> Entry | None:
     if i == 0 or not is_amount(entries[i - 1].number):
         return None
     before = entries[i - 1]
+    if before.number.at < 0 and re.search(r"[^\W\d]{3,}\W*$", before.statement.key) and not before.figure.formula:
+        return None  # that is what 1M costs: 65.2% of it
     told = span_between(e.statement, before.number, e.number).strip() in ("=", "≈")  # 3.16 GB = 3.95%
     if before.figure.role == "operand" and not (told and len(e.figure.formula) == 1):
         return None
@@ -313,6 +315,8 @@ def _part(entries: list[Entry], i: int) -> Entry | None:
     if i > 1 and _FIXED.match(span_between(e.statement, entries[i - 2].number, before.number)):
         return None  # 30.64 GB of 80 GB, 38%: of the one before
     between = re.sub(r"\([^()\d]*\)", "", span_between(e.statement, before.number, e.number))
+    if between.lstrip().startswith(")") or re.search(r"[^\W\d]: ", between):
+        return None  # (240 GB/s), 40% of the FLOPS; what 1M costs: 65.2% of it
     if len(between) > 40 or re.search(r"[.;|→+*×/]|\d", between.replace("i.e.", "").replace("d.h.", "")):
         return None
     said = [w.lower() for w in words(between)]

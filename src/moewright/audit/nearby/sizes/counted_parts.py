@@ -1,5 +1,5 @@
-"""Parameters of a part of a model, wrong by a usual slip: two matrices of a gated expert, keys and values of every query
-head, one layer told for all."""
+"""Parameters of a part of a model, wrong by a usual slip: two matrices of a gated expert, keys and values of every
+query head, one layer told for all."""
 
 from __future__ import annotations
 
@@ -58,9 +58,12 @@ _LEAST: Final = 1e5
 #: how finely a figure must be told, and how near a slip must be to it
 _FINE: Final = 3e-3
 _CLOSE: Final = 2e-3
+#: the same of sums of several parts, which biases and norms make more
+_CLOSER: Final = 5e-4
 #: how far biases, norms and an indexer make the parameters of a part more than its matrices
 _NEARLY: Final = 0.012
 _MOST_SHARES: Final = 1025
+_ALONE: Final = re.compile(r"\b(?:one|a single|each|eine?)\b|[一单]个?", re.IGNORECASE)
 _SMALL: Final = re.compile(r"(?<![\w.,])\d{1,4}(?![\w.,]*\d)")
 _DECIMAL: Final = ((10.0, "10"), (100.0, "100"), (1e3, "1000"), (1e6, "a million"))
 
@@ -91,8 +94,9 @@ def judge_counted_parts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Ent
                 mixed and name in ("active", "whole", "layer") and "model.name" not in facts.setting.given
             ):
                 continue
-            part = _sizes(name, facts, moe_layers)
-            claim = _judged(e, part, ledger, facts) if part else None
+            part = _sizes(name, facts, moe_layers, bool(_ALONE.search(_label(e))))
+            room = _CLOSE if name in ("experts", "attention", "vocabulary", "router") else _CLOSER
+            claim = _judged(e, part, ledger, facts, room) if part else None
             if claim is not None:
                 yield e, claim
 
@@ -167,8 +171,8 @@ def _of_layer(model: ModelSpec, kind: str) -> float:
     return float(sum(t.parameters for t in layer_tensors(layer, model.hidden_size) if kind in ("", t.kind)))
 
 
-def _sizes(name: str, facts: Facts, moe_layers: set[int]) -> _Part | None:
-    """What the parameters of part ``name`` are, and what slips make of them."""
+def _sizes(name: str, facts: Facts, moe_layers: set[int], alone: bool) -> _Part | None:
+    """What the parameters of part ``name`` are, and what slips make of them; ``alone``: it is said to be one."""
     model, moe = facts.case.model, facts.case.model.moe
     if moe is None:
         return None
@@ -187,7 +191,7 @@ def _sizes(name: str, facts: Facts, moe_layers: set[int]) -> _Part | None:
             whole = one * moe.experts * many
             found += [(f"the experts of {many} layers", whole)]
             slips += [(slipped * moe.experts * many, whole, gate), (one * many, whole, "one expert of each layer")]
-            slips += [(one * moe.top_k * many, whole, "those of a token")]
+            slips += [(one * moe.top_k * many, whole, "those of a token"), (whole / 2, whole, "half")]
             slips += [(one * moe.experts * layers, whole, f"of {layers} layers")] if many != layers else []
     elif name == "attention":
         one, wide = _of_layer(model, "attention"), _of_layer(heads, "attention")
@@ -197,8 +201,8 @@ def _sizes(name: str, facts: Facts, moe_layers: set[int]) -> _Part | None:
             slips += [(one * many / 2, one * many, "half")]
     elif name == "vocabulary" and model.vocab_size:
         one = float(model.vocab_size * model.hidden_size)
-        found += [("one matrix", one), ("both matrices", 2 * one)]
-        slips += [(x * 2 * one, one, "") for x in (0.25, 2.0)]
+        found += [("one matrix", one), *([] if alone else [("both matrices", 2 * one)])]
+        slips += [(2 * one, one, "both matrices")] if alone else []
     elif name == "router":
         one = float(moe.experts * model.hidden_size)
         found += [("the router of a layer", one), *((f"the routers of {x} layers", one * x) for x in sparse | {layers})]
@@ -226,19 +230,20 @@ def _total(model: ModelSpec) -> float:
     return float(parameters_by_kind(model).total())
 
 
-def _judged(e: Entry, part: _Part, ledger: Ledger, facts: Facts) -> Claim | None:
+def _judged(e: Entry, part: _Part, ledger: Ledger, facts: Facts, room: float) -> Claim | None:
     said = ranges(e.number)
     model = facts.case.model
     rights = [x for _, x in part.right]
     rights += [_total(model), float(active_parameters(model)), _of_layer(model, "")]
     if any(meet(said, exactly(x), _NEARLY) for x in rights):
         return None
-    shares = [float(x) for x in ledger.counts if 1 < x < _MOST_SHARES]
+    whole = _WORDS["whole"].search(_label(e))
+    shares = [float(x) for x in ledger.counts if 1 < x < _MOST_SHARES and not whole]
     named = [float(m[0]) for m in _SMALL.finditer(_label(e)) if int(m[0]) not in (0, len(model.layers))]
     if any(meet(said, exactly(x * k), _CLOSE) for x in rights for k in (*(1 / f for f in shares), *named)):
         return None
     for wrong, right, how in part.slips:
-        if meet(said, exactly(wrong), _CLOSE) and abs(wrong / right - 1) > _NEARLY:
+        if meet(said, exactly(wrong), room) and abs(wrong / right - 1) > _NEARLY:
             told = next(t for t, x in part.right if x == right)
             return e.claim("count.parameters", Verdict.WRONG, f"{how}; {told} has {format_count(right)}", right)
     return None

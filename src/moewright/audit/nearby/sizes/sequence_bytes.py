@@ -25,10 +25,12 @@ _HELD: Final = re.compile(
 )
 #: one sequence of so many tokens
 _ONE: Final = re.compile(
-    r"\b(?:a|one|each|every|single|full|eine|jede)?\s?(?:sequence|context|request|conversation|session|prompt|Sequenz|Sitzung)"
+    r"(?<!mean )(?<!average )(?<!mittleren )\b(?:a|one|each|every|single|full|eine|jede)?\s?(?:sequence|context|"
+    r"request|conversation|session|prompt|Sequenz|Sitzung)"
     r" (?:of|with|von|mit) (?P<c>\d[\d,]*\s?[kK]?) [tT]okens?\b|每条序列\s?(?P<z>\d[\d,]*\s?[kK]?) ?个? ?token",
     re.IGNORECASE,
 )
+_WEIGHTS: Final = re.compile(r"\s*(?:of |an )?(?:weights|Gewichte|权重)", re.IGNORECASE)
 _TOKEN: Final = re.compile(
     r"(?:per|each|every|a|one|je|pro|par|/)\s?(?:token|Token|jeton|tok\b)|每(?:个)?\s?token|token (?:needs|takes|"
     r"costs)|jeton coûte",
@@ -58,6 +60,7 @@ def judge_sequence_bytes(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         amounts = [e for e in amounts if not _is_token(e) and not e.figure.formula]
         if len(held) != 1 or not amounts or len(text) > 400 or standing_of(s):
             continue
+        amounts = [e for e in amounts if not _WEIGHTS.match(e.behind)] or amounts
         m, e = held[0], amounts[0]
         fields = m.groupdict()
         n = float((fields.get("n") or "1").replace(",", ""))

@@ -227,6 +227,15 @@ def _texts(e: Entry, before: Entry | None, ledger: Ledger) -> tuple[str, str]:
     return re.split(r"[;；。]", s.value[start : n.at])[-1], f"{s.key} {head}"
 
 
+#: the states of the optimizer, each by itself
+_ONE_OF_ADAM: Final = (
+    re.compile(r"\bmaster\b|主权重", re.IGNORECASE),
+    re.compile(r"\bm\b|\bfirst moment|\bmomentum\b|一阶", re.IGNORECASE),
+    re.compile(r"\bv\b|\bsecond moment|\bvariance\b|二阶", re.IGNORECASE),
+)
+_SEVERAL_STATES: Final = re.compile(r"\bstates\b|\bmoments\b|optimi[sz]er|优化器", re.IGNORECASE)
+
+
 def _size(own: str, scope: str, sizes: _Sizes) -> float:
     """The bytes that each parameter of a state has by its words, 0.0 where they are not told."""
     text = own if _kinds(own) else f"{own} {scope}"
@@ -235,7 +244,8 @@ def _size(own: str, scope: str, sizes: _Sizes) -> float:
         return 0.0
     told = {int(m["size"]) for m in _EACH.finditer(text if _EACH.search(text) else scope)}
     if kinds == {"optimizer"}:
-        told = told or sizes.of_optimizer
+        alone = sum(bool(p.search(text)) for p in _ONE_OF_ADAM) == 1 and not _SEVERAL_STATES.search(text)
+        told = told or (set() if alone else sizes.of_optimizer)
     elif not told and len(formats) == 1:
         return ELEMENT_BYTES.get(next(iter(formats)), 0.0)
     return float(next(iter(told))) if len(told) == 1 and told <= set(_SIZES) else 0.0

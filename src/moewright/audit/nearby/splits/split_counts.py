@@ -99,7 +99,8 @@ def judge_split_counts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
             listed = bool(_HEADS.search(f"{s.key} | {s.column}"))  # heads on a GPU: 8 query, 2 KV
             whole = 0
             if _KV.match(named) or (listed and _KV_ALONE.match(behind)):
-                whole = attention.kv_heads if isinstance(attention, SoftmaxAttention) else 0
+                told = {"model.attention.kv_heads", "model.name"} & set(facts.setting.given)
+                whole = attention.kv_heads if told and isinstance(attention, SoftmaxAttention) else 0
             elif _QUERY.match(named) or (listed and _QUERY_ALONE.match(behind)):
                 whole = attention.heads
             if not whole:

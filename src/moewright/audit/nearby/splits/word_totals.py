@@ -21,8 +21,11 @@ _IN_ALL: Final = re.compile(
 )
 #: the name of a GPU, with its digits
 _DEVICE: Final = re.compile(
-    r"^\s*(?:[x×]\s*)?(?:NVIDIA |AMD )?[A-Z]\w*\d\w*(?:[- ]\d+ ?GB)?(?: (?:SXM\d?|PCIe|GPUs?|cards?))*"
+    r"^\s*(?:张|块)?\s*(?:昇腾|Ascend)\s*\d+\w*|^\s*(?:[x×]\s*)?(?:NVIDIA |AMD )?[A-Z]\w*\d\w*(?:[- ]\d+ ?GB)?"
+    r"(?: (?:SXM\d?|PCIe|GPUs?|cards?))*"
 )
+#: before the number of a device
+_NAME: Final = re.compile(r"(?:昇腾|Ascend|Gaudi|Instinct|TPU v?)\s*$", re.IGNORECASE)
 _EACH: Final = re.compile(r"^\s*(?:each|apiece|je)\b|^\s*(?:per|pro) (?:node|server|box|Knoten)\b", re.IGNORECASE)
 #: what leads to all of them, from how many each has
 _LEADS: Final = re.compile(
@@ -51,6 +54,7 @@ def judge_node_totals(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             continue
         gpus, start = told
         counts = [e for e in entries if e.number.whole and e.number.at >= start and not e.number.percent]
+        counts = [e for e in counts if not _NAME.search(s.value[: e.number.at])]
         if len(counts) < 3 or counts[0].number.value * counts[1].number.value != gpus:
             continue
         each, e = counts[1:3]
@@ -62,7 +66,7 @@ def judge_node_totals(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         found = int(e.number.value)
         if found == gpus:
             yield e, e.claim("split", Verdict.HOLDS, f"{gpus} by the nodes and GPUs of each", gpus)
-        elif found % gpus == 0 or gpus % found == 0:
+        elif found % gpus == 0 or gpus % found == 0 or found % each.number.value == 0:
             yield e, e.claim("split", Verdict.WRONG, f"the nodes have {gpus:,} GPUs", gpus)
 
 
