@@ -62,7 +62,7 @@ def test_by_their_own_words(text, right, wrong):
         ("- Heads after the cut: 16 query, {} KV", "4", "8", "8 / tp 2 is 4"),
         ("EP16 leaves {} of each layer's 64 on a card.", "4", "8", "64 / ep 16 is 4"),
         ("An expert has 31.46 M weights; a layer's experts {}.", "2.013 B", "125.8 M", "that is 4 experts"),
-        ("A layer's experts weigh 2.013 GB, all 48 of them {} GB.", "96.6", "98.6", "× 48 layers are"),
+        ("A layer's experts weigh 2.013 GB, all 48 of them {} GB.", "96.6", "98.6", "2.013 GB × 48"),
         (
             "It has 99.72 B parameters, experts are 96.64 B, and {} work on each token.",
             "9.13 B",
