@@ -90,6 +90,7 @@ def test_names_are_forgiving_and_errors_helpful():
         ("B300-288GB", "b300"),
         ("H200 80GB", None),
         ("A100 64GB", None),
+        ("A100 0 GB", None),
         ("NVIDIA 80GB", None),
         ("80 GB", None),
     ],

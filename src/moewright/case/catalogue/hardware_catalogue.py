@@ -88,7 +88,7 @@ def _words_of_names() -> frozenset[str]:
 def _is_memory(name: str, gigabytes: int) -> bool:
     """Whether a device has so many GB, of 1000 or of 1024, as they are called."""
     memory = parse(device_entry(name)["memory"], "bytes")
-    return any(abs(memory / (gigabytes * giga) - 1) < _CALLED for giga in (1e9, 2.0**30))
+    return any(abs(memory - gigabytes * giga) < _CALLED * gigabytes * giga for giga in (1e9, 2.0**30))
 
 
 def find_cluster(name: str) -> str | None:
