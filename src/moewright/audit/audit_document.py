@@ -133,8 +133,7 @@ def _judged(
 ) -> Audit:
     """The audit of a document with each figure judged by itself; ``alone``: no better plan is looked for."""
     said = list(_clauses(document))
-    keyed, told = ([], []) if own is not None else (keyed_premises(document), told_premises(document))
-    told = with_further_sizes(document, told, keyed) if own is None else told
+    keyed, told = ([], []) if own is not None else _premises(document)
     premises = premises_of(keyed, told) if own is None else list(own)
     premises += inferred(said, premises) if own is None else []
     assigned = judge_assignments(document.statements, document.lines)
@@ -183,6 +182,12 @@ def _judged(
         configurations=tuple(sorted(variants, key=lambda v: v.line)),
         lines=document.lines,
     )
+
+
+def _premises(document: Document) -> tuple[list[Premise], list[Premise]]:
+    """The premises that a document writes ``key: value``, and those that it tells otherwise."""
+    keyed = keyed_premises(document)
+    return keyed, with_further_sizes(document, told_premises(document), keyed)
 
 
 def _beyond_limits(document: Document) -> tuple[Unread, ...]:

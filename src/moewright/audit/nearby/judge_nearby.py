@@ -16,12 +16,12 @@ from moewright.audit.nearby.derivations import judge_derivations, judge_token_by
 from moewright.audit.nearby.durations.arrow_times import judge_arrow_times
 from moewright.audit.nearby.durations.cell_times import judge_cell_times
 from moewright.audit.nearby.durations.efficiency_times import judge_efficiency_times
-from moewright.audit.nearby.durations.memory_reads import judge_memory_reads, judge_runs
+from moewright.audit.nearby.durations.memory_reads import judge_memory_reads
 from moewright.audit.nearby.durations.named_links import judge_named_links
 from moewright.audit.nearby.durations.read_times import judge_implied_rates, judge_read_times
 from moewright.audit.nearby.durations.repeated_times import judge_repeated
 from moewright.audit.nearby.durations.request_rates import judge_request_rates
-from moewright.audit.nearby.durations.run_lengths import judge_run_lengths
+from moewright.audit.nearby.durations.run_lengths import judge_run_lengths, judge_runs
 from moewright.audit.nearby.durations.sibling_times import judge_sibling_times
 from moewright.audit.nearby.durations.step_rates import judge_step_rates
 from moewright.audit.nearby.durations.transfers import judge_transfers

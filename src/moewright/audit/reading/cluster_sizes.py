@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_WORDS: Final = {
+#: numbers as words
+SPELLED: Final = {
     **dict.fromkeys(("a", "an", "one", "single", "ein", "eine", "einem", "einen", "einer", "une", "一"), 1),
     **dict.fromkeys(("two", "zwei", "deux", "两", "二"), 2),
     **dict.fromkeys(("three", "drei", "trois", "三"), 3),
@@ -15,7 +16,7 @@ _WORDS: Final = {
     **dict.fromkeys(("twelve", "zwölf", "douze"), 12),
     **dict.fromkeys(("sixteen", "sechzehn", "seize"), 16),
 }
-_MANY: Final = r"(?:\d{1,4}|" + "|".join(sorted(_WORDS, key=len, reverse=True)) + ")"
+_MANY: Final = r"(?:\d{1,4}|" + "|".join(sorted(SPELLED, key=len, reverse=True)) + ")"
 _NODE: Final = (
     r"(?:nodes?|machines?|servers?|boxes|box|hosts?|trays?|Knoten|Server[ns]?|Rechnern?|Maschinen?|serveurs?|nœuds?|"
     r"servidores|nodos)"
@@ -85,4 +86,4 @@ def gpus_of_nodes(text: str) -> tuple[int, int] | None:
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isdigit() else _WORDS[text.lower()]
+    return int(text) if text.isdigit() else SPELLED[text.lower()]

@@ -117,9 +117,12 @@ def configurations_of(document: Document, premises: list[Premise]) -> Places:
     for p in premises:
         levels.setdefault(id(places.at(p.where)), []).append(p)
     outside = levels.get(id(None), [])
+    sizes: dict[tuple[object, ...], set[str]] = {}
+    for c in places.all():
+        sizes.setdefault(_beside(c), set()).update(p.field for p in _own(c, levels) if p.field in _LAYOUT)
 
     def whole(c: Configuration) -> Configuration:
-        return _inheriting(c, places, levels, outside)
+        return _inheriting(c, places, levels, outside, sizes[_beside(c)])
 
     return Places(
         {path: whole(c) for path, c in places.sections.items()},
@@ -129,11 +132,13 @@ def configurations_of(document: Document, premises: list[Premise]) -> Places:
 
 
 def _inheriting(
-    c: Configuration, places: Places, levels: dict[int, list[Premise]], outside: list[Premise]
+    c: Configuration, places: Places, levels: dict[int, list[Premise]], outside: list[Premise], beside: set[str]
 ) -> Configuration:
-    """``c`` with its own premises, then those of the configurations around it, then those of none."""
+    """``c`` with its own premises, then those of the configurations around it, then those of none; of the sizes of a
+    strategy that it and those ``beside`` it have, no other than its own, where it has any."""
     mine = _own(c, levels)
-    others = _of_others(c, mine, places, levels)
+    sizes = {p.field for p in mine if p.field in _LAYOUT}
+    others = beside - sizes if sizes else set()
     gpus = {p.value for p in outside if p.field == "cluster.gpus"}
     mine = [p for p in mine if not (p.field == "cluster.gpus" and _fills(mine, gpus - {p.value}))]
     chain = [mine]
@@ -170,15 +175,9 @@ def _own(c: Configuration, levels: dict[int, list[Premise]]) -> list[Premise]:
     return mine + _phase(c, mine)
 
 
-def _of_others(
-    c: Configuration, mine: list[Premise], places: Places, levels: dict[int, list[Premise]]
-) -> frozenset[str]:
-    """Sizes of a strategy that the configurations beside ``c``, which has one of its own, have and it has not."""
-    sizes = {p.field for p in mine if p.field in _LAYOUT}
-    if not sizes:
-        return frozenset()
-    beside = [x for x in places.all() if x is not c and x.group == c.group and (c.group or x.path[:-1] == c.path[:-1])]
-    return frozenset(p.field for x in beside for p in _own(x, levels) if p.field in _LAYOUT) - sizes
+def _beside(c: Configuration) -> tuple[object, ...]:
+    """What the configurations of one table, or of one section, have in common."""
+    return (c.group,) if c.group else c.path[:-1]
 
 
 #: sizes of a strategy, and those that make the GPUs of all

@@ -4,9 +4,10 @@ heads of 128, 8 experts of which 2 are used. Read piece by piece, each under wha
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Final
 
 from moewright.audit.reading.premises import Premise
@@ -132,14 +133,12 @@ def _pieces(block: Sequence[Statement]) -> Iterator[tuple[str, Statement, bool]]
             text = f"{s.row or s.key} {s.value}"
             yield from ((piece, s, not i) for i, piece in enumerate(_CUT.split(text)))
         return
-    text, starts = "", []
-    for s in block:
-        starts.append((len(text), s))
-        text += s.text + " "
+    text = " ".join((*(s.text for s in block), ""))
+    starts = [0, *accumulate(len(s.text) + 1 for s in block)]
     at = 0
     for m in (*_CUT.finditer(text), None):
         end = m.start() if m else len(text)
-        s = next(s for start, s in reversed(starts) if start <= at)
+        s = block[min(bisect_right(starts, at), len(block)) - 1]
         yield text[at:end], s, at == 0 or text[at - 1] in ".。"
         at = m.end() if m else end
 

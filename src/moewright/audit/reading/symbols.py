@@ -47,15 +47,15 @@ def sizes_by_symbol(text: str) -> dict[str, int]:
 _HEADS: Final = r"(?:attention |attn )?(?:heads?|Köpfen?|头)"
 _QUERY: Final = r"(?:queries|query|Q|attention|Abfrage|查询)"
 _KV: Final = r"(?:KV|K/V|key[-/ ]value|Schlüssel-Wert)"
-_PAIR: Final = r"(?P<q>\d{1,3})\s?(?:/|:|\+|,|und|and)\s?(?P<kv>\d{1,3})(?![\d.]|\s?[/×x*=])"
+_TWO: Final = r"(?P<q>\d{1,3})\s?(?:/|:|\+|,|und|and)\s?(?P<kv>\d{1,3})(?![\d.]|\s?[/×x*=])"
 #: query heads with the heads of keys and values: 96 query / 8 KV heads, query / KV heads: 96 / 8, GQA 96/8
 _PAIR_OF_HEADS: Final = (
     re.compile(
         rf"(?<![\w./])(?P<q>\d{{1,3}})\s?{_QUERY}\s?(?:/|\+|,|und|and)\s?(?P<kv>\d{{1,3}})\s?{_KV}[- ]?{_HEADS}", re.I
     ),
-    re.compile(rf"(?<!\w){_QUERY}[- ]?{_HEADS}?\s?(?:/|und|and|,)\s?{_KV}[- ]?{_HEADS}\W{{1,3}}{_PAIR}", re.I),
-    re.compile(rf"(?<!\w){_HEADS}\s?\(?{_QUERY}\s?/\s?{_KV}\)?\W{{1,3}}{_PAIR}", re.I),
-    re.compile(rf"\bGQA\W{{1,3}}{_PAIR}", re.I),
+    re.compile(rf"(?<!\w){_QUERY}[- ]?{_HEADS}?\s?(?:/|und|and|,)\s?{_KV}[- ]?{_HEADS}\W{{1,3}}{_TWO}", re.I),
+    re.compile(rf"(?<!\w){_HEADS}\s?\(?{_QUERY}\s?/\s?{_KV}\)?\W{{1,3}}{_TWO}", re.I),
+    re.compile(rf"\bGQA\W{{1,3}}{_TWO}", re.I),
     re.compile(rf"(?<![\w./])(?P<q>\d{{1,3}}) {_HEADS} \((?P<kv>\d{{1,3}}) {_KV}\b", re.I),
     re.compile(
         rf"^{_HEADS}(?!.{{0,20}}(?:after|cut|split|local|shard|rank|GPU|chip|accelerator|"
@@ -108,12 +108,12 @@ _DATA: Final = ("data", "fsdp", "dp", "replica")
 _MESH: Final = re.compile(
     rf"(?<![\w.])({'|'.join((*AXES, *_DATA))})\s?[=:]\s?(\d{{1,4}})(?![\w.]|\s*[/+*×-]\s*\d)", re.IGNORECASE
 )
-_TWO: Final = 2
+_FEWEST_AXES: Final = 2
 
 
 def sizes_of_mesh(text: str) -> dict[str, int]:
     """Parallel sizes that a text gives as the axes of a mesh: fsdp=16 x expert=8."""
     axes = {m[1].lower(): int(m[2]) for m in _MESH.finditer(text)}
-    if len(axes) < _TWO or not set(axes) & set(_DATA):
+    if len(axes) < _FEWEST_AXES or not set(axes) & set(_DATA):
         return {}
     return {AXES[x]: size for x, size in axes.items() if x in AXES and size}

@@ -115,12 +115,13 @@ def _judged(row: _Row, rows: dict[str, _Row]) -> Iterator[Claim]:
             yield Claim(
                 s.line, s.text, "arithmetic", Verdict.HOLDS, f"{formula} with {told}", n.value, value, unit=unit
             )
-        elif any(abs(n.value / value * 1000.0**k - 1) <= COARSE for k in (-4, -3, -2, -1, 1, 2, 3, 4) if value):
-            if not all(_is_measured(x) for x in (n, *known.values())):
-                continue  # a unit that is written somewhere else
-            why = f"{formula} is {format_quantity(value, unit)} with {told}"
-            yield Claim(s.line, s.text, "arithmetic", Verdict.WRONG, why, n.value, value, unit=unit)
-        elif value and abs(value - n.value) > 2 * room and abs(n.value / value - 1) > 2e-3:
+            continue
+        powers = (-4, -3, -2, -1, 1, 2, 3, 4)
+        if value and any(abs(n.value / value * 1000.0**k - 1) <= COARSE for k in powers):
+            wrong = all(_is_measured(x) for x in (n, *known.values()))  # else its unit is written somewhere else
+        else:
+            wrong = bool(value) and abs(value - n.value) > 2 * room and abs(n.value / value - 1) > 2e-3
+        if wrong:
             why = f"{formula} is {format_quantity(value, unit)} with {told}"
             yield Claim(s.line, s.text, "arithmetic", Verdict.WRONG, why, n.value, value, unit=unit)
 

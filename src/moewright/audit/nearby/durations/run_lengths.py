@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, meet, over, ranges, times
-from moewright.audit.text.numbers import COUNT, PER_SECOND, SECONDS
+from moewright.audit.nearby.ledger import Entry, Ledger, digits, meet, over, ranges, times
+from moewright.audit.reading.standing import standing_of
+from moewright.audit.text.numbers import COUNT, NAMES, PER_SECOND, SECONDS
 from moewright.units import format_quantity
 
 _STEPS: Final = re.compile(
@@ -21,7 +22,7 @@ _STEP: Final = re.compile(
     re.IGNORECASE,
 )
 #: what makes a run longer than its steps, or is no run
-LONGER: Final = re.compile(
+_LONGER: Final = re.compile(
     r"\bgoodput|(?<!without )\brestarts?|availab|uptime|downtime|overhead|interrupt(?!ions)|checkpoint|"
     r"GPU[- ]?hours|reserve|buffer|margin|Puffer|marge|余量|"
     r"Verfügbarkeit|Ausfall|mit Unterbrech|可用率|重启",
@@ -36,6 +37,16 @@ _ROOM: Final = 0.03
 _FAR: Final = 60.0
 #: statements before the run in which its steps stand
 _NEAR: Final = 2
+#: steps, and the tokens of a run, right behind their number; what names the time of a step
+_STEPS_BEHIND: Final = re.compile(
+    r"^\s*(?:optimi[sz]er |training )?(?:steps|Schritten?|iterations)\b|^\s?步", re.IGNORECASE
+)
+_STEP_NAMED: Final = re.compile(r"\b(?:step|iteration|Schritt)\b|步", re.IGNORECASE)
+_TOKENS_BEHIND: Final = re.compile(r"^\s*(?:of )?(?:training )?tokens\b|^\s*Token\b", re.IGNORECASE)
+#: an hour, in seconds: of less, other times than a step's may make it
+_LONG: Final = 3600.0
+#: how many times the time of a run may be off
+_ASTRAY: Final = 120.0
 
 
 def judge_run_lengths(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
@@ -46,7 +57,7 @@ def judge_run_lengths(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     rates = [x for x in ledger.alike(PER_SECOND) if x.number.value > 1]
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
-        if s.kind == "heading" or LONGER.search(s.text):
+        if s.kind == "heading" or _LONGER.search(s.text):
             continue
         runs = [e for e in entries if e.number.dim == SECONDS and e.number.value >= _LEAST and not e.figure.formula]
         steps = _steps_of(entries)
@@ -83,3 +94,54 @@ def _steps_of(entries: list[Entry]) -> list[Entry]:
         if n.dim == COUNT and not n.percent and n.value >= 100 and named and not _TOKENS.match(x.behind.lstrip()):
             found.append(x)
     return found
+
+
+def judge_runs(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on the time of so many steps, or of so many tokens, in the same sentence, by the time of a step, or the
+    tokens a second, that the document tells."""
+    steps = [
+        x
+        for x in ledger.alike(SECONDS)
+        if x.number.value < _LONG and _STEP_NAMED.search(f"{x.figure.words} {x.statement.key}")
+    ]
+    speeds = [x for x in ledger.alike(PER_SECOND) if x.number.value > _LONG / 36]
+    for entries in ledger.entries:
+        s = entries[0].statement if entries else None
+        if s is None or s.kind == "heading":
+            continue
+        runs = [e for e in entries if e.number.dim == SECONDS and e.number.value >= _LONG and not e.figure.formula]
+        counts = [
+            x
+            for x in entries
+            if x.number.dim == COUNT and _STEPS_BEHIND.match(_after(x)) and x.figure.role != "operand"
+        ]
+        tokens = [
+            x for x in entries if x.number.dim == COUNT and _TOKENS_BEHIND.match(_after(x)) and x.number.value >= 1e9
+        ]
+        if len(runs) != 1 or len(counts) > 1 or not (counts or tokens) or runs[0].number.approx or standing_of(s):
+            continue
+        if _LONGER.search(s.text):
+            continue
+        e = runs[0]
+        if digits(e.number) < 2:
+            continue
+        ways = [(x, y, times(ranges(x.number), ranges(y.number))) for x in counts for y in steps]
+        ways += [(x, y, over(ranges(x.number), ranges(y.number))) for x in tokens for y in speeds]
+        if not ways or any(meet(ranges(e.number), w) for _, _, w in ways):
+            continue
+        x, y, w = ways[0]
+        right = (w[0][0] + w[0][1]) / 2
+        if (
+            len({round(v[0][0] / right, 2) for _, _, v in ways}) > 2
+            or not 1 / _ASTRAY < e.number.value / right < _ASTRAY
+        ):
+            continue
+        how = "at" if y.number.dim == SECONDS else "over"
+        why = f"{x.number.text.strip()} {how} {y.number.text.strip()} (line {y.line}) take "
+        yield e, e.claim("time", Verdict.WRONG, why + format_quantity(right, NAMES[SECONDS]), right)
+
+
+def _after(x: Entry) -> str:
+    """The text behind a figure, which may stand in the key of its statement."""
+    at = x.number.at + len(x.statement.key) + 2
+    return x.behind if x.number.at >= 0 else x.statement.key[at + len(x.number.text) :]

@@ -22,6 +22,7 @@ from moewright.audit.nearby.ledger import (
     times,
 )
 from moewright.audit.nearby.model_slips import FactsAt
+from moewright.audit.reading.cluster_sizes import SPELLED
 from moewright.audit.text.clauses import ends_range
 from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP, FLOP_RATE, NAMES, SECONDS
 from moewright.units import format_quantity
@@ -97,7 +98,6 @@ _SPELLED: Final = {
     **dict.fromkeys(("eight", "acht", "huit", "ocho", "八"), 8.0),
 }
 _MANY: Final = re.compile(r"\b(?:" + "|".join(w for w in _SPELLED if w.isascii()) + r")\b|[三四六八]", re.IGNORECASE)
-_THEM: Final = {"two": "2", "three": "3", "four": "4", "six": "6", "eight": "8", "sixteen": "16"}
 #: an operand further on than this is none that a cell begins with
 FRONT: Final = 3
 #: figures of one that are looked at
@@ -122,7 +122,7 @@ def judge_multiples(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, 
                 count = len(facts.case.model.layers) if facts is not None else SOME
             else:
                 told = m["count"] or m["zh"] or m["factor"] or m["them"] or m["all"]
-                count = int(_THEM.get(told.lower(), told).replace(",", ""))
+                count = SPELLED.get(told.lower()) or int(told.replace(",", ""))
             if count < 2 and not m["whole"]:
                 continue
             e = _told(m, entries, s.value)

@@ -8,6 +8,7 @@ from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.ledger import Entry, Ledger, exactly, is_amount, meet, over, ranges, rounded
+from moewright.audit.reading.cluster_sizes import SPELLED
 from moewright.audit.text.numbers import COUNT, NAMES, PER_SECOND
 from moewright.units import format_quantity
 
@@ -30,7 +31,6 @@ _RACK: Final = re.compile(
     r"整(?:个)?(?:集群|机柜)|全(?:集群|系统)|总(?:共|计)?|insgesamt",
     re.IGNORECASE,
 )
-_WORDS: Final = {"three": 3, "four": 4, "six": 6, "eight": 8}
 #: a number of GPUs, of a whole or a part
 _GPUS: Final = re.compile(
     r"(?<![\w.,])(\d[\d,]*)\s*[×x]?\s*(?:(?!per|each|every|on|a)\w+ )?(?:GPUs?|cards?|chips?|accelerators?|devices|"
@@ -98,9 +98,8 @@ _REPLICAS: Final = re.compile(
 
 def _replicas(ledger: Ledger) -> set[int]:
     """Numbers of replicas that the document speaks of."""
-    words = {**_WORDS, "two": 2, "zwei": 2, "drei": 3, "vier": 4, "两": 2, "二": 2, "三": 3, "四": 4}
     told = {(m[1] or m[2]).lower() for s in ledger.statements for m in _REPLICAS.finditer(s.text)}
-    return {x for x in (words.get(w, 0) or int(w if w.isdigit() else 0) for w in told) if x > 1}
+    return {x for x in (SPELLED.get(w) or int(w) for w in told) if x > 1}
 
 
 def _said_of(e: Entry, before: Entry | None) -> str:
@@ -120,7 +119,7 @@ def _of_several(before: list[tuple[Entry, str]], whole: Entry, said: str) -> Cla
     several = _SEVERAL.search(said)
     if one is None or _GPU.search(said) or (several is None and not _TWO.search(said)):
         return None
-    many = 2 if several is None else _WORDS.get(several["n"].lower(), 0) or int(several["n"])
+    many = 2 if several is None else SPELLED.get(several["n"].lower()) or int(several["n"])
     return _judged(one, whole, {many}, f"{many} of {one.number.text.strip()}") if many > 1 else None
 
 

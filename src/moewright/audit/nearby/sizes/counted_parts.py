@@ -82,21 +82,26 @@ def judge_counted_parts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Ent
     text = " ".join(s.text for s in ledger.statements)
     mixed = bool(_MIXED.search(_NONE.sub(" ", text)))
     moe_layers = {int(m[1] or m[2]) for m in _MOE_LAYERS.finditer(text)}
+    made: dict[tuple[int, str, bool], _Part | None] = {}  # by the facts, the part, and whether it is one
     for index, entries in enumerate(ledger.entries):
         for e in entries:
             n = e.number
             counted = n.dim == COUNT and n.value >= _LEAST and not n.percent and not n.whole
             if not counted or n.slack > _FINE or n.approx or e.figure.formula:
                 continue
-            name = "" if _SUPPOSED.search(e.statement.text) else _part_of(e)
+            label = "" if _SUPPOSED.search(e.statement.text) else _label(e)
+            name = _part_of(label, e.behind)
             facts = facts_at(index, _NEEDS) if name else None
             if facts is None or (
                 mixed and name in ("active", "whole", "layer") and "model.name" not in facts.setting.given
             ):
                 continue
-            part = _sizes(name, facts, moe_layers, bool(_ALONE.search(_label(e))))
+            key = (id(facts), name, bool(_ALONE.search(label)))
+            if key not in made:
+                made[key] = _sizes(name, facts, moe_layers, key[2])
+            part = made[key]
             room = _CLOSE if name in ("experts", "attention", "vocabulary", "router") else _CLOSER
-            claim = _judged(e, part, ledger, facts, room) if part else None
+            claim = _judged(e, label, part, ledger, facts, room) if part else None
             if claim is not None:
                 yield e, claim
 
@@ -127,11 +132,9 @@ def _parts_before(text: str) -> str:
     return sentence if len(parts) == 1 else ""
 
 
-def _part_of(e: Entry) -> str:
-    """The one part that the words of a figure name, or an empty text."""
-    label = _label(e)
-    behind = _CUT.split(e.behind)[0]
-    if not label.strip() or len(label) > 120 or _WORDS["other"].search(f"{label} {behind}"):
+def _part_of(label: str, behind: str) -> str:
+    """The one part that ``label``, the words of a figure, names, or an empty text; ``behind``: the text behind it."""
+    if not label.strip() or len(label) > 120 or _WORDS["other"].search(f"{label} {_CUT.split(behind)[0]}"):
         return ""
     named = [name for name in _ORDER if _WORDS[name].search(label)]
     if (
@@ -230,16 +233,16 @@ def _total(model: ModelSpec) -> float:
     return float(parameters_by_kind(model).total())
 
 
-def _judged(e: Entry, part: _Part, ledger: Ledger, facts: Facts, room: float) -> Claim | None:
+def _judged(e: Entry, label: str, part: _Part, ledger: Ledger, facts: Facts, room: float) -> Claim | None:
     said = ranges(e.number)
     model = facts.case.model
     rights = [x for _, x in part.right]
     rights += [_total(model), float(active_parameters(model)), _of_layer(model, "")]
     if any(meet(said, exactly(x), _NEARLY) for x in rights):
         return None
-    whole = _WORDS["whole"].search(_label(e))
+    whole = _WORDS["whole"].search(label)
     shares = [float(x) for x in ledger.counts if 1 < x < _MOST_SHARES and not whole]
-    named = [float(m[0]) for m in _SMALL.finditer(_label(e)) if int(m[0]) not in (0, len(model.layers))]
+    named = [float(m[0]) for m in _SMALL.finditer(label) if int(m[0]) not in (0, len(model.layers))]
     if any(meet(said, exactly(x * k), _CLOSE) for x in rights for k in (*(1 / f for f in shares), *named)):
         return None
     for wrong, right, how in part.slips:

@@ -25,7 +25,7 @@ _NEEDS: Final = ("model.experts.intermediate_size",)
 def judge_expert_columns(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on the columns of each expert that a GPU has: the width of an expert over a size of tensor parallelism
     that the document tells, and wrong where it is over another number of ranks."""
-    sizes = {int(next(filter(None, m.groups()))) for s in ledger.statements for m in _TP.finditer(s.text)} - {0, 1}
+    sizes = {t for s in ledger.statements for t in _sizes(s.text)}
     for index, entries in enumerate(ledger.entries if sizes else ()):
         s = ledger.statements[index]
         found = [e for e in entries if _COLUMNS.match(e.behind) and e.number.whole and e.number.dim == COUNT]
@@ -36,10 +36,15 @@ def judge_expert_columns(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[En
         moe = facts.case.model.moe if facts is not None else None
         if moe is None or moe.width < 2:
             continue
-        own = {int(next(filter(None, m.groups()))) for m in _TP.finditer(s.text)} - {0, 1}
-        parts = {moe.width // t for t in (own or sizes) if moe.width % t == 0}
+        told_here = _sizes(s.text) or sizes
+        parts = {moe.width // t for t in told_here if moe.width % t == 0}
         told = int(e.number.value)
         if parts and told not in parts | {moe.width} and moe.width % told == 0:
-            tp = min(own or sizes, key=lambda t: abs(moe.width / t - told))
+            tp = min(told_here, key=lambda t: abs(moe.width / t - told))
             why = f"{moe.width:,} columns over TP {tp} are {moe.width // tp:,}"
             yield e, e.claim("split", Verdict.WRONG, why, moe.width // tp)
+
+
+def _sizes(text: str) -> set[int]:
+    """The sizes of tensor parallelism, of two ranks or more, that ``text`` tells."""
+    return {int(next(filter(None, m.groups()))) for m in _TP.finditer(text)} - {0, 1}
