@@ -618,3 +618,24 @@ def test_what_is_left_out_may_make_a_hundredth(line, verdict):
     value = next(x for x in ("12.02", "12.9") if x in line)
     (claim,) = judged({"line": 3, "value": value, "expression": "6 + 12 / 2"}, text=text, premises=[])
     assert claim.verdict == verdict
+
+
+@pytest.mark.parametrize(("value", "verdict"), [("12.7", "not checked"), ("13.9", "wrong")])
+def test_what_a_share_is_taken_of_is_left_open(value, verdict):
+    text = f"# Mixtral-8x7B on 8 H100\n\nthe budget is {value} GB\n60 % of the 20 GB of a card are for it\n"
+    (claim,) = judged({"line": 3, "value": f"{value} GB", "expression": "60 % * 20 GB"}, text=text, premises=[])
+    assert claim.verdict == verdict
+
+
+def test_a_point_before_a_time_parts_no_thousands():
+    text = "# Mixtral-8x7B on 8 H100\n\n99.5 MB over the NIC take 0.249 ms at 50 GB/s\n"
+    (claim,) = judged({"line": 3, "value": "0.249 ms", "expression": "99.5 MB / 50 GB/s"}, text=text, premises=[])
+    assert claim.verdict == "wrong"
+
+
+def test_rates_may_be_of_powers_of_1024():
+    text = "# Mixtral-8x7B on 8 H100\n\n104857600 B at 51.5 GB/s are 1.896 ms\n"
+    row = {"line": 3, "value": "1.896 ms", "expression": "104857600 B / 51.5 GB/s"}
+    (claim,) = judged(row, text=text, premises=[])
+    assert claim.verdict == "holds"
+    assert "GiB/s" in claim.why

@@ -128,8 +128,10 @@ class _Sizes:
             gpus = self.case.cluster.gpus
             fitting = ", ".join(str(d) for d in divisors(gpus) if slots % d == 0 and d <= moe.experts)
             filled = f", or experts.redundant {-moe.experts % ep} to fill it up" if ep <= moe.experts else ""
+            many = f"got {ep}, more ranks than the {moe.experts} experts of a layer, of which each has one or more"
+            apart = f"got {ep}, which does not divide {slots} experts"
             raise self.fail(
                 "strategy.experts.ep",
-                f"got {ep}, which does not divide {slots} experts; expected one of {fitting}{filled}",
+                f"{many if slots % ep == 0 else apart}; expected one of {fitting}{filled}",
             )
         return ep, etp

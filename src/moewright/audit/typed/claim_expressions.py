@@ -13,8 +13,8 @@ from moewright.audit.judges.figures import unit_of
 from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.document_case import FIELDS
 from moewright.audit.reading.restated import known_sizes
-from moewright.audit.text.expressions import Node, numbers_in
-from moewright.audit.text.numbers import BYTE_RATE, BYTES, FLOP, FLOP_RATE, PER_SECOND, SECONDS, Number
+from moewright.audit.text.expressions import Node, has_sign, numbers_in
+from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP, FLOP_RATE, PER_SECOND, SECONDS, Number
 from moewright.audit.typed.relations import Outcome, judge_relation
 from moewright.audit.typed.source_lines import SourceLines, alike, has_digits, mantissa
 from moewright.audit.typed.typed_reading import REFERENCE, TypedClaim, node_of
@@ -55,9 +55,11 @@ MOST_ROUNDS: Final = 8
 
 #: how far off what is left out may make a figure
 NEARLY: Final = 0.01
-_NEARLY: Final = "it is within a hundredth, as parts that are left out may make, and the calculation is not shown there"
+#: the same of a share, of which a document seldom tells what it is taken of: all, or what others leave
+OF_SHARE: Final = 0.1
+_NEARLY: Final = "it is within {room}, as parts that are left out may make, and the calculation is not shown there"
 #: a whole number whose point may part thousands
-_THOUSANDS: Final = re.compile(r"\D{0,3}\d{1,3}\.\d{3}(?![\d.,])")
+_THOUSANDS: Final = re.compile(r"\D{0,3}[1-9]\d{0,2}\.\d{3}(?![\d.,])")
 
 FactsOf = Callable[[str], Facts]
 #: what a figure ought to be, where it is wrong
@@ -143,13 +145,17 @@ class Expressions:
         if isinstance(node, Number) and "{" not in c.expression and node.text == c.number.text:
             return Outcome(Verdict.NOT_CHECKED, "its expression is nothing but the figure itself")
         judged = judge_relation(c.number, c.relation, node)
-        if judged.verdict is Verdict.WRONG and _THOUSANDS.match(c.value):  # 10.000, beside decimals with a point
+        bare = c.number.factor == 1 and c.number.dim in (COUNT, BYTES)
+        if (
+            judged.verdict is Verdict.WRONG and bare and _THOUSANDS.match(c.value)
+        ):  # 10.000, beside decimals with a point
             parted = replace(c.number, value=c.number.value * 1000, binary=c.number.binary * 1000, half=0.5, whole=True)
             again = judge_relation(parted, c.relation, node)
             if again.verdict is Verdict.HOLDS:
                 return Outcome(again.verdict, f"{again.why}, its point parting thousands", again.computed)
         if judged.verdict is Verdict.WRONG and self._is_nearly(c, judged, node):
-            return Outcome(Verdict.NOT_CHECKED, f"{judged.why}; {_NEARLY}")
+            room = "a tenth" if _has_share(node) else "a hundredth"
+            return Outcome(Verdict.NOT_CHECKED, f"{judged.why}; {_NEARLY.format(room=room)}")
         return judged
 
     def _is_nearly(self, c: TypedClaim, judged: Outcome, node: Node) -> bool:
@@ -157,10 +163,14 @@ class Expressions:
         show the calculation itself."""
         if c.relation != "=" or not judged.computed or REFERENCE.fullmatch(c.expression.strip()):
             return False
-        if not self.source.text or abs(c.number.value / judged.computed - 1) > NEARLY:
+        room = OF_SHARE if _has_share(node) else NEARLY
+        if not self.source.text or abs(c.number.value / judged.computed - 1) > room:
             return False
         literals = [n for n in numbers_in(node) if has_digits(n)]
-        return not all(self.source.has(mantissa(n), c.line) for n in literals)
+        lines = (
+            (c.line, c.line - 1) if c.line > 1 else (c.line,)
+        )  # the result may stand below what it is worked out from
+        return not all(any(self.source.has(mantissa(n), line) for line in lines) for n in literals)
 
     def _put_right(
         self, c: TypedClaim, written: Outcome, now: Mapping[int, Outcome], wrong: Sequence[TypedClaim]
@@ -293,6 +303,11 @@ class Expressions:
         return False
 
 
+def _has_share(node: Node) -> bool:
+    """Whether an expression takes a percentage of something."""
+    return has_sign(node, "×") and any(n.percent for n in numbers_in(node))
+
+
 def _names(expression: str) -> set[str]:
     """The names of an expression."""
     return {m.strip() for m in REFERENCE.findall(expression)}
@@ -321,6 +336,7 @@ def _in_units(c: TypedClaim, value: float) -> str:
 def _as_text(n: Number) -> str:
     """A figure as an expression has it; one in words by its value."""
     text = n.text if has_digits(n) else f"{n.value:.12g}"
+    text = f"({text}) / (1 byte)" if n.dim == FLOP.times(BYTES, -1) else text
     return ("0 - " if n.value < 0 else "") + text
 
 

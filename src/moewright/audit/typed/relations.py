@@ -54,6 +54,10 @@ def judge_relation(n: Number, relation: str, node: Node) -> Outcome:
     and G of bytes may be powers of 1000 or 1024, and a B alone may be of billions. Not checked where their dimensions
     differ; work may be counted in plain numbers (6 × parameters × tokens)."""
     found = _as_it_stands(n, relation, node)
+    if found.verdict is Verdict.WRONG and (other := _rates_in_binary(node)) != node:
+        powers = _as_it_stands(n, relation, other)
+        if powers.verdict is Verdict.HOLDS:
+            return replace(powers, why=f"{powers.why}, GB/s being GiB/s")
     counted = _counted(node, sizes=False)
     if found.verdict is Verdict.HOLDS or counted == node:
         return found
@@ -121,6 +125,21 @@ def _bases(n: Number, node: Node) -> tuple[tuple[bool, bool], ...]:
     if prefixed and has_sign(node, "+-") and any(x.dim == BYTES and x.factor == 1 and x.value >= 1e6 for x in operands):
         return ((False, False),)
     return ((False, False), (n.binary != n.value, prefixed))
+
+
+#: a rate of bytes, and of no bits
+_BYTES_A_SECOND: Final = re.compile(r"[KMGT]B(?:/s|ps)", re.ASCII)
+
+
+def _rates_in_binary(node: Node) -> Node:
+    """``node`` with its rates of bytes in powers of 1024."""
+
+    def binary(n: Number) -> Number:
+        power = {1e3: 1.024, 1e6: 1.024**2, 1e9: 1.024**3, 1e12: 1.024**4}.get(n.factor, 1.0)
+        more = power if n.dim == BYTE_RATE and _BYTES_A_SECOND.search(n.text) else 1.0
+        return replace(n, value=n.value * more, binary=n.binary * more, half=n.half * more)
+
+    return with_numbers(node, binary)
 
 
 def _counted(node: Node, sizes: bool = True) -> Node:

@@ -84,7 +84,8 @@ def _variants(text: str) -> Iterator[float]:
 def _numbers_of(line: str) -> frozenset[float]:
     """The numbers that a line has, by their digits, with a comma or a point before the decimals, or in words."""
     plain = normal(line.replace("，", ", "))
-    found = {x for m in _DIGITS.finditer(plain) for x in _variants(m[0])}
+    runs = [m[0] for m in _DIGITS.finditer(plain)]
+    found = {x for run in runs for part in (run, *run.split(",")) for x in _variants(part)}  # a tuple: (8192,1536)
     found |= {float(re.sub(r"\s", "", m[0])) for m in SPACED.finditer(line) if len(m[0]) < _MOST_DIGITS}
     lowered = plain.lower()
     return frozenset(map(alike, found)) | {value for word, value in WORDS.items() if word in lowered}

@@ -58,6 +58,9 @@ def typed_value(text: str, line: str = "", comma: bool = False) -> Number | None
             return None
         raised = float(int(part[1]) ** int(part[2]))
         return Number(part[0], raised, raised, 0.0, whole=True)
+    first, _, rest = text.strip().partition(" ")
+    if rest and (many := WORDS.get(first.lower())) is not None:  # two bytes
+        text = f"{many:g} {rest}"
     said = _NAMED.sub("", _DEVICE.sub("", normal(text).strip()))  # DP 64; 512 H100; 15 stages (11 GPUs)
     said = _MONEY.sub("", _TIMES.sub("", said))
     sign = -1.0 if _SIGN.match(said) and said[0] == "-" else 1.0
