@@ -9,7 +9,7 @@ SETS = ("20",)
 #: sets of which each document has one version with three errors; the later ones have two with five
 EARLY = ("20", "21", "22", "23", "24", "25", "26")
 #: sets of ten documents with two versions each; those after them are of six
-SHORT = ("27", "28", "47", "48", "49", "50", "51", "52", "53", "54", "55", "56", "57")
+SHORT = ("27", "28", *map(str, range(47, 62)))
 #: ten documents with one version each
 ONCE = ("46",)
 #: prompts of their own in a plan of many sequences; a batch that divides over no micro-batches, 64 layers on 64 GPUs
