@@ -238,7 +238,7 @@ def _of_which_attention(document: Document, doubts: Doubts, setting: Setting) ->
     """``doubts``, with the heads, where a model that is not known by name has layers of another attention."""
     if "model.name" in setting.given or not any(_OTHER_ATTENTION.search(line) for line in document.lines):
         return doubts
-    heads = setting.case.model.layers[0].attention.heads
+    heads = setting.case.model.attention.heads
     return Doubts({"model.attention.heads": (heads, "those of another attention"), **doubts.contested})
 
 

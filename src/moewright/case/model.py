@@ -122,6 +122,12 @@ class ModelSpec:
             kinds.setdefault(layer, []).append(position)
         return list(kinds.items())
 
+    @property
+    def attention(self) -> Attention:
+        """The attention of the first layer that keeps keys and values; of a model without any, the first layer's."""
+        kept = (x.attention for x in self.layers if not isinstance(x.attention, LinearAttention | NoAttention))
+        return next(kept, self.layers[0].attention)
+
     def moe_layers(self) -> list[int]:
         """Positions of the layers with experts."""
         return [i for i, layer in enumerate(self.layers) if isinstance(layer.ffn, MoeFfn)]

@@ -18,8 +18,8 @@ from moewright.audit.quantities.readings import (
     labelled,
     moe_layer,
 )
-from moewright.case.attention_kinds import SoftmaxAttention
-from moewright.case.model import Layer, MoeFfn
+from moewright.case.attention_kinds import INDEX_SCALE, LatentAttention, SoftmaxAttention
+from moewright.case.model import Layer, ModelSpec, MoeFfn
 from moewright.case.precision import element_bytes
 from moewright.case.tensors.layer_tensors import all_tensors, layer_tensors
 from moewright.cost.shapes import weight_bytes
@@ -33,6 +33,15 @@ _LINES: Final = {
     "router": ("router",),
     "vocabulary": ("vocabulary",),
 }
+
+
+def _of_index(model: ModelSpec) -> Iterator[tuple[float, str]]:
+    """(Bytes of a token that may be left out of its cache, in words): the keys of indexers, or their scales alone."""
+    kept = [x.attention for x in model.layers if isinstance(x.attention, SoftmaxAttention | LatentAttention)]
+    own = [x.indexer for x in kept if x.indexer is not None and not x.indexer.shared]
+    if own:
+        yield float(INDEX_SCALE * len(own)), "the scales of its index"
+        yield sum(x.key_bytes for x in own), "the keys of its index"
 
 
 def memory(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
@@ -52,6 +61,9 @@ def memory(f: Facts, part: str, scope: Scope) -> Iterator[Reading]:
                     yield Reading(token / per / parts, f"{how}, a token{over}", (*needs, *PLAN))
             if "gpu" not in scope or plan is not None:
                 yield Reading(token / per, f"{how}, a token", needs)
+            if "gpu" not in scope:
+                for less, told in _of_index(model):
+                    yield Reading((token - less) / per, f"{how}, a token, without {told}", needs)
         elif "gpu" in scope:
             for label, p in labelled(f, by_mask=False):
                 yield Reading(p.memory.kv_cache / per, f"{how}, on the fullest GPU{label}", (*needs, *WORK, *PLAN))

@@ -16,6 +16,34 @@ SPELLED: Final = {
     **dict.fromkeys(("twelve", "zwölf", "douze"), 12),
     **dict.fromkeys(("sixteen", "sechzehn", "seize"), 16),
 }
+_UNITS: Final = dict(
+    zip(["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"], range(1, 10), strict=True)
+)
+_TEENS: Final = {"ten": 10, "eleven": 11, "thirteen": 13, "fourteen": 14, "fifteen": 15, "eighteen": 18}
+_TENS: Final = {
+    **{"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
+}
+_GERMAN: Final = {"fünf": 5, "sieben": 7, "neun": 9, "zehn": 10, "五": 5, "七": 7, "九": 9, "十": 10}
+#: a number of things, in digits or in words
+IN_WORDS: Final = (
+    r"(?:\d[\d,]*|(?:"
+    + "|".join(_TENS)
+    + r")(?:-(?:"
+    + "|".join(_UNITS)
+    + r"))?|"
+    + "|".join(sorted({*SPELLED, *_UNITS, *_TEENS, *_GERMAN} - {"a", "an", "single"}, key=len, reverse=True))
+    + ")"
+)
+
+
+def in_words(text: str) -> int:
+    """What a text that ``IN_WORDS`` matches is: 27, 1,024, twenty-seven."""
+    told = text.lower().replace(",", "")
+    ten, _, unit = told.partition("-")
+    known = SPELLED | _UNITS | _TEENS | _GERMAN
+    return int(told) if told.isdigit() else _TENS[ten] + _UNITS.get(unit, 0) if ten in _TENS else known[told]
+
+
 _MANY: Final = r"(?:\d{1,4}|" + "|".join(sorted(SPELLED, key=len, reverse=True)) + ")"
 _NODE: Final = (
     r"(?:nodes?|machines?|servers?|boxes|box|hosts?|trays?|Knoten|Server[ns]?|Rechnern?|Maschinen?|serveurs?|nœuds?|"
@@ -23,6 +51,7 @@ _NODE: Final = (
 )
 _GPU: Final = (
     r"(?:(?:NVIDIA |AMD |Nvidia )?(?:[ABHL]\d{2,3}\w?|GB?[23]00|MI3\d\dX?|910[BC]?)\b|"
+    r"(?:Intel |Huawei |AMD )?(?:Gaudi|Ascend|Instinct)\b(?: ?v?\d\w*)?|"
     r"GPUs?\b|cards?\b|Karten\b|accelerators?\b|(?:[A-Z][\w-]{0,12} )?chips?\b|[NT]PUs?\b)"
 )
 _NODES_OF_GPUS: Final = re.compile(

@@ -26,6 +26,11 @@ _NAMED: Final = re.compile(
     r"\d+[ -]GPUs?\b|预填充|解码|方案|配置|场景|Variante|Szenario|Konfiguration|Vorschlag",
     re.IGNORECASE | re.ASCII,
 )
+#: what the title of a column, beside others, calls one of several choices: A, B (proposed), today
+_CHOICE: Final = re.compile(
+    r"^(?:[A-Z]\d?(?=$|\s*[(:=–-])|(?:as is|to be|today|now|old|new|existing|before|after|target|planned)\b|"
+    r"(?:heute|bisher|alt|neu|Ist|Soll|Plan)\b|现状|现在|当前|原|新|目标)",
+)
 #: titles that say nothing of a configuration
 _GENERAL: Final = re.compile(
     r"^(?:parallel\w* )?(?:configurations?|strateg(?:y|ies)|plan|deployment|inference|serving|training)$", re.IGNORECASE
@@ -84,7 +89,7 @@ class Places:
             return None
         if s.kind == "cell":
             inside = self.rows.get(s.line) or self.columns.get((s.group, s.column))
-            inside = inside or self._lettered(s)
+            inside = inside or self._lettered(s) or self._in_another_table(s)
             if inside is not None:
                 return inside
         return self.around((*s.path, s.text) if s.kind == "heading" else s.path)
@@ -97,6 +102,11 @@ class Places:
         told = ((_LETTER.match(x.strip()) or _LONE.match(x.strip())) for x in (s.row, s.column))
         return next((names[m[1].upper()] for m in told if m is not None and m[1].upper() in names), None)
 
+    def _in_another_table(self, s: Statement) -> Configuration | None:
+        """The column of another table, with the same title or letter, where that is one configuration."""
+        found = [c for c in self.columns.values() if _is_same_title(c.column, s.column)]
+        return found[0] if len(found) == 1 else None
+
     def around(self, path: tuple[str, ...]) -> Configuration | None:
         """The innermost section that is a configuration and has ``path`` in it."""
         return next((self.sections[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.sections), None)
@@ -104,6 +114,15 @@ class Places:
     def all(self) -> tuple[Configuration, ...]:
         """Every configuration."""
         return (*self.sections.values(), *self.columns.values(), *self.rows.values())
+
+
+_INITIAL: Final = re.compile(r"^([A-Z]\d?)(?=$|\s*[(:=–-])")
+
+
+def _is_same_title(a: str, b: str) -> bool:
+    """Whether two columns of different tables have one title, or the same letter."""
+    first, second = _INITIAL.match(a.strip()), _INITIAL.match(b.strip())
+    return bool(b) and (a.strip() == b.strip() or (first is not None and second is not None and first[1] == second[1]))
 
 
 def configurations_of(document: Document, premises: list[Premise]) -> Places:
@@ -262,7 +281,9 @@ def _columns(document: Document, premises: list[Premise]) -> Iterator[Configurat
     by_table: dict[int, dict[str, list[Premise]]] = {}
     tables = {s.group for s in cells}
     for p in premises:
-        if p.where is not None and p.where.group in tables and p.where.kind == "cell" and _is_named(p.where.column):
+        if p.where is None or p.where.group not in tables or p.where.kind != "cell":
+            continue
+        if _is_named(p.where.column) or _CHOICE.match(p.where.column):
             by_table.setdefault(p.where.group, {}).setdefault(p.where.column, []).append(p)
     for group, table in groupby(cells, key=lambda s: s.group):
         sized: dict[str, list[Statement]] = {}

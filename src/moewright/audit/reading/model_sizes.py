@@ -165,7 +165,8 @@ def _read(reader: _Reader, piece: str, s: Statement, opens: bool) -> None:
     if opens:
         reader.subject = "model"
     elif reader.subject == "other" and (s.row or _has("all_of_them", text)):  # 128 routed + 1 shared, width 5120
-        reader.subject = "experts"
+        told = "model.experts.intermediate_size" in reader.found  # 96 routed (width 1,920), 1 shared (width 3,840)
+        reader.subject = "other" if told else "experts"
     reader.subject = _subject(text) or reader.subject
     if _has("other_part", text):
         reader.subject = "other"

@@ -265,7 +265,7 @@ def _keyed(s: Statement) -> Iterator[Premise]:
         return
     tokens = tokens_of(s.value)
     numbers = [t for t in tokens if t.number is not None]
-    if s.kind == "cell" and _AXIS.search(s.corner):
+    if s.kind == "cell" and (_AXIS.search(s.corner) or (key.lower() in AXES and _MESH.search(" ".join(s.path[-1:])))):
         if key.lower() in AXES and len(numbers) == 1:
             yield from _valued(AXES[key.lower()], numbers[0].number, s)
         return
@@ -281,6 +281,8 @@ def _keyed(s: Statement) -> Iterator[Premise]:
         if field.startswith("strategy.") and (_OF_GROUP.search(key) or _SIZED_KEY.search(key)):
             return
         if field.startswith("model.") and PER_GPU.search(s.key):
+            return
+        if field == "cluster.device.memory" and _OF_SEVERAL.search(key):
             return
         fits = [t for t in numbers if t.number is not None and _fits(t.number, dims)]
         if field == "cluster.gpus" and (m := _NODES_OF.match(s.value)):
@@ -307,8 +309,13 @@ def _keyed(s: Statement) -> Iterator[Premise]:
         return
 
 
+#: what has the memory of several GPUs, or of none
+_OF_SEVERAL: Final = re.compile(
+    r"\b(?:node|server|box|rack|cluster|pool|host|CPU|system|total|Knoten|Gesamt\w*)\b|整机|节点|集群|总", re.IGNORECASE
+)
 #: the title of a column that names the axes of a device mesh
 _AXIS: Final = re.compile(r"\b(?:mesh )?ax[ie]s\b|\bAchse\b|轴", re.IGNORECASE)
+_MESH: Final = re.compile(r"\bmesh(?:es)?\b|网格", re.IGNORECASE)
 
 
 def _piece(text: str, token: Token) -> str:
@@ -508,7 +515,10 @@ _OF_STAGE: Final = re.compile(
     re.IGNORECASE,
 )
 #: what makes experts those of a token
-_OF_TOKEN: Final = re.compile(r"\b(?:tokens?|jeton)\b[^.;|\d]{0,30}$|每个?\s?token[^。;\d]{0,12}$", re.IGNORECASE)
+_OF_TOKEN: Final = re.compile(
+    r"\b(?:tokens?|jeton)\b[^.;|\d]{0,30}$|\bactive\b[^.;|]{0,16}\((?:[^()\d]{0,12})$|每个?\s?token[^。;\d]{0,12}$",
+    re.IGNORECASE,
+)
 _DIGIT: Final = re.compile(r"\d")
 #: what ends a piece of an enumeration: 61 layers, hidden size 7168 and a vocabulary of 129,280
 _BETWEEN: Final = re.compile(r"[;()]|,(?!\d{3})|[.:](?=\s|$)|\b(?:and|with|und|mit|sowie|has|have|hat|haben)\b|和|以及")

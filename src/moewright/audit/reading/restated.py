@@ -14,7 +14,7 @@ from moewright.audit.reading.premises import Premise
 from moewright.audit.text.clauses import Clauses
 from moewright.audit.text.document import Statement
 from moewright.audit.text.expressions import Node, Operation, numbers_in
-from moewright.case.model import SoftmaxAttention
+from moewright.case.model import DenseFfn, Ffn, NoAttention, SoftmaxAttention
 
 _REDUNDANT: Final = re.compile(r"redundan|replicated expert|\bEPLB\b|冗余", re.IGNORECASE)
 _COMPARED: Final = (
@@ -296,11 +296,17 @@ def _product(premises: list[Premise], given: dict[str, Premise]) -> Iterator[Cla
     yield Claim(last.line, last.text, "strategy", Verdict.CONTRADICTED, why, gpus.value, whole, unit="a plain number")
 
 
+def _is_nothing(ffn: Ffn) -> bool:
+    return isinstance(ffn, DenseFfn) and not ffn.width
+
+
 def known_sizes(setting: Setting) -> dict[str, Any]:
     """Fields that the model of ``setting`` settles, with their values."""
     model = setting.case.model
-    attention = model.layers[0].attention
-    found: dict[str, Any] = {"model.layers": len(model.layers), "model.hidden_size": model.hidden_size}
+    attention = model.attention
+    found: dict[str, Any] = {"model.hidden_size": model.hidden_size}
+    if not any(isinstance(x.attention, NoAttention) or _is_nothing(x.ffn) for x in model.layers):
+        found["model.layers"] = len(model.layers)  # else of blocks, which are counted in several ways
     found["model.attention.heads"] = attention.heads
     if isinstance(attention, SoftmaxAttention):
         found["model.attention.kv_heads"] = attention.kv_heads

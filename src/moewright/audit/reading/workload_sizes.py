@@ -80,7 +80,7 @@ _SEVERAL: Final = _pattern(rf"{_FREE}(?P<batch>{_N}) {_KIND}{_THINGS}\b(?! ?leng
 _NAMED_BATCH: Final = _pattern(
     rf"(?<!micro[- ])(?<!micro)(?<!Mikro)\b{_words('batch_name')}\b(?: (?:per|on each|a|je|pro) ?(?:[A-Z]+ )?\w+)?",
     r"(?:\s*(?:of|is|are|has|at|von|umfasst|ist|de|di|:|=|[A-Za-z] ?=)\s*){0,3}\s*",
-    rf"(?P<batch>{_N})(?![\d.]*\s*(?:M|k|million|Mio|tokens?)\b)(?!\w)",
+    rf"(?P<batch>{_N})(?![\d.]*\s*(?:M|k|million|Mio|tokens?)\b)(?!\w|\.\d)",
 )
 _ZH_BATCH: Final = _pattern(
     rf"{_words('batch_zh')}\s*(?:共|为|是|取|[:：=])?\s*(?P<batch>{_N})(?!\s*[×x*/÷]\s*\d+\s*[=＝])(?![\w.%])|",

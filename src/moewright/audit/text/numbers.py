@@ -137,8 +137,8 @@ _UNIT: Final = re.compile(
     r")"
 )
 _RATE: Final = re.compile(
-    r"\s?(?:(?:output|generated|prompt|input|decode|total) )?"
-    r"(?P<what>(?:(?:Eingabe|Ausgabe|Prompt)-?tokens?|tokens?|jetons?|tok|sequences?|seqs?|samples?|requests?|req|"
+    r"\s?(?:(?:output|generated|prompt|input|decode|encoder|decoder|training|total) )?"
+    r"(?P<what>(?:(?:Eingabe|Ausgabe|Prompt)-?tokens?|tokens?|jetons?|tok|sequences?|seqs?|sentences?|samples?|requests?|req|"
     r"prompts?|queries|requêtes?|Anfragen|Sequenzen)\s?(?:/\s?(?P<per>ms|µs|μs|us|min(?:ute)?|h(?:our)?|s(?:ec(?:ond)?)?)\b|"
     r"(?:per|an?|each|every|pro|je) (?:second|Sekunde)\b|每秒)"
     r"|(?:个\s?)?(?:tokens?|序列|请求)\s?/\s?(?:秒|s(?![A-Za-z]))|[tqr]ps\b)",
