@@ -246,7 +246,7 @@ def admitted(claim: Claim, part: Part, found: Clauses, c: Context, doubts: Doubt
     shared = [x.noun for x in part.figure.formula if _PER.match(x.noun)]
     if claim.verdict is Verdict.WRONG and shared and not part.meaning.explicit & {"layer", "gpu", "token", "expert"}:
         return not_checked(claim, f"its formula is {shared[0][:40]!r}")
-    if claim.verdict is Verdict.WRONG and _ADDED.match(part.statement.value[n.at + len(n.text) :]):
+    if claim.verdict is Verdict.WRONG and _is_term(part):
         return not_checked(claim, "something else is added to it")
     if not part.statement.key and part.statement.value.lstrip().startswith(("=", "≈")):
         return not_checked(claim, "it goes on what is worked out above")
@@ -266,7 +266,15 @@ def admitted(claim: Claim, part: Part, found: Clauses, c: Context, doubts: Doubt
 #: what an operand is told per
 _PER: Final = re.compile(r"(?:per|je|pro|each)\b|/ ?(?=[a-z])|每", re.IGNORECASE)
 #: a term behind a figure, by its name
-_ADDED: Final = re.compile(r"\s*\+\s*[^\W\d]{3,}")
+_ADDED: Final = re.compile(r"\s*(?:\+\s*|\b(?:plus|zuzüglich)\s)[^\W\d]{3,}")
+#: a term that is added to what stands before it, by its name
+_ADDS: Final = re.compile(r"\b(?:plus|zuzüglich)\s[^.;:]{0,40}=\s*$", re.IGNORECASE)
+
+
+def _is_term(part: Part) -> bool:
+    """Whether something by its name is added to a figure, or the figure to what stands before it."""
+    n, text = part.figure.number, part.statement.value
+    return bool(_ADDED.match(text[n.at + len(n.text) :]) or _ADDS.search(text[: n.at]))
 
 
 def _takes_bytes(n: Number, found: Clauses) -> bool:

@@ -57,7 +57,8 @@ _APART: Final = re.compile(
 
 #: what might be in a format
 _IF: Final = re.compile(
-    r"\b(?:if|would|could|might|instead|switch\w* to|falls|wenn|würde|statt|si|passer en)\b|若|如果|改用|换成|改为",
+    r"\b(?:if|would|could|might|redo|repeat|instead|switch\w* to|falls|wenn|würde|statt|si|passer en)\b|若|如果|"
+    r"改用|换成|改为",
     re.IGNORECASE,
 )
 _OTHER_PARTS: Final = (
@@ -405,5 +406,6 @@ _CARDS: Final = frozenset((16, 24, 32, 40, 48, 64, 80, 94, 96, 128, 141, 144, 18
 def _is_setting(n: Number) -> bool:
     """Whether ``n`` is a share of what is used, in twentieths, or the memory of a GPU, which nobody rounded."""
     if n.dim == COUNT:
-        return 0 < n.value < 1 and not n.approx and abs(n.value * 20 - round(n.value * 20)) < 1e-9
+        rounded = n.approx or (n.percent and "." in n.text)  # 5.0 %
+        return 0 < n.value < 1 and not rounded and abs(n.value * 20 - round(n.value * 20)) < 1e-9
     return n.dim == BYTES and n.factor == 1e9 and not n.approx and n.value / 1e9 in _CARDS and "." not in n.text

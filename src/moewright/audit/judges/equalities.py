@@ -124,6 +124,8 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
         return None  # FLOPs a byte
     if _ARROW.search(e.text) and has_sign(e.left, "÷") and _leads_elsewhere(e):
         return None  # 1561 GB / 96 shards → 195 GB per GPU
+    if "dimension" in outcome.why and _takes_time(e):
+        return None  # 0.5 experts × 84 MB = 0.03 ms: at a rate that stands elsewhere
     if "dimension" in outcome.why and isinstance(e.left, Number):
         return None  # 1.1 TFLOP; a peak of about 312 TFLOPS
     if _is_fraction(e.left) and isinstance(e.right, Number) and e.right.dim != COUNT:
@@ -142,10 +144,10 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
             outcome = again
     if _in_elements(e, outcome):
         return None
-    if (other := _counts_in_binary(e)) is not None:
-        again = _evaluated(other, dim_of, exact)
+    for reading, told in ((_counts_in_binary(e), BINARY_COUNTS), (_rates_in_binary(e), BINARY_RATES)):
+        again = _evaluated(reading, dim_of, exact) if reading is not None else None
         if again is not None and again.verdict is Verdict.HOLDS:
-            return replace(again, why=f"{again.why}, with {BINARY_COUNTS}")
+            return replace(again, why=f"{again.why}, with {told}")
     if (
         _is_name(e, outcome)
         or _is_grouped(e, dim_of, exact)
@@ -159,6 +161,13 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
         if begun is not None and begun.verdict is Verdict.HOLDS:
             return None
     return None if "dimension" not in outcome.why and _implied(e, outcome) else outcome
+
+
+def _takes_time(e: Equality) -> bool:
+    """Whether the left side is an amount of bytes or FLOPs, with no rate in it, and the right a time."""
+    parts, last = list(numbers_in(e.left)), list(numbers_in(e.right))
+    amount = any(n.dim in (BYTES, FLOP) for n in parts) and all(n.dim in (COUNT, BYTES, FLOP) for n in parts)
+    return amount and len(last) == 1 and last[0].dim == SECONDS
 
 
 #: what the bytes of a GPU are a part by
@@ -313,9 +322,29 @@ def _in_binary(e: Equality) -> Equality | None:
     return other if other.left != e.left else None
 
 
+#: a rate of bytes, and of no bits
+_BYTES_A_SECOND: Final = re.compile(r"[KMGT]B(?:/s|ps)", re.ASCII)
+
+
+def _rates_in_binary(e: Equality) -> Equality | None:
+    """``e`` with the rates of bytes that it divides by, and counts such as 200K, in powers of 1024: 200K × 512 B / 51.5
+    GB/s = 1.896 ms; None where it has no such rate."""
+    rates = [n for n in numbers_in(e.left) if n.dim == BYTE_RATE and _BYTES_A_SECOND.search(n.text)]
+    if not rates:
+        return None
+
+    def binary(n: Number) -> Number:
+        power = {1e3: 1.024, 1e6: 1.024**2, 1e9: 1.024**3, 1e12: 1.024**4}.get(n.factor, 1.0)
+        more = power if n in rates or (n.dim == COUNT and n.factor == 1e3) else 1.0
+        return replace(n, value=n.value * more, binary=n.binary * more, half=n.half * more)
+
+    return replace(e, left=with_numbers(e.left, binary))
+
+
 #: significant digits by which powers of 1024 are told from those of 1000
 TELLING: Final = 3
 #: the convention of those who count parameters as bytes are counted
+BINARY_RATES: Final = "GB/s as GiB/s, and K of counts as 1024"
 BINARY_COUNTS: Final = "K, M and B of counts as powers of 1024"
 
 

@@ -211,6 +211,8 @@ def _left_out(total: Part, rows: list[list[Part]]) -> Part | None:
     rest = [sum(x.value for x in numbers) - x.value for x in numbers]
     room = n.half + sum(x.half for x in numbers)
     out = [row[0] for row, x in zip(rows, rest, strict=True) if abs(x - n.value) <= room]
+    used = {x.value for row in rows for x in row[0].figure.formula}
+    out = [p for p in out if p.figure.number.value not in used]  # one expert, which all experts are so many times
     if not lone or len(out) != 1 or out[0].figure.number.value <= 2 * room or _ASIDE.search(out[0].statement.key):
         return None
     return out[0]

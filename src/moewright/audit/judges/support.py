@@ -16,6 +16,8 @@ MANY: Final = 20
 AGREEING: Final = 2
 #: results of calculations that are off by one factor, which is no slip then
 AGAIN: Final = 3
+#: of the calculations that hold, so many as must be off alike
+SHARE: Final = 0.2
 #: how near two factors are that are one
 ALIKE: Final = 4e-3
 #: what is judged by what is written alone, or by words
@@ -33,8 +35,9 @@ def supported(claims: Sequence[Claim]) -> tuple[Claim, ...]:
     holding = {c.claimed for c in claims if c.verdict is Verdict.HOLDS and not c.quantity.startswith(_AS_WRITTEN)}
     understood = len(claims) < MANY or len(holding) >= AGREEING
     out = list(claims) if understood else [_unless_written(c) for c in claims]
+    held = sum(c.quantity == "arithmetic" and c.verdict is Verdict.HOLDS for c in out)
     factors = sorted(c.ratio for c in out if c.quantity == "arithmetic" and c.verdict is Verdict.WRONG and c.ratio)
-    return tuple(_unless_usual(c, factors) for c in out)
+    return tuple(_unless_usual(c, factors, max(AGAIN, held * SHARE)) for c in out)
 
 
 def _unless_written(c: Claim) -> Claim:
@@ -45,14 +48,14 @@ def _unless_written(c: Claim) -> Claim:
     return replace(c, verdict=Verdict.NOT_CHECKED, why=why)
 
 
-def _unless_usual(c: Claim, factors: Sequence[float]) -> Claim:
+def _unless_usual(c: Claim, factors: Sequence[float], enough: float) -> Claim:
     """``c`` without its verdict, where its result is off by a factor that others are off by too, of ``factors`` in
-    their order."""
+    their order; ``enough``: how many of them are no slips."""
     if c.quantity != "arithmetic" or c.verdict is not Verdict.WRONG or not c.ratio:
         return c
     low, high = sorted((c.ratio / (1 + ALIKE), c.ratio / (1 - ALIKE)))
     same = bisect_right(factors, high) - bisect_left(factors, low)
-    if same < AGAIN:
+    if same < enough:
         return c
     why = f"{same} calculations are off by the same factor, which is rather a convention: {c.why}"
     return replace(c, verdict=Verdict.NOT_CHECKED, why=why)

@@ -27,7 +27,7 @@ from moewright.audit.nearby.durations.step_rates import judge_step_rates
 from moewright.audit.nearby.durations.transfers import judge_transfers
 from moewright.audit.nearby.exchanges import judge_exchanges, judge_steps
 from moewright.audit.nearby.extents.active_work import judge_active_work
-from moewright.audit.nearby.extents.cluster_hardware import judge_cluster_hardware
+from moewright.audit.nearby.extents.cluster_hardware import judge_cluster_hardware, judge_each_totals
 from moewright.audit.nearby.extents.cluster_rates import (
     judge_cluster_amounts,
     judge_cluster_memory,
@@ -45,12 +45,15 @@ from moewright.audit.nearby.ledger import Entry, Ledger
 from moewright.audit.nearby.misprints import judge_misprints, judge_prefixes
 from moewright.audit.nearby.model_slips import ONE_LAYER, WIDE, judge_model_slips
 from moewright.audit.nearby.pairs.batch_tokens import judge_batch_tokens
+from moewright.audit.nearby.pairs.calls_per_pass import judge_calls
+from moewright.audit.nearby.pairs.group_totals import judge_group_totals
 from moewright.audit.nearby.pairs.link_units import judge_link_units
 from moewright.audit.nearby.pairs.over_layers import judge_both_ways, judge_over_layers
 from moewright.audit.nearby.pairs.sequence_tokens import judge_sequence_tokens
 from moewright.audit.nearby.pairs.state_rows import judge_state_rows
 from moewright.audit.nearby.pairs.token_room import judge_token_room
 from moewright.audit.nearby.pairs.told_wholes import judge_told_wholes
+from moewright.audit.nearby.pairs.user_rates import judge_user_rates
 from moewright.audit.nearby.pairs.word_fractions import judge_word_fractions
 from moewright.audit.nearby.pairs.work_times import judge_work_times
 from moewright.audit.nearby.sequences import judge_changes, judge_more, judge_sequences
@@ -61,6 +64,7 @@ from moewright.audit.nearby.shares.active_parameters import (
     judge_active_whole,
 )
 from moewright.audit.nearby.shares.active_parts import judge_active_parts, judge_swapped
+from moewright.audit.nearby.shares.capacity_shares import judge_capacity_shares
 from moewright.audit.nearby.shares.changed_amounts import judge_changed_amounts, judge_gains
 from moewright.audit.nearby.shares.explicit_shares import judge_explicit_shares, judge_shares_above
 from moewright.audit.nearby.shares.fractions import judge_fractions
@@ -90,6 +94,7 @@ from moewright.audit.nearby.sizes.element_sizes import (
     judge_named_sizes,
     judge_token_work,
 )
+from moewright.audit.nearby.sizes.parameter_bytes import judge_parameter_bytes
 from moewright.audit.nearby.sizes.part_bytes import judge_part_bytes, judge_part_parameters
 from moewright.audit.nearby.sizes.sequence_bytes import judge_sequence_bytes
 from moewright.audit.nearby.sizes.told_formats import judge_state_formats, judge_told_formats
@@ -101,7 +106,13 @@ from moewright.audit.nearby.splits.experts_each import judge_experts_each, judge
 from moewright.audit.nearby.splits.group_counts import judge_group_counts, judge_node_counts
 from moewright.audit.nearby.splits.head_pairs import judge_head_pairs, judge_layer_shares
 from moewright.audit.nearby.splits.kept_parts import judge_divided_rows, judge_kept_parts
-from moewright.audit.nearby.splits.load_factors import judge_imbalances, judge_load_factors, judge_micro_batches
+from moewright.audit.nearby.splits.load_factors import (
+    judge_fullest,
+    judge_imbalances,
+    judge_load_factors,
+    judge_micro_batches,
+)
+from moewright.audit.nearby.splits.rank_sequences import judge_rank_sequences
 from moewright.audit.nearby.splits.split_counts import (
     judge_expert_grids,
     judge_groups,
@@ -110,6 +121,7 @@ from moewright.audit.nearby.splits.split_counts import (
 )
 from moewright.audit.nearby.splits.stage_parts import judge_depth_totals, judge_layer_totals, judge_stage_parts
 from moewright.audit.nearby.splits.word_totals import judge_node_totals, judge_size_products
+from moewright.audit.nearby.totals.item_totals import judge_item_totals
 from moewright.audit.nearby.totals.remainders import judge_additions, judge_remainders, judge_totals_behind
 from moewright.audit.nearby.totals.sum_terms import judge_sum_terms
 from moewright.audit.nearby.totals.word_sums import judge_word_sums
@@ -117,9 +129,11 @@ from moewright.audit.quantities.readings import Facts
 from moewright.audit.reading.meaning import meaning_of, topics_named
 from moewright.audit.reading.standing import LIMIT, standing_of
 from moewright.audit.reading.wordings import formats_in
+from moewright.audit.tables.basis_cells import judge_basis_cells
 from moewright.audit.tables.derivation_cells import judge_derivation_cells, judge_named_products
 from moewright.audit.tables.option_tables import judge_meshes, judge_option_tables
 from moewright.audit.tables.per_node_rows import judge_per_node
+from moewright.audit.tables.rate_rows import judge_rate_rows
 from moewright.audit.tables.total_rows import judge_parameter_totals, judge_sum_rows
 from moewright.audit.text.numbers import BYTES, NAMES
 from moewright.case.tensors.layer_tensors import active_parameters, parameters_by_kind
@@ -203,11 +217,20 @@ _ALONE: Final = (
     judge_bare_units,
     judge_slots,
     judge_imbalances,
+    judge_fullest,
     judge_costs,
     judge_repeated,
     judge_token_room,
     judge_run_lengths,
     judge_part_pairs,
+    judge_user_rates,
+    judge_group_totals,
+    judge_rank_sequences,
+    judge_item_totals,
+    judge_rate_rows,
+    judge_basis_cells,
+    judge_parameter_bytes,
+    judge_each_totals,
 )
 #: those whose verdict counts more than one on the figure as that of one alone
 _LAST: Final = (judge_both_ways,)
@@ -248,6 +271,7 @@ _WITH_GPUS: Final = (
     judge_cluster_memory,
     judge_cluster_amounts,
     judge_part_amounts,
+    judge_calls,
 )
 
 
@@ -268,6 +292,7 @@ def judge_nearby(claims: list[Claim], said: Sequence[Said]) -> list[Claim]:
         judge_shares(ledger, capacity),
         judge_explicit_shares(ledger, capacity),
         judge_shares_above(ledger, capacity),
+        judge_capacity_shares(ledger, capacity),
         (x for judge in _WITH_FACTS for x in judge(ledger, facts_at)),
         (x for judge in _WITH_GPUS for x in judge(ledger, gpus_at)),
         (x for judge in _LAST for x in judge(ledger)),

@@ -1,5 +1,5 @@
-"""Heads and experts of a GPU in options that a document names by a letter, each with its own sizes: ``B: attention DP64
-(TP1), experts EP64``."""
+"""Heads and experts of a GPU in options that a document names by a letter, or by a phase, each with its own sizes: ``B:
+attention DP64 (TP1), experts EP64``; one node for prefill (EP8) and two for decode (EP16)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _QUERY: Final = re.compile(
 _KV: Final = re.compile(r"(?:KV|key[-/ ]value)[- ]?(?:heads?|K(?:ö|oe)pfe?)|KV\s?头", re.IGNORECASE)
 _EXPERTS: Final = re.compile(r"(?:routed |whole )?(?:experts?|Experten)\b|(?:路由)?专家", re.IGNORECASE)
 _GPU: Final = re.compile(
-    r"(?:per|each|every|on a|je|pro|/)\s?(?:GPU|chip|accelerator|"
+    r"(?:per|each|every|on a|je|pro|/|per layer and|je Schicht und)\s?(?:GPU|chip|accelerator|"
     r"card|rank|device|Karte)|每(?:张)?(?:卡|GPU)|单卡",
     re.IGNORECASE,
 )
@@ -51,13 +51,16 @@ def judge_labelled_options(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
         label = _label_of(s)
-        if label not in labels or not entries or s.kind == "heading" or _APART.search(s.text):
+        phased = label in _PHASES
+        if label not in labels or not entries or s.kind == "heading" or _APART.search(s.value if phased else s.text):
             continue
-        facts = facts_at(index, _NEEDS) if _GPU.search(f"{s.row} {s.text} {s.corner}") else None
-        if facts is None:
+        if not _GPU.search(f"{s.row} {s.text} {s.corner}"):
             continue
+        facts, of_experts = facts_at(index, _NEEDS), facts_at(index, (_NEEDS[0], _NEEDS[-1]))
         for e in entries:
-            whole, told = _whole(e, facts)
+            whole, told = _whole(e, facts) if facts is not None else (0, "")
+            if not whole and of_experts is not None and (both := _whole(e, of_experts))[1] == "ep":
+                whole, told = both
             size = expert.get(label, 0) if told == "ep" else tensor.get(label, 0)
             own = _TP.search(s.value) or _EP.search(s.value)
             of_all = _OF_ALL.search(s.value[: e.number.at])
@@ -88,7 +91,7 @@ def _whole(e: Entry, facts: Facts) -> tuple[int, str]:
         return 0, ""
     bare = s.kind == "cell" and s.value.strip() == n.text.strip()
     said = s.row if bare else e.behind[:24]
-    attention, moe = facts.case.model.layers[0].attention, facts.case.model.moe
+    attention, moe = facts.case.model.attention, facts.case.model.moe
 
     def tells(pattern: re.Pattern[str]) -> bool:
         return bool(pattern.search(said) if bare else pattern.match(said.lstrip(" -个")))
@@ -122,11 +125,31 @@ def _sizes(ledger: Ledger, size_of: Callable[[str], int]) -> dict[str, int]:
             size = size_of(text) if m else 0
             if m and size:
                 found.setdefault(m["label"].upper(), set()).add(size)
+        for m in _PHASE_SIZES.finditer(s.text):
+            if size := size_of(m["sizes"]):
+                found.setdefault(_phase(m["phase"]), set()).add(size)
     return {label: sizes.pop() for label, sizes in found.items() if len(sizes) == 1}
 
 
+_PHASES: Final = ("PREFILL", "DECODE")
+_PHASE: Final = re.compile(r"^\W*(?:(?:the|die|der) )?(?P<phase>prefill|decod|预填充|解码)", re.IGNORECASE)
+#: a phase, and behind it its sizes: prefill (DP8, EP8), decode uses EP16
+_PHASE_SIZES: Final = re.compile(
+    r"(?P<phase>prefill|decod\w*|预填充|解码)(?:(?!prefill|decod|预填充|解码)[^.;。；()]){0,24}"
+    r"(?:[(（](?P<sizes>[^()（）]*\b[ET]P\s?=?\s?\d[^()（）]*)[)）])",
+    re.IGNORECASE,
+)
+
+
+def _phase(word: str) -> str:
+    return _PHASES[0] if word.lower().startswith(("prefill", "预")) else _PHASES[1]
+
+
 def _label_of(s: Statement) -> str:
-    """The letter of the option that a statement is of."""
+    """The letter of the option, or the phase, that a statement is of."""
+    phase = _PHASE.match(s.key) if s.kind in ("prose", "item") else None
+    if phase is not None:
+        return _phase(phase["phase"])
     for text in (s.column, s.row) if s.kind == "cell" else (s.key,):
         m = _ONLY_LABEL.match(text) or (_LABEL.match(text) if s.kind == "cell" else None)
         if m:

@@ -96,7 +96,7 @@ def cache_slips(facts: Facts) -> Slips | None:
     """The bytes of a layer's cache of a token, and those with the query heads, or with the heads of an attention that
     is compressed; None for what has neither, or for a model whose layers differ."""
     kinds = {(type(layer.attention), layer.attention.token_bytes(1.0)) for layer in facts.case.model.layers}
-    attention = facts.case.model.layers[0].attention
+    attention = facts.case.model.attention
     if len(kinds) != 1:
         return None
     right = tuple(attention.token_bytes(x) for x in _ELEMENTS)
@@ -168,7 +168,7 @@ CLOSE: Final = 0.012
 def _keys_alone(e: Entry, facts: Facts, slips: Slips) -> Claim | None:
     """A verdict on a token's cache that is worked out with KV heads, their width and two bytes an element, but not the
     two of keys and values."""
-    attention = facts.case.model.layers[0].attention
+    attention = facts.case.model.attention
     numbers = e.figure.formula
     if not isinstance(attention, SoftmaxAttention) or not {2.0} & {n.value for n in numbers if n.dim == BYTES}:
         return None
@@ -185,7 +185,7 @@ def _keys_alone(e: Entry, facts: Facts, slips: Slips) -> Claim | None:
 def _query_heads(e: Entry, facts: Facts) -> Claim | None:
     """A verdict on keys and values, of however many tokens, that are worked out with the heads of queries and their
     width."""
-    attention = facts.case.model.layers[0].attention
+    attention = facts.case.model.attention
     counts = [n.value for n in e.figure.formula if n.dim == COUNT]
     if not isinstance(attention, SoftmaxAttention) or attention.kv_heads == attention.heads or len(counts) < 3:
         return None
@@ -230,7 +230,7 @@ _UNDIVIDED: Final = re.compile(r"replicat|dupli|\bDP\b|data.parallel|whole|node|
 
 def _undivided(e: Entry, facts: Facts) -> Claim | None:
     """A verdict on what a GPU is said to keep of a token, which is what all of its tensor-parallel group keep."""
-    attention = facts.case.model.layers[0].attention
+    attention = facts.case.model.attention
     given = facts.setting.given.get("strategy.tp")
     s = e.statement
     if given is None or not isinstance(attention, SoftmaxAttention) or _UNDIVIDED.search(s.text):

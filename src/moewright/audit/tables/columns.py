@@ -155,7 +155,8 @@ def _named(grid: Grid, row: int, r: Relation) -> str:
 
 def _claim(grid: Grid, r: Relation, row: int) -> Claim:
     """The verdict on the result of a relation, or on the one part of a sum that a usual slip explains."""
-    slips = [(t, k) for t in r.others for k in _PART_SLIPS if r.sums and _is_right_with(grid.cells[row], r, t, k)]
+    factors = _PART_SLIPS[2:] if r.titled else _PART_SLIPS  # a total may count a part twice, or leave half of it out
+    slips = [(t, k) for t in r.others for k in factors if r.sums and _is_right_with(grid.cells[row], r, t, k)]
     if len(slips) == 1:
         return _blamed(grid, r, row, slips[0][0])
     cell = grid.cells[row][r.result]

@@ -38,13 +38,15 @@ _LAYERS: Final = re.compile(
     rf"^(?:layers|Schichten) ?(?:{_GPU}|per (?:pipeline )?stage|je Stufe)|每(?:卡|级|阶段)层数", re.IGNORECASE
 )
 _TOKEN: Final = re.compile(
-    rf"(?:KV|cache).*token.*{_GPU}|(?:KV|cache).*{_GPU}.*token|每卡每\s?token.*(?:KV|缓存)|KV.*每卡每\s?token",
+    rf"(?:KV|cache).*token.*{_GPU}|(?:KV|cache).*token (?:and|und) (?:GPU|card|Karte|rank)\b|(?:KV|"
+    rf"cache).*{_GPU}.*token|每卡每\s?token.*(?:KV|缓存)|KV.*每卡每\s?token",
     re.IGNORECASE,
 )
 _WHOLE: Final = re.compile(
     r"^(?:whole|complete|full) model\b|(?:one|single|a) (?:full )?copy|^model weights?$|"
     r"^(?:all )?weights?,? (?:of the )?whole model|^Gesamtmodell|^Modell(?:gewichte)? insgesamt|"
-    r"^整个模型|^模型权重(?:总量)?$",
+    r"^整个模型|^模型权重(?:总量)?$|^weights? (?:per|of (?:a|one)) (?:replica|copy|instance)$|"
+    r"^Gewichte je (?:Replik\w*|Instanz|Kopie)$",
     re.IGNORECASE,
 )
 _NOT_ALL: Final = re.compile(
@@ -150,7 +152,7 @@ def _nodes(option: Option) -> Iterator[tuple[Entry, Claim]]:
 def _of_gpu(e: Entry, title: str, option: Option, facts: Facts) -> Claim | None:
     """What a GPU, or a copy of the model, has in an option."""
     n, model = e.number, facts.case.model
-    attention, moe = model.layers[0].attention, model.moe
+    attention, moe = model.attention, model.moe
     tp, pp, ep = (option.size(x) for x in ("TP", "PP", "EP"))
     if _WHOLE.search(title) and n.dim == BYTES and len(option.formats) == 1:
         return _copy(e, next(iter(option.formats)), facts)
@@ -158,7 +160,7 @@ def _of_gpu(e: Entry, title: str, option: Option, facts: Facts) -> Claim | None:
     if not grouped and (_TOKEN.search(title) or _KV_HEADS.search(title)):
         return None
     if _TOKEN.search(title) and tp:
-        return _token(e, tp, pp or 1, facts)
+        return _token(e, tp, pp or 1, facts, option.cache_formats)
     slots = (moe.experts if moe is not None else 0) + option.size("redundant")
     if n.whole and option.size("redundant") and ep and slots % ep == 0 and _SLOTS.search(title):
         return _count(e, "expert slots", slots, ("ep", ep), 1)
@@ -185,24 +187,27 @@ def _count(e: Entry, of: str, whole: int, split: tuple[str, int], layers: int) -
     return e.claim(quantity, Verdict.WRONG, f"{whole} {of} over {name} {size} are {right}", right)
 
 
-def _token(e: Entry, tp: int, pp: int, facts: Facts) -> Claim | None:
-    """Bytes of a token's cache that a GPU keeps: those of the layers of its stage, its KV heads of them."""
+def _token(e: Entry, tp: int, pp: int, facts: Facts, formats: set[str]) -> Claim | None:
+    """Bytes of a token's cache that a GPU keeps: those of the layers of its stage, its KV heads of them, in the one
+    format that the table gives the cache, else in any."""
     model = facts.case.model
-    attention = model.layers[0].attention
+    attention = model.attention
     if not isinstance(attention, SoftmaxAttention) or e.number.slack > 0.02 or len(model.layers) % pp:
         return None
     if any(x.attention.token_bytes(1.0) != attention.token_bytes(1.0) for x in model.layers):
         return None
     shared = min(tp, attention.kv_heads)
-    right = [attention.token_bytes(b) * len(model.layers) / pp / shared for b in (2.0, 1.0)]
+    own = ELEMENT_BYTES.get(next(iter(formats))) if len(formats) == 1 else None
+    sizes = (2.0, 1.0) if own is None else (own, own)
+    right = [attention.token_bytes(b) * len(model.layers) / pp / shared for b in sizes]
     said = ranges(e.number)
     if any(meet(said, exactly(x)) for x in right):
         return None
     for x in _FACTORS:
         for told in (right[0] * x, right[0] / x):
-            if meet(said, exactly(told)) and told != right[1]:
+            if meet(said, exactly(told)) and told not in right:
                 over = f"{len(model.layers) // pp} layers, KV heads over tp {tp}"
-                why = f"{over}, {format_quantity(right[0], 'bytes')} at 2 bytes each"
+                why = f"{over}, {format_quantity(right[0], 'bytes')} at {of_bytes(sizes[0])} each"
                 return e.claim("memory.kv_cache per token per GPU", Verdict.WRONG, why, right[0])
     return None
 

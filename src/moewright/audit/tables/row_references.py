@@ -104,10 +104,12 @@ def _judged(row: _Row, rows: dict[str, _Row]) -> Iterator[Claim]:
         names = dict.fromkeys(_LABEL.findall(formula))
         operands = {x: _value(rows[x], column) for x in names if x in rows}
         known = {x: v for x, v in operands.items() if v is not None}
-        found = _evaluated(formula, known) if n is not None and len(known) == len(names) else None
-        if n is None or found is None:
+        every = n is not None and len(known) == len(names)
+        found = _evaluated(formula, known, n.factor) if n is not None and every else None
+        plain = _evaluated(formula, known, 1.0) if every else None
+        if n is None or found is None or plain is None:
             continue
-        value, half = found
+        value, half = plain if abs(plain[0] - n.value) <= n.half + plain[1] else found
         room = n.half + half
         unit = unit_of(n)
         told = " ".join(f"{x} = {v.text.strip()}" for x, v in known.items())
@@ -142,18 +144,24 @@ def _value(row: _Row, column: str) -> Number | None:
     )
 
 
-def _evaluated(formula: str, values: dict[str, Number]) -> tuple[float, float] | None:
-    """(value, half of what rounding leaves) of a formula; None where it is none."""
+def _evaluated(formula: str, values: dict[str, Number], unit: float) -> tuple[float, float] | None:
+    """(value, half of what rounding leaves) of a formula; None where it is none. ``unit``: what a bare number is worth
+    that is added to rows, or taken from them."""
+    formula = re.sub(r"(?<=\d)\s?(?:B|bytes?|Bytes?)(?![\w])", "", formula)
     text = re.sub(r"(?<=\d),(?=\d{3})", "", re.sub(r"\sx\s", "*", formula).translate(_SIGNS))
     text = re.sub(r"(?<=[\d)])\s*(?=[A-Z(])", "*", text)  # 2A6A2: a sign that the text lost
     try:
         node = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    return _of_node(node, values)
+    return _of_node(node, values, unit)
 
 
-def _of_node(node: ast.expr, values: dict[str, Number]) -> tuple[float, float] | None:
+def _is_bare_term(node: ast.expr) -> bool:
+    return not any(isinstance(x, ast.Name) for x in ast.walk(node))
+
+
+def _of_node(node: ast.expr, values: dict[str, Number], unit: float) -> tuple[float, float] | None:
     match node:
         case ast.Constant(value=int() | float() as x) if abs(x) < 1e30:
             return float(x), 0.0
@@ -161,9 +169,18 @@ def _of_node(node: ast.expr, values: dict[str, Number]) -> tuple[float, float] |
             n = values[name]
             return n.value, 0.0 if n.whole and n.factor == 1 else n.half
         case ast.BinOp(left=left, op=op, right=right):
-            a, b = _of_node(left, values), _of_node(right, values)
-            return _combined(op, a, b) if a is not None and b is not None else None
+            a, b = _of_node(left, values, unit), _of_node(right, values, unit)
+            if a is None or b is None:
+                return None
+            if isinstance(op, ast.Add | ast.Sub) and _is_bare_term(left) != _is_bare_term(right):
+                first = _is_bare_term(left)
+                a, b = (_times(a, unit), b) if first else (a, _times(b, unit))
+            return _combined(op, a, b)
     return None
+
+
+def _times(x: tuple[float, float], factor: float) -> tuple[float, float]:
+    return x[0] * factor, x[1] * factor
 
 
 def _combined(op: ast.operator, a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float] | None:

@@ -39,7 +39,7 @@ def sweep_relations(grid: Grid) -> Iterator[Relation]:
     if grid.across or len(rows) < USUAL:
         return
     points = {i: _point(grid.cells[i]) for i in rows}
-    if len(set(points.values())) < USUAL or 0.0 in points.values():
+    if len(set(points.values())) < max(USUAL, len(points)) or 0.0 in points.values():
         return
     for title in grid.titles:
         have = [i for i in rows if title in grid.cells[i]]

@@ -13,7 +13,7 @@ from moewright.audit.reading.wordings import FORMAT
 from moewright.audit.text.numbers import COUNT
 
 _SIDE: Final = r"(?:attention |attn\.? |routed |MoE )?"
-_TAIL: Final = r"(?: ?(?:size|degree|group|groups|Grad|大小))?(?: ?\([^()]*\))?"
+_TAIL: Final = r"(?: ?(?:size|degree|group|Grad|大小))?(?: ?\([^()]*\))?"
 
 
 def _title(words: str) -> re.Pattern[str]:
@@ -48,16 +48,21 @@ _FORMATS: Final = re.compile(
     r"(?: ?\([^()]*\))?$",
     re.IGNORECASE,
 )
+_CACHE_FORMATS: Final = re.compile(
+    r"^(?:KV(?:[- ]?cache)?|cache|KV-?缓存)(?: ?(?:format|precision|dtype|Format|精度|格式))?$", re.IGNORECASE
+)
 
 
 @dataclass(slots=True)
 class Option:
     """What a column (or a row) of tables stands for. ``sizes``: TP, PP, DP, EP, CP, GPUs, nodes and the GPUs of one
-    by every cell that tells one; ``cells``: (title, the cell's statement by its number, its figures)."""
+    by every cell that tells one; ``formats``, ``cache_formats``: those of weights, and of the cache; ``cells``: (title,
+    the cell's statement by its number, its figures)."""
 
     name: str
     sizes: dict[str, list[tuple[int, Entry | None]]] = field(default_factory=dict)
     formats: set[str] = field(default_factory=set)
+    cache_formats: set[str] = field(default_factory=set)
     cells: list[tuple[str, int, list[Entry]]] = field(default_factory=list)
 
     def size(self, name: str) -> int:
@@ -95,7 +100,14 @@ def options_of(ledger: Ledger) -> Iterator[list[Option]]:
 
 def _names(ledger: Ledger, index: int, across: bool) -> tuple[str, str]:
     s = ledger.statements[index]
-    return (s.row.strip(), s.column.strip()) if across else (s.column.strip(), s.row.strip())
+    titles = (s.row.strip(), s.column.strip())
+    title, name = titles if across else titles[::-1]
+    lettered = _LETTERED.match(name) if across else None
+    return title, lettered[1] if lettered else name
+
+
+#: a column that is named by a letter, and in one table by more: A (today)
+_LETTERED: Final = re.compile(r"^([A-Z]\d?)(?: ?\(\w+\)| ?[:–-] ?\w+)$")
 
 
 def _named(name: str) -> Option:
@@ -113,6 +125,8 @@ def _read(option: Option, title: str, index: int, ledger: Ledger) -> None:
     option.cells.append((title, index, entries))
     if _FORMATS.match(title):
         option.formats |= {m.lower() for m in FORMAT.findall(text)}
+    if _CACHE_FORMATS.match(title):
+        option.cache_formats |= {m.lower() for m in FORMAT.findall(text)}
     whole = [e for e in entries if e.number.whole and e.number.dim == COUNT]
     if product := _PRODUCT.match(title):
         names, values = re.findall(r"[TDPC]P", product[1]), re.findall(r"\d+", text)

@@ -106,7 +106,7 @@ def _formulas(text: str) -> Iterator[_Formula]:
         name = m.lastgroup or "a"
         plain = _made_plain(m[name])
         start, at = m.start(name), 0
-        for piece in re.split(r"(;|,(?=\s)|\n\s*\n)", plain):
+        for piece in re.split(r"(;|,(?=\s|[A-Za-z]\w*\s*=)|\n\s*\n)", plain):
             parts = [p for p in re.split(r"[=≈]", piece)]
             if len(parts) > 1 and all(p.strip() for p in parts):
                 places, place = [], at

@@ -21,7 +21,7 @@ from moewright.audit.nearby.ledger import (
     times,
 )
 from moewright.audit.reading.standing import standing_of
-from moewright.audit.text.numbers import BYTE_RATE, BYTES, SECONDS
+from moewright.audit.text.numbers import BYTE_RATE, BYTES, FLOP, SECONDS
 from moewright.units import format_quantity
 
 #: words by which a percentage is the share of a rate that is reached
@@ -71,7 +71,8 @@ def judge_efficiency_times(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             told = (
                 n.dim == SECONDS and n.at >= 0 and not n.approx and b.figure.role != "operand" and not b.figure.formula
             )
-            p = _share_of(b, entries, ledger) if told else None
+            worked = any(x.number.dim == FLOP for x in entries) and not any(x.number.dim == BYTES for x in entries)
+            p = _share_of(b, entries, ledger) if told and not worked else None
             if p is None:
                 continue
             claim = _judged(b, p, list(_bases(b, ledger)))
@@ -114,10 +115,14 @@ def _share_of(b: Entry, entries: list[Entry], ledger: Ledger) -> Entry | None:
             words = s.value[start : b.number.at]
             j = entries.index(x)
             timed = j > 0 and entries[j - 1].number.dim in (BYTE_RATE, SECONDS) and _OF_IT.search(words)
-            rates = (y for y in entries if y.number.dim == BYTE_RATE and x.number.at < y.number.at < b.number.at)
+            rates = [y for y in entries if y.number.dim == BYTE_RATE and x.number.at < y.number.at < b.number.at]
             if any(not _OF_RATE.fullmatch(span_between(s, x.number, y.number)) for y in rates):
                 return None  # 70 % of the bandwidth (604.8 GB/s): the rate is that share already
-            fits = LOW <= x.number.value < 1 and (timed or _SHARE.search(words)) and not _OTHER.search(words)
+            of_amount = (
+                rates and j > 0 and entries[j - 1].number.dim == BYTES and entries[j - 1].figure.role != "operand"
+            )
+            reached = timed or of_amount or _SHARE.search(words)
+            fits = LOW <= x.number.value < 1 and reached and not _OTHER.search(words)
             return x if fits else None
     after = entries[i + 1] if i + 1 < len(entries) else None
     later = i + 2 < len(entries) and entries[i + 2].number.dim == SECONDS

@@ -14,7 +14,8 @@ from moewright.units import format_quantity
 #: what is done several times
 _CALLS: Final = re.compile(
     r"\s*(?:次|个|[^\W\d]+[ -])?\s*(?:all-?reduces?|all-?to-?alls?|all-?gathers?|reduce-?scatters?|"
-    r"calls|hops|launches|kernels|exchanges|collectives|transfers|steps|passes|rounds|dispatches|Aufrufe|Schritte)\b|\s*次",
+    r"of (?:them|these|those)|calls|hops|launches|kernels|exchanges|collectives|transfers|steps|passes|rounds|"
+    r"dispatches|Aufrufe|Schritte)\b|\s*次",
     re.IGNORECASE,
 )
 _EACH: Final = re.compile(
@@ -22,7 +23,8 @@ _EACH: Final = re.compile(
 )
 #: what is of all of them
 _TOGETHER: Final = re.compile(
-    r"[^.;\d+]{0,24}(?:[=≈→]|\b(?:in (?:all|total)|altogether|together|total\w*|make|come to|sum to|or|i\.e\.|zusammen|"
+    r"[^.;\d+]{0,24}(?:[=≈→]|\b(?:is|are|takes?|in (?:all|total)|altogether|together|total\w*|make|come to|"
+    r"sum to|or|i\.e\.|zusammen|"
     r"insgesamt|macht|sind)\b|共|合计|总计)[^.;\d+]{0,16}",
     re.IGNORECASE,
 )

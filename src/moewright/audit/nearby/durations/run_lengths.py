@@ -13,10 +13,11 @@ from moewright.audit.text.numbers import COUNT, NAMES, PER_SECOND, SECONDS
 from moewright.units import format_quantity
 
 _STEPS: Final = re.compile(
-    r"\b(?:training |optimizer )?(?:steps?|iterations?)\b|Schritte?n?\b|étapes?\b|pas\b|步", re.I
+    r"\b(?:training |optimizer )?(?:steps?|iterations?|updates?)\b|Schritte?n?\b|étapes?\b|pas\b|步", re.I
 )
 _STEP: Final = re.compile(
-    r"\b(?:per|each|a|one|every|the) (?:\w+ )?(?:step|iteration)\b|\b(?:step|iteration)[ -]?(?:time|takes?|lasts?)\b|"
+    r"\b(?:per|each|a|one|every|the|an) (?:\w+ )?(?:step|iteration|update)\b|"
+    r"\b(?:step|iteration|update)[ -]?(?:time|takes?|lasts?)\b|"
     r"\b(?:per|/) ?step\b|^\W*step\b|"
     r"je Schritt|Schrittzeit|Schrittdauer|pro Schritt|ein Schritt|每步|单步|一步|步时|par pas|par étape",
     re.IGNORECASE,

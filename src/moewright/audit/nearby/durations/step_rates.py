@@ -33,8 +33,9 @@ ASTRAY: Final = 12.0
 def judge_step_rates(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on tokens a second that a sentence draws from the sequences of a step and its time: their quotient, or
     that of other sequences that the document names."""
-    told = (e for entries in ledger.entries for e in entries if e.number.whole and e.number.dim == COUNT)
-    many_told = dict.fromkeys(e.number.value for e in told if e.number.value >= FEWEST and _of_sequences(e))
+    told = (e for entries in ledger.entries for e in entries if e.number.dim == COUNT)
+    told = (e for e in told if e.number.whole or (e.number.factor >= MILLION and not e.number.approx))
+    many_told = dict.fromkeys(e.number.value for e in told if e.number.value >= FEWEST and _of_step(e))
     places, sequences = {c: i for i, c in enumerate(many_told)}, sorted(many_told)
     counts = sorted(map(float, ledger.counts))
     for index, entries in enumerate(ledger.entries):
@@ -45,9 +46,15 @@ def judge_step_rates(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         if s.kind == "prose" and not seconds and len(rates) == 1 and (claim := _in_step(rates[0], ledger)) is not None:
             yield rates[0], claim
             continue
-        if s.kind in ("heading", "cell") or len(seconds) != 1 or len(rates) != 1 or _OTHER.search(s.text):
+        if s.kind in ("heading", "cell") or len(rates) != 1 or _OTHER.search(s.text):
             continue
-        t, r = seconds[0], rates[0]
+        r = rates[0]
+        if (claim := _with_running(seconds, entries, r)) is not None:
+            yield r, claim
+            continue
+        if len(seconds) != 1:
+            continue
+        t = seconds[0]
         if t.number.at > r.number.at or not re.match(r"tok|jeton|个?\s?token", r.number.noun, re.IGNORECASE):
             continue
         between = span_between(s, t.number, r.number)
@@ -55,7 +62,7 @@ def judge_step_rates(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         if counted is not None and _SO.fullmatch(between) and not _EACH.match(r.behind):
             yield r, _in_time(counted, t, r)
             continue
-        if not _THUS.search(between):
+        if not _THUS.search(between) and not (_STEP.search(s.text) and between.strip() in (",", ";")):
             continue
         if (claim := _by_thousand(t, r, sequences, counts, places)) is not None:
             yield r, claim
@@ -66,6 +73,8 @@ def judge_step_rates(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         got = times(ranges(r.number), ranges(t.number))
         if len(many) != 1 or among(got, counts):
             continue
+        if _EACH.match(many[0].behind) and not _EACH.match(r.behind):
+            continue  # 96 sequences per replica, and the rate of all
         here = {e.number.value for e in entries if e.number.whole and e.number.dim == COUNT}
         if any(meet(got, exactly(many[0].number.value * c)) for c in here):
             continue  # on so many replicas
@@ -73,6 +82,28 @@ def judge_step_rates(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         if 1 / ASTRAY < r.number.value / middle < ASTRAY:
             why = f"{many[0].number.text.strip()} in {t.number.text.strip()} are {middle:.4g} a second"
             yield r, r.claim("throughput", Verdict.WRONG, why, middle)
+
+
+#: 24 ms per output token with 64 running sequences per replica, so
+_RUNNING: Final = re.compile(
+    r"\s*(?:per|a|je|pro) (?:output |Ausgabe-?)?token\s?(?:with|at|for|bei|mit) (?P<n>\d[\d,]*) "
+    r"(?:running |concurrent |active |live |laufenden |gleichzeitigen )?"
+    r"(?:sequences|requests|users|sessions|streams|Sitzungen|Sequenzen|Anfragen)(?P<each> (?:per|je|pro|on each) \w+)?"
+    r"\s*[,;:=→]?\s*(?:so |thus |hence |that is |i\.e\. |or |also )?",
+    re.IGNORECASE,
+)
+
+
+def _with_running(seconds: list[Entry], entries: list[Entry], r: Entry) -> Claim | None:
+    """The verdict on the rate of so many that run, behind the time that each token of theirs takes."""
+    before = [t for t in seconds if t.number.at < r.number.at]
+    m = _RUNNING.fullmatch(span_between(r.statement, before[-1].number, r.number)) if before else None
+    each = _EACH.match(r.behind)
+    if m is None or (each is None) != (m["each"] is None):
+        return None
+    start = before[-1].number.at + len(before[-1].number.text) + m.start("n")
+    many = next((x for x in entries if x.number.at == start), None)
+    return _in_time(many, before[-1], r) if many is not None else None
 
 
 _IN_FLIGHT: Final = re.compile(
@@ -150,6 +181,17 @@ def _by_thousand(
 ROUNDING: Final = 0.01
 #: sequences of a step that a rate is told by
 FEWEST: Final = 8
+
+
+#: tokens of all sequences of a step
+_TOKENS: Final = re.compile(r"\s(?:\w+ )?tokens?\b|\s?个? ?token", re.IGNORECASE)
+MANY_TOKENS: Final = 100_000
+MILLION: Final = 1e6
+
+
+def _of_step(e: Entry) -> bool:
+    """Whether a number is of the sequences of a step, or of all its tokens."""
+    return _of_sequences(e) or (e.number.value >= MANY_TOKENS and bool(_TOKENS.match(e.behind)))
 
 
 def _of_sequences(e: Entry) -> bool:

@@ -97,13 +97,19 @@ def _triples(entries: list[Entry]) -> Iterator[tuple[Entry, Entry, Entry]]:
     for clause in _clauses(entries):
         times_ = [e for e in clause if e.number.dim == SECONDS and e.figure.role == "lone"]
         rates = [e for e in clause if _work(e) is not None]
-        if len(times_) != 1 or len(rates) != 1:
+        if len(times_) != 1 or len(rates) != 1 or _LEAST.search(times_[0].statement.value[: times_[0].number.at]):
             continue
         dim = _work(rates[0])
         amounts = [e for e in clause if e.number.dim == dim and e is not rates[0] and is_amount(e.number)]
         others = [e for e in clause if e not in (times_[0], rates[0], *amounts) and not e.figure.remark]
         if len(amounts) == 1 and amounts[0].figure.role != "operand" and len(others) <= 1:
             yield times_[0], rates[0], amounts[0]
+
+
+#: words before a time that anything takes at least
+_LEAST: Final = re.compile(
+    r"\b(?:floor|latency|overhead|launch|setup|startup|Latenz)\s*(?:of |: ?|= ?|von )?[~≈]?\s*$", re.I
+)
 
 
 def _of_three(e: Entry, rate: Entry, amount: Entry, ledger: Ledger) -> Claim | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
@@ -29,7 +30,8 @@ _USED: Final = re.compile(
 _TOGETHER: Final = re.compile(
     r"\b(?:together|altogether|in all|in total|in sum|combined|zusammen|insgesamt|gesamt|au total|"
     r"(?:over|across|in) (?:both|all|the) (?:\w+ )?(?:nodes|boxes|servers|GPUs)|"
-    r"(?:of|in) the (?:whole |entire )?(?:cluster|pool|rack|fleet|slice)|(?:cluster|pool|rack|slice)(?:'s)?)\b|"
+    r"(?:of|in|for) the (?:whole |entire )?(?:cluster|pool|rack|fleet|slice|block|pod)|the (?:cluster|rack|pool|"
+    r"pod) has|(?:cluster|pool|rack|slice)(?:'s)?)\b|"
     r"合计|总共|全集群|集群",
     re.IGNORECASE,
 )
@@ -56,12 +58,13 @@ def judge_cluster_hardware(ledger: Ledger, gpus_at: FactsAt) -> Iterator[tuple[E
     others = [high for _, high in gpus_told(ledger)]
     for index, entries in enumerate(ledger.entries):
         s = ledger.statements[index]
-        if s.kind == "heading" or _PART.search(s.text):
+        if s.kind == "heading":
             continue
         for e in entries:
             field = _field(e)
             if (
                 not field
+                or _PART.search(_clause(e) if e.number.whole or _TOGETHER.match(e.behind.lstrip()) else s.text)
                 or e.figure.role == "operand"
                 or e.figure.formula
                 or e.number.approx
@@ -83,6 +86,41 @@ def judge_cluster_hardware(ledger: Ledger, gpus_at: FactsAt) -> Iterator[tuple[E
                 unit = NAMES[BYTES] if e.number.dim == BYTES else "FLOP/s"
                 why = f"{format_quantity(base, unit)} of each of {max(counts)} GPUs are {format_quantity(right, unit)}"
                 yield e, e.claim("cluster", Verdict.WRONG, why, right)
+
+
+#: so many GPUs, the memory of each, and what leads to that of all
+_EACH: Final = re.compile(
+    r"(?<![\w.,])(?P<many>\d{1,5})\s?[×x]\s?(?:\w[\w-]*\s){0,3}?\w[\w-]*,\s(?:with )?"
+    r"(?P<one>\d[\d,.]*\s?[GT]B)(?: \w+)? (?:each|apiece|je)"
+    r"\s*(?:→|->|=|,|:|\(|that is|so|makes?|gives?|together|in all|zusammen)+\s*(?:together |in all |zusammen )?$",
+    re.IGNORECASE,
+)
+
+
+def judge_each_totals(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on the memory that so many GPUs have together right behind what each of them has: 8 × MI300X, 192 GB
+    each → 1,536 GB."""
+    for index, entries in enumerate(ledger.entries):
+        s = ledger.statements[index]
+        for one, e in pairwise(entries):
+            m = _EACH.search(s.value[: e.number.at]) if e.number.dim == one.number.dim == BYTES else None
+            if m is None or m.start("one") != one.number.at or e.figure.formula or s.kind == "heading":
+                continue
+            many = float(m["many"])
+            right = one.number.value * many
+            whole = tuple((low * many, high * many) for low, high in ranges(one.number))
+            why = f"{m['many']} × {one.number.text.strip()}"
+            if meet(ranges(e.number), whole, 4e-3):
+                yield e, e.claim("cluster", Verdict.HOLDS, why, right)
+            elif 1 / ASTRAY < e.number.value / right < ASTRAY:
+                yield e, e.claim("cluster", Verdict.WRONG, f"{why} is {format_quantity(right, NAMES[BYTES])}", right)
+
+
+def _clause(e: Entry) -> str:
+    """The words of a figure's own clause."""
+    front = re.split(r"[.;,。；，](?=\s|$)", e.statement.value[: max(0, e.number.at)])[-1]
+    behind = re.split(r"[.;,。；，](?=\s|$)", e.behind)[0]
+    return f"{front[-AROUND:]} {behind[:AROUND]}"
 
 
 def _of_one(field: str, facts: Facts, ledger: Ledger) -> float:

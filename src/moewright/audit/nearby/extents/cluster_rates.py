@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import pairwise
+from math import prod
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
@@ -23,6 +24,7 @@ from moewright.audit.nearby.ledger import (
 )
 from moewright.audit.nearby.model_slips import FactsAt
 from moewright.audit.quantities.readings import Facts
+from moewright.audit.reading.cluster_sizes import IN_WORDS, in_words
 from moewright.audit.text.numbers import BYTES, COUNT, FLOP, NAMES, PER_SECOND
 from moewright.case.cluster import Cluster
 from moewright.units import format_quantity
@@ -39,7 +41,7 @@ _CLUSTER: Final = re.compile(
 )
 _GPUS: Final = re.compile(r"\b(?:\w+ )?(?:GPUs|cards|NPUs|Karten)\b|(?:张|块)?卡", re.IGNORECASE)
 #: slips of a number of GPUs
-_SLIPS: Final = (2, 4, 8)
+_SLIPS: Final = (2, 4, 8, 10)
 #: digits of a rate that is told about, and how far off rounding never makes one
 FEWEST_DIGITS: Final = 2
 FAR_OFF: Final = 3.5
@@ -87,19 +89,42 @@ def _per_gpu(one: Entry, whole: Entry, gpus_at: FactsAt, many: list[Range]) -> C
     if facts is None:
         return None
     cluster = facts.case.cluster
-    gpus = cluster.gpus
+    gpus = _gpus_named(told, cluster) or cluster.gpus
     of_part = _OF_PART.search(told) and not (_is_one_node(facts) and _NODE.search(told))
-    if not _CLUSTER.search(told) and (of_part or _ONE.search(told)):
+    named = bool(_gpus_named(told, cluster))
+    if not named and not _CLUSTER.search(told) and (of_part or _ONE.search(told)):
         return None
     got, right, why = _over(one, whole, gpus)
     if meet(got, exactly(float(gpus))):
         return one.claim("throughput", Verdict.HOLDS, f"over {gpus} GPUs", right)
     others = [x for k in _SLIPS for x in (gpus * k, gpus / k)] + _of_nodes(cluster)
     others = [x for x in others if not loose or not 1 / FAR_OFF < x / gpus < FAR_OFF]  # rounding makes no eighth
-    sure = bool(_CLUSTER.search(told)) or got[0][1] < gpus  # else the cluster may be larger than was read
+    sure = named or bool(_CLUSTER.search(told)) or got[0][1] < gpus  # else the cluster may be larger than was read
+    sure = sure or _fill(facts) == gpus or meet(got, exactly(10.0 * gpus))
     if sure and any(meet(got, exactly(x)) for x in others) and not meet(got, many):
         return one.claim("throughput", Verdict.WRONG, why, right)
     return None
+
+
+#: so many nodes that a rate is of
+_OF_NODES: Final = re.compile(
+    rf"\b(?:for|over|across|on|of|from|für|auf) (?:the |all |die )?(?P<n>{IN_WORDS}) "
+    r"(?:nodes|servers|boxes|machines|Knoten|Server)\b",
+    re.IGNORECASE,
+)
+
+
+def _gpus_named(told: str, cluster: Cluster) -> int:
+    """The GPUs of so many nodes that a text names, 0 where it names none."""
+    m = _OF_NODES.search(told)
+    return in_words(m["n"]) * cluster.gpus_per_node if m else 0
+
+
+def _fill(facts: Facts) -> int:
+    """The GPUs that the sizes of the strategy take, where the document gives at least two of them; else 0."""
+    given = facts.setting.given
+    sizes = [given[f].value for f in ("strategy.tp", "strategy.pp", "strategy.dp", "strategy.cp") if f in given]
+    return prod(sizes) if len(sizes) > 1 and all(isinstance(x, int) for x in sizes) else 0
 
 
 def _is_one_node(facts: Facts) -> bool:
@@ -276,8 +301,15 @@ _ALL_LOAD: Final = re.compile(
 )
 
 
+#: what work is of, whatever GPUs it is on
+_STEPS: Final = re.compile(
+    r"\b(?:per|a|each|every|je|pro) (?:step|iteration|pass|batch|Schritt|Durchlauf)\b", re.IGNORECASE
+)
+
+
 def _amount_of_gpu(one: Entry, whole: Entry, gpus_at: FactsAt, many: list[Range], told: str) -> Claim | None:
     facts = gpus_at(one.index, ("cluster.gpus",))
+    told = _STEPS.sub(" ", told) if one.number.dim == FLOP else told
     if facts is None or (_OF_PART.search(told) and not (_is_one_node(facts) and _NODE.search(told))):
         return None
     cluster, given = facts.case.cluster, facts.setting.given
@@ -287,8 +319,9 @@ def _amount_of_gpu(one: Entry, whole: Entry, gpus_at: FactsAt, many: list[Range]
     sizes = {float(p.value) for f, p in given.items() if f.startswith("strategy.") and isinstance(p.value, int)}
     every = bool(_CLUSTER.search(told) or _ALL_LOAD.search(told))
     parts = [*_of_nodes(cluster), *(sizes if every else ())]
-    parts += [cluster.gpus * 10.0, cluster.gpus / 10.0] if one.number.dim == FLOP else []
+    parts += [cluster.gpus * k for k in (10.0, 0.1, 2.0, 0.5)] if one.number.dim == FLOP else []
     sizes = set() if every else sizes
+    parts += [cluster.gpus * 2.0, cluster.gpus * 10.0] if _NODE.search(told) and _is_one_node(facts) else []
     if any(meet(got, exactly(x)) for x in parts if x not in sizes and x > 1) and not meet(got, many):
         return one.claim("memory", Verdict.WRONG, why, right)
     return None

@@ -34,7 +34,7 @@ _ALL: Final = re.compile(
     r"\ball (?:the |of the )?|\b(?:the|die|der|alle[nr]?) |[×x*·]\s*|^|[,;(]\s*)"
     r"(?P<count>\d[\d,]*)\s+(?:[^\W\d]+[ -]){0,2}?(?P<what>(?!bytes)[^\W\d]{4,}s|GPU|"
     r"Schichten|Karten|Sitzungen|Anfragen|Knoten|Experten|tokens?|Token)\b|"
-    r"(?P<them>\d[\d,]*|two|three|four|six|eight|sixteen) of (?:them|these)\b|"
+    r"(?P<them>\d[\d,]*|two|three|four|six|eight|sixteen) (?:of (?:them|these)|davon)\b|"
     r"\b(?:all|alle) (?P<all>\d[\d,]*)(?= (?:in|einer|je|pro|per)\b|\s*[:,])|"
     r"(?P<zh>\d+)\s*(?:个|张|台|路|条)?\s*(?:层|卡|序列|请求|会话|(?:路由)?专家合计)|"
     r"(?P<times>\b[Tt]imes|\b[Mm]al) (?P<factor>\d[\d,]*)\b|"
@@ -49,7 +49,7 @@ _SHARDED: Final = re.compile(
 #: words that make what follows a figure of all of them
 _TOGETHER: Final = re.compile(
     r"\bwith\b|makes|together|in all|in total|\ball\b|altogether|\bsum\b|amount|\bover\b|across|→|=|that is|"
-    r"of them\b|of these\b|makes?|make up|adds? up|amounts? to|sums? to|totals?\b|come to|comes to|"
+    r"of them\b|of these\b|davon\b|makes?|make up|adds? up|amounts? to|sums? to|totals?\b|come to|comes to|"
     r"hold|store|need|take|zusammen|insgesamt|合计|共|总|为|需|达|[:：]",
     re.IGNORECASE,
 )
@@ -88,7 +88,8 @@ _COMMON: Final = frozenset(
 _BOTH: Final = re.compile(
     r"\bboth\b|\bcombin|as much|same again|likewise|dispatch and|K and V|twice|each way|round trip|"
     r"there and back|back and forth|to and fro|"
-    r"forward and|beide|hin und|aller et|ida y|双向|两者|来回|两趟|两次|同样|往返|doppelt|\btwo\b",
+    r"forward and|plus (?:the )?combine|加上|再加|组合|聚合|beide|hin und|aller et|ida y|双向|两者|来回|两趟|"
+    r"两次|同样|往返|doppelt|\btwo\b",
     re.IGNORECASE,
 )
 _SPELLED: Final = {

@@ -17,16 +17,20 @@ _BITS: Final = re.compile(r"[KMGT]\s?(?:b/s|bps|bit/s|bits/s|Bit/s|bit)", re.ASC
 _SEVERAL: Final = re.compile(
     r"(?:\b(?:two|four|eight|sixteen|zwei|vier|acht|deux|quatre|huit)|[×x*]|\d) (?:links? (?:of|at) )?$", re.IGNORECASE
 )
+_LINKS: Final = re.compile(r"(?<![\d.,])(?:[2-9]|\d{2,})\s?[×x*]\s?$")
+_OWN: Final = re.compile(r"one (?:NIC|port|link) per|=", re.IGNORECASE)
+_PORTS: Final = re.compile(r"\d\s?[×x*]\s?(?:[A-Za-z]\w*\s){1,3}$")
 _SINGLE: Final = re.compile(r"\b(?:one|a|each|per|eine) (?:NIC|port|link|GPU|card|chip)\b|=", re.IGNORECASE)
 #: what makes the second the first in another unit
 _SAME: Final = re.compile(
     r"\s*(?:(?:HDR|NDR|XDR|InfiniBand|IB|RoCE|Ethernet|NICs?|links?|ports?|"
     r"(?:per|je|pro|a) (?:GPU|chip|card|NPU|node|Karte)|each|"
-    r"adapters?|网卡|网络)[\s,]*){0,3}"
+    r"adapters?|网卡|网口|端口|口|网络)[\s,]*){0,3}"
     r"[\s,(]*(?:=|≈|~|即|也就是|合|折合|i\.?\s?e\.?,?|that is,?|that's|which is|or|also|d\.\s?h\.|das sind|das ist|"
     r"macht|makes|giving|soit|c'est-à-dire|"
     r"which (?:moves?|gives?|makes?|means?|carr(?:y|ies))|equals?|entspricht|bzw\.)[\s(]*(?:about |rund |约)?|"
     r"\s*[(（]\s*(?:=|≈|~)?\s*|"
+    r"[^.;\d(]{0,24},\s*(?:one|a) (?:NIC|port|link) (?:per|for each) (?:GPU|card|chip),\s*(?:so|that is|i\.e\.)?\s*|"
     r"[^.;\d(]{0,24}\((?:one NIC|one port|a NIC|eine NIC) (?:per|je|for each) (?:GPU|card|chip),\s*"
 )
 _EQUAL: Final = re.compile(r"=|即|折合|i\.?\s?e\b|that is|which|das (?:sind|ist)|d\.\s?h|entspricht|equals?|soit")
@@ -34,7 +38,14 @@ _EQUAL: Final = re.compile(r"=|即|折合|i\.?\s?e\b|that is|which|das (?:sind|i
 CLOSE: Final = 0.12
 #: ways in which the one may be the other: in each direction, both together
 _USUAL: Final = (1.0, 2.0, 0.5)
-_SLIPS: Final = ((8.0, "bits are taken for bytes"), (1 / 8, "8 times too small"), (1e3, ""), (1e-3, ""), (10.0, ""))
+_SLIPS: Final = (
+    (8.0, "bits are taken for bytes"),
+    (1 / 8, "8 times too small"),
+    (1e3, ""),
+    (1e-3, ""),
+    (10.0, ""),
+    (0.1, ""),
+)
 
 
 def judge_link_units(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
@@ -49,6 +60,10 @@ def judge_link_units(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             between = span_between(s, bits.number, e.number)
             if not _SINGLE.search(between) and _SEVERAL.search(s.value[: bits.number.at]):
                 continue  # eight 400 Gb/s NICs, which are 400 GB/s
+            if _PORTS.search(s.value[: bits.number.at]) or (
+                _LINKS.search(s.value[: bits.number.at]) and not _OWN.search(between)
+            ):
+                continue  # 4 × HDR InfiniBand 200 Gb/s
             if len(e.figure.formula) > 1 or not _SAME.fullmatch(between):
                 continue
             right = bits.number.value

@@ -8,7 +8,8 @@ from itertools import combinations
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, Range, exactly, meet, ranges, sum_of, times
+from moewright.audit.nearby.ledger import Entry, Ledger, Range, exactly, is_amount, meet, ranges, sum_of, times
+from moewright.audit.reading.cluster_sizes import IN_WORDS, in_words
 from moewright.audit.reading.standing import standing_of
 from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP, NAMES, SECONDS
 from moewright.units import format_quantity
@@ -17,7 +18,14 @@ _LAYERS: Final = re.compile(
     r"\b(?:over|across|through|for|in|with|times|über|auf|bei|sur)\s+(?:all |the |all the |these |its |our |"
     r"die |den |alle |"
     r"allen |les )?(?P<n>\d{1,3}) (?:MoE[- ]|sparse |decoder |expert )?(?:layers|Schichten|couches|blocks)\b|"
-    r"(?P<zh>\d{1,3})\s*(?:个\s?)?(?:MoE\s?|全局|局部|专家|稠密)?层",
+    r"(?P<zh>\d{1,3})\s*(?:个\s?)?(?:MoE\s?|全局|局部|专家|稠密)?层|"
+    rf"(?:^|[.;:,] )(?P<words>{IN_WORDS}) (?:such |MoE |sparse |expert )?(?:layers|Schichten|couches)"
+    r"(?= (?:(?:make|are|give|come|take|need|hold|sum|add|ergeben|sind|machen|and)\b|->|→|=>))",
+    re.IGNORECASE,
+)
+#: other things that an amount is of as many times, behind the layers: seven layers and 48 micro-batches
+_AND: Final = re.compile(
+    rf"\s*(?:and|times|[×x]|und|,) (?P<n>{IN_WORDS}) (?:micro-?(?:batches|steps)|steps|passes|Mikrobatches)\b",
     re.IGNORECASE,
 )
 #: what leads from the layers to their amount
@@ -25,7 +33,7 @@ _MAKES: Final = re.compile(
     r"[^.;\d]{0,12}\b(?:that|this|it|they|these|which|we|das|dies|es)?\s*(?:makes?|is|are|adds? up to|comes? to|gives?|"
     r"amounts? to|sums? to|totals?|takes?|means|reach(?:es)?|get|have|ergibt|ergeben|sind|macht|beträgt|"
     r"kommen)\b[^.;\d]{0,16}|"
-    r"[,，]?\s*(?:共|合计|总计|累计|总共|一共|即)\D{0,6}|[\s:,]*[=→≈]\s*|[^.;\d]{0,10}: ",
+    r"[,，]?\s*(?:共|合计|总计|累计|总共|一共|即)\D{0,6}|[\s:,]*(?:[=→≈]|->|=>)\s*|[^.;\d]{0,10}: ",
     re.IGNORECASE,
 )
 _DIMS: Final = (BYTES, SECONDS, FLOP)
@@ -41,10 +49,10 @@ def judge_over_layers(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on an amount that is said to be of so many layers: that of one which stands just before, the sum of
     two, or twice it, times the layers."""
     for e, near, m in _amounts(ledger):
-        led = _MAKES.fullmatch(e.statement.value[m.end() : e.number.at])
+        led = _MAKES.fullmatch(_behind(e, m))
         if not led or e.figure.role == "operand" or e.number.approx:
             continue
-        claim = _judged(e, near, _number(m), ledger)
+        claim = _made(e, near, _number(m)) if m["words"] else _judged(e, near, _number(m), ledger)
         if claim is not None:
             yield e, claim
 
@@ -57,15 +65,49 @@ def _amounts(ledger: Ledger) -> Iterator[tuple[Entry, list[Entry], re.Match[str]
         m = _LAYERS.search(s.value) if entries and s.kind not in ("heading", "cell") else None
         if m is None or _number(m) < 2 or standing_of(s):
             continue
-        e = next((x for x in entries if x.number.at >= m.end() and x.number.dim in _DIMS), None)
+        e = next((x for x in entries if x.number.at >= m.end() and _is_told(x)), None)
         near = _near(ledger, index, e, m.start()) if e is not None and not e.figure.formula else []
         if e is not None and near:
             yield e, near, m
 
 
+def _is_told(e: Entry) -> bool:
+    return e.number.dim in _DIMS or (e.number.dim == COUNT and is_amount(e.number))
+
+
+#: how many times what the layers make a figure may be that is meant to be that
+_FAR: Final = 100.0
+#: parts of each that several sentences may add up
+_TELLING: Final = 0.02
+
+
+def _made(e: Entry, near: list[Entry], layers: float) -> Claim | None:
+    """The verdict on what so many layers are said to make, without a word between: what one has, right before it."""
+    x, n = near[0], e.number
+    if n.slack > _TELLING or x.number.slack > _TELLING or x.index < e.index - 1:
+        return None
+    bases = [ranges(y.number) for y in near] + [sum_of([a.number, b.number]) for a, b in combinations(near, 2)]
+    ways = (times(b, exactly(layers * k)) for b in bases for k in (1.0, 2.0, 3.0, 4.0))
+    right = x.number.value * layers
+    why = f"{x.number.text.strip()} × {layers:g} is {format_quantity(right, NAMES.get(n.dim, ''))}"
+    if meet(ranges(n), times(ranges(x.number), exactly(layers)), 4e-3):
+        return e.claim("multiple", Verdict.HOLDS, why.partition(" is ")[0], right)
+    if any(meet(ranges(n), way, 4e-3) for way in ways) or not 1 / _FAR < n.value / right < _FAR:
+        return None
+    return e.claim("multiple", Verdict.WRONG, why, right)
+
+
+def _behind(e: Entry, m: re.Match[str]) -> str:
+    """The text between the layers, with what else they are times, and the amount."""
+    text = e.statement.value[m.end() : e.number.at]
+    more = _AND.match(text)
+    return text[more.end() :] if more else text
+
+
 def _number(m: re.Match[str]) -> float:
-    """How many layers there are."""
-    return float(m["n"] or m["zh"])
+    """How many layers there are, times what is told with them."""
+    more = _AND.match(m.string[m.end() :])
+    return float(in_words(m["n"] or m["zh"] or m["words"])) * (in_words(more["n"]) if more else 1)
 
 
 #: two directions of which the second is told to be as long as the first
@@ -100,6 +142,7 @@ def _near(ledger: Ledger, index: int, e: Entry, before: int) -> list[Entry]:
         if ledger.statements[i].path != ledger.statements[index].path or ledger.statements[i].kind == "heading":
             break
         found += reversed(ledger.entries[i])
+    found = [x for x in found if x.number.dim != COUNT or is_amount(x.number)]
     return [x for x in found if x.number.dim == e.number.dim and x.figure.role != "operand"][:4]
 
 

@@ -44,11 +44,34 @@ def judge_work_times(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         if len(between) > MOST or _OTHER.search(between) or e.number.approx or re.search(r"\d", between):
             continue
         here = [x for x in entries if _is_work(x) and x.number.at < e.number.at]
-        last = [x for x in ledger.entries[index - 1] if _is_work(x)] if index and not here else []
-        near = [x for x in (here or last) if x.figure.role != "operand"]
+        near = [x for x in here or _last(ledger, index) if x.figure.role != "operand"]
         if len(near) != 1:
             continue
-        yield from _judged(e, near[0], rates[0], ledger)
+        drawn = bool(_SO.fullmatch(between)) and bool(_STEP.search(between))
+        yield from _judged(e, near[0], rates[0], ledger, drawn)
+
+
+#: what draws the time of a step from a rate
+_SO: Final = re.compile(
+    r"\s*(?:[,;]\s*)?(?:so|hence|thus|therefore|which means|→|->|also|daher|因此|所以|故)[^.;\d]{2,40}", re.IGNORECASE
+)
+_STEP: Final = re.compile(r"\bsteps?\b|\biteration|Schritt|pas\b|每步|一步", re.IGNORECASE)
+#: sentences before that may tell the work
+BACK: Final = 3
+#: how many times a time that is drawn from a rate may be off
+_FAR: Final = 20.0
+
+
+def _last(ledger: Ledger, index: int) -> list[Entry]:
+    """The work that the last sentence which has any tells, under the same headings."""
+    here = ledger.statements[index]
+    for i in range(index - 1, max(-1, index - 1 - BACK), -1):
+        found = [x for x in ledger.entries[i] if _is_work(x)]
+        if ledger.statements[i].path != here.path or ledger.statements[i].kind != here.kind:
+            break
+        if found:
+            return found
+    return []
 
 
 def _is_rate(x: Entry) -> bool:
@@ -59,7 +82,8 @@ def _is_work(x: Entry) -> bool:
     return x.number.dim == FLOP and not _RATE.search(x.number.text)
 
 
-def _judged(e: Entry, work: Entry, rate: Entry, ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+def _judged(e: Entry, work: Entry, rate: Entry, ledger: Ledger, drawn: bool) -> Iterator[tuple[Entry, Claim]]:
+    """``drawn``: the sentence draws the time of a step from the rate, and nothing else."""
     exact, right, why = moved(e, work, rate, 5e-3)
     if exact:
         yield e, e.claim("time", Verdict.HOLDS, why, right)
@@ -80,5 +104,9 @@ def _judged(e: Entry, work: Entry, rate: Entry, ledger: Ledger) -> Iterator[tupl
         tuple((1 / f, f"{f:g} is forgotten") for f in factors if f < 1),
     )
     grouped = any(_GROUPED.search(x.number.text) for x in (e, work, rate))
+    every = (x for x in ledger.alike(FLOP) if _is_work(x))
+    others = any(meet(ranges(e.number), over(ranges(x.number), ranges(rate.number)), 5e-3) for x in every)
+    if drawn and not found and not others and 1 / _FAR < e.number.value / right < _FAR:
+        yield e, e.claim("time", Verdict.WRONG, why, right)
     if found and not (grouped and found.startswith("1000")):
         yield e, e.claim("time", Verdict.WRONG, f"{why}: {found}", right)

@@ -149,7 +149,10 @@ _SHARED: Final = re.compile(r"\bshared (?:\w+ )?experts?|共享专家|(?:geteilt
 _IS_TOTAL: Final = re.compile(
     r"\d\s?(?:[BM]|billion|million|Mrd|Mio)?\s?(?:(?:out )?of|von|aus|/)\s?(?:(?:the|its|all) )?[~≈]?$", re.IGNORECASE
 )
-_ASIDE: Final = re.compile(r"dense|instead|compar|\bvs\b|versus|without|statt|稠密|对比", re.IGNORECASE)
+_ASIDE: Final = re.compile(
+    r"dense|instead|\bhad\b|wrong|mistak|corrected|falsch|误|compar|\bvs\b|versus|without|statt|稠密|对比",
+    re.IGNORECASE,
+)
 #: fields that what a token passes follows from
 NEEDS: Final = (
     "model.layers",
@@ -187,6 +190,11 @@ def judge_active_whole(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
         if less is not None:
             why = f"that is less than the {e.number.text.strip()} that are active"
             yield less, replace(less.claim("count.parameters", Verdict.WRONG, why, None), text=told_of(less))
+            continue
+        equal = next((x for x in _totals_beside(e, counts) if _is_same(x, e)), None)
+        if equal is not None:
+            why = "that is what the model has in all; a token passes fewer"
+            yield e, replace(e.claim(_QUANTITY, Verdict.WRONG, why, None), text=told_of(e))
             continue
         facts = facts_of_moe(e, facts_at)
         if facts is None:
@@ -245,7 +253,7 @@ def clause_of(e: Entry) -> str:
 
 def facts_of_moe(e: Entry, facts_at: FactsAt) -> Facts | None:
     """The facts of a model with experts that a figure is of, where its text speaks of no other model."""
-    s, facts = e.statement, facts_at(e.index, NEEDS)
+    s, facts = e.statement, facts_at(e.index, (*NEEDS, "model.attention.heads"))
     if facts is None or facts.case.model.moe is None:
         return None
     given = facts.setting.given.get("model.name")

@@ -34,7 +34,8 @@ _BRACKET: Final = re.compile(r"\s*[(（]\s*(?:单卡\s*)?")
 _ITS: Final = re.compile(r"\s*(?:显存|内存)?的\s*[约~≈]?\s*")
 #: between a part and its percentage of a card, and what follows that
 _OR: Final = re.compile(
-    r"\s*(?:in all|altogether|in total|together|zusammen|insgesamt|共|合计)?\s*(?:[,(（，]\s*)?(?:or|i\.e\.|that is|"
+    r"\s*(?:in all|altogether|in total|together|(?:per|a|on each|on every) (?:GPU|card|chip|device)|je (?:GPU|Karte)|"
+    r"zusammen|insgesamt|共|合计)?\s*(?:[,(（，]\s*)?(?:or|i\.e\.|that is|"
     r"which is|也就是|即|占|das sind|also|soit)?\s*[~≈]?\s*",
     re.IGNORECASE,
 )
@@ -95,7 +96,8 @@ def _told(
         first, second = span_between(s, part.number, last.number), span_between(s, last.number, p.number)
         of = _OF.fullmatch(first) and _THEN.fullmatch(second)
         its = (_TAKES.fullmatch(first) or _BRACKET.fullmatch(first)) and _ITS.fullmatch(second)
-        if of or its:
+        whole = part.figure.role == "operand" and len(p.figure.formula) > 2  # of which the part is not all
+        if (of or its) and not whole:
             return part, ranges(last.number), last.number.text.strip()
     of_card = _CARD.match(p.behind) and last.number.dim == BYTES and last.number.at >= 0
     between = _ASIDE.sub("", span_between(s, last.number, p.number))

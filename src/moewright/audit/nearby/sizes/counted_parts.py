@@ -216,11 +216,12 @@ def _sizes(name: str, facts: Facts, moe_layers: set[int], alone: bool) -> _Part 
             slips += [(_of_layer(other, "") * many, right, gate), (_of_layer(heads, "") * many, right, every_head)]
     elif name in ("whole", "active"):
         count = _total if name == "whole" else lambda m: float(active_parameters(m))
-        words = parameters_by_kind(model)["vocabulary"]
+        words = float(parameters_by_kind(model)["vocabulary"])
+        most = 0.0 if name == "whole" else -words / 2  # a token passes the output's matrix alone
         for less, told in (
-            (0.0, ""),
-            (words / 2, " with one matrix of the vocabulary"),
-            (words, " without the vocabulary"),
+            (most, " with both matrices of the vocabulary"),
+            (most + words / 2, " with one matrix of the vocabulary"),
+            (most + words, " without the vocabulary"),
         ):
             right = count(model) - less
             found += [(f"{'the model' if name == 'whole' else 'a token'}{told}", right)]

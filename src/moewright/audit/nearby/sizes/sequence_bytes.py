@@ -27,7 +27,8 @@ _HELD: Final = re.compile(
 _ONE: Final = re.compile(
     r"(?<!mean )(?<!average )(?<!mittleren )\b(?:a|one|each|every|single|full|eine|jede)?\s?(?:sequence|context|"
     r"request|conversation|session|prompt|Sequenz|Sitzung)"
-    r" (?:of|with|von|mit) (?P<c>\d[\d,]*\s?[kK]?) [tT]okens?\b|每条序列\s?(?P<z>\d[\d,]*\s?[kK]?) ?个? ?token",
+    r" (?:of|with|von|mit) (?:(?:the )?full |all |vollen |ganzen )?(?P<c>\d[\d,]*\s?[kK]?) [tT]okens?\b|"
+    r"每条序列\s?(?P<z>\d[\d,]*\s?[kK]?) ?个? ?token",
     re.IGNORECASE,
 )
 _WEIGHTS: Final = re.compile(r"\s*(?:of |an )?(?:weights|Gewichte|权重)", re.IGNORECASE)

@@ -26,7 +26,8 @@ _EACH: Final = re.compile(
 _RANKS: Final = re.compile(
     r"(?:shard\w*|partition\w*|split|cut|spread|distributed|divided|verteilt|geteilt|réparti\w*|切分|分片|分摊|分到|在)"
     r"[^|\d]{0,24}?(?P<ranks>\d{1,4})(?![\d.,]\d|\s?B\b|\w)|"
-    r"\b(?:over|across) (?:E?DP)?\s?(?P<over>\d{1,4})(?![\d.,]\d|\w)|"
+    r"\b(?:over|across) (?:(?:E?DP|[TCPE]P)(?:\s?[×x*·]\s?(?:E?DP|"
+    r"[TCPE]P))*\s?=?)?\s?(?P<over>\d{1,4})(?![\d.,]\d|\w)(?!\s?(?:nodes|boxes|servers|racks|stages|layers))|"
     r"(?:B|bytes|octets|Byte)\s?/\s?(?P<by>\d{1,4})(?![\d.,]\d|\w)|\(?(?P<ways>\d{1,4})[ -]ways?\b|"
     r"切\s?(?P<pieces>\d{1,4})\s?份|(?P<cards>\d{1,4}) ?(?:卡|路|个)[^|\d]{0,8}?(?:切分|分片|分摊)",
     re.IGNORECASE,

@@ -88,12 +88,20 @@ def judge_slots(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             yield e, e.claim("split", verdict, why, every // size)
 
 
+#: experts with the size behind them in brackets: 128 experts per layer on each GPU (EP4)
+_BEHIND: Final = re.compile(
+    r"\s(?:routed |whole )?experts?\b[^.;,()\d]{0,40}\((?:[^()\d]{0,12}\b)?EP\s?=?\s?(?P<ep>\d{1,4})\)", re.IGNORECASE
+)
+
+
 def _is_each(e: Entry, size: int) -> bool:
     """Whether a number is of the experts of one GPU and one layer, in a clause that begins with the size."""
     n, s = e.number, e.statement
     if n.dim != COUNT or not n.whole or n.percent or n.at < 0 or e.figure.formula or e.figure.role == "operand":
         return False
     front = s.value[: n.at]
+    if (m := _BEHIND.match(e.behind)) is not None and int(m["ep"]) == size:
+        return bool(_GPU.search(m[0])) and not _APART.search(m[0])
     told = list(
         re.finditer(
             rf"(?<![\w/-])EP\s*[=: ]?\s*{size}\b(?:\s?[×x*]\s?(?:EDP|expert[- ]?DP|专家 ?DP)\s?=?\s?\d+)?", front

@@ -30,7 +30,7 @@ def judge_head_pairs(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry,
         s = ledger.statements[index]
         m = _PAIR.search(s.value) if entries and s.kind != "heading" else None
         facts = facts_at(index, _NEEDS) if m is not None else None
-        attention = facts.case.model.layers[0].attention if facts is not None else None
+        attention = facts.case.model.attention if facts is not None else None
         if m is None or facts is None or not isinstance(attention, SoftmaxAttention):
             continue
         given = facts.setting.given

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, exactly, meet, ranges, span_between, times
+from moewright.audit.nearby.ledger import Entry, Ledger, exactly, meet, misprint, ranges, span_between, times
 from moewright.audit.nearby.model_slips import FactsAt
 from moewright.audit.text.numbers import COUNT
 
@@ -65,6 +65,65 @@ _AGAINST: Final = re.compile(
     r"déséquilibre)\b[^\d.;]{0,12}(?P<ratio>\d+(?:\.\d+)?)(?!\s?%|[\d.]*\d)",
     re.IGNORECASE,
 )
+
+
+#: the mean of a GPU or an expert, and behind it what the fullest has
+_MEAN: Final = re.compile(
+    r"(?:on average|in the mean|im (?:Mittel|Schnitt)|en moyenne|平均)[^.;\d]{0,12}|"
+    r"(?P<x>(?<![\d.,])\d[\d,]*(?:\.\d+)?) "
+    r"(?:tokens )?(?:on average|in the mean|im Mittel)",
+    re.IGNORECASE,
+)
+_FULL: Final = re.compile(
+    r"(?:hottest|busiest|fullest|most loaded|heaviest|worst|vollste|am stärksten (?:belegte|belastete)|heißeste|"
+    r"le plus chargé|最(?:热|忙|满|重))[^.;\d]{0,48}(?P<most>\d[\d,]*(?:\.\d+)?)[^.;\d]{0,24}"
+    r"(?:\bfactor|\bFaktor|facteur|->|→|=|,|即|倍率|为均值的)\s*(?:of |von |das |"
+    r"also das )?(?P<ratio>\d\.\d+)(?![\d%]|\s?%|\s?[A-Za-z]{2,}/)"
+    r"(?=\s*(?:[x×.;,)]|times|fois|-?[Ff]ach|倍|$))",
+    re.IGNORECASE,
+)
+
+
+def judge_fullest(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
+    """A verdict on how many times the mean the fullest has, where the statement, or the one before it, tells the means
+    of GPUs and experts: the ratio to one of them, or with digits in another order, or of none."""
+    for index, entries in enumerate(ledger.entries):
+        s = ledger.statements[index]
+        m = _FULL.search(s.value) if s.kind in ("prose", "item") else None
+        e = next((x for x in entries if m is not None and x.number.at == m.start("ratio")), None)
+        if m is None or e is None:
+            continue
+        most = float(m["most"].replace(",", ""))
+        near = [x for x in ledger.around(index, 1) if x.number.dim == COUNT and not x.number.percent]
+        means = [x.number.value for x in near if 1 < x.number.value < most and x.number.at != m.start("most")]
+        told = " | ".join(x.text for x in ledger.statements[max(0, index - 1) : index + 1])
+        if not means or not _MEAN.search(told):
+            continue
+        right = next((c for c in means if meet(ranges(e.number), exactly(most / c), 5e-3)), None)
+        if right is not None:
+            yield e, e.claim("ratio", Verdict.HOLDS, f"{m['most']} over {right:g}", most / right)
+            continue
+        named = _named_means(told)
+        if named and all(most / c > 1 for c in named) and e.number.slack < 0.01:
+            why = f"{m['most']} over {named[-1]:g} is {most / named[-1]:.3g}"
+            yield e, e.claim("ratio", Verdict.WRONG, why, most / named[-1])
+            continue
+        meant = next((c for c in means if misprint(e.number, most / c)), None)
+        if meant is not None:
+            why = f"{m['most']} over {meant:g} is {most / meant:.3g}: digits have changed places"
+            yield e, e.claim("ratio", Verdict.WRONG, why, most / meant)
+
+
+_IN_MEAN: Final = re.compile(
+    r"(?:on average|in the mean|im (?:Mittel|Schnitt)|en moyenne|平均)\s*(?:about |rund |约)?(?P<a>\d[\d,]*(?:\.\d+)?)|"
+    r"(?<![\d.,])(?P<b>\d[\d,]*(?:\.\d+)?) (?:tokens )?(?:on average|in the mean|im Mittel)",
+    re.IGNORECASE,
+)
+
+
+def _named_means(text: str) -> list[float]:
+    """The numbers that a text calls means."""
+    return [float((m["a"] or m["b"]).replace(",", "")) for m in _IN_MEAN.finditer(text)]
 
 
 def judge_imbalances(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:

@@ -88,7 +88,7 @@ def judge_split_counts(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entr
         tp = local or (given.value if given is not None and facts_at(index, ("strategy.tp",)) is not None else 0)
         if not tp or not _GPU.search(scope) or _APART.search(s.text) or "->" in s.value or "→" in s.value:
             continue
-        attention = facts.case.model.layers[0].attention
+        attention = facts.case.model.attention
         for e in entries:
             if e.number.dim != COUNT or not e.number.whole or e.figure.role == "operand" or e.figure.formula:
                 continue

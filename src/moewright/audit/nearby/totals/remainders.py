@@ -16,7 +16,8 @@ from moewright.units import format_quantity
 
 #: a term that is taken away
 _MINUS: Final = re.compile(
-    r"(?:[,;]\s*)?(?:\b(?:minus|less|abzüglich|weniger|moins|menos)\b|减去?|扣除)\s*[~≈]?\s*$", re.IGNORECASE
+    r"(?:[,;]\s*)?(?:\b(?:minus|less|abzüglich|weniger|moins|menos)\b|(?:减去?|扣除|扣去)[\u4e00-\u9fff]{0,8})\s*[~≈]?\s*$",
+    re.IGNORECASE,
 )
 _ANY_MINUS: Final = re.compile(r"\b(?:minus|less|abzüglich|weniger|moins|menos)\b|减去|扣除", re.IGNORECASE)
 #: between the last term and what is left
@@ -98,7 +99,17 @@ def _terms(entries: list[Entry], i: int) -> list[Entry]:
         ):
             break
         found.append(x)
+    if found:
+        for x in entries[i + 1 + len(found) :]:  # minus 15.4 GB of weights and 5 GB
+            words = x.statement.value[found[-1].number.at + len(found[-1].number.text) : x.number.at]
+            if x.number.dim != entries[i].number.dim or not _AND.fullmatch(words):
+                break
+            found.append(x)
     return found
+
+
+#: between two terms that are taken away with one word
+_AND: Final = re.compile(r"[^\d;.。；，]{0,24}(?:\b(?:and|und|et)\b|和|与|、)[^\d;.。；，]{0,16}", re.IGNORECASE)
 
 
 def judge_additions(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
