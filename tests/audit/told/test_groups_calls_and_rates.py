@@ -139,3 +139,16 @@ def test_a_colon_inside_of_brackets_ends_no_key():
 def test_quoted_lines_are_a_list():
     text = "> vocab 2 × 656.7M = 1.313B\n> total 208.55B, active 13.2B\n> attention 62.91M per layer\n"
     assert failing(text) == []
+
+
+def test_the_last_item_is_what_those_above_it_are_together():
+    text = (
+        "- attention 11.4B (187.1M a layer), dense FFNs 1.06B, routers 0.05B: 17.6 GB in FP8\n"
+        "- embedding and head in bf16: 3.76 GB\n- together {} GB\n"
+    )
+    assert "17.6 GB + 3.76 GB" in one_wrong(text, "21.4", "24.1").why
+
+
+def test_a_sums_share_of_a_card():
+    text = "Each of the 16 chips has 80 GB of HBM; the states take 46.0 GB of it.\n\nThe sum is {}% of the HBM."
+    assert "46.0 GB" in one_wrong("- GPU memory: 80 GB\n\n" + text, "57.5", "5.75").why

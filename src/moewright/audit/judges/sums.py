@@ -367,7 +367,8 @@ def _times(p: Part, total: Part, f: Facts) -> list[float]:
     whole = "layer" not in (total.meaning.explicit if total.meaning else ())
     if "layer" in explicit and whole:
         found = [float(layers), layers / (f.plan.strategy.pp if f.plan else 1)]
-        found += [1.0] if _AS_ONE.search(p.statement.key) else []
+        unknown = "model.layers" in f.setting.missing
+        found = [1.0] if unknown else found + ([1.0] if _AS_ONE.search(p.statement.key) else [])
     if "expert" in explicit or re.search(r"per (?:expert|instance)|每个专家", words):
         held = f.plan.balance.experts_per_gpu.max if f.plan else 1.0
         found = [held, held / layers]
