@@ -117,6 +117,8 @@ def test_a_phase_has_its_own_parallel_size():
         "expert_gemm: 0.5 active/rank × 84 MB = 0.030 ms",  # at a rate that is told elsewhere
         "PP 比 TP 少发数据($t=8,p=8,L=80$ 时约 35 倍).",
         "Interleaved with 3 chunks per GPU: 5/(3·32+5) = 5.0 %.",
+        "Decoding: (37B × 0.5 B) ÷ 273 GB/s LPDDR5X ≈ 15 tok/s",  # one over that time
+        "Requests: 75GB / (10GB/req) = 7",  # so many fit
         "Time for the whole batch: 67.13 PFLOP / 4.705 PFLOPS = 14.27 s",
     ],
 )

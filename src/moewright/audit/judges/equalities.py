@@ -126,6 +126,8 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
         return None  # 1561 GB / 96 shards → 195 GB per GPU
     if "dimension" in outcome.why and _takes_time(e):
         return None  # 0.5 experts × 84 MB = 0.03 ms: at a rate that stands elsewhere
+    if _is_reciprocal(e, outcome) or _fits_into(e, outcome):
+        return None  # 18.5 GB / 273 GB/s = 15 tok/s; 75 GB / 10 GB a request = 7
     if "dimension" in outcome.why and isinstance(e.left, Number):
         return None  # 1.1 TFLOP; a peak of about 312 TFLOPS
     if _is_fraction(e.left) and isinstance(e.right, Number) and e.right.dim != COUNT:
@@ -161,6 +163,27 @@ def judge_equality(e: Equality, dim_of: DimOf, exact: Callable[[Number], bool]) 
         if begun is not None and begun.verdict is Verdict.HOLDS:
             return None
     return None if "dimension" not in outcome.why and _implied(e, outcome) else outcome
+
+
+def _is_reciprocal(e: Equality, outcome: Outcome) -> bool:
+    """Whether the left side is a time and the right the rate of one in it, by the numbers written."""
+    last = list(numbers_in(e.right))
+    if "dimension" not in outcome.why or len(last) != 1 or last[0].dim != PER_SECOND:
+        return False
+    value = evaluate(e.left)
+    if value.dims != {SECONDS} or not 0 < value.low <= value.high < math.inf:
+        return False
+    slack = last[0].slack + sum(n.slack for n in numbers_in(e.left)) + (ROUGH if last[0].approx or "≈" in e.text else 0)
+    return abs(last[0].value * value.low - 1) <= slack
+
+
+def _fits_into(e: Equality, outcome: Outcome) -> bool:
+    """Whether the right side is the whole number of times that one amount fits into another of its kind."""
+    parts, last = list(numbers_in(e.left)), list(numbers_in(e.right))
+    if len(last) != 1 or not last[0].whole or last[0].dim != COUNT or not has_sign(e.left, "÷") or not outcome.computed:
+        return False
+    amounts = [n for n in parts if n.dim != COUNT]
+    return len(amounts) > 1 and len({n.dim for n in amounts}) == 1 and math.floor(outcome.computed) == last[0].value
 
 
 def _takes_time(e: Equality) -> bool:
