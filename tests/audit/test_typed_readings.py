@@ -639,3 +639,10 @@ def test_rates_may_be_of_powers_of_1024():
     (claim,) = judged(row, text=text, premises=[])
     assert claim.verdict == "holds"
     assert "GiB/s" in claim.why
+
+
+@pytest.mark.parametrize(("value", "verdict"), [("47B", "holds"), ("45B", "not checked"), ("60B", "wrong")])
+def test_a_model_may_be_named_by_a_size_near_its_own(value, verdict):
+    text = f"# Mixtral-8x7B on 8 H100\n\nMixtral-8x7B has {value} parameters\n"
+    (claim,) = judged({"line": 3, "value": value, "quantity": "count.parameters"}, text=text)
+    assert claim.verdict == verdict

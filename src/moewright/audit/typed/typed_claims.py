@@ -10,6 +10,7 @@ from moewright.audit.audit_record import FAILING, Claim, Verdict
 from moewright.audit.judges.admissible import admitted_by_name
 from moewright.audit.judges.figures import Context, judge_figure, label, unit_of
 from moewright.audit.judges.sums import Part
+from moewright.audit.quantities.own_sizes import NOMINAL
 from moewright.audit.reading.meaning import Meaning
 from moewright.audit.text.clauses import Figure
 from moewright.audit.text.document import Statement
@@ -39,6 +40,7 @@ def judge_typed(
 
 #: why a figure that others are held against is not judged itself
 INPUT: Final = "an input, which other figures are held against"
+BILLION: Final = 1e9
 _NOTHING: Final = "the reading has neither a quantity nor an expression for it"
 
 
@@ -81,7 +83,16 @@ class _Judge:
         found = judge_figure(figure, statement, meaning, context)
         found = replace(found, why=found.why.replace("the document gives no", "the reading gives no"))
         found = replace(found, why=found.why.replace("; add it with --assume", ""))
+        if self.admit and found.verdict is Verdict.WRONG and _is_nominal(c, found.computed):
+            return _claim(c, Verdict.NOT_CHECKED, f"it may be the size that the model is named by: {found.why}")
         return admitted_by_name(found, Part(figure, statement, meaning), context) if self.admit else found
+
+
+def _is_nominal(c: TypedClaim, right: float | None) -> bool:
+    """Whether a model's parameters are told in whole billions that are near theirs: 30B of 31.58 billion."""
+    n = c.number
+    told = c.quantity == "count.parameters" and not c.scope and n.factor >= BILLION and "." not in n.text
+    return told and right is not None and abs(n.value / right - 1) <= NOMINAL
 
 
 def _claim(c: TypedClaim, verdict: Verdict, why: str, computed: float | None = None) -> Claim:
