@@ -24,7 +24,9 @@ from moewright.audit.text.numbers import (
     Dim,
     Number,
     in_billions,
+    in_powers_of_1024,
     is_bare,
+    is_rate_of_bytes,
 )
 from moewright.units import format_quantity
 
@@ -345,28 +347,21 @@ def _in_binary(e: Equality) -> Equality | None:
     return other if other.left != e.left else None
 
 
-#: a rate of bytes, and of no bits
-_BYTES_A_SECOND: Final = re.compile(r"[KMGT]B(?:/s|ps)", re.ASCII)
-
-
 def _rates_in_binary(e: Equality) -> Equality | None:
     """``e`` with the rates of bytes that it divides by, and counts such as 200K, in powers of 1024: 200K × 512 B / 51.5
     GB/s = 1.896 ms; None where it has no such rate."""
-    rates = [n for n in numbers_in(e.left) if n.dim == BYTE_RATE and _BYTES_A_SECOND.search(n.text)]
-    if not rates:
+    if not any(map(is_rate_of_bytes, numbers_in(e.left))):
         return None
 
     def binary(n: Number) -> Number:
-        power = {1e3: 1.024, 1e6: 1.024**2, 1e9: 1.024**3, 1e12: 1.024**4}.get(n.factor, 1.0)
-        more = power if n in rates or (n.dim == COUNT and n.factor == 1e3) else 1.0
-        return replace(n, value=n.value * more, binary=n.binary * more, half=n.half * more)
+        return in_powers_of_1024(n) if is_rate_of_bytes(n) or (n.dim == COUNT and n.factor == 1e3) else n
 
     return replace(e, left=with_numbers(e.left, binary))
 
 
 #: significant digits by which powers of 1024 are told from those of 1000
 TELLING: Final = 3
-#: the convention of those who count parameters as bytes are counted
+#: conventions: rates in GiB/s that are called GB/s, and parameters counted in powers of 1024, as bytes are
 BINARY_RATES: Final = "GB/s as GiB/s, and K of counts as 1024"
 BINARY_COUNTS: Final = "K, M and B of counts as powers of 1024"
 

@@ -38,7 +38,8 @@ _LAYER: Final = re.compile(r"layer|Schicht|层", re.IGNORECASE)
 _APART: Final = re.compile(r"shared|redundan|stage|node|all layers|共享|冗余|节点|Stufe|Knoten|geteilt", re.IGNORECASE)
 #: experts that are cut
 _CUT: Final = re.compile(r"slice|half|quarter|eighth|\d/\d|切|分片|Scheibe|Hälfte", re.IGNORECASE)
-_NEEDS: Final = ("model.layers", "model.attention.heads", "model.attention.kv_heads", "model.experts.count")
+_EXPERTS_NEED: Final = ("model.layers", "model.experts.count")
+_HEADS_NEED: Final = (*_EXPERTS_NEED, "model.attention.heads", "model.attention.kv_heads")
 
 
 def judge_labelled_options(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, Claim]]:
@@ -56,11 +57,13 @@ def judge_labelled_options(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[
             continue
         if not _GPU.search(f"{s.row} {s.text} {s.corner}"):
             continue
-        facts, of_experts = facts_at(index, _NEEDS), facts_at(index, (_NEEDS[0], _NEEDS[-1]))
+        facts, has_heads = facts_at(index, _EXPERTS_NEED), facts_at(index, _HEADS_NEED) is not None
+        if facts is None:
+            continue
         for e in entries:
-            whole, told = _whole(e, facts) if facts is not None else (0, "")
-            if not whole and of_experts is not None and (both := _whole(e, of_experts))[1] == "ep":
-                whole, told = both
+            whole, told = _whole(e, facts)
+            if told == "tp" and not has_heads:
+                continue
             size = expert.get(label, 0) if told == "ep" else tensor.get(label, 0)
             own = _TP.search(s.value) or _EP.search(s.value)
             of_all = _OF_ALL.search(s.value[: e.number.at])

@@ -191,12 +191,12 @@ class Ledger:
                     found.by_dim.setdefault(n.dim, []).append(e)
         return found
 
-    def before(self, index: int, back: int = 3) -> Iterator[Entry]:
+    def before(self, index: int, back: int = 3, within: int = 40) -> Iterator[Entry]:
         """Figures of the ``back`` statements before number ``index`` under the same headings, the last first; in a
-        table those of the same column."""
+        table those of the same column. ``within``: less than so many statements back."""
         here = self.statements[index]
         seen = 0
-        for i in range(index - 1, max(-1, index - 40), -1):
+        for i in range(index - 1, max(-1, index - within), -1):
             s = self.statements[i]
             if s.kind == "heading" or seen == back:
                 return
@@ -258,6 +258,12 @@ class Ledger:
     def alike(self, dim: Dim) -> list[Entry]:
         """Figures of dimension ``dim``; of a count only those that are as large as figures are."""
         return self.by_dim.get(dim, [])[:MOST_FIGURES]
+
+
+def in_text(text: str) -> list[Entry]:
+    """The numbers of a text that is no statement of its own, such as the name of a row."""
+    s = Statement(0, text, "", text, (), "prose")
+    return [Entry(0, s, Figure(t.number, "lone", "")) for t in tokens_of(text) if t.number is not None]
 
 
 def is_amount(n: Number) -> bool:

@@ -24,6 +24,7 @@ _TENS: Final = {
     **{"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
 }
 _GERMAN: Final = {"fünf": 5, "sieben": 7, "neun": 9, "zehn": 10, "五": 5, "七": 7, "九": 9, "十": 10}
+_KNOWN: Final = SPELLED | _UNITS | _TEENS | _GERMAN
 #: a number of things, in digits or in words
 IN_WORDS: Final = (
     r"(?:\d[\d,]*|(?:"
@@ -31,17 +32,16 @@ IN_WORDS: Final = (
     + r")(?:-(?:"
     + "|".join(_UNITS)
     + r"))?|"
-    + "|".join(sorted({*SPELLED, *_UNITS, *_TEENS, *_GERMAN} - {"a", "an", "single"}, key=len, reverse=True))
+    + "|".join(sorted(_KNOWN.keys() - {"a", "an", "single"}, key=len, reverse=True))
     + ")"
 )
 
 
 def in_words(text: str) -> int:
-    """What a text that ``IN_WORDS`` matches is: 27, 1,024, twenty-seven."""
+    """What a text that ``IN_WORDS`` matches, or a word of ``SPELLED``, is: 27, 1,024, twenty-seven, a."""
     told = text.lower().replace(",", "")
     ten, _, unit = told.partition("-")
-    known = SPELLED | _UNITS | _TEENS | _GERMAN
-    return int(told) if told.isdigit() else _TENS[ten] + _UNITS.get(unit, 0) if ten in _TENS else known[told]
+    return int(told) if told.isdigit() else _TENS[ten] + _UNITS.get(unit, 0) if ten in _TENS else _KNOWN[told]
 
 
 _MANY: Final = r"(?:\d{1,4}|" + "|".join(sorted(SPELLED, key=len, reverse=True)) + ")"
@@ -109,10 +109,6 @@ def gpus_of_nodes(text: str) -> tuple[int, int] | None:
         every, several = int(m["all"]), int(m["nodes"])
         return (every, m.start("all")) if several and every > several and every % several == 0 else None
     groups = {k: v for k, v in m.groupdict().items() if v}
-    nodes, each = (_number(groups.get(a) or groups[b]) for a, b in (("nodes", "n2"), ("each", "e2")))
+    nodes, each = (in_words(groups.get(a) or groups[b]) for a, b in (("nodes", "n2"), ("each", "e2")))
     most = MOST_OF_RACK if re.search(r"NVL|rack|pod", text, re.IGNORECASE) else MOST_OF_NODE
     return (nodes * each, m.start()) if nodes * each > 1 and each <= most else None
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isdigit() else SPELLED[text.lower()]

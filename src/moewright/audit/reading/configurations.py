@@ -26,9 +26,11 @@ _NAMED: Final = re.compile(
     r"\d+[ -]GPUs?\b|预填充|解码|方案|配置|场景|Variante|Szenario|Konfiguration|Vorschlag",
     re.IGNORECASE | re.ASCII,
 )
+#: the letter that a title begins with: A, B (proposed), C1: DP attention
+_INITIAL: Final = re.compile(r"^[A-Z]\d?(?=$|\s*[(:=–-])")
 #: what the title of a column, beside others, calls one of several choices: A, B (proposed), today
 _CHOICE: Final = re.compile(
-    r"^(?:[A-Z]\d?(?=$|\s*[(:=–-])|(?:as is|to be|today|now|old|new|existing|before|after|target|planned)\b|"
+    rf"{_INITIAL.pattern}|^(?:(?:as is|to be|today|now|old|new|existing|before|after|target|planned)\b|"
     r"(?:heute|bisher|alt|neu|Ist|Soll|Plan)\b|现状|现在|当前|原|新|目标)",
 )
 #: titles that say nothing of a configuration
@@ -104,7 +106,8 @@ class Places:
 
     def _in_another_table(self, s: Statement) -> Configuration | None:
         """The column of another table, with the same title or letter, where that is one configuration."""
-        found = [c for c in self.columns.values() if _is_same_title(c.column, s.column)]
+        key = _title_key(s.column)
+        found = [c for c in self.columns.values() if key and _title_key(c.column) == key]
         return found[0] if len(found) == 1 else None
 
     def around(self, path: tuple[str, ...]) -> Configuration | None:
@@ -116,13 +119,10 @@ class Places:
         return (*self.sections.values(), *self.columns.values(), *self.rows.values())
 
 
-_INITIAL: Final = re.compile(r"^([A-Z]\d?)(?=$|\s*[(:=–-])")
-
-
-def _is_same_title(a: str, b: str) -> bool:
-    """Whether two columns of different tables have one title, or the same letter."""
-    first, second = _INITIAL.match(a.strip()), _INITIAL.match(b.strip())
-    return bool(b) and (a.strip() == b.strip() or (first is not None and second is not None and first[1] == second[1]))
+def _title_key(title: str) -> str:
+    """What columns of different tables have in common that are of one thing: the letter, or else the whole title."""
+    first = _INITIAL.match(title.strip())
+    return first[0] if first is not None else title.strip()
 
 
 def configurations_of(document: Document, premises: list[Premise]) -> Places:

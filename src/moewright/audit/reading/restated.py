@@ -297,6 +297,7 @@ def _product(premises: list[Premise], given: dict[str, Premise]) -> Iterator[Cla
 
 
 def _is_nothing(ffn: Ffn) -> bool:
+    """Whether a layer has attention alone."""
     return isinstance(ffn, DenseFfn) and not ffn.width
 
 

@@ -9,18 +9,26 @@ from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.durations.moved_amounts import moved
-from moewright.audit.nearby.ledger import Entry, Ledger, Range, exactly, is_amount, meet, over, ranges, slip, times
-from moewright.audit.text.clauses import Figure
+from moewright.audit.nearby.ledger import (
+    MOST_ACROSS,
+    Entry,
+    Ledger,
+    Range,
+    exactly,
+    in_text,
+    is_amount,
+    meet,
+    over,
+    ranges,
+    slip,
+    times,
+)
+from moewright.audit.tables.derivation_cells import DERIVED
 from moewright.audit.text.expressions import Operation, evaluate, fold, numbers_in, whole
 from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP, FLOP_RATE, NAMES, PER_SECOND, SECONDS, tokens_of
 from moewright.units import format_quantity
 
-_TITLE: Final = re.compile(
-    r"^(?:derivation|how|formula|calculation|computation|basis|why|derived|worked out|from\b|Cálculo|Rechnung|"
-    r"Herleitung|"
-    r"Rechenweg|Formel|calcul|计算|推导|公式|依据)",
-    re.IGNORECASE,
-)
+_TITLE: Final = re.compile(rf"^(?:{DERIVED}|basis|worked out|from\b|Formel|calcul|依据)", re.IGNORECASE)
 #: words behind a formula that change nothing of it
 _ASIDE: Final = re.compile(r"\s*(?:[,;]\s*[^\d,;]+|\([^()]*[^\W\d_]{3,}[^()]*\))\s*$")
 _AT: Final = re.compile(r"^(?:at|over|bei|über|à|以|按)\s+(?:the |a )?(?=\d)", re.IGNORECASE)
@@ -37,7 +45,7 @@ _ROUGH: Final = 0.02
 
 @dataclass(frozen=True, slots=True)
 class _Basis:
-    """What a cell must be: by ``told``, in words, from ``low`` to ``high`` (SI)."""
+    """What a cell must be, as ``bounds`` (SI), and by what: ``told``, in words."""
 
     told: str
     bounds: tuple[Range, ...]
@@ -101,14 +109,8 @@ SMALL: Final = 100
 
 def _above(e: Entry, ledger: Ledger) -> Entry | None:
     """The one amount of the cell above ``e`` in its column."""
-    for i in range(e.index - 1, max(-1, e.index - 12), -1):
-        s = ledger.statements[i]
-        if s.kind != "cell" or s.group != e.statement.group:
-            return None
-        if s.column == e.statement.column:
-            mine = [x for x in ledger.entries[i] if not x.figure.remark]
-            return mine[0] if len(mine) == 1 else None
-    return None
+    mine = [x for x in ledger.before(e.index, 1, MOST_ACROSS[0]) if not x.figure.remark]
+    return mine[0] if len(mine) == 1 else None
 
 
 def _on_above(m: re.Match[str], e: Entry, ledger: Ledger) -> _Basis | None:
@@ -121,12 +123,11 @@ def _on_above(m: re.Match[str], e: Entry, ledger: Ledger) -> _Basis | None:
 
 
 def _at_rate(text: str, e: Entry, ledger: Ledger) -> _Basis | None:
-    told = [t.number for t in tokens_of(text) if t.number is not None]
-    x = _above(e, ledger)
-    if len(told) != 1 or told[0].dim not in (BYTE_RATE, FLOP_RATE) or x is None:
+    told, x = in_text(text), _above(e, ledger)
+    if len(told) != 1 or told[0].number.dim not in (BYTE_RATE, FLOP_RATE) or x is None:
         return None
-    if x.number.dim != (BYTES if told[0].dim == BYTE_RATE else FLOP):
+    rate = told[0]
+    if x.number.dim != (BYTES if rate.number.dim == BYTE_RATE else FLOP):
         return None
-    rate = Entry(e.index, e.statement, Figure(told[0], "lone", ""))
     _, _, why = moved(e, x, rate)
     return _Basis(why.partition(" take ")[0], over(ranges(x.number), ranges(rate.number)))

@@ -13,10 +13,11 @@ from moewright.audit.text.expressions import Node, Operation, evaluate, fold, nu
 from moewright.audit.text.numbers import COUNT, FLOP, NAMES, tokens_of
 from moewright.units import format_quantity
 
-_TITLE: Final = re.compile(
-    r"^(?:derivation|how|formula|calculation|computation|why|derived|Cálculo|Rechnung|Herleitung|Rechenweg|计算(?:过程)?|推导|公式|来源)",
-    re.IGNORECASE,
+#: begins the title of a column that tells how another is worked out
+DERIVED: Final = (
+    "derivation|how|formula|calculation|computation|why|derived|Cálculo|Rechnung|Herleitung|Rechenweg|计算|推导|公式"
 )
+_TITLE: Final = re.compile(rf"^(?:{DERIVED}|来源)", re.IGNORECASE)
 _STEP: Final = re.compile(r"(?P<number>\d[\d,]*)\s*(?:[A-Za-z-]+\s*){0,2}(?P<sign>[/÷×x*·]|$)\s*(?:[A-Z]{1,4}\s*)?")
 #: cells to either side that may be what is derived
 NEAR: Final = 4

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.durations.moved_amounts import moved
-from moewright.audit.nearby.ledger import Entry, Ledger, is_amount
-from moewright.audit.text.clauses import Figure
+from moewright.audit.nearby.ledger import Entry, Ledger, in_text, is_amount
 from moewright.audit.text.document import Statement
-from moewright.audit.text.numbers import BYTE_RATE, BYTES, FLOP, FLOP_RATE, SECONDS, tokens_of
+from moewright.audit.text.numbers import BYTE_RATE, BYTES, FLOP, FLOP_RATE, SECONDS
 
 #: rows above that may have the amounts
 BACK: Final = 3
-#: cells of one column that are looked at
+#: cells before one that are looked at
 MOST_CELLS: Final = 60
 
 
@@ -45,25 +45,18 @@ def judge_rate_rows(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
 
 def _rate(s: Statement) -> Entry | None:
     """The one number of a row's name, where that is a rate."""
-    told = [t.number for t in tokens_of(s.row) if t.number is not None]
-    if len(told) != 1 or not (told[0].dim in (BYTE_RATE, FLOP_RATE) or (told[0].dim == FLOP and told[0].either)):
-        return None
-    return Entry(0, Statement(s.line, s.row, "", s.row, (), "prose"), Figure(told[0], "lone", ""))
+    told = in_text(s.row)
+    n = told[0].number if len(told) == 1 else None
+    is_rate = n is not None and (n.dim in (BYTE_RATE, FLOP_RATE) or (n.dim == FLOP and n.either))
+    return told[0] if is_rate else None
 
 
 def _above(e: Entry, ledger: Ledger, rate: Entry) -> list[Entry]:
     """The amounts in the rows above, in the column of ``e``, that its rate may be of; the nearest first."""
     dim = BYTES if rate.number.dim == BYTE_RATE else FLOP
     found: list[Entry] = []
-    lines = 0
-    for i in range(e.index - 1, max(-1, e.index - MOST_CELLS), -1):
-        s = ledger.statements[i]
-        if s.kind != "cell" or s.group != e.statement.group or lines == BACK:
-            break
-        if s.column != e.statement.column:
-            continue
-        lines += 1
-        mine = [x for x in ledger.entries[i] if x.number.dim == dim and is_amount(x.number) and not x.figure.remark]
+    for _, cell in groupby(ledger.before(e.index, BACK, MOST_CELLS), key=lambda x: x.index):
+        mine = [x for x in cell if x.number.dim == dim and is_amount(x.number) and not x.figure.remark]
         results = [x for x in mine if x.figure.role == "result"] or [x for x in mine if x.figure.role == "lone"]
         if len(results) == 1:
             found.append(results[0])

@@ -105,11 +105,11 @@ def _judged(row: _Row, rows: dict[str, _Row]) -> Iterator[Claim]:
         operands = {x: _value(rows[x], column) for x in names if x in rows}
         known = {x: v for x, v in operands.items() if v is not None}
         every = n is not None and len(known) == len(names)
-        found = _evaluated(formula, known, n.factor) if n is not None and every else None
-        plain = _evaluated(formula, known, 1.0) if every else None
-        if n is None or found is None or plain is None:
+        units = (1.0, n.factor) if n is not None and every else ()
+        found = [x for x in (_evaluated(formula, known, unit) for unit in units) if x is not None]
+        if n is None or len(found) < 2:
             continue
-        value, half = plain if abs(plain[0] - n.value) <= n.half + plain[1] else found
+        value, half = next((x for x in found if abs(x[0] - n.value) <= n.half + x[1]), found[-1])
         room = n.half + half
         unit = unit_of(n)
         told = " ".join(f"{x} = {v.text.strip()}" for x, v in known.items())

@@ -392,6 +392,21 @@ def in_billions(n: Number) -> Number:
     return _scaled(n, 1e9, 1e9, COUNT, n.text)
 
 
+#: a rate of bytes, and of no bits
+_BYTES_A_SECOND: Final = re.compile(r"[KMGT]B(?:/s|ps)", re.ASCII)
+
+
+def is_rate_of_bytes(n: Number) -> bool:
+    """Whether ``n`` is a rate that is written in bytes, not in bits."""
+    return n.dim == BYTE_RATE and _BYTES_A_SECOND.search(n.text) is not None
+
+
+def in_powers_of_1024(n: Number) -> Number:
+    """``n`` with its prefix, K to T, as a power of 1024."""
+    more = {1e3: 1.024, 1e6: 1.024**2, 1e9: 1.024**3, 1e12: 1.024**4}.get(n.factor, 1.0)
+    return replace(n, value=n.value * more, binary=n.binary * more, half=n.half * more)
+
+
 def _scaled(n: Number, value: float, binary: float, dim: Dim, text: str, either: bool = False) -> Number:
     return replace(
         n,

@@ -146,31 +146,28 @@ class Expressions:
             return Outcome(Verdict.NOT_CHECKED, "its expression is nothing but the figure itself")
         judged = judge_relation(c.number, c.relation, node)
         bare = c.number.factor == 1 and c.number.dim in (COUNT, BYTES)
-        if (
-            judged.verdict is Verdict.WRONG and bare and _THOUSANDS.match(c.value)
-        ):  # 10.000, beside decimals with a point
+        if judged.verdict is Verdict.WRONG and bare and _THOUSANDS.match(c.value):
+            # 10.000, beside decimals with a point
             parted = replace(c.number, value=c.number.value * 1000, binary=c.number.binary * 1000, half=0.5, whole=True)
             again = judge_relation(parted, c.relation, node)
             if again.verdict is Verdict.HOLDS:
                 return Outcome(again.verdict, f"{again.why}, its point parting thousands", again.computed)
-        if judged.verdict is Verdict.WRONG and self._is_nearly(c, judged, node):
-            room = "a tenth" if _has_share(node) else "a hundredth"
-            return Outcome(Verdict.NOT_CHECKED, f"{judged.why}; {_NEARLY.format(room=room)}")
-        return judged
+        nearly = self._nearly(c, judged, node) if judged.verdict is Verdict.WRONG else ""
+        return Outcome(Verdict.NOT_CHECKED, f"{judged.why}; {nearly}") if nearly else judged
 
-    def _is_nearly(self, c: TypedClaim, judged: Outcome, node: Node) -> bool:
-        """Whether a figure is off by so little that parts which are left out may make it, where the document does not
-        show the calculation itself."""
+    def _nearly(self, c: TypedClaim, judged: Outcome, node: Node) -> str:
+        """Why a figure is not called wrong: it is off by so little that parts which are left out may make it, and the
+        document does not show the calculation itself; an empty text where that is not so."""
         if c.relation != "=" or not judged.computed or REFERENCE.fullmatch(c.expression.strip()):
-            return False
-        room = OF_SHARE if _has_share(node) else NEARLY
+            return ""
+        room, told = (OF_SHARE, "a tenth") if _has_share(node) else (NEARLY, "a hundredth")
         if not self.source.text or abs(c.number.value / judged.computed - 1) > room:
-            return False
+            return ""
         literals = [n for n in numbers_in(node) if has_digits(n)]
-        lines = (
-            (c.line, c.line - 1) if c.line > 1 else (c.line,)
-        )  # the result may stand below what it is worked out from
-        return not all(any(self.source.has(mantissa(n), line) for line in lines) for n in literals)
+        # the result may stand below what it is worked out from
+        lines = (c.line, c.line - 1) if c.line > 1 else (c.line,)
+        shown = all(any(self.source.has(mantissa(n), line) for line in lines) for n in literals)
+        return "" if shown else _NEARLY.format(room=told)
 
     def _put_right(
         self, c: TypedClaim, written: Outcome, now: Mapping[int, Outcome], wrong: Sequence[TypedClaim]

@@ -21,7 +21,9 @@ from moewright.audit.text.numbers import (
     Dim,
     Number,
     in_billions,
+    in_powers_of_1024,
     is_bare,
+    is_rate_of_bytes,
     plain_digits,
 )
 from moewright.units import format_quantity
@@ -127,19 +129,9 @@ def _bases(n: Number, node: Node) -> tuple[tuple[bool, bool], ...]:
     return ((False, False), (n.binary != n.value, prefixed))
 
 
-#: a rate of bytes, and of no bits
-_BYTES_A_SECOND: Final = re.compile(r"[KMGT]B(?:/s|ps)", re.ASCII)
-
-
 def _rates_in_binary(node: Node) -> Node:
     """``node`` with its rates of bytes in powers of 1024."""
-
-    def binary(n: Number) -> Number:
-        power = {1e3: 1.024, 1e6: 1.024**2, 1e9: 1.024**3, 1e12: 1.024**4}.get(n.factor, 1.0)
-        more = power if n.dim == BYTE_RATE and _BYTES_A_SECOND.search(n.text) else 1.0
-        return replace(n, value=n.value * more, binary=n.binary * more, half=n.half * more)
-
-    return with_numbers(node, binary)
+    return with_numbers(node, lambda n: in_powers_of_1024(n) if is_rate_of_bytes(n) else n)
 
 
 def _counted(node: Node, sizes: bool = True) -> Node:

@@ -8,10 +8,8 @@ from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.durations.moved_amounts import moved
-from moewright.audit.nearby.ledger import Entry, Ledger, is_amount, span_between
-from moewright.audit.text.clauses import Figure
-from moewright.audit.text.document import Statement
-from moewright.audit.text.numbers import BYTE_RATE, BYTES, FLOP, FLOP_RATE, SECONDS, tokens_of
+from moewright.audit.nearby.ledger import Entry, Ledger, in_text, is_amount, span_between
+from moewright.audit.text.numbers import BYTE_RATE, BYTES, FLOP, FLOP_RATE, SECONDS
 
 #: between an amount and the rate it is moved at, where that ends a cell
 _AT: Final = re.compile(
@@ -40,8 +38,7 @@ def judge_cell_times(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
 
 def _titled(row: str) -> tuple[Entry, Entry] | None:
     """The amount and the rate that the name of a row ends with: read 27.9 GB at 4.8 TB/s."""
-    s = Statement(0, row, "", row, (), "prose")
-    return _pair([Entry(0, s, Figure(t.number, "lone", "")) for t in tokens_of(row) if t.number is not None])
+    return _pair(in_text(row))
 
 
 def _pair(entries: list[Entry]) -> tuple[Entry, Entry] | None:

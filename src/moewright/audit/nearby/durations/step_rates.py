@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
-from moewright.audit.nearby.ledger import Entry, Ledger, among, exactly, meet, ranges, span_between, times
+from moewright.audit.nearby.ledger import LARGE, Entry, Ledger, among, exactly, meet, ranges, span_between, times
 from moewright.audit.text.numbers import COUNT, PER_SECOND, SECONDS
 
 #: what joins a rate to what it follows from
@@ -34,7 +34,7 @@ def judge_step_rates(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
     """A verdict on tokens a second that a sentence draws from the sequences of a step and its time: their quotient, or
     that of other sequences that the document names."""
     told = (e for entries in ledger.entries for e in entries if e.number.dim == COUNT)
-    told = (e for e in told if e.number.whole or (e.number.factor >= MILLION and not e.number.approx))
+    told = (e for e in told if e.number.whole or (e.number.factor >= LARGE and not e.number.approx))
     many_told = dict.fromkeys(e.number.value for e in told if e.number.value >= FEWEST and _of_step(e))
     places, sequences = {c: i for i, c in enumerate(many_told)}, sorted(many_told)
     counts = sorted(map(float, ledger.counts))
@@ -185,8 +185,8 @@ FEWEST: Final = 8
 
 #: tokens of all sequences of a step
 _TOKENS: Final = re.compile(r"\s(?:\w+ )?tokens?\b|\s?个? ?token", re.IGNORECASE)
+#: a step has so many where the document calls them tokens, and no sequences
 MANY_TOKENS: Final = 100_000
-MILLION: Final = 1e6
 
 
 def _of_step(e: Entry) -> bool:

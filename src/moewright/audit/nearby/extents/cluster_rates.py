@@ -89,9 +89,9 @@ def _per_gpu(one: Entry, whole: Entry, gpus_at: FactsAt, many: list[Range]) -> C
     if facts is None:
         return None
     cluster = facts.case.cluster
-    gpus = _gpus_named(told, cluster) or cluster.gpus
+    named = _gpus_named(told, cluster)
+    gpus = named or cluster.gpus
     of_part = _OF_PART.search(told) and not (_is_one_node(facts) and _NODE.search(told))
-    named = bool(_gpus_named(told, cluster))
     if not named and not _CLUSTER.search(told) and (of_part or _ONE.search(told)):
         return None
     got, right, why = _over(one, whole, gpus)
@@ -99,7 +99,7 @@ def _per_gpu(one: Entry, whole: Entry, gpus_at: FactsAt, many: list[Range]) -> C
         return one.claim("throughput", Verdict.HOLDS, f"over {gpus} GPUs", right)
     others = [x for k in _SLIPS for x in (gpus * k, gpus / k)] + _of_nodes(cluster)
     others = [x for x in others if not loose or not 1 / FAR_OFF < x / gpus < FAR_OFF]  # rounding makes no eighth
-    sure = named or bool(_CLUSTER.search(told)) or got[0][1] < gpus  # else the cluster may be larger than was read
+    sure = bool(named or _CLUSTER.search(told)) or got[0][1] < gpus  # else the cluster may be larger than was read
     sure = sure or _fill(facts) == gpus or meet(got, exactly(10.0 * gpus))
     if sure and any(meet(got, exactly(x)) for x in others) and not meet(got, many):
         return one.claim("throughput", Verdict.WRONG, why, right)

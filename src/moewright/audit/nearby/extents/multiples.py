@@ -22,7 +22,7 @@ from moewright.audit.nearby.ledger import (
     times,
 )
 from moewright.audit.nearby.model_slips import FactsAt
-from moewright.audit.reading.cluster_sizes import SPELLED
+from moewright.audit.reading.cluster_sizes import in_words
 from moewright.audit.text.clauses import ends_range
 from moewright.audit.text.numbers import BYTE_RATE, BYTES, COUNT, FLOP, FLOP_RATE, NAMES, SECONDS
 from moewright.units import format_quantity
@@ -123,7 +123,7 @@ def judge_multiples(ledger: Ledger, facts_at: FactsAt) -> Iterator[tuple[Entry, 
                 count = len(facts.case.model.layers) if facts is not None else SOME
             else:
                 told = m["count"] or m["zh"] or m["factor"] or m["them"] or m["all"]
-                count = SPELLED.get(told.lower()) or int(told.replace(",", ""))
+                count = in_words(told)
             if count < 2 and not m["whole"]:
                 continue
             e = _told(m, entries, s.value)

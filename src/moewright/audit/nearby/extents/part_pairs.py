@@ -8,7 +8,7 @@ from typing import Final
 
 from moewright.audit.audit_record import Claim, Verdict
 from moewright.audit.nearby.ledger import Entry, Ledger, exactly, is_amount, meet, over, ranges, rounded
-from moewright.audit.reading.cluster_sizes import SPELLED
+from moewright.audit.reading.cluster_sizes import in_words
 from moewright.audit.text.numbers import COUNT, NAMES, PER_SECOND
 from moewright.units import format_quantity
 
@@ -99,7 +99,7 @@ _REPLICAS: Final = re.compile(
 def _replicas(ledger: Ledger) -> set[int]:
     """Numbers of replicas that the document speaks of."""
     told = {(m[1] or m[2]).lower() for s in ledger.statements for m in _REPLICAS.finditer(s.text)}
-    return {x for x in (SPELLED.get(w) or int(w) for w in told) if x > 1}
+    return {x for x in map(in_words, told) if x > 1}
 
 
 def _said_of(e: Entry, before: Entry | None) -> str:
@@ -119,7 +119,7 @@ def _of_several(before: list[tuple[Entry, str]], whole: Entry, said: str) -> Cla
     several = _SEVERAL.search(said)
     if one is None or _GPU.search(said) or (several is None and not _TWO.search(said)):
         return None
-    many = 2 if several is None else SPELLED.get(several["n"].lower()) or int(several["n"])
+    many = 2 if several is None else in_words(several["n"])
     return _judged(one, whole, {many}, f"{many} of {one.number.text.strip()}") if many > 1 else None
 
 

@@ -13,13 +13,14 @@ from moewright.audit.text.numbers import BYTE_RATE
 from moewright.units import format_quantity
 
 _BITS: Final = re.compile(r"[KMGT]\s?(?:b/s|bps|bit/s|bits/s|Bit/s|bit)", re.ASCII)
-#: a number of links, before their rate
+#: before the rate of one link: how many there are, in words or digits; in digits; and with their name between
 _SEVERAL: Final = re.compile(
     r"(?:\b(?:two|four|eight|sixteen|zwei|vier|acht|deux|quatre|huit)|[×x*]|\d) (?:links? (?:of|at) )?$", re.IGNORECASE
 )
 _LINKS: Final = re.compile(r"(?<![\d.,])(?:[2-9]|\d{2,})\s?[×x*]\s?$")
+_NAMED: Final = re.compile(r"\d\s?[×x*]\s?(?:[A-Za-z]\w*\s){1,3}$")
+#: between the rates: what makes them those of one link, whatever stands before; the latter also behind 4 ×
 _OWN: Final = re.compile(r"one (?:NIC|port|link) per|=", re.IGNORECASE)
-_PORTS: Final = re.compile(r"\d\s?[×x*]\s?(?:[A-Za-z]\w*\s){1,3}$")
 _SINGLE: Final = re.compile(r"\b(?:one|a|each|per|eine) (?:NIC|port|link|GPU|card|chip)\b|=", re.IGNORECASE)
 #: what makes the second the first in another unit
 _SAME: Final = re.compile(
@@ -58,12 +59,8 @@ def judge_link_units(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
             if not _BITS.search(bits.number.text) or _BITS.search(e.number.text):
                 continue
             between = span_between(s, bits.number, e.number)
-            if not _SINGLE.search(between) and _SEVERAL.search(s.value[: bits.number.at]):
-                continue  # eight 400 Gb/s NICs, which are 400 GB/s
-            if _PORTS.search(s.value[: bits.number.at]) or (
-                _LINKS.search(s.value[: bits.number.at]) and not _OWN.search(between)
-            ):
-                continue  # 4 × HDR InfiniBand 200 Gb/s
+            if _is_of_several(s.value[: bits.number.at], between):
+                continue
             if len(e.figure.formula) > 1 or not _SAME.fullmatch(between):
                 continue
             right = bits.number.value
@@ -77,3 +74,12 @@ def judge_link_units(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
                 slip = ""  # the same in another unit, and nothing else
             if slip is not None and not any(abs(ratio / k - 1) < 1e-2 for k in _USUAL):
                 yield e, e.claim("bandwidth", Verdict.WRONG, f"{told}{': ' if slip else ''}{slip}", right)
+
+
+def _is_of_several(front: str, between: str) -> bool:
+    """Whether the rate in bytes may be that of several links, by the text before that in bits, and between them."""
+    if _SEVERAL.search(front) and not _SINGLE.search(between):
+        return True  # eight 400 Gb/s NICs, which are 400 GB/s
+    if _LINKS.search(front) and not _OWN.search(between):
+        return True  # 4 × 200 Gb/s, 25 GB/s per port
+    return _NAMED.search(front) is not None  # 4 × HDR InfiniBand 200 Gb/s

@@ -77,7 +77,7 @@ def _is_told(e: Entry) -> bool:
 
 #: how many times what the layers make a figure may be that is meant to be that
 _FAR: Final = 100.0
-#: parts of each that several sentences may add up
+#: rounding leaves no more of two figures that are held together
 _TELLING: Final = 0.02
 
 

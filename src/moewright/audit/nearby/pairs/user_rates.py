@@ -21,7 +21,8 @@ _STEP: Final = re.compile(
     r"每\s?token",
     re.IGNORECASE,
 )
-_SEVERAL: Final = re.compile(
+#: before a rate: what makes it a goal, or that of steps of several tokens
+_NOT_OF_STEP: Final = re.compile(
     r"\bMTP\b|draft|accept|speculat|EAGLE|Medusa|target|at least|at most|SLO|floor|bar is|need|投机|目标|接受|"
     r"Ziel|mindestens",
     re.IGNORECASE,
@@ -47,7 +48,7 @@ def judge_user_rates(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         for e in entries:
             before = [t for t in seconds if t.number.at < e.number.at]
             rate = e.number.dim == PER_SECOND and _TOKENS.match(e.number.noun) and _USER.match(e.behind)
-            if not rate or len(before) != 1 or e.figure.formula or _SEVERAL.search(_front(e)):
+            if not rate or len(before) != 1 or e.figure.formula or _NOT_OF_STEP.search(_front(e)):
                 continue
             t, right = before[0], 1 / before[0].number.value
             if any(meet(times(ranges(e.number), ranges(x.number)), exactly(1.0), _ROOM) for x in (t, *told)):

@@ -45,9 +45,10 @@ def judge_capacity_shares(ledger: Ledger, capacity: float | None) -> Iterator[tu
             continue
         near = [x for x in reversed(ledger.around(index, BACK)) if x.number.dim == BYTES and is_amount(x.number)]
         near = [x for x in near if x.index < index and x.statement.path == s.path and x.figure.role != "operand"]
-        for x in near[:1]:
-            right = x.number.value / capacity
-            slipped = any(meet(said, over(ranges(x.number), exactly(capacity / k))) for k in _SLIPS)
-            if slipped or misprint(e.number, right):
-                why = f"{x.number.text.strip()} (line {x.line}) is {right:.2%} of the memory of a GPU"
-                yield e, e.claim("share", Verdict.WRONG, why, right)
+        if not near:
+            continue
+        x, right = near[0], near[0].number.value / capacity
+        slipped = any(meet(said, over(ranges(x.number), exactly(capacity / k))) for k in _SLIPS)
+        if slipped or misprint(e.number, right):
+            why = f"{x.number.text.strip()} (line {x.line}) is {right:.2%} of the memory of a GPU"
+            yield e, e.claim("share", Verdict.WRONG, why, right)

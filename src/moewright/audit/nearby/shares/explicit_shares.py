@@ -96,8 +96,8 @@ def _told(
         first, second = span_between(s, part.number, last.number), span_between(s, last.number, p.number)
         of = _OF.fullmatch(first) and _THEN.fullmatch(second)
         its = (_TAKES.fullmatch(first) or _BRACKET.fullmatch(first)) and _ITS.fullmatch(second)
-        whole = part.figure.role == "operand" and len(p.figure.formula) > 2  # of which the part is not all
-        if (of or its) and not whole:
+        is_summand = part.figure.role == "operand" and len(p.figure.formula) > 2  # others are in the percentage too
+        if (of or its) and not is_summand:
             return part, ranges(last.number), last.number.text.strip()
     of_card = _CARD.match(p.behind) and last.number.dim == BYTES and last.number.at >= 0
     between = _ASIDE.sub("", span_between(s, last.number, p.number))

@@ -67,13 +67,8 @@ _AGAINST: Final = re.compile(
 )
 
 
-#: the mean of a GPU or an expert, and behind it what the fullest has
-_MEAN: Final = re.compile(
-    r"(?:on average|in the mean|im (?:Mittel|Schnitt)|en moyenne|平均)[^.;\d]{0,12}|"
-    r"(?P<x>(?<![\d.,])\d[\d,]*(?:\.\d+)?) "
-    r"(?:tokens )?(?:on average|in the mean|im Mittel)",
-    re.IGNORECASE,
-)
+#: what makes a number the mean of GPUs or of experts
+_MEAN: Final = re.compile(r"on average|in the mean|im (?:Mittel|Schnitt)|en moyenne|平均", re.IGNORECASE)
 _FULL: Final = re.compile(
     r"(?:hottest|busiest|fullest|most loaded|heaviest|worst|vollste|am stärksten (?:belegte|belastete)|heißeste|"
     r"le plus chargé|最(?:热|忙|满|重))[^.;\d]{0,48}(?P<most>\d[\d,]*(?:\.\d+)?)[^.;\d]{0,24}"
@@ -115,7 +110,7 @@ def judge_fullest(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
 
 
 _IN_MEAN: Final = re.compile(
-    r"(?:on average|in the mean|im (?:Mittel|Schnitt)|en moyenne|平均)\s*(?:about |rund |约)?(?P<a>\d[\d,]*(?:\.\d+)?)|"
+    rf"(?:{_MEAN.pattern})\s*(?:about |rund |约)?(?P<a>\d[\d,]*(?:\.\d+)?)|"
     r"(?<![\d.,])(?P<b>\d[\d,]*(?:\.\d+)?) (?:tokens )?(?:on average|in the mean|im Mittel)",
     re.IGNORECASE,
 )

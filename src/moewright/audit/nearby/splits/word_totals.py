@@ -21,12 +21,10 @@ _IN_ALL: Final = re.compile(
 )
 #: the name of a GPU, with its digits
 _DEVICE: Final = re.compile(
+    r"^\s*(?:张|块)?\s*(?:Intel |NVIDIA |AMD |Huawei |华为)?(?:Gaudi|Ascend|昇腾|Instinct|TPU|H|A|B|MI)\s?v?\d+\w*"
+    r"(?=\s*[,，;(])|"
     r"^\s*(?:张|块)?\s*(?:昇腾|Ascend)\s*\d+\w*|^\s*(?:[x×]\s*)?(?:NVIDIA |AMD )?[A-Z]\w*\d\w*(?:[- ]\d+ ?GB)?"
     r"(?: (?:SXM\d?|PCIe|GPUs?|cards?))*"
-)
-_PLAIN_DEVICE: Final = re.compile(
-    r"^\s*(?:张|块)?\s*(?:Intel |NVIDIA |AMD |Huawei |华为)?(?:Gaudi|Ascend|昇腾|Instinct|TPU|H|A|B|"
-    r"MI)\s?v?\d+\w*(?=\s*[,，;(])"
 )
 #: before the number of a device
 _NAME: Final = re.compile(r"(?:昇腾|Ascend|Gaudi|Instinct|TPU v?)\s*$", re.IGNORECASE)
@@ -62,7 +60,7 @@ def judge_node_totals(ledger: Ledger) -> Iterator[tuple[Entry, Claim]]:
         if len(counts) < 3 or counts[0].number.value * counts[1].number.value != gpus:
             continue
         each, e = counts[1:3]
-        between = _EACH.sub("", _DEVICE.sub("", _PLAIN_DEVICE.sub("", span_between(s, each.number, e.number))))
+        between = _EACH.sub("", _DEVICE.sub("", span_between(s, each.number, e.number)))
         named = _GPUS.match(e.behind) or _IN_ALL.match(e.behind)
         behind = re.split(r"[,;.]", e.behind)[0][:24]
         if e.figure.formula or not named or not _LEADS.fullmatch(between) or _PART.search(f"{between} {behind}"):
